@@ -1,0 +1,63 @@
+// Pipeline schedules as data: for each stage, the list of its actions in order. One short loop runs the list
+// (parallel/pipeline.h); tests prove it; the planner draws it.
+//
+// The blocks of the model are cut into stages * chunks consecutive pieces; stage s holds pieces s, s + stages,
+// s + 2 * stages ... as its chunks 0, 1, 2 ... Piece p receives activations from piece p - 1 and sends to piece p + 1;
+// gradients go the other way. A message between two pieces of one stage (stages = 1) needs no action.
+//
+//   BuildSchedule(kOneFOneB, stages 2, chunks 1, micro-batches 3, stage 0):
+//     F0 S0  F1 S1  R0 B0  F2 S2  R1 B1  R2 B2      F forward, B backward, S send activation, R receive gradient
+//
+// Sources: GPipe (Huang et al. 2019), 1F1B (Narayanan et al. 2019, PipeDream-Flush in 2021), interleaved 1F1B
+// (Narayanan et al. 2021, section 2.2).
+// Threads: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "parallel/parallel.pb.h"
+
+namespace trefoil {
+
+enum class ActionKind : uint8_t {
+  kForward,
+  kBackwardInput,      // gradient of the chunk's input; weight gradients are queued
+  kBackwardWeight,     // the queued weight gradients
+  kSendActivation,     // to the next piece; returns at once
+  kReceiveActivation,  // from the previous piece
+  kSendGradient,       // to the previous piece
+  kReceiveGradient,    // from the next piece
+};
+
+struct Action {
+  ActionKind kind = ActionKind::kForward;
+  int micro_batch = 0;
+  int chunk = 0;      // of this stage
+  int peer = 0;       // stage at the other end of a send or receive
+  int tag = 0;        // of a send or receive: the same number at both ends, unique within a step
+  bool operator==(const Action&) const = default;
+};
+
+// The actions of `stage`. micro_batches >= 1; chunks > 1 only with INTERLEAVED, which needs micro_batches to be a
+// multiple of stages. Each chunk's BackwardInput is followed at once by its BackwardWeight in these three schedules.
+std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
+
+// What running all stages' lists together does, by simulation with given durations; CHECK-fails on a deadlock.
+struct ScheduleCosts {
+  double forward = 1, backward_input = 1, backward_weight = 1;  // of a whole stage; a chunk takes 1/chunks of it
+  double send = 0;                                              // from the send until it can be received
+};
+struct ScheduleTimes {
+  double makespan = 0;
+  std::vector<double> busy;                  // per stage
+  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs forwarded and not yet backward
+  double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
+};
+ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, int chunks, const ScheduleCosts& costs);
+
+// "F0 S0 ..." for messages and tests; chunk shown as F0.1 when not 0.
+std::string ToString(const std::vector<Action>& actions);
+
+}  // namespace trefoil

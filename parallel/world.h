@@ -1,0 +1,45 @@
+// All ranks of the job, and how groups of them are made. The one thing that knows how ranks reach each other: through
+// MPI, as threads of one process (for tests), or not at all (one rank; or a null world, for planning).
+//
+//   std::unique_ptr<World> world = NewMpiWorld(&argc, &argv);
+//   auto group = world->NewGroup("tensor", mesh.Group({Axis::kTensor}), *device);
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/collectives.h"
+
+namespace trefoil {
+
+class World {
+ public:
+  virtual ~World() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  // Among the ranks on this host: for choosing cores and devices.
+  virtual int local_rank() const = 0;
+  virtual int local_size() const = 0;
+  // A group of `ranks` (ascending, containing this rank). Every member calls this with the same arguments, and members
+  // of several groups make them in one order. Tensors passed to the group live on `device`, which must outlive it.
+  virtual std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) = 0;
+  // All ranks.
+  std::unique_ptr<Group> NewGroupOfAll(Device& device);
+  // How long a rank waits for another before it ends the job. Set before making groups.
+  virtual void set_timeout_seconds(double seconds) = 0;
+};
+
+// The ranks that mpirun or srun started; a program started by hand is a world of one. Initialises MPI with
+// MPI_THREAD_MULTIPLE; finalises it when destroyed. At most one per process.
+std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv);
+
+// Runs body(world) on `ranks` threads of this process, rank by rank, and returns when all have returned. A rank that
+// waits longer than its time-out CHECK-fails the process.
+void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body);
+
+// Rank `rank` of `size` ranks that are not there: collectives check sizes and count bytes, move nothing, and never wait.
+std::unique_ptr<World> NewNullWorld(int size, int rank);
+
+}  // namespace trefoil

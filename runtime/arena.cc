@@ -1,0 +1,76 @@
+#include "runtime/arena.h"
+
+#include <algorithm>
+
+namespace trefoil {
+
+const char* Name(Purpose purpose) {
+  constexpr std::array<const char*, kPurposes> kNames = {"weights",     "gradients",     "optimizer",
+                                                         "activations", "communication", "workspace"};
+  return kNames[static_cast<size_t>(purpose)];
+}
+
+std::shared_ptr<Arena> Arena::Create(Acquire acquire, Release release) {
+  return std::shared_ptr<Arena>(new Arena(std::move(acquire), std::move(release)));
+}
+
+Arena::Arena(Acquire acquire, Release release) : acquire_(std::move(acquire)), release_(std::move(release)) {}
+
+Arena::~Arena() {
+  for (auto& [bytes, blocks] : free_) {
+    for (void* block : blocks) release_(block, bytes);
+  }
+}
+
+Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
+  bytes = (bytes + 63) / 64 * 64;
+  const auto i = static_cast<size_t>(purpose);
+  void* data = nullptr;
+  bool reused = false;
+  {
+    std::lock_guard lock(mutex_);
+    use_.current[i] += bytes;
+    use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
+    use_.current_total += bytes;
+    use_.peak_total = std::max(use_.peak_total, use_.current_total);
+    if (auto found = free_.find(bytes); found != free_.end() && !found->second.empty()) {
+      data = found->second.back();
+      found->second.pop_back();
+      reused = true;
+    } else {
+      ++acquisitions_;
+    }
+  }
+  if (!reused) data = acquire_(bytes);
+  // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
+  std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
+    arena->Return(data, bytes, purpose);
+  });
+  return Block{std::move(owner), data};
+}
+
+void Arena::Return(void* data, int64_t bytes, Purpose purpose) {
+  const auto i = static_cast<size_t>(purpose);
+  std::lock_guard lock(mutex_);
+  use_.current[i] -= bytes;
+  use_.current_total -= bytes;
+  free_[bytes].push_back(data);
+}
+
+MemoryUse Arena::use() const {
+  std::lock_guard lock(mutex_);
+  return use_;
+}
+
+void Arena::ResetPeak() {
+  std::lock_guard lock(mutex_);
+  use_.peak = use_.current;
+  use_.peak_total = use_.current_total;
+}
+
+int64_t Arena::acquisitions() const {
+  std::lock_guard lock(mutex_);
+  return acquisitions_;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,75 @@
+// A device: memory, and a kernel for every op of runtime/ops.h.
+//
+// Three kinds: the CPU and CUDA devices compute; the null device only counts: its tensors have sizes but no elements,
+// its kernels do nothing, and ops still check every shape and count FLOPs and bytes. What runs on one runs on all.
+//
+//   std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/2);
+//   Tensor x = device->Allocate(DType::kFloat32, {4, 64}, Purpose::kActivations);
+//   device->Upload(host.data(), x);
+//   Gelu(*device, x, y);
+//
+// Threads: one rank's main thread calls ops. Allocate, Upload and Download may be called from any thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "runtime/arena.h"
+#include "runtime/tensor.h"
+
+namespace trefoil {
+
+class Kernels;
+
+// What one call of an op cost.
+struct OpCount {
+  const char* op = "";  // static name, "matmul"
+  double flops = 0;     // multiply and add count as two
+  double bytes = 0;     // operands read plus results written, once each
+  double seconds = 0;   // measured on devices that compute, else 0
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // Undefined content (the CPU device fills fresh memory with nothing; tests may poison it).
+  Tensor Allocate(DType dtype, Shape shape, Purpose purpose);
+  // Host to device and back, whole tensors. On return the copy is complete. No-ops on the null device.
+  virtual void Upload(const void* host, const Tensor& tensor) = 0;
+  virtual void Download(const Tensor& tensor, void* host) = 0;
+  // Waits for all work queued on the device.
+  virtual void Synchronize() = 0;
+  // False on the null device: results have no values.
+  virtual bool computes() const = 0;
+  virtual std::string name() const = 0;  // "cpu", "null", "cuda:0"
+  virtual int threads() const = 0;       // threads that kernels use; 1 where it means nothing
+
+  MemoryUse memory() const { return arena_->use(); }
+  Arena& arena() { return *arena_; }
+  Kernels& kernels() { return *kernels_; }
+
+  // Called after every op while set: counting, timing, tracing. Unset: no cost beyond a test.
+  using Observer = std::function<void(const OpCount&, std::chrono::steady_clock::time_point start)>;
+  void Observe(Observer observer) { observer_ = std::move(observer); }
+  const Observer& observer() const { return observer_; }
+
+ protected:
+  Device(std::shared_ptr<Arena> arena, std::unique_ptr<Kernels> kernels);
+
+ private:
+  const std::shared_ptr<Arena> arena_;
+  const std::unique_ptr<Kernels> kernels_;
+  Observer observer_;
+};
+
+// Computes with `threads` OpenMP threads (at least 1).
+std::unique_ptr<Device> NewCpuDevice(int threads);
+// Counts only.
+std::unique_ptr<Device> NewNullDevice();
+// Whether this CPU multiplies bf16 in hardware (AMX or AVX512_BF16), so that bf16 is the faster precision.
+bool CpuHasBFloat16();
+
+}  // namespace trefoil

@@ -1,0 +1,165 @@
+// Every operation that a device performs. Each checks shapes and dtypes (CHECK: a wrong shape is our bug), counts itself
+// (Device::Observe), and runs the device's kernel.
+//
+// Letters: N rows (B x T tokens, or a rank's share of them), C hidden, H query heads, K key/value heads, D head dim,
+// F feed-forward, V this rank's part of the vocabulary, B batch, T tokens of a sequence.
+// "activation dtype": float32 or bfloat16, the same for all activations and weights of one call; statistics and weight
+// gradients are float32 always. Sums over more than a few elements are kept in fp32 (or better) whatever the dtype.
+// Rules: weight gradients are added to (`+=`), activation gradients are overwritten (`=`). An output may be the same
+// tensor as an input only where "in place" is said. No op allocates anything that outlives it.
+// Order of addition inside an op depends only on shapes and not on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/device.h"
+#include "runtime/tensor.h"
+
+namespace trefoil {
+
+// ---- matrices ----
+
+enum class Transpose : bool { kNo = false, kYes = true };
+enum class Accumulate : bool { kNo = false, kYes = true };
+
+// out = op(a) op(b) [+ bias], or out += ... with kYes.  op(a): [M, K], op(b): [K, N], out: [M, N].
+// a and b: one activation dtype; out: that dtype or float32 (accumulation only into float32). bias: [N] in the
+// activation dtype, or not defined. A linear layer y = x W^T + b with W [out, in], its dx = dy W, and its dW += dy^T x.
+void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
+            const Tensor& out, Accumulate accumulate = Accumulate::kNo, const Tensor& bias = {});
+
+// d_bias[j] += sum over rows of dy[i][j].  dy: [N, C]; d_bias: [C] float32.
+void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias);
+// x[i][j] += bias[j], in place.  x: [N, C]; bias: [C].
+void AddBias(Device& device, const Tensor& x, const Tensor& bias);
+
+// ---- norms ----  x, y, dx, dy: [N, C]; weight, bias: [C]; mean, rstd: [N] float32; d_weight, d_bias: [C] float32.
+
+// y = (x - mean) * rstd * weight + bias, with mean and rstd = 1/sqrt(variance + epsilon) of each row
+// (Ba, Kiros & Hinton 2016). Statistics are written out for the backward.
+void LayerNorm(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+               const Tensor& y, const Tensor& mean, const Tensor& rstd);
+// dx = d_residual + the gradient through the norm (d_residual may be undefined: zero; dx may be d_residual or dy,
+// in place); d_weight, d_bias +=.
+void LayerNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+                       const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight,
+                       const Tensor& d_bias);
+// y = x * rstd * weight with rstd = 1/sqrt(mean of squares + epsilon) (Zhang & Sennrich 2019).
+void RmsNorm(Device& device, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
+             const Tensor& rstd);
+// As LayerNormBackward.
+void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+
+// ---- activation functions ----
+
+// y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016). Any shape; in place allowed.
+void Gelu(Device& device, const Tensor& x, const Tensor& y);
+// dx = dy * gelu'(x); in place (dx is dy) allowed.
+void GeluBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& dx);
+// y = silu(gate) * up (Shazeer 2020).  gate_up: [N, 2F], gate in columns [0, F), up in [F, 2F); y: [N, F].
+void SwiGlu(Device& device, const Tensor& gate_up, const Tensor& y);
+// d_gate_up: [N, 2F]. In place (d_gate_up is gate_up) allowed.
+void SwiGluBackward(Device& device, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
+
+// ---- attention ----
+
+// How the columns of a fused qkv tensor [B*T, (H + 2K) * D] are laid out: H query heads, K key heads, K value heads.
+// Query head h attends with key/value head h / (H / K).
+struct AttentionShape {
+  int64_t batch = 0, tokens = 0;  // B, T
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
+};
+
+// Which elements to drop: element i (an index in the global tensor) is dropped when Uniform(key, i) < probability; the
+// others are divided by 1 - probability. probability 0: nothing happens.
+struct DropoutMask {
+  float probability = 0;
+  uint64_t key = 0;
+  int64_t first_row = 0;       // global number of this tensor's row 0
+  int64_t global_columns = 0;  // of the global tensor; element index = row * global_columns + column
+};
+// y = dropped-out x.  x, y: [N, C] with C = global_columns; in place allowed. The backward is the same call on dy.
+void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y);
+
+// Turns pairs (x[i], x[i + D/2]) of each query and key head by position * theta^(-2i/D) (Su et al. 2021; the split-half
+// pairing of the Llama checkpoints), in place. Row r is position r % T. inverse: turns back (the backward).
+void Rotary(Device& device, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+
+// Causal softmax(q k^T / sqrt(D)) v, in blocks that never hold T x T for more than a head (Dao et al. 2022).
+// out: [B*T, H*D]; log_sum_exp: [B, H, T] float32, saved for the backward.
+// dropout: of the attention weights; its element index is ((row's sequence * global_heads + head) * T + query) * T + key
+// where first_row is the global number of the first sequence's first token (a multiple of T; sequence = first_row / T
+// + b), and global_columns packs nothing: set first_head and global_heads below.
+struct AttentionDropout {
+  DropoutMask mask;
+  int64_t first_head = 0, global_heads = 0;
+};
+void Attention(Device& device, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp);
+// d_qkv: like qkv, every column written.
+void AttentionBackward(Device& device, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const Tensor& d_qkv);
+
+// ---- embedding ----
+
+// y[i] = table[ids[i] - first_row], or zeros where ids[i] is outside [first_row, first_row + rows): another rank has it.
+// With kYes, adds to y instead.  ids: [N] int32; table: [rows, C]; y: [N, C].
+void Embedding(Device& device, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
+               Accumulate accumulate = Accumulate::kNo);
+// d_table[ids[i] - first_row] += dy[i], in order of i.  d_table: float32.
+void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table);
+
+// ---- cross-entropy over a split vocabulary ----
+
+// Per row of this rank's logits [N, V] (float32): statistics [N, 3] float32 = (maximum m, sum of exp(logit - m), logit
+// of the target, or 0 if another rank has it). Column j is token first_column + j. targets: [N] int32. V may be 0: then
+// m is -infinity and the sum 0.
+void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
+                            const Tensor& statistics);
+// Combines the statistics of all parts [parts, N, 3], in order of part: log_sum_exp [N], loss [N] = log_sum_exp - target
+// logit, both float32.
+void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& loss, const Tensor& log_sum_exp);
+// d_logits = scale * (softmax(logits) - onehot(target)); d_logits: [N, V] in either activation dtype, in place allowed
+// where float32.
+void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                          int64_t first_column, float scale, const Tensor& d_logits);
+
+// ---- element-wise and reductions ----
+
+// out = a + b, any shape, one dtype; in place allowed.
+void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out);
+// out = a + b + ... over `parts` [P, n] in order of part, summed in float32; out: [n], dtype of parts.
+// The one place where sums over ranks are added (design: one order of addition).
+void SumParts(Device& device, const Tensor& parts, const Tensor& out);
+// out = in, converted.
+void Cast(Device& device, const Tensor& in, const Tensor& out);
+// x = value everywhere (float dtypes).
+void Fill(Device& device, const Tensor& x, float value);
+// Sum of squares, added up in double in blocks of a fixed size. Waits for the device. 0 on the null device.
+double SumOfSquares(Device& device, const Tensor& x);
+// Sum, the same way.
+double Sum(Device& device, const Tensor& x);
+
+// ---- parameters ----
+
+// x[i] = deviation * Normal(key, element), where x holds the box `extent` at `offset` of a row-major global tensor of
+// shape `global` (all three of x's rank; x float32), so that every slice gets the values the whole tensor would have.
+void FillNormal(Device& device, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
+                float deviation);
+
+struct AdamWStep {
+  float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 0, weight_decay = 0;
+  int64_t step = 1;          // t of the bias corrections, from 1
+  float gradient_scale = 1;  // applied to the gradient first (clipping)
+};
+// AdamW (Loshchilov & Hutter 2019, algorithm 2), one pass:  all [n]; weight (master), gradient, m, v float32.
+//   g = gradient * gradient_scale;  m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2;
+//   weight -= learning_rate * (m / (1-beta1^t) / (sqrt(v / (1-beta2^t)) + epsilon) + weight_decay * weight).
+// working: the weight in the activation dtype for the layers, written too; or undefined.
+void AdamW(Device& device, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
+           const AdamWStep& step, const Tensor& working);
+
+}  // namespace trefoil
