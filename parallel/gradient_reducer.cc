@@ -1,0 +1,101 @@
+#include "parallel/gradient_reducer.h"
+
+#include "runtime/ops.h"
+
+namespace trefoil {
+
+GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes,
+                                 const ReducerGroups& groups)
+    : store_(store), device_(device), groups_(groups), homes_(homes.begin(), homes.end()) {
+  if (groups.data.size() > 1) thread_ = std::thread([this] { Run(); });
+}
+
+GradientReducer::~GradientReducer() {
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void GradientReducer::HomeDone(int home) {
+  CHECK(homes_.contains(home)) << home;
+  CHECK(done_.insert(home).second) << "home " << home << " done twice";
+  if (!thread_.joinable()) return;
+  auto waits_for = [&](int other) { return other >= 0 && homes_.contains(other) && !done_.contains(other); };
+  for (BucketMemory& memory : store_.buckets()) {
+    const Bucket& bucket = memory.bucket;
+    if ((bucket.home != home && bucket.tied_home != home) || waits_for(bucket.home) || waits_for(bucket.tied_home)) {
+      continue;
+    }
+    std::lock_guard lock(mutex_);
+    queue_.push_back(&memory);
+  }
+  changed_.notify_all();
+}
+
+void GradientReducer::Finish() {
+  CHECK_EQ(done_.size(), homes_.size()) << "a home has gradients missing";
+  done_.clear();
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
+  }
+  for (BucketMemory& memory : store_.buckets()) {
+    if (groups_.sequence_parallel && groups_.tensor.size() > 1) ReduceOverTensor(memory);
+    if (memory.bucket.tied_home >= 0 && groups_.tied != nullptr) groups_.tied->AllReduceSum(memory.GradientShard());
+  }
+}
+
+void GradientReducer::Run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+    if (stop_) return;
+    BucketMemory* memory = queue_.front();
+    queue_.pop_front();
+    busy_ = true;
+    lock.unlock();
+    ReduceOverData(*memory);
+    lock.lock();
+    busy_ = false;
+    changed_.notify_all();
+  }
+}
+
+void GradientReducer::ReduceOverData(BucketMemory& memory) {
+  if (memory.shard_elements() == memory.bucket.elements) {
+    groups_.data.AllReduceSum(memory.gradients);
+  } else {
+    groups_.data.ReduceScatterSum(memory.gradients, memory.GradientShard());
+  }
+}
+
+// One message for all such parameters of the bucket: they are small and many.
+void GradientReducer::ReduceOverTensor(BucketMemory& memory) {
+  std::vector<Tensor> parts;
+  int64_t elements = 0;
+  const int64_t begin = memory.shard_begin;
+  for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
+    if (!piece.parameter->used_on_split_tokens) continue;
+    parts.push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
+    elements += parts.back().elements();
+  }
+  if (parts.empty()) return;
+  const Tensor packed = device_.Allocate(DType::kFloat32, {elements}, Purpose::kCommunication);
+  int64_t at = 0;
+  for (const Tensor& part : parts) {
+    Cast(device_, part, packed.Range(at, part.shape()));
+    at += part.elements();
+  }
+  groups_.tensor.AllReduceSum(packed);
+  at = 0;
+  for (const Tensor& part : parts) {
+    Cast(device_, packed.Range(at, part.shape()), part);
+    at += part.elements();
+  }
+}
+
+}  // namespace trefoil

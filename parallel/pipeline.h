@@ -1,0 +1,21 @@
+// Runs a stage's list of actions: the one loop of the pipeline.
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <vector>
+
+#include "parallel/collectives.h"
+#include "parallel/schedule.h"
+#include "parallel/stage.h"
+
+namespace trefoil {
+
+// Performs `actions` in order and returns when all have been done and all messages delivered. `pipeline`: the ranks of
+// the pipeline axis, in order of stage.
+void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeline);
+
+// The forward part of a list: what an evaluation runs.
+std::vector<Action> ForwardOnly(const std::vector<Action>& actions);
+
+}  // namespace trefoil

@@ -1,0 +1,24 @@
+// How the pipeline drives a model that it cannot see: one stage's share of the network, in chunks.
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include "runtime/tensor.h"
+
+namespace trefoil {
+
+class Stage {
+ public:
+  virtual ~Stage() = default;
+  // An undefined tensor of the shape and dtype that stages pass to each other, for a message to arrive in.
+  virtual Tensor NewActivation() = 0;
+  // Runs a chunk on a micro-batch and keeps what its backward needs. `input` is undefined for the first piece of the
+  // model, which reads the tokens itself; the result is undefined for the last, which keeps the loss.
+  virtual Tensor Forward(int micro_batch, int chunk, const Tensor& input) = 0;
+  // The gradient of the chunk's input, from that of its output; undefined as in Forward. With `weights_too`, weight
+  // gradients are added on the way; otherwise they are queued for BackwardWeight.
+  virtual Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output, bool weights_too) = 0;
+  virtual void BackwardWeight(int micro_batch, int chunk) = 0;
+};
+
+}  // namespace trefoil
