@@ -1,0 +1,330 @@
+#include "training/validate.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace trefoil {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::TextFormat;
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::StartsWith;
+
+constexpr int kRanks = 8;
+
+// A legal Llama run on 8 ranks (tensor 2 x pipeline 2 x data 2), then `changes` in text format.
+RunConfig Changed(const std::string& changes) {
+  RunConfig config;
+  const std::string base = R"(
+      folder: "runs/test"
+      model { family: LLAMA layers: 4 hidden: 96 heads: 12 kv_heads: 6 feed_forward: 768 vocabulary: 1000
+              sequence_length: 64 }
+      parallel { tensor: 2 pipeline: 2 }
+      data { train: "corpus/train" }
+      training { steps: 100 global_batch: 16 micro_batch: 2 optimizer { warmup_steps: 10 } })";
+  EXPECT_TRUE(TextFormat::ParseFromString(base, &config));
+  RunConfig change;
+  EXPECT_TRUE(TextFormat::ParseFromString(changes, &change)) << changes;
+  config.MergeFrom(change);
+  return config;
+}
+
+std::vector<std::string> Check(RunConfig config, int ranks = kRanks) {
+  FillDefaults(&config, ranks, false);
+  return Violations(config, ranks);
+}
+
+TEST(ViolationsTest, ALegalRunHasNone) { EXPECT_THAT(Check(Changed("")), IsEmpty()); }
+
+TEST(ViolationsTest, AxesMustMultiplyToTheRanks) {
+  EXPECT_THAT(Check(Changed("parallel { tensor: 2 pipeline: 2 data: 4 }")),
+              ElementsAre("parallel: tensor 2 x pipeline 2 x data 4 = 16, but the job has 8 ranks; nearest legal: "
+                          "tensor 1 x pipeline 2 x data 4"));
+  // An axis left out is what is left, rounded down.
+  EXPECT_THAT(Check(Changed("parallel { tensor: 3 pipeline: 1 }")),
+              ElementsAre("parallel: tensor 3 x pipeline 1 x data 2 = 6, but the job has 8 ranks; nearest legal: "
+                          "tensor 2 x pipeline 1 x data 4"));
+}
+
+// Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.
+TEST(ViolationsTest, TheNearestMeshIsOneThatTheModelAllows) {
+  EXPECT_THAT(Check(Changed("parallel { tensor: 3 pipeline: 2 data: 1 } training { global_batch: 1024 }")),
+              ElementsAre(HasSubstr("nearest legal: tensor 2 x pipeline 2 x data 2")));
+  EXPECT_THAT(Check(Changed("model { kv_heads: 12 } parallel { tensor: 3 pipeline: 2 data: 1 }")),
+              ElementsAre(HasSubstr("nearest legal: tensor 4 x pipeline 2 x data 1")));
+}
+
+TEST(ViolationsTest, TensorDividesHeadsKvHeadsAndFeedForward) {
+  EXPECT_THAT(Check(Changed("parallel { tensor: 4 pipeline: 1 }")),
+              ElementsAre("model.kv_heads: 6 is not a multiple of parallel.tensor 4; nearest tensor sizes that divide "
+                          "heads and kv_heads and feed_forward: 3, 6"));
+  EXPECT_THAT(Check(Changed("model { feed_forward: 250 } parallel { tensor: 4 pipeline: 1 }")),
+              ElementsAre(StartsWith("model.kv_heads: 6 "), StartsWith("model.feed_forward: 250 ")));
+  EXPECT_THAT(Check(Changed("model { kv_heads: 3 heads: 6 } parallel { tensor: 8 pipeline: 1 }")),
+              ElementsAre(StartsWith("model.heads: 6 "), StartsWith("model.kv_heads: 3 ")));
+  EXPECT_THAT(Check(Changed("model { feed_forward: 255 } parallel { tensor: 2 }")),
+              ElementsAre(AllOf(StartsWith("model.feed_forward: 255 "), HasSubstr(": 1, 3"))));
+}
+
+TEST(ViolationsTest, KvHeadsDividesHeads) {
+  EXPECT_THAT(Check(Changed("model { kv_heads: 8 }")),
+              ElementsAre("model.kv_heads: 8 does not divide model.heads 12; nearest legal: 6, 12"));
+}
+
+TEST(ViolationsTest, HiddenIsAMultipleOfHeadsUnlessHeadDimIsSet) {
+  EXPECT_THAT(Check(Changed("model { hidden: 100 }")),
+              ElementsAre("model.head_dim: not set, and model.hidden 100 is not a multiple of model.heads 12; "
+                          "nearest hidden: 96, 108, or set head_dim"));
+  EXPECT_THAT(Check(Changed("model { hidden: 100 head_dim: 8 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("model { hidden: 8 }")), ElementsAre(HasSubstr("nearest hidden: 12, or set")));
+}
+
+TEST(ViolationsTest, LlamaHeadsAreEven) {
+  EXPECT_THAT(Check(Changed("model { head_dim: 9 }")), ElementsAre(AllOf(StartsWith("model.head_dim: 9"),
+                                                                     HasSubstr("nearest legal: 8, 10"))));
+  EXPECT_THAT(Check(Changed("model { family: GPT head_dim: 9 }")), IsEmpty());
+}
+
+TEST(ViolationsTest, DropoutIsAShareAndOnlyForGpt) {
+  EXPECT_THAT(Check(Changed("model { family: GPT dropout: 0.5 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("model { family: GPT dropout: 1 }")), ElementsAre(StartsWith("model.dropout: 1, must be in")));
+  EXPECT_THAT(Check(Changed("model { dropout: 0.5 }")), ElementsAre(StartsWith("model.dropout: 0.5, must be 0 for LLAMA")));
+}
+
+TEST(ViolationsTest, RotaryBaseIsOnlyForLlama) {
+  EXPECT_THAT(Check(Changed("model { family: GPT rope_theta: 10000 }")), ElementsAre(StartsWith("model.rope_theta: 10000")));
+  EXPECT_THAT(Check(Changed("model { rope_theta: 500000 }")), IsEmpty());
+}
+
+TEST(ViolationsTest, LayersCoverEveryChunkOfEveryStage) {
+  EXPECT_THAT(Check(Changed("model { layers: 1 }")), ElementsAre(AllOf(StartsWith("model.layers: 1, must be at least "),
+                                                                   HasSubstr("nearest legal: 2"))));
+  EXPECT_THAT(Check(Changed("model { layers: 5 } parallel { schedule: INTERLEAVED chunks: 3 }")),
+              ElementsAre(HasSubstr("nearest legal: 6")));
+  EXPECT_THAT(Check(Changed("model { layers: 3 }")), IsEmpty());  // uneven stages are fine
+}
+
+TEST(ViolationsTest, ChunksGoWithInterleaved) {
+  EXPECT_THAT(Check(Changed("parallel { chunks: 2 }")), ElementsAre(StartsWith("parallel.chunks: 2, must be 1 ")));
+  EXPECT_THAT(Check(Changed("parallel { schedule: GPIPE chunks: 2 }")), ElementsAre(StartsWith("parallel.chunks: 2, ")));
+  EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED chunks: 1 }")),
+              ElementsAre(StartsWith("parallel.chunks: 1, must be at least 2")));
+  EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED }")), IsEmpty());
+}
+
+TEST(ViolationsTest, InterleavedNeedsStagesAndWholeRoundsOfMicroBatches) {
+  EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED pipeline: 1 }")),
+              ElementsAre(StartsWith("parallel.schedule: INTERLEAVED")));
+  // 12 / (2 x 2) = 3 micro-batches on 2 stages.
+  EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED } training { global_batch: 12 }")),
+              ElementsAre(AllOf(StartsWith("training.global_batch: 12 makes 3 "), HasSubstr("nearest legal: 8, 16"))));
+  EXPECT_THAT(Check(Changed("parallel { schedule: ONE_F_ONE_B } training { global_batch: 12 }")), IsEmpty());
+}
+
+TEST(ViolationsTest, GlobalBatchIsWholeMicroBatches) {
+  EXPECT_THAT(Check(Changed("training { global_batch: 18 }")),
+              ElementsAre("training.global_batch: 18 is not a multiple of training.micro_batch 2 x parallel.data 2 = 4; "
+                          "nearest legal: 16, 20"));
+  EXPECT_THAT(Check(Changed("training { global_batch: 3 }")), ElementsAre(HasSubstr("nearest legal: 4")));
+}
+
+TEST(ViolationsTest, SequenceParallelSplitsTokensEvenly) {
+  // 3 x 7 = 21 tokens on 2 ranks.
+  const std::string odd = "model { sequence_length: 7 } training { micro_batch: 3 global_batch: 12 }";
+  EXPECT_THAT(Check(Changed(odd)), IsEmpty());
+  EXPECT_THAT(Check(Changed(odd + "parallel { sequence_parallel: true }")),
+              ElementsAre(AllOf(StartsWith("model.sequence_length: 7 x training.micro_batch 3 = 21 is not"),
+                                HasSubstr("nearest sequence_length: 6, 8"))));
+  EXPECT_THAT(Check(Changed("model { sequence_length: 7 } parallel { sequence_parallel: true }")), IsEmpty());
+}
+
+TEST(ViolationsTest, VocabularyCoversTheTensorAxisOnceKnown) {
+  EXPECT_THAT(Check(Changed("model { vocabulary: 1 }")), ElementsAre(StartsWith("model.vocabulary: 1, must be at least")));
+  RunConfig unknown = Changed("");
+  unknown.mutable_model()->clear_vocabulary();
+  EXPECT_THAT(Check(unknown), IsEmpty());
+}
+
+TEST(ViolationsTest, OptimizerValuesAreInRange) {
+  const auto optimizer = [](const std::string& text) { return Check(Changed("training { optimizer { " + text + " } }")); };
+  EXPECT_THAT(optimizer("beta1: 1"), ElementsAre(StartsWith("training.optimizer.beta1: 1, must be in [0, 1)")));
+  EXPECT_THAT(optimizer("beta2: 1.5"), ElementsAre(StartsWith("training.optimizer.beta2: 1.5, ")));
+  EXPECT_THAT(optimizer("beta1: 0 beta2: 0"), IsEmpty());
+  EXPECT_THAT(optimizer("epsilon: 0"), ElementsAre(StartsWith("training.optimizer.epsilon: 0, must be above 0")));
+  EXPECT_THAT(optimizer("final_share: 1.1"), ElementsAre(StartsWith("training.optimizer.final_share: 1.1, ")));
+  EXPECT_THAT(optimizer("decay_share: 2"), ElementsAre(StartsWith("training.optimizer.decay_share: 2, ")));
+  EXPECT_THAT(optimizer("final_share: 1 decay_share: 1 clip_norm: 0 weight_decay: 0"), IsEmpty());
+  EXPECT_THAT(optimizer("learning_rate: -1"), ElementsAre(StartsWith("training.optimizer.learning_rate: -1, ")));
+  EXPECT_THAT(optimizer("learning_rate: nan"), ElementsAre(StartsWith("training.optimizer.learning_rate: nan, ")));
+  EXPECT_THAT(optimizer("clip_norm: inf"), ElementsAre(StartsWith("training.optimizer.clip_norm: inf, ")));
+  EXPECT_THAT(optimizer("warmup_steps: 101"),
+              ElementsAre("training.optimizer.warmup_steps: 101, must be at most training.steps 100; "
+                          "nearest legal: 100"));
+  EXPECT_THAT(optimizer("warmup_steps: 100"), IsEmpty());
+}
+
+TEST(ViolationsTest, FolderAndTrainingDataAreNamed) {
+  RunConfig config = Changed("");
+  config.clear_folder();
+  config.mutable_data()->clear_train();
+  EXPECT_THAT(Check(config), ElementsAre(StartsWith("folder: empty"), StartsWith("data.train: empty")));
+  EXPECT_THAT(Check(Changed("data { train: '' held_out: '' }")),
+              ElementsAre(StartsWith("data.train[1]: empty"), StartsWith("data.held_out[0]: empty")));
+}
+
+TEST(ViolationsTest, AllAreFoundAtOnceEvenInAnEmptyConfig) {
+  EXPECT_THAT(Check(RunConfig(), 1),
+              ElementsAre(StartsWith("model.family: not set; legal: GPT, LLAMA"), StartsWith("model.layers: 0, "),
+                          StartsWith("model.hidden: 0, "), StartsWith("model.heads: 0, "),
+                          StartsWith("model.sequence_length: 0, "), StartsWith("folder: "), StartsWith("data.train: "),
+                          StartsWith("training.steps: 0, "), StartsWith("training.global_batch: 0, ")));
+  EXPECT_THAT(Check(Changed("model { kv_heads: 5 sequence_length: -1 } parallel { pipeline: 3 data: 1 chunks: 2 }"
+                        "training { optimizer { beta1: 2 } }")),
+              SizeIs(7));
+}
+
+// Calls visit(message, field, path) for every singular leaf field of a config.
+template <typename Visit>
+void ForEachLeaf(Message* message, const std::string& prefix, const Visit& visit) {
+  for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* field = message->GetDescriptor()->field(i);
+    if (field->is_repeated()) continue;
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      ForEachLeaf(message->GetReflection()->MutableMessage(message, field), prefix + field->name() + ".", visit);
+    } else {
+      visit(message, field, prefix + field->name());
+    }
+  }
+}
+
+void SetNumber(Message* message, const FieldDescriptor* field, int32_t value) {
+  switch (field->cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return message->GetReflection()->SetInt32(message, field, value);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return message->GetReflection()->SetFloat(message, field, static_cast<float>(value));
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return message->GetReflection()->SetEnumValue(message, field, value);
+    default:
+      return;
+  }
+}
+
+bool IsNumber(const FieldDescriptor* field) {
+  return field->cpp_type() == FieldDescriptor::CPPTYPE_INT32 || field->cpp_type() == FieldDescriptor::CPPTYPE_FLOAT ||
+         field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM;
+}
+
+TEST(ViolationsTest, EveryFieldRefusesNegativeNumbers) {
+  RunConfig config = Changed("");
+  int fields = 0;
+  ForEachLeaf(&config, "", [&](Message* message, const FieldDescriptor* field, const std::string& path) {
+    if (!IsNumber(field)) return;
+    ++fields;
+    const std::string legal = message->SerializeAsString();
+    SetNumber(message, field, -3);
+    EXPECT_THAT(Check(config), Contains(StartsWith(path + ": -3, "))) << path;
+    message->ParseFromString(legal);
+  });
+  EXPECT_GT(fields, 35);
+}
+
+// No rule divides by a value that another rule has refused, and no product overflows.
+TEST(ViolationsTest, AnyFieldMayBeZeroOrHuge) {
+  for (const int32_t value : {0, 1, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}) {
+    RunConfig one = Changed("parallel { sequence_parallel: true schedule: INTERLEAVED }");
+    ForEachLeaf(&one, "", [&](Message* message, const FieldDescriptor* field, const std::string&) {
+      const std::string legal = message->SerializeAsString();
+      SetNumber(message, field, value);
+      Check(one);
+      message->ParseFromString(legal);
+    });
+    RunConfig all;
+    ForEachLeaf(&all, "", [&](Message* message, const FieldDescriptor* field, const std::string&) {
+      SetNumber(message, field, value);
+      Check(all);
+    });
+    EXPECT_THAT(Check(all), testing::Not(IsEmpty()));
+  }
+}
+
+TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
+  RunConfig config;
+  ASSERT_TRUE(TextFormat::ParseFromString("model { family: LLAMA layers: 2 hidden: 288 heads: 6 }"
+                                          "parallel { tensor: 2 } training { steps: 5 global_batch: 8 }",
+                                          &config));
+  FillDefaults(&config, 8, true);
+  RunConfig expected;
+  ASSERT_TRUE(TextFormat::ParseFromString(R"(
+      model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
+              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 }
+      parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING
+                 bucket_mib: 25 }
+      data { seed: 1234 }
+      training { steps: 5 global_batch: 8 micro_batch: 1 seed: 1234 precision: BF16
+                 optimizer { learning_rate: 3e-4 final_share: 0.1 beta1: 0.9 beta2: 0.95 epsilon: 1e-8
+                             weight_decay: 0.1 clip_norm: 1 schedule: COSINE decay_share: 0.2 }
+                 checkpoint { keep_last: 2 } evaluate_samples: 256 log_every_steps: 1 }
+      runtime { timeout_seconds: 600 })", &expected));
+  EXPECT_EQ(config.DebugString(), expected.DebugString());
+  FillDefaults(&config, 8, false);
+  EXPECT_EQ(config.DebugString(), expected.DebugString());
+}
+
+TEST(FillDefaultsTest, KeepsWhatIsSet) {
+  const std::string text = R"(
+      model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
+              initial_deviation: 0.1 }
+      parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL
+                 bucket_mib: 1 }
+      data { seed: 7 }
+      training { micro_batch: 4 seed: 9 precision: FP32
+                 optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
+                             schedule: WSD decay_share: 0 }
+                 checkpoint { keep_last: 5 } evaluate_samples: 3 log_every_steps: 10 }
+      runtime { timeout_seconds: 5 })";
+  RunConfig config, expected;
+  ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
+  ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));
+  FillDefaults(&config, 8, true);
+  EXPECT_EQ(config.DebugString(), expected.DebugString());
+}
+
+TEST(FillDefaultsTest, DependsOnFamilyScheduleAndHardware) {
+  RunConfig config;
+  ASSERT_TRUE(TextFormat::ParseFromString("model { family: GPT hidden: 64 heads: 4 } parallel { schedule: INTERLEAVED }"
+                                          "training { seed: 5 }", &config));
+  FillDefaults(&config, 1, false);
+  EXPECT_EQ(config.model().feed_forward(), 256);
+  EXPECT_EQ(config.model().rope_theta(), 0);
+  EXPECT_EQ(config.parallel().chunks(), 2);
+  EXPECT_EQ(config.data().seed(), 5u);
+  EXPECT_EQ(config.training().precision(), TrainingConfig::FP32);
+}
+
+// The widths that the published Llama models have.
+TEST(ModelDefaultsTest, LlamaFeedForwardAsPublished) {
+  for (const auto& [hidden, feed_forward] : {std::pair{4096, 11008}, {5120, 13824}, {6656, 17920}, {8192, 22016}}) {
+    ModelConfig model;
+    model.set_family(ModelConfig::LLAMA);
+    model.set_hidden(hidden);
+    ModelDefaults(&model);
+    EXPECT_EQ(model.feed_forward(), feed_forward);
+  }
+}
+
+}  // namespace
+}  // namespace trefoil

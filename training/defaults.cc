@@ -1,0 +1,84 @@
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "training/validate.h"
+
+namespace trefoil {
+namespace {
+
+int32_t Saturated(int64_t value) {
+  return static_cast<int32_t>(std::min<int64_t>(value, std::numeric_limits<int32_t>::max()));
+}
+
+void ParallelDefaults(ParallelConfig* parallel, int ranks) {
+  if (parallel->tensor() == 0) parallel->set_tensor(1);
+  if (parallel->pipeline() == 0) parallel->set_pipeline(1);
+  if (parallel->data() == 0) {
+    const int64_t model_ranks = int64_t{parallel->tensor()} * parallel->pipeline();
+    parallel->set_data(model_ranks > 0 ? static_cast<int32_t>(std::max<int64_t>(1, ranks / model_ranks)) : 1);
+  }
+  if (parallel->schedule() == ParallelConfig::SCHEDULE_UNSET) parallel->set_schedule(ParallelConfig::ONE_F_ONE_B);
+  if (parallel->chunks() == 0) parallel->set_chunks(parallel->schedule() == ParallelConfig::INTERLEAVED ? 2 : 1);
+  if (parallel->zero() == ParallelConfig::ZERO_UNSET) parallel->set_zero(ParallelConfig::OPTIMIZER);
+  if (parallel->recompute() == ParallelConfig::RECOMPUTE_UNSET) parallel->set_recompute(ParallelConfig::NOTHING);
+  if (parallel->bucket_mib() == 0) parallel->set_bucket_mib(25);
+}
+
+void OptimizerDefaults(OptimizerConfig* optimizer) {
+  if (optimizer->learning_rate() == 0) optimizer->set_learning_rate(3e-4f);
+  if (!optimizer->has_final_share()) optimizer->set_final_share(0.1f);
+  if (!optimizer->has_beta1()) optimizer->set_beta1(0.9f);
+  if (!optimizer->has_beta2()) optimizer->set_beta2(0.95f);
+  if (!optimizer->has_epsilon()) optimizer->set_epsilon(1e-8f);
+  if (!optimizer->has_weight_decay()) optimizer->set_weight_decay(0.1f);
+  if (!optimizer->has_clip_norm()) optimizer->set_clip_norm(1);
+  if (optimizer->schedule() == OptimizerConfig::SCHEDULE_UNSET) optimizer->set_schedule(OptimizerConfig::COSINE);
+  if (!optimizer->has_decay_share()) optimizer->set_decay_share(0.2f);
+}
+
+void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
+  if (training->micro_batch() == 0) training->set_micro_batch(1);
+  if (training->seed() == 0) training->set_seed(1234);
+  if (training->precision() == TrainingConfig::PRECISION_UNSET) {
+    training->set_precision(bf16_hardware ? TrainingConfig::BF16 : TrainingConfig::FP32);
+  }
+  OptimizerDefaults(training->mutable_optimizer());
+  if (training->checkpoint().keep_last() == 0) training->mutable_checkpoint()->set_keep_last(2);
+  if (training->evaluate_samples() == 0 && training->global_batch() > 0) {
+    training->set_evaluate_samples(Saturated(int64_t{32} * training->global_batch()));
+  }
+  if (training->log_every_steps() == 0) training->set_log_every_steps(1);
+}
+
+}  // namespace
+
+void ModelDefaults(ModelConfig* model) {
+  const int64_t hidden = model->hidden();
+  const int64_t heads = model->heads();
+  const bool llama = model->family() == ModelConfig::LLAMA;
+  if (model->kv_heads() == 0 && heads > 0) model->set_kv_heads(model->heads());
+  if (model->head_dim() == 0 && heads > 0 && hidden > 0 && hidden % heads == 0) {
+    model->set_head_dim(static_cast<int32_t>(hidden / heads));
+  }
+  if (model->feed_forward() == 0 && hidden > 0) {
+    // 8/3 x hidden, rounded up to 256: three matrices of this width have as many weights as GPT's two of 4 x hidden.
+    model->set_feed_forward(Saturated(llama ? (hidden * 8 + 3 * 256 - 1) / (3 * 256) * 256 : hidden * 4));
+  }
+  if (model->rope_theta() == 0 && llama) model->set_rope_theta(10000);
+  if (model->norm_epsilon() == 0) model->set_norm_epsilon(1e-5f);
+  if (model->initial_deviation() == 0) model->set_initial_deviation(0.02f);
+}
+
+void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
+  CHECK_GE(ranks, 1);
+  ModelDefaults(config->mutable_model());
+  ParallelDefaults(config->mutable_parallel(), ranks);
+  TrainingDefaults(config->mutable_training(), bf16_hardware);
+  if (config->data().seed() == 0) config->mutable_data()->set_seed(config->training().seed());
+  if (config->runtime().timeout_seconds() == 0) config->mutable_runtime()->set_timeout_seconds(600);
+}
+
+}  // namespace trefoil

@@ -1,0 +1,36 @@
+// What a run's config must satisfy before anything is built.
+//
+//   FillDefaults(&config, ranks, bf16_hardware);
+//   for (const std::string& line : Violations(config, ranks)) ...
+//
+// gives, for example,
+//   parallel: tensor 3 x pipeline 1 x data 2 = 6, but the job has 8 ranks; nearest legal: tensor 4 x pipeline 1 x ...
+//   model.kv_heads: 6 is not a multiple of parallel.tensor 4; nearest tensor sizes that divide it: 3, 6
+//
+// Each line names the field, the value found, the rule, and the nearest legal value. All violations are found at once;
+// a field that is wrong by itself (negative, not finite, missing) is reported once and takes part in no further rule.
+// Pure functions of their arguments.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+// Replaces what "0:" and "unset:" stand for in model/model.proto by its value. kv_heads, head_dim, feed_forward stay 0
+// where heads or hidden do not allow a value (Violations says why). The vocabulary stays 0 until a tokenizer is known.
+void ModelDefaults(ModelConfig* model);
+
+// Does so for the whole config, so that the program reads every field as it stands. What stays 0 or empty: switches
+// whose 0 is a value of its own (every_steps, evaluate_every_steps, warmup_steps, dropout), model.vocabulary and
+// data.tokenizer (the data says), runtime.threads (the machine says). evaluate_samples becomes 32 global batches: an
+// upper bound, since the held-out set may hold fewer. Any input is accepted; filling twice is filling once.
+// ranks: of the job, at least 1. bf16_hardware: whether this machine multiplies bf16 in hardware.
+void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware);
+
+// Every rule that a filled config breaks, one line each; empty: legal.
+std::vector<std::string> Violations(const RunConfig& config, int ranks);
+
+}  // namespace trefoil
