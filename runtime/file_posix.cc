@@ -1,0 +1,189 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "runtime/file.h"
+
+namespace trefoil {
+namespace {
+
+// "/runs/a/x: no space left on device", with the code that belongs to errno.
+absl::Status ErrorOf(const std::string& path, int error) {
+  std::string text = std::strerror(error);
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return absl::Status(absl::ErrnoToStatusCode(error), path + ": " + text);
+}
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// Without this a new or renamed name may be gone after a power cut, even if the file's content was flushed.
+absl::Status FlushFolder(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrorOf(path, errno);
+  const int error = fsync(fd) == 0 ? 0 : errno;
+  close(fd);
+  // Some file systems cannot flush a folder and say so by EINVAL.
+  return error == 0 || error == EINVAL ? absl::OkStatus() : ErrorOf(path, error);
+}
+
+class PosixWritableFile final : public WritableFile {
+ public:
+  PosixWritableFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  ~PosixWritableFile() override {
+    if (fd_ >= 0) close(fd_);
+  }
+
+  absl::Status Append(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t written = write(fd_, bytes.data(), bytes.size());
+      if (written < 0) {
+        if (errno == EINTR) continue;
+        return ErrorOf(path_, errno);
+      }
+      bytes = bytes.subspan(static_cast<size_t>(written));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Close() override {
+    const int error = fsync(fd_) == 0 || errno == EINVAL ? 0 : errno;  // EINVAL: a pipe or a terminal
+    const int close_error = close(std::exchange(fd_, -1)) == 0 ? 0 : errno;
+    if (error != 0) return ErrorOf(path_, error);
+    if (close_error != 0) return ErrorOf(path_, close_error);
+    return FlushFolder(FolderOf(path_));
+  }
+
+ private:
+  const std::string path_;
+  int fd_;
+};
+
+class PosixReadableFile final : public ReadableFile {
+ public:
+  PosixReadableFile(std::string path, int fd, int64_t size) : path_(std::move(path)), fd_(fd), size_(size) {}
+  ~PosixReadableFile() override { close(fd_); }
+
+  int64_t size() const override { return size_; }
+
+  absl::Status Read(int64_t offset, std::span<std::byte> out) const override {
+    while (!out.empty()) {
+      const ssize_t got = pread(fd_, out.data(), out.size(), offset);
+      if (got < 0) {
+        if (errno == EINTR) continue;
+        return ErrorOf(path_, errno);
+      }
+      if (got == 0) {
+        return absl::OutOfRangeError(path_ + ": ends at byte " + std::to_string(offset) + ", but " +
+                                     std::to_string(out.size()) + " more bytes were expected");
+      }
+      out = out.subspan(static_cast<size_t>(got));
+      offset += got;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+  const int64_t size_;
+};
+
+class PosixFileSystem final : public FileSystem {
+ public:
+  absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override {
+    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return ErrorOf(path, errno);
+    return std::make_unique<PosixWritableFile>(path, fd);
+  }
+
+  absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override {
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return ErrorOf(path, errno);
+    struct stat info;
+    const int error = fstat(fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
+    if (error != 0) {
+      close(fd);
+      return ErrorOf(path, error);
+    }
+    return std::make_unique<PosixReadableFile>(path, fd, info.st_size);
+  }
+
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    if (rename(from.c_str(), to.c_str()) != 0) {
+      const int error = errno;
+      return ErrorOf(from + " -> " + to, error);
+    }
+    TREFOIL_RETURN_IF_ERROR(FlushFolder(FolderOf(to)));
+    if (FolderOf(from) == FolderOf(to)) return absl::OkStatus();
+    return FlushFolder(FolderOf(from));
+  }
+
+  absl::Status MakeFolder(const std::string& path) override {
+    if (path.empty() || path == "/") return absl::OkStatus();
+    if (path.back() == '/') return MakeFolder(path.substr(0, path.find_last_not_of('/') + 1));
+    struct stat info;
+    if (stat(path.c_str(), &info) == 0) {
+      return S_ISDIR(info.st_mode) ? absl::OkStatus() : ErrorOf(path, ENOTDIR);
+    }
+    const std::string above = FolderOf(path);
+    if (above != path) TREFOIL_RETURN_IF_ERROR(MakeFolder(above));
+    if (mkdir(path.c_str(), 0777) != 0) {
+      // Another rank may have made it in between.
+      if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return absl::OkStatus();
+      return ErrorOf(path, errno);
+    }
+    return FlushFolder(above);
+  }
+
+  absl::Status Remove(const std::string& path) override {
+    struct stat info;
+    if (lstat(path.c_str(), &info) != 0) return errno == ENOENT ? absl::OkStatus() : ErrorOf(path, errno);
+    if (S_ISDIR(info.st_mode)) {
+      TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, List(path));
+      for (const std::string& name : names) TREFOIL_RETURN_IF_ERROR(Remove(path + "/" + name));
+    }
+    if (remove(path.c_str()) != 0 && errno != ENOENT) return ErrorOf(path, errno);
+    return absl::OkStatus();
+  }
+
+  bool Exists(const std::string& path) override {
+    struct stat info;
+    return stat(path.c_str(), &info) == 0;
+  }
+
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path) override {
+    DIR* folder = opendir(path.c_str());
+    if (folder == nullptr) return ErrorOf(path, errno);
+    std::vector<std::string> names;
+    errno = 0;
+    while (const dirent* entry = readdir(folder)) {
+      const std::string name = entry->d_name;
+      if (name != "." && name != "..") names.push_back(name);
+      errno = 0;
+    }
+    const int error = errno;
+    closedir(folder);
+    if (error != 0) return ErrorOf(path, error);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+};
+
+}  // namespace
+
+FileSystem& FileSystem::Posix() {
+  static PosixFileSystem* const posix = new PosixFileSystem;  // no state: any thread may be the last to use it
+  return *posix;
+}
+
+}  // namespace trefoil

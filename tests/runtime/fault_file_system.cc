@@ -1,0 +1,140 @@
+#include "tests/runtime/fault_file_system.h"
+
+#include <algorithm>
+
+namespace trefoil {
+namespace {
+
+absl::Status Dead(const std::string& path) { return absl::AbortedError(path + ": crashed (injected)"); }
+
+}  // namespace
+
+class FaultFileSystem::File final : public WritableFile {
+ public:
+  File(FaultFileSystem& fs, std::string path, std::unique_ptr<WritableFile> base)
+      : fs_(fs), path_(std::move(path)), base_(std::move(base)) {}
+
+  absl::Status Append(std::span<const std::byte> bytes) override {
+    const std::lock_guard lock(fs_.mutex_);
+    const bool was_dead = fs_.crashed_;
+    if (absl::Status status = fs_.CountCall(path_); !status.ok()) {
+      if (!was_dead && fs_.crash_ == Crash::kKill) base_->Append(bytes.first(bytes.size() / 2)).IgnoreError();
+      return status;
+    }
+    if (fs_.bytes_left_ >= 0 && static_cast<int64_t>(bytes.size()) > fs_.bytes_left_) {
+      TREFOIL_RETURN_IF_ERROR(base_->Append(bytes.first(static_cast<size_t>(std::exchange(fs_.bytes_left_, 0)))));
+      return absl::ResourceExhaustedError(path_ + ": no space left on device");
+    }
+    if (fs_.bytes_left_ >= 0) fs_.bytes_left_ -= static_cast<int64_t>(bytes.size());
+    return base_->Append(bytes);
+  }
+
+  absl::Status Close() override {
+    const std::lock_guard lock(fs_.mutex_);
+    TREFOIL_RETURN_IF_ERROR(fs_.CountCall(path_));
+    fs_.unflushed_.erase(path_);
+    return base_->Close();
+  }
+
+ private:
+  FaultFileSystem& fs_;
+  const std::string path_;
+  const std::unique_ptr<WritableFile> base_;
+};
+
+void FaultFileSystem::CrashAt(int64_t call, Crash crash) {
+  const std::lock_guard lock(mutex_);
+  crash_at_ = call;
+  crash_ = crash;
+}
+
+void FaultFileSystem::FillAfter(int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  bytes_left_ = bytes;
+}
+
+bool FaultFileSystem::crashed() const {
+  const std::lock_guard lock(mutex_);
+  return crashed_;
+}
+
+int64_t FaultFileSystem::calls() const {
+  const std::lock_guard lock(mutex_);
+  return calls_;
+}
+
+absl::Status FaultFileSystem::CountCall(const std::string& path) {
+  if (crashed_) return Dead(path);
+  if (calls_++ != crash_at_) return absl::OkStatus();
+  crashed_ = true;
+  if (crash_ == Crash::kPowerCut) {
+    for (const std::string& file : unflushed_) {
+      if (base_.Exists(file)) base_.Create(file).status().IgnoreError();
+    }
+  }
+  return Dead(path);
+}
+
+absl::Status FaultFileSystem::CheckAlive(const std::string& path) const {
+  return crashed_ ? Dead(path) : absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Create(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Create(path));
+  unflushed_.insert(path);
+  return std::make_unique<File>(*this, path, std::move(base));
+}
+
+absl::StatusOr<std::unique_ptr<ReadableFile>> FaultFileSystem::Open(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CheckAlive(path));
+  return base_.Open(path);
+}
+
+absl::Status FaultFileSystem::Rename(const std::string& from, const std::string& to) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(from));
+  TREFOIL_RETURN_IF_ERROR(base_.Rename(from, to));
+  std::set<std::string> moved;
+  for (const std::string& path : unflushed_) {
+    const bool inside = path == from || path.starts_with(from + "/");
+    moved.insert(inside ? to + path.substr(from.size()) : path);
+  }
+  unflushed_ = std::move(moved);
+  return absl::OkStatus();
+}
+
+absl::Status FaultFileSystem::MakeFolder(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  return base_.MakeFolder(path);
+}
+
+absl::Status FaultFileSystem::Remove(const std::string& path) {
+  if (!Exists(path)) {
+    const std::lock_guard lock(mutex_);
+    return CheckAlive(path);
+  }
+  if (const auto names = List(path); names.ok()) {
+    for (const std::string& name : *names) TREFOIL_RETURN_IF_ERROR(Remove(path + "/" + name));
+  }
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  unflushed_.erase(path);
+  return base_.Remove(path);
+}
+
+bool FaultFileSystem::Exists(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  return !crashed_ && base_.Exists(path);
+}
+
+absl::StatusOr<std::vector<std::string>> FaultFileSystem::List(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CheckAlive(path));
+  return base_.List(path);
+}
+
+}  // namespace trefoil

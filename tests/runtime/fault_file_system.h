@@ -1,0 +1,65 @@
+// A file system of real files that fills up, or dies in the middle of its work, on request.
+//
+//   for (int64_t k = 0;; ++k) {                      // every moment at which a save can die
+//     FaultFileSystem fs(FileSystem::Posix());
+//     fs.CrashAt(k);
+//     Save(fs);
+//     ... what is on disk is what a killed process would leave ...
+//     if (!fs.crashed()) break;                      // the save made k calls or fewer
+//   }
+//
+// Calls that change the disk are counted from 0: Create, each Append, Close, Rename, MakeFolder, and within Remove each
+// file and folder removed. At call k of CrashAt the half of an Append reaches the disk, of any other call nothing; from
+// then on every call fails ("crashed (injected)") and changes nothing.
+//
+// Threads: as FileSystem. One instance may stand for a machine shared by several ranks, or each rank may have its own.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/file.h"
+
+namespace trefoil {
+
+class FaultFileSystem final : public FileSystem {
+ public:
+  explicit FaultFileSystem(FileSystem& base) : base_(base) {}
+
+  // kKill: what was appended stays. kPowerCut: files not yet closed (flushed) are emptied as well.
+  enum class Crash { kKill, kPowerCut };
+  void CrashAt(int64_t call, Crash crash = Crash::kKill);
+  // After `bytes` more bytes an Append writes what fits and fails: "no space left on device". Nothing is given back by
+  // removing files.
+  void FillAfter(int64_t bytes);
+  bool crashed() const;
+  // Calls so far that changed the disk, the one that crashed included.
+  int64_t calls() const;
+
+  absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override;
+  absl::Status Rename(const std::string& from, const std::string& to) override;
+  absl::Status MakeFolder(const std::string& path) override;
+  absl::Status Remove(const std::string& path) override;
+  bool Exists(const std::string& path) override;
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path) override;
+
+ private:
+  class File;
+
+  // These hold the mutex while the base's call is made, so that nothing changes after the crash.
+  absl::Status CountCall(const std::string& path);
+  absl::Status CheckAlive(const std::string& path) const;
+
+  FileSystem& base_;
+  mutable std::mutex mutex_;
+  int64_t calls_ = 0, crash_at_ = -1, bytes_left_ = -1;
+  Crash crash_ = Crash::kKill;
+  bool crashed_ = false;
+  std::set<std::string> unflushed_;
+};
+
+}  // namespace trefoil

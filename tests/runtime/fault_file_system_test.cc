@@ -1,0 +1,71 @@
+#include "tests/runtime/fault_file_system.h"
+
+#include <gtest/gtest.h>
+
+namespace trefoil {
+namespace {
+
+std::span<const std::byte> Bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+class FaultFileSystemTest : public ::testing::Test {
+ protected:
+  FaultFileSystemTest() {
+    folder_ = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    EXPECT_TRUE(FileSystem::Posix().Remove(folder_).ok());
+    EXPECT_TRUE(FileSystem::Posix().MakeFolder(folder_).ok());
+  }
+  std::string folder_;
+  FaultFileSystem fs_{FileSystem::Posix()};
+};
+
+TEST_F(FaultFileSystemTest, CrashLeavesHalfOfTheAppendAndStopsEverything) {
+  fs_.CrashAt(2);
+  auto file = fs_.Create(folder_ + "/x");
+  ASSERT_TRUE((*file)->Append(Bytes("abcd")).ok());
+  EXPECT_EQ((*file)->Append(Bytes("efgh")).message(), folder_ + "/x: crashed (injected)");
+  EXPECT_TRUE(fs_.crashed());
+  EXPECT_FALSE((*file)->Append(Bytes("ijkl")).ok());
+  EXPECT_FALSE((*file)->Close().ok());
+  EXPECT_FALSE(fs_.Rename(folder_ + "/x", folder_ + "/y").ok());
+  EXPECT_FALSE(fs_.Remove(folder_ + "/x").ok());
+  EXPECT_FALSE(fs_.Open(folder_ + "/x").ok());
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/x"), "abcdef");
+}
+
+TEST_F(FaultFileSystemTest, PowerCutEmptiesWhatWasNotFlushedUnderItsNewNameToo) {
+  fs_.CrashAt(8, FaultFileSystem::Crash::kPowerCut);
+  ASSERT_TRUE(fs_.MakeFolder(folder_ + "/a").ok());
+  auto flushed = fs_.Create(folder_ + "/a/flushed"), open = fs_.Create(folder_ + "/a/open");
+  ASSERT_TRUE((*flushed)->Append(Bytes("abcd")).ok());
+  ASSERT_TRUE((*open)->Append(Bytes("abcd")).ok());
+  ASSERT_TRUE((*flushed)->Close().ok());
+  ASSERT_TRUE(fs_.Rename(folder_ + "/a", folder_ + "/b").ok());
+  ASSERT_TRUE((*open)->Append(Bytes("efgh")).ok());
+  EXPECT_FALSE((*open)->Close().ok());
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/b/flushed"), "abcd");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/b/open"), "");
+}
+
+TEST_F(FaultFileSystemTest, FullDiskTakesWhatFits) {
+  fs_.FillAfter(6);
+  auto file = fs_.Create(folder_ + "/x");
+  ASSERT_TRUE((*file)->Append(Bytes("abcd")).ok());
+  const absl::Status full = (*file)->Append(Bytes("efgh"));
+  EXPECT_EQ(full.message(), folder_ + "/x: no space left on device");
+  ASSERT_TRUE((*file)->Close().ok());
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/x"), "abcdef");
+}
+
+TEST_F(FaultFileSystemTest, RemovingAFolderCountsEachEntry) {
+  for (const char* name : {"/a/1", "/a/2"}) {
+    ASSERT_TRUE(fs_.MakeFolder(folder_ + "/a").ok());
+    ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), folder_ + name, "x").ok());
+  }
+  fs_.CrashAt(3);
+  EXPECT_EQ(fs_.calls(), 2);
+  EXPECT_FALSE(fs_.Remove(folder_ + "/a").ok());
+  EXPECT_EQ(*FileSystem::Posix().List(folder_ + "/a"), std::vector<std::string>{"2"});
+}
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,97 @@
+#include "runtime/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace trefoil {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class FileTest : public ::testing::Test {
+ protected:
+  FileTest() {
+    folder_ = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    EXPECT_TRUE(fs_.Remove(folder_).ok());
+    EXPECT_TRUE(fs_.MakeFolder(folder_).ok());
+  }
+  std::string In(const std::string& name) const { return folder_ + "/" + name; }
+
+  FileSystem& fs_ = FileSystem::Posix();
+  std::string folder_;
+};
+
+TEST_F(FileTest, WhatIsAppendedCanBeReadInParts) {
+  auto file = fs_.Create(In("x"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  for (const std::string_view part : {"abc", "", "defgh"}) {
+    ASSERT_TRUE((*file)->Append(std::as_bytes(std::span(part))).ok());
+  }
+  ASSERT_TRUE((*file)->Close().ok());
+
+  auto opened = fs_.Open(In("x"));
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ((*opened)->size(), 8);
+  std::string middle(4, '?');
+  ASSERT_TRUE((*opened)->Read(2, std::as_writable_bytes(std::span(middle))).ok());
+  EXPECT_EQ(middle, "cdef");
+  const absl::Status past = (*opened)->Read(6, std::as_writable_bytes(std::span(middle)));
+  EXPECT_EQ(past.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(past.message(), In("x") + ": ends at byte 8, but 2 more bytes were expected");
+}
+
+TEST_F(FileTest, ErrorsNameThePathAndSayWhatTheSystemSaid) {
+  const absl::Status missing = fs_.Open(In("none")).status();
+  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(missing.message(), In("none") + ": no such file or directory");
+  EXPECT_EQ(ReadFile(fs_, folder_).status().message(), folder_ + ": is a directory");
+  EXPECT_THAT(fs_.Create(In("none/x")).status().message(), HasSubstr("none/x: no such file or directory"));
+  EXPECT_THAT(fs_.Rename(In("none"), In("y")).message(), HasSubstr("none -> "));
+  EXPECT_EQ(fs_.List(In("none")).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(WriteFileAtomically(fs_, In("x"), "1").ok());
+  EXPECT_THAT(fs_.MakeFolder(In("x/y")).message(), HasSubstr("x: not a directory"));
+}
+
+TEST_F(FileTest, FullDiskIsSaid) {
+  if (!fs_.Exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
+  auto file = fs_.Create("/dev/full");
+  ASSERT_TRUE(file.ok()) << file.status();
+  const absl::Status status = (*file)->Append(std::as_bytes(std::span(std::string_view("abc"))));
+  EXPECT_EQ(status.message(), "/dev/full: no space left on device");
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(FileTest, FoldersAreMadeListedMovedAndRemovedWithAllTheyHold) {
+  ASSERT_TRUE(fs_.MakeFolder(In("a/b/c/")).ok());
+  ASSERT_TRUE(fs_.MakeFolder(In("a/b/c")).ok());
+  ASSERT_TRUE(WriteFileAtomically(fs_, In("a/b/2"), "two").ok());
+  ASSERT_TRUE(WriteFileAtomically(fs_, In("a/b/1"), "one").ok());
+  ASSERT_EQ(symlink("/nowhere", In("a/b/link").c_str()), 0);
+  EXPECT_THAT(*fs_.List(In("a/b")), ElementsAre("1", "2", "c", "link"));
+
+  ASSERT_TRUE(fs_.Rename(In("a/b"), In("d")).ok());
+  EXPECT_EQ(*ReadFile(fs_, In("d/2")), "two");
+  ASSERT_TRUE(fs_.Remove(In("d")).ok());
+  EXPECT_FALSE(fs_.Exists(In("d")));
+  EXPECT_TRUE(fs_.Remove(In("d")).ok());  // absent is fine
+  EXPECT_THAT(*fs_.List(In("a")), ElementsAre());
+}
+
+TEST_F(FileTest, AtomicWriteReplacesAndLeavesNothingBeside) {
+  ASSERT_TRUE(WriteFileAtomically(fs_, In("x"), "old and long").ok());
+  ASSERT_TRUE(WriteFileAtomically(fs_, In("x"), "new").ok());
+  EXPECT_EQ(*ReadFile(fs_, In("x")), "new");
+  EXPECT_THAT(*fs_.List(folder_), ElementsAre("x"));
+}
+
+TEST_F(FileTest, GlobIsSortedAndEmptyWithoutMatch) {
+  for (const char* name : {"t-2.idx", "t-1.idx", "t-1.bin"}) ASSERT_TRUE(WriteFileAtomically(fs_, In(name), "").ok());
+  EXPECT_THAT(Glob(In("t-*.idx")), ElementsAre(In("t-1.idx"), In("t-2.idx")));
+  EXPECT_THAT(Glob(In("u*")), ElementsAre());
+}
+
+}  // namespace
+}  // namespace trefoil
