@@ -6,7 +6,12 @@
 // gradients go the other way. A message between two pieces of one stage (stages = 1) needs no action.
 //
 //   BuildSchedule(kOneFOneB, stages 2, chunks 1, micro-batches 3, stage 0):
-//     F0 S0  F1 S1  R0 B0  F2 S2  R1 B1  R2 B2      F forward, B backward, S send activation, R receive gradient
+//     F0 S0  F1 S1  r0 B0 W0  F2 S2  r1 B1 W1  r2 B2 W2
+//   and of stage 1:
+//     R0 F0  B0 W0 s0  R1 F1  B1 W1 s1  R2 F2  B2 W2 s2
+//   F forward, B and W backward of input and weights, S and R send and receive an activation, s and r a gradient.
+//
+// A receive stands right before the computation that needs it, a send right after the one that makes it.
 //
 // Sources: GPipe (Huang et al. 2019), 1F1B (Narayanan et al. 2019, PipeDream-Flush in 2021), interleaved 1F1B
 // (Narayanan et al. 2021, section 2.2).
@@ -52,12 +57,12 @@ struct ScheduleCosts {
 struct ScheduleTimes {
   double makespan = 0;
   std::vector<double> busy;                  // per stage
-  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs forwarded and not yet backward
+  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs between their F and W
   double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
 };
 ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, int chunks, const ScheduleCosts& costs);
 
-// "F0 S0 ..." for messages and tests; chunk shown as F0.1 when not 0.
+// "F0 S0 ..." (letters as above) for messages and tests; chunk shown as F0.1 when not 0.
 std::string ToString(const std::vector<Action>& actions);
 
 }  // namespace trefoil
