@@ -1,0 +1,215 @@
+#include "parallel/schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+namespace trefoil {
+namespace {
+
+using Stages = std::vector<std::vector<Action>>;
+
+Stages AllStages(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches) {
+  Stages all;
+  for (int s = 0; s < stages; ++s) all.push_back(BuildSchedule(kind, stages, chunks, micro_batches, s));
+  return all;
+}
+
+std::string Text(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage) {
+  return ToString(BuildSchedule(kind, stages, chunks, micro_batches, stage));
+}
+
+TEST(Schedule, OneFOneBByHand) {
+  EXPECT_EQ(Text(ParallelConfig::ONE_F_ONE_B, 2, 1, 3, 0), "F0 S0 F1 S1 r0 B0 W0 F2 S2 r1 B1 W1 r2 B2 W2");
+  EXPECT_EQ(Text(ParallelConfig::ONE_F_ONE_B, 2, 1, 3, 1), "R0 F0 B0 W0 s0 R1 F1 B1 W1 s1 R2 F2 B2 W2 s2");
+  EXPECT_EQ(Text(ParallelConfig::SCHEDULE_UNSET, 2, 1, 3, 1), Text(ParallelConfig::ONE_F_ONE_B, 2, 1, 3, 1));
+  EXPECT_EQ(Text(ParallelConfig::ONE_F_ONE_B, 1, 1, 2, 0), "F0 B0 W0 F1 B1 W1");
+}
+
+TEST(Schedule, GPipeByHand) {
+  EXPECT_EQ(Text(ParallelConfig::GPIPE, 3, 1, 2, 1), "R0 F0 S0 R1 F1 S1 r0 B0 W0 s0 r1 B1 W1 s1");
+  EXPECT_EQ(Text(ParallelConfig::GPIPE, 1, 1, 2, 0), "F0 F1 B0 W0 B1 W1");
+}
+
+// Figure 4 of Narayanan et al. 2021, cut down to two stages and two micro-batches.
+TEST(Schedule, InterleavedByHand) {
+  EXPECT_EQ(Text(ParallelConfig::INTERLEAVED, 2, 2, 2, 0),
+            "F0 S0 F1 S1 R0.1 F0.1 S0.1 R1.1 F1.1 S1.1 "
+            "r0.1 B0.1 W0.1 s0.1 r1.1 B1.1 W1.1 s1.1 r0 B0 W0 r1 B1 W1");
+  EXPECT_EQ(Text(ParallelConfig::INTERLEAVED, 2, 2, 2, 1),
+            "R0 F0 S0 R1 F1 S1 R0.1 F0.1 B0.1 W0.1 s0.1 R1.1 F1.1 B1.1 W1.1 s1.1 "
+            "r0 B0 W0 s0 r1 B1 W1 s1");
+  EXPECT_EQ(Text(ParallelConfig::INTERLEAVED, 1, 2, 1, 0), "F0 F0.1 B0.1 W0.1 B0 W0");
+}
+
+TEST(Schedule, ActionsCarryPeerAndTag) {
+  const auto first = BuildSchedule(ParallelConfig::INTERLEAVED, 3, 2, 3, 0);
+  const auto last = BuildSchedule(ParallelConfig::INTERLEAVED, 3, 2, 3, 2);
+  // Piece 2 (stage 2, chunk 0) feeds piece 3 (stage 0, chunk 1).
+  auto find = [](const std::vector<Action>& actions, ActionKind kind, int micro_batch, int chunk) {
+    for (const Action& a : actions) {
+      if (a.kind == kind && a.micro_batch == micro_batch && a.chunk == chunk) return a;
+    }
+    ADD_FAILURE() << "no such action";
+    return Action();
+  };
+  const Action send = find(last, ActionKind::kSendActivation, 1, 0);
+  const Action receive = find(first, ActionKind::kReceiveActivation, 1, 1);
+  EXPECT_EQ(send.peer, 0);
+  EXPECT_EQ(receive.peer, 2);
+  EXPECT_EQ(send.tag, receive.tag);
+}
+
+struct Case {
+  ParallelConfig::Schedule kind;
+  int stages, chunks, micro_batches;
+};
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (int p = 1; p <= 8; ++p) {
+    for (int m : {1, 2, 3, 5, 8, 12, 16, 23}) {
+      cases.push_back({ParallelConfig::GPIPE, p, 1, m});
+      cases.push_back({ParallelConfig::ONE_F_ONE_B, p, 1, m});
+    }
+    for (int v = 2; v <= 4; ++v) {
+      for (int groups : {1, 2, 3, 5}) cases.push_back({ParallelConfig::INTERLEAVED, p, v, p * groups});
+    }
+  }
+  return cases;
+}
+
+std::string Describe(const Case& c) {
+  return ParallelConfig::Schedule_Name(c.kind) + " p=" + std::to_string(c.stages) + " v=" + std::to_string(c.chunks) +
+         " m=" + std::to_string(c.micro_batches);
+}
+
+// Each stage does every (micro-batch, chunk) forward once, then backward once, and weights right after inputs.
+TEST(Schedule, EveryMicroBatchOnceForwardAndOnceBackward) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    for (const auto& actions : AllStages(c.kind, c.stages, c.chunks, c.micro_batches)) {
+      std::map<std::pair<int, int>, int> progress;  // 1: forward done, 2: input gradient, 3: weight gradient
+      for (size_t i = 0; i < actions.size(); ++i) {
+        const Action& a = actions[i];
+        int& done = progress[{a.micro_batch, a.chunk}];
+        if (a.kind == ActionKind::kForward) {
+          ASSERT_EQ(done, 0);
+          done = 1;
+        } else if (a.kind == ActionKind::kBackwardInput) {
+          ASSERT_EQ(done, 1);
+          done = 2;
+          ASSERT_LT(i + 1, actions.size());
+          ASSERT_EQ(actions[i + 1].kind, ActionKind::kBackwardWeight);
+        } else if (a.kind == ActionKind::kBackwardWeight) {
+          ASSERT_EQ(done, 2);
+          done = 3;
+        }
+      }
+      ASSERT_EQ(progress.size(), static_cast<size_t>(c.micro_batches) * c.chunks);
+      for (const auto& [key, done] : progress) {
+        ASSERT_EQ(done, 3);
+        ASSERT_TRUE(0 <= key.first && key.first < c.micro_batches && 0 <= key.second && key.second < c.chunks);
+      }
+    }
+  }
+}
+
+// Every message has one sender and one receiver that mean the same tensor, and stands right beside its computation.
+TEST(Schedule, MessagesMatch) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    const Stages all = AllStages(c.kind, c.stages, c.chunks, c.micro_batches);
+    using Key = std::tuple<int, int, int>;          // from, to, tag
+    using Meaning = std::tuple<bool, int, int>;     // activation?, micro-batch, piece that made it
+    std::map<Key, Meaning> sent, received;
+    std::set<int> tags;
+    for (int s = 0; s < c.stages; ++s) {
+      for (size_t i = 0; i < all[s].size(); ++i) {
+        const Action& a = all[s][i];
+        const int piece = a.chunk * c.stages + s;
+        const Action* near = nullptr;  // the computation that the message belongs to
+        ActionKind wanted = ActionKind::kForward;
+        switch (a.kind) {
+          case ActionKind::kSendActivation:
+            ASSERT_TRUE(sent.emplace(Key(s, a.peer, a.tag), Meaning(true, a.micro_batch, piece)).second);
+            near = &all[s][i - 1];
+            break;
+          case ActionKind::kSendGradient:
+            ASSERT_TRUE(sent.emplace(Key(s, a.peer, a.tag), Meaning(false, a.micro_batch, piece)).second);
+            near = &all[s][i - 1];
+            wanted = ActionKind::kBackwardWeight;
+            break;
+          case ActionKind::kReceiveActivation:
+            ASSERT_TRUE(received.emplace(Key(a.peer, s, a.tag), Meaning(true, a.micro_batch, piece - 1)).second);
+            near = &all[s][i + 1];
+            break;
+          case ActionKind::kReceiveGradient:
+            ASSERT_TRUE(received.emplace(Key(a.peer, s, a.tag), Meaning(false, a.micro_batch, piece + 1)).second);
+            near = &all[s][i + 1];
+            wanted = ActionKind::kBackwardInput;
+            break;
+          default:
+            continue;
+        }
+        ASSERT_NE(a.peer, s);
+        ASSERT_EQ(near->kind, wanted);
+        ASSERT_EQ(std::pair(near->micro_batch, near->chunk), std::pair(a.micro_batch, a.chunk));
+      }
+    }
+    for (const auto& [key, meaning] : sent) ASSERT_TRUE(tags.insert(std::get<2>(key)).second) << "tag used twice";
+    ASSERT_EQ(sent, received);
+    // All boundaries between pieces, both ways, and no message where all pieces are on one stage.
+    const int boundaries = c.stages == 1 ? 0 : c.stages * c.chunks - 1;
+    ASSERT_EQ(sent.size(), static_cast<size_t>(2 * boundaries * c.micro_batches));
+  }
+}
+
+TEST(Schedule, BubbleAndMemoryFollowTheFormulas) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    const int p = c.stages, v = c.chunks, m = c.micro_batches;
+    const Stages all = AllStages(c.kind, p, v, m);
+    for (const auto& [forward, input, weight] : {std::tuple(1.0, 1.0, 1.0), std::tuple(1.0, 1.25, 0.5)}) {
+      const ScheduleTimes times = SimulateSchedule(
+          all, v, {.forward = forward, .backward_input = input, .backward_weight = weight});
+      const double work = forward + input + weight;
+      EXPECT_NEAR(times.makespan, m * work + (p - 1) * work / v, 1e-9);
+      EXPECT_NEAR(times.bubble(), (p - 1.0) / v / (m + (p - 1.0) / v), 1e-9);
+      for (int s = 0; s < p; ++s) {
+        EXPECT_NEAR(times.busy[s], m * work, 1e-9);
+        int held = m;
+        if (c.kind == ParallelConfig::ONE_F_ONE_B) held = std::min(p - s, m);
+        if (c.kind == ParallelConfig::INTERLEAVED) held = std::min(2 * (p - s - 1) + (v - 1) * p + 1, m * v);
+        EXPECT_EQ(times.peak_in_flight[s], held);
+      }
+      if (c.kind == ParallelConfig::INTERLEAVED && m > p) {
+        // Worst stage, in units of one stage's activations: p (1 + (p-1)/(p v)).
+        EXPECT_NEAR(times.peak_in_flight[0] / static_cast<double>(v), p * (1 + (p - 1.0) / (p * v)), 1e-9);
+      }
+    }
+  }
+}
+
+TEST(Schedule, SlowLinksLengthenTheStep) {
+  const Stages all = AllStages(ParallelConfig::ONE_F_ONE_B, 2, 1, 1);
+  const ScheduleTimes times =
+      SimulateSchedule(all, 1, {.forward = 1, .backward_input = 2, .backward_weight = 3, .send = 0.5});
+  EXPECT_DOUBLE_EQ(times.makespan, 2 * (1 + 2 + 3) + 2 * 0.5);
+}
+
+TEST(ScheduleDeathTest, DeadlockIsNamed) {
+  Stages all = AllStages(ParallelConfig::ONE_F_ONE_B, 2, 1, 2);
+  std::erase_if(all[0], [](const Action& a) { return a.kind == ActionKind::kSendActivation && a.micro_batch == 1; });
+  EXPECT_DEATH(SimulateSchedule(all, 1, {}), "deadlock: stage 0 waits for ever at r1 for stage 1");
+}
+
+TEST(ScheduleDeathTest, InterleavedNeedsWholeGroups) {
+  EXPECT_DEATH(BuildSchedule(ParallelConfig::INTERLEAVED, 4, 2, 6, 0), "6 micro-batches over 4 stages");
+}
+
+}  // namespace
+}  // namespace trefoil
