@@ -1,0 +1,69 @@
+// Loads a checkpoint, on any layout: each rank says which boxes of the global tensors it wants and gets them from
+// whatever slices the ranks that saved have written.
+//
+//   TREFOIL_ASSIGN_OR_RETURN(std::string path, LatestCheckpoint(fs, run + "/checkpoints"));
+//   absl::StatusOr<CheckpointReader> reader = CheckpointReader::Open(fs, path);
+//   TREFOIL_RETURN_IF_ERROR(group.Agree(reader.status()));
+//   ... compare reader->model() with the model at hand ...
+//   TREFOIL_RETURN_IF_ERROR(group.Agree(reader->Read(store.State())));   // fills the elements
+//
+// Every rank reads by itself, without messages; the caller lets the ranks agree on the outcome, as above.
+//
+// Failure: a missing, truncated or too long file, an unknown version, a byte that is not what was written: an error that
+// names the file and, within data files, the tensor and the slice. Files are checked when they are read: the manifest by
+// Open, the CRC32C of each slice by the Read that needs it.
+// Threads: Read may be called by several threads at once with different targets.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "parallel/sharded_tensor.h"
+#include "runtime/file.h"
+#include "runtime/status.h"
+
+namespace trefoil {
+
+struct Manifest;
+
+class CheckpointReader {
+ public:
+  // `folder`: of one checkpoint, ".../step-00000100". `fs` must outlive the reader.
+  static absl::StatusOr<CheckpointReader> Open(FileSystem& fs, const std::string& folder);
+
+  int64_t step() const;
+  const std::string& trainer_state() const;
+  const std::string& model() const;
+
+  struct TensorInfo {
+    std::string name;
+    DType dtype;
+    Shape shape;  // global
+  };
+  // Sorted by name.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  // Null if there is none of that name.
+  const TensorInfo* Find(const std::string& name) const;
+
+  // Fills the box of each target. Its name, dtype and global shape must be those of the checkpoint: no conversion.
+  // Boxes may lie anywhere within the shape and overlap each other.
+  //
+  // Slices that intersect a target are read whole (their checksum is of the whole), once per call however many targets
+  // they serve, in the order in which they lie on disk, through a buffer of 1 MiB. So pass all targets in one call.
+  // After an error the targets' elements are undefined.
+  absl::Status Read(std::span<const ShardedTensor> targets) const;
+  absl::Status Read(const ShardedTensor& target) const { return Read(std::span(&target, 1)); }
+
+ private:
+  CheckpointReader(FileSystem& fs, std::string folder, std::shared_ptr<const Manifest> manifest);
+
+  FileSystem* fs_;
+  std::string folder_;
+  std::shared_ptr<const Manifest> manifest_;
+  std::vector<TensorInfo> tensors_;
+};
+
+}  // namespace trefoil
