@@ -28,8 +28,8 @@ Box TensorSlice(const Parameter& parameter, int size, int index) {
   for (int i = 0; i < parameter.shape.rank(); ++i) {
     const int64_t n = parameter.shape[i];
     const bool split = i == parameter.split_dim;
-    const int64_t begin = split ? n * index / size : 0;
-    const int64_t end = split ? n * (index + 1) / size : n;
+    const int64_t begin = split ? SplitBegin(n, size, index) : 0;
+    const int64_t end = split ? SplitBegin(n, size, index + 1) : n;
     box.offset.push_back(begin);
     box.extent.push_back(end - begin);
   }

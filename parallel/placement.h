@@ -17,6 +17,9 @@
 
 namespace trefoil {
 
+// The first of the elements that part `index` of `parts` holds of `n`: parts differ by one element at most.
+inline int64_t SplitBegin(int64_t n, int parts, int index) { return n * index / parts; }
+
 // What tensor rank `index` of `size` holds of a parameter.
 Box TensorSlice(const Parameter& parameter, int size, int index);
 

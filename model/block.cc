@@ -1,0 +1,85 @@
+#include "model/block.h"
+
+namespace trefoil {
+namespace {
+
+std::string Prefix(int layer) { return "blocks." + std::to_string(layer); }
+
+}  // namespace
+
+void Block::Declare(const ModelConfig& config, int layer, ParameterTable* table) {
+  const std::string prefix = Prefix(layer);
+  const int home = layer + 1;
+  Norm::Declare(config, prefix + ".attention_norm", home, table);
+  SelfAttention::Declare(config, prefix + ".attention", home, table);
+  Norm::Declare(config, prefix + ".mlp_norm", home, table);
+  Mlp::Declare(config, prefix + ".mlp", home, table);
+}
+
+Block::Block(const ParameterStore& store, const ModelConfig& config, int layer)
+    : prefix_(Prefix(layer)),
+      dropout_(config.dropout()),
+      norm1_(store, config, prefix_ + ".attention_norm"),
+      norm2_(store, config, prefix_ + ".mlp_norm"),
+      attention_(store, config, prefix_ + ".attention"),
+      mlp_(store, config, prefix_ + ".mlp") {}
+
+Tensor Block::AddResidual(const Context& context, const MicroBatch& batch, const Tensor& x, const Tensor& branch,
+                          const std::string& site) const {
+  const DropoutMask mask = MaskOf(context, batch, dropout_, prefix_ + site, branch.dim(1));
+  if (mask.probability > 0) Dropout(context.device, branch, mask, branch);
+  Add(context.device, x, branch, branch);
+  return branch;
+}
+
+Tensor Block::BranchGradient(const Context& context, const MicroBatch& batch, const Tensor& dy,
+                             const std::string& site) const {
+  const DropoutMask mask = MaskOf(context, batch, dropout_, prefix_ + site, dy.dim(1));
+  if (mask.probability == 0) return dy;
+  const Tensor d_branch = context.New(dy.shape());
+  Dropout(context.device, dy, mask, d_branch);
+  return d_branch;
+}
+
+Tensor Block::ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
+  saved->x = x;
+  saved->h1 = norm1_.Forward(context, x, &saved->norm1);
+  const Tensor attended = attention_.Forward(context, batch, saved->h1, &saved->attention);
+  const Tensor y1 = AddResidual(context, batch, x, attended, ".attention");
+  saved->h2 = norm2_.Forward(context, y1, &saved->norm2);
+  const Tensor fed = mlp_.Forward(context, saved->h2, &saved->mlp);
+  return AddResidual(context, batch, y1, fed, ".mlp");
+}
+
+Tensor Block::Forward(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
+  Saved all;
+  const Tensor y = ForwardSavingAll(context, batch, x, &all);
+  if (!batch.training) return y;
+  if (context.recompute == ParallelConfig::FULL) {
+    saved->x = x;
+    return y;
+  }
+  *saved = std::move(all);
+  if (context.recompute == ParallelConfig::SELECTIVE) saved->h1 = saved->h2 = saved->mlp.a = Tensor();
+  return y;
+}
+
+Tensor Block::Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, Saved saved,
+                       WeightGradients& weights) const {
+  if (context.recompute == ParallelConfig::FULL) {
+    const Tensor x = saved.x;
+    ForwardSavingAll(context, batch, x, &saved);
+  } else if (context.recompute == ParallelConfig::SELECTIVE) {
+    const Tensor x1 = saved.norm1.x, x2 = saved.norm2.x;
+    saved.h1 = norm1_.Forward(context, x1, &saved.norm1);
+    saved.h2 = norm2_.Forward(context, x2, &saved.norm2);
+  }
+  const Tensor d_fed = BranchGradient(context, batch, dy, ".mlp");
+  const Tensor dh2 = mlp_.Backward(context, d_fed, saved.h2, saved.mlp, weights);
+  const Tensor dy1 = norm2_.Backward(context, dh2, saved.norm2, dy);
+  const Tensor d_attended = BranchGradient(context, batch, dy1, ".attention");
+  const Tensor dh1 = attention_.Backward(context, batch, d_attended, saved.h1, saved.attention, weights);
+  return norm1_.Backward(context, dh1, saved.norm1, dy1);
+}
+
+}  // namespace trefoil

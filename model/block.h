@@ -1,0 +1,55 @@
+// One transformer block, pre-norm:
+//
+//   x -> norm -> attention -> dropout -> + x  =  y1 -> norm -> mlp -> dropout -> + y1  =  y       all [n, C]
+//
+// What is saved between forward and backward is the recomputation mode's choice: everything (NOTHING is recomputed),
+// everything but norm outputs and activation-function outputs (SELECTIVE), or only x (FULL).
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <string>
+
+#include "model/context.h"
+#include "model/layers/attention.h"
+#include "model/layers/mlp.h"
+#include "model/layers/norm.h"
+
+namespace trefoil {
+
+class Block {
+ public:
+  struct Saved {
+    Tensor x;  // the block's input
+    Norm::Saved norm1, norm2;
+    Tensor h1, h2;  // outputs of the norms
+    SelfAttention::Saved attention;
+    Mlp::Saved mlp;
+  };
+
+  // Adds blocks.LAYER.* at home LAYER + 1.
+  static void Declare(const ModelConfig& config, int layer, ParameterTable* table);
+  Block(const ParameterStore& store, const ModelConfig& config, int layer);
+
+  Tensor Forward(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const;
+  Tensor Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, Saved saved,
+                  WeightGradients& weights) const;
+
+ private:
+  // Fills `saved` with everything.
+  Tensor ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const;
+  // branch, dropped out, + x. Overwrites branch.
+  Tensor AddResidual(const Context& context, const MicroBatch& batch, const Tensor& x, const Tensor& branch,
+                     const std::string& site) const;
+  // The gradient of a branch from that of its sum with the residual: dy itself where nothing is dropped.
+  Tensor BranchGradient(const Context& context, const MicroBatch& batch, const Tensor& dy,
+                        const std::string& site) const;
+
+  const std::string prefix_;
+  const float dropout_;
+  const Norm norm1_, norm2_;
+  const SelfAttention attention_;
+  const Mlp mlp_;
+};
+
+}  // namespace trefoil

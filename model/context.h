@@ -1,0 +1,82 @@
+// What layers work with: where they run, and the micro-batch in hand.
+//
+// Shapes in this room: B batch, T tokens, N = B * T rows, n this rank's share of the rows between the matrices (N / t
+// with sequence parallelism over t tensor ranks, else N), C hidden, H heads, K key/value heads, D head dim,
+// F feed-forward, V vocabulary, L layers. A local size is written H/t.
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "parallel/collectives.h"
+#include "parallel/parallel.pb.h"
+#include "runtime/device.h"
+#include "runtime/ops.h"
+
+namespace trefoil {
+
+struct Context {
+  Device& device;
+  Group& tensor;                   // the ranks that share each layer's matrices
+  bool sequence_parallel = false;  // tokens are split over `tensor` between the matrices
+  DType dtype = DType::kFloat32;   // of activations and working weights
+  ParallelConfig::Recompute recompute = ParallelConfig::NOTHING;
+  uint64_t dropout_seed = 0;
+
+  Tensor New(Shape shape) const { return device.Allocate(dtype, shape, Purpose::kActivations); }
+  Tensor NewFloat(Shape shape) const { return device.Allocate(DType::kFloat32, shape, Purpose::kActivations); }
+
+  bool splits_tokens() const { return sequence_parallel && tensor.size() > 1; }
+  // n for N, and the first of this rank's rows.
+  int64_t LocalRows(int64_t rows) const { return splits_tokens() ? rows / tensor.size() : rows; }
+  int64_t FirstLocalRow(int64_t rows) const { return splits_tokens() ? tensor.rank() * (rows / tensor.size()) : 0; }
+
+  // [n, C] -> [N, C]: every token, for a matrix whose columns are split.
+  Tensor GatherTokens(const Tensor& x) const;
+  // Partial sums [N, C] -> their sum over the tensor ranks, for this rank's tokens [n, C]. May reuse x.
+  Tensor ReduceTokens(const Tensor& x) const;
+};
+
+// Samples that go through the model together. Holds all that a pass needs to know of the data.
+struct MicroBatch {
+  int64_t samples = 0, tokens = 0;  // B, T
+  int64_t first_sample = 0;         // number within the run of row 0: what dropout is keyed by
+  Tensor ids, targets, positions;   // [N] int32 each; positions: row modulo T
+  bool training = true;
+  // The head's gradients are of loss_scale * (sum of the tokens' losses): 1 / (tokens of the global batch).
+  float loss_scale = 0;
+
+  int64_t rows() const { return samples * tokens; }
+};
+
+// Weight gradients of one chunk's backward: run at once, or kept until the schedule says so.
+class WeightGradients {
+ public:
+  explicit WeightGradients(bool at_once) : at_once_(at_once) {}
+  void Add(std::function<void()> gradient) {
+    if (at_once_) {
+      gradient();
+    } else {
+      queue_.push_back(std::move(gradient));
+    }
+  }
+  void Run() {
+    for (auto& gradient : queue_) gradient();
+    queue_.clear();
+  }
+
+ private:
+  const bool at_once_;
+  std::vector<std::function<void()>> queue_;
+};
+
+// What to drop at `site` ("blocks.3.mlp"): a function of seed, site, sample and element, whatever the layout. The rows
+// of the tensor to drop from are this rank's n of the micro-batch.
+DropoutMask MaskOf(const Context& context, const MicroBatch& batch, float probability, const std::string& site,
+                   int64_t columns);
+
+}  // namespace trefoil

@@ -1,0 +1,14 @@
+#include "model/families/recipe.h"
+
+namespace trefoil {
+
+Recipe LlamaRecipe() {
+  return {.norm = Recipe::Norm::kRmsNorm,
+          .activation = Recipe::Activation::kSwiGlu,
+          .bias = false,
+          .learned_positions = false,
+          .rotary = true,
+          .tied = false};
+}
+
+}  // namespace trefoil

@@ -1,0 +1,76 @@
+#include "model/layers/embedding.h"
+
+#include "parallel/placement.h"
+
+namespace trefoil {
+namespace {
+
+constexpr char kToken[] = "embedding.token.weight";
+constexpr char kPosition[] = "embedding.position.weight";
+
+// This rank's positions of the micro-batch.
+Tensor LocalPositions(const Context& context, const MicroBatch& batch) {
+  const int64_t first = context.FirstLocalRow(batch.rows());
+  return batch.positions.Rows(first, first + context.LocalRows(batch.rows()));
+}
+
+int64_t FirstTableRow(const Context& context, const ModelConfig& config) {
+  return SplitBegin(config.vocabulary(), context.tensor.size(), context.tensor.rank());
+}
+
+}  // namespace
+
+void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, ParameterTable* table) {
+  const Recipe recipe = RecipeOf(config);
+  table->Add({.name = kToken,
+              .home = home,
+              .tied_home = recipe.tied ? head : -1,
+              .shape = {config.vocabulary(), config.hidden()},
+              .split_dim = 0,
+              .initial = Initial::kNormal,
+              .deviation = config.initial_deviation(),
+              .decay = true});
+  if (!recipe.learned_positions) return;
+  table->Add({.name = kPosition,
+              .home = home,
+              .shape = {config.sequence_length(), config.hidden()},
+              .used_on_split_tokens = true,
+              .initial = Initial::kNormal,
+              .deviation = config.initial_deviation(),
+              .decay = true});
+}
+
+TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& config)
+    : config_(config), table_(store.Weight({kToken})), d_table_(store.Gradient({kToken})) {
+  if (RecipeOf(config).learned_positions) {
+    positions_ = store.Weight({kPosition});
+    d_positions_ = store.Gradient({kPosition});
+  }
+}
+
+Tensor TokenEmbedding::Forward(const Context& context, const MicroBatch& batch) const {
+  const Tensor partial = context.New({batch.rows(), table_.dim(1)});
+  Embedding(context.device, batch.ids, table_, FirstTableRow(context, config_), partial);
+  const Tensor x = context.ReduceTokens(partial);
+  if (positions_.defined()) {
+    Embedding(context.device, LocalPositions(context, batch), positions_, 0, x, Accumulate::kYes);
+  }
+  const DropoutMask mask = MaskOf(context, batch, config_.dropout(), "embedding", x.dim(1));
+  if (mask.probability > 0) Dropout(context.device, x, mask, x);
+  return x;
+}
+
+void TokenEmbedding::Backward(const Context& context, const MicroBatch& batch, const Tensor& dx,
+                              WeightGradients& weights) const {
+  const DropoutMask mask = MaskOf(context, batch, config_.dropout(), "embedding", dx.dim(1));
+  if (mask.probability > 0) Dropout(context.device, dx, mask, dx);
+  const Tensor all_dx = context.GatherTokens(dx);
+  weights.Add([this, &context, batch, dx, all_dx] {
+    EmbeddingBackward(context.device, batch.ids, all_dx, FirstTableRow(context, config_), d_table_);
+    if (d_positions_.defined()) {
+      EmbeddingBackward(context.device, LocalPositions(context, batch), dx, 0, d_positions_);
+    }
+  });
+}
+
+}  // namespace trefoil

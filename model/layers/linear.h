@@ -1,0 +1,44 @@
+// A linear layer y = x W^T + b, split over the tensor ranks (Shoeybi et al. 2019, section 3; with sequence parallelism
+// Korthikanti et al. 2022, section 4.2.2).
+//
+//   column: W is split by rows (outputs).  x [n, in] -> gather tokens -> y [N, out/t]
+//   row:    W is split by columns (inputs). x [N, in/t] -> partial y [N, out] -> sum over ranks -> y [n, out], + b
+//
+// Weights have shape [out, in]. A column layer may be several parameters stored back to back, used as one matrix.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/context.h"
+#include "parallel/parameter_store.h"
+
+namespace trefoil {
+
+enum class Split { kColumn, kRow };
+
+// Adds PREFIX.weight of the named prefixes [out_i, in], then their biases, each kind fused into one.
+struct LinearShape {
+  std::vector<std::string> prefixes;  // one for a row layer
+  std::vector<int64_t> outputs;       // global, one per prefix
+  int64_t inputs = 0;
+  bool bias = false;
+  float deviation = 0;
+  Split split = Split::kColumn;
+};
+void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table);
+
+class Linear {
+ public:
+  Linear(const ParameterStore& store, const LinearShape& shape);
+
+  Tensor Forward(const Context& context, const Tensor& x) const;
+  // dx, from dy and the x of the forward; the weights' gradients go through `weights`.
+  Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, WeightGradients& weights) const;
+
+ private:
+  const Split split_;
+  Tensor weight_, bias_, d_weight_, d_bias_;  // bias tensors undefined where there is none
+};
+
+}  // namespace trefoil

@@ -1,0 +1,50 @@
+#include "model/layers/norm.h"
+
+namespace trefoil {
+
+void Norm::Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table) {
+  table->Add({.name = prefix + ".weight",
+              .home = home,
+              .shape = {config.hidden()},
+              .used_on_split_tokens = true,
+              .initial = Initial::kOnes});
+  if (RecipeOf(config).norm == Recipe::Norm::kRmsNorm) return;
+  table->Add({.name = prefix + ".bias", .home = home, .shape = {config.hidden()}, .used_on_split_tokens = true});
+}
+
+Norm::Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)
+    : kind_(RecipeOf(config).norm),
+      epsilon_(config.norm_epsilon()),
+      weight_(store.Weight({prefix + ".weight"})),
+      d_weight_(store.Gradient({prefix + ".weight"})) {
+  if (kind_ == Recipe::Norm::kLayerNorm) {
+    bias_ = store.Weight({prefix + ".bias"});
+    d_bias_ = store.Gradient({prefix + ".bias"});
+  }
+}
+
+Tensor Norm::Forward(const Context& context, const Tensor& x, Saved* saved) const {
+  const Tensor y = context.New(x.shape());
+  saved->x = x;
+  saved->rstd = context.NewFloat({x.dim(0)});
+  if (kind_ == Recipe::Norm::kLayerNorm) {
+    saved->mean = context.NewFloat({x.dim(0)});
+    LayerNorm(context.device, x, weight_, bias_, epsilon_, y, saved->mean, saved->rstd);
+  } else {
+    RmsNorm(context.device, x, weight_, epsilon_, y, saved->rstd);
+  }
+  return y;
+}
+
+Tensor Norm::Backward(const Context& context, const Tensor& dy, const Saved& saved, const Tensor& d_residual) const {
+  const Tensor dx = context.New(dy.shape());
+  if (kind_ == Recipe::Norm::kLayerNorm) {
+    LayerNormBackward(context.device, dy, saved.x, weight_, saved.mean, saved.rstd, d_residual, dx, d_weight_,
+                      d_bias_);
+  } else {
+    RmsNormBackward(context.device, dy, saved.x, weight_, saved.rstd, d_residual, dx, d_weight_);
+  }
+  return dx;
+}
+
+}  // namespace trefoil

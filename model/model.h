@@ -1,0 +1,29 @@
+// The model as a whole, from its config alone: the parameters it declares, how its pieces spread over pipeline stages,
+// and the FLOPs it takes. No device, no mesh, no memory.
+//
+//   ParameterTable table = DeclareModel(config);
+//   table.elements();                                  // the parameter count
+//
+// The config must be complete (no field left to its default; training/validate.h fills them).
+// Threads: pure functions.
+#pragma once
+
+#include <vector>
+
+#include "model/model.pb.h"
+#include "parallel/parameter.h"
+
+namespace trefoil {
+
+// Home 0: the embedding; 1 .. L: the blocks; L + 1: the head.
+ParameterTable DeclareModel(const ModelConfig& config);
+
+// The homes of piece `piece` of `pieces` consecutive ones: blocks [L p / P, L (p+1) / P), with the embedding on the first
+// and the head on the last. Every block is in exactly one piece, and pieces differ by one block at most.
+std::vector<int> HomesOfPiece(const ModelConfig& config, int piece, int pieces);
+
+// FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter (all of them; a tied
+// matrix once) plus causal attention, 6 L (H D) T.
+double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length);
+
+}  // namespace trefoil

@@ -1,0 +1,77 @@
+// One pipeline stage of the transformer: its chunks of blocks, with the embedding on the first piece and the head on the
+// last. Implements what the pipeline drives.
+//
+//   Transformer stage(config, store, context, {.stage = 1, .stages = 2, .chunks = 1}, home_done);
+//   stage.Begin(micro_batches);                       // of one step
+//   RunSchedule(actions, stage, pipeline_group);
+//   stage.Losses();                                   // on the last stage
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "model/block.h"
+#include "model/layers/embedding.h"
+#include "model/layers/head.h"
+#include "model/model.h"
+#include "parallel/stage.h"
+
+namespace trefoil {
+
+struct StagePlace {
+  int stage = 0, stages = 1, chunks = 1;
+};
+
+class Transformer : public Stage {
+ public:
+  // `home_done(home)` is called when all micro-batches of a step have added to the home's weight gradients; may be
+  // empty. The store and what the context refers to outlive the stage.
+  Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context, const StagePlace& place,
+              std::function<void(int home)> home_done);
+
+  // The homes that a stage holds, over all its chunks.
+  static std::vector<int> Homes(const ModelConfig& config, const StagePlace& place);
+
+  // Starts a step (or an evaluation) of these micro-batches; forgets the losses of the one before.
+  void Begin(std::vector<MicroBatch> micro_batches);
+  // Per micro-batch, the loss of each token [N] float32; undefined on stages without the head.
+  const std::vector<Tensor>& Losses() const { return losses_; }
+  // Logits of the last of the batch's tokens, float32 [V/t]; a model of one stage, on tokens that need not be padded.
+  Tensor NextTokenLogits(const MicroBatch& batch);
+
+  Tensor NewActivation() override;
+  Tensor Forward(int micro_batch, int chunk, const Tensor& input) override;
+  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output, bool weights_too) override;
+  void BackwardWeight(int micro_batch, int chunk) override;
+
+ private:
+  struct Chunk {
+    std::unique_ptr<TokenEmbedding> embedding;  // on the first piece
+    std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<int> block_homes;
+    std::unique_ptr<Head> head;  // on the last piece
+  };
+  struct Saved {
+    std::vector<Block::Saved> blocks;
+    Head::Saved head;
+  };
+  void AddedTo(int home);
+
+  const ModelConfig config_;
+  const Context context_;
+  const std::function<void(int home)> home_done_;
+  std::vector<Chunk> chunks_;
+
+  std::vector<MicroBatch> micro_batches_;
+  std::map<std::pair<int, int>, Saved> saved_;  // by micro-batch, chunk
+  std::map<std::pair<int, int>, WeightGradients> weight_gradients_;
+  std::map<int, size_t> added_;  // micro-batches that have added to a home's gradients
+  std::vector<Tensor> losses_;
+};
+
+}  // namespace trefoil

@@ -1,0 +1,39 @@
+// One optimizer step, and one evaluation: what the trainer repeats and the planner runs on the null device.
+//
+//   step s:  samples [first, first + global batch) of the run
+//     data rank i takes the i-th share of them, in micro-batches, through the schedule     (forward, backward)
+//     gradients are added over ranks                                                       (parallel/gradient_reducer.h)
+//     norm, clipping, AdamW                                                                (training/optimizer.h)
+//
+// Which samples make a step does not depend on the layout, and neither does the loss but for the rounding of sums: the
+// loss is the mean over all tokens of the global batch.
+//
+// Threads: the rank's main thread. Every rank of the job makes the same calls.
+#pragma once
+
+#include <functional>
+
+#include "data/batch.h"
+#include "training/worker.h"
+
+namespace trefoil {
+
+// Gives `count` samples from number `first` on. On the null device nobody looks at the tokens.
+using BatchSource = std::function<absl::StatusOr<Batch>(int64_t first, int64_t count)>;
+// A source of `length`-token samples of zeros.
+BatchSource ZerosSource(int64_t length);
+
+struct StepResult {
+  double loss = 0;           // nats per token
+  double gradient_norm = 0;  // before clipping
+};
+
+// Step number `step` (from 1) on the samples from `first_sample` on. Failure: a batch that cannot be read, or a loss or
+// gradient norm that is not finite: then the parameters are as before the step. The same Status on every rank.
+absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
+                                     double learning_rate);
+
+// Mean loss per token over the first `batches` global batches of a source, no gradients; the same for every layout.
+absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t batches);
+
+}  // namespace trefoil

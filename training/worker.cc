@@ -1,0 +1,62 @@
+#include "training/worker.h"
+
+namespace trefoil {
+namespace {
+
+MeshSizes SizesOf(const ParallelConfig& parallel) {
+  return {.tensor = parallel.tensor(), .data = parallel.data(), .pipeline = parallel.pipeline()};
+}
+
+int MicroBatches(const RunConfig& config) {
+  return config.training().global_batch() / (config.training().micro_batch() * config.parallel().data());
+}
+
+std::unique_ptr<Group> TiedGroup(const RunConfig& config, const Mesh& mesh, World& world, Device& device) {
+  const int stages = mesh.size(Axis::kPipeline), stage = mesh.index(Axis::kPipeline);
+  if (!RecipeOf(config.model()).tied || stages == 1 || (stage != 0 && stage != stages - 1)) return nullptr;
+  return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, 0), mesh.RankAt(Axis::kPipeline, stages - 1)}, device);
+}
+
+Context ContextOf(const RunConfig& config, Group& tensor, Device& device) {
+  return {.device = device,
+          .tensor = tensor,
+          .sequence_parallel = config.parallel().sequence_parallel(),
+          .dtype = config.training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
+          .recompute = config.parallel().recompute(),
+          .dropout_seed = config.training().seed()};
+}
+
+}  // namespace
+
+Worker::Worker(const RunConfig& run, World& world, Device& device)
+    : config(run),
+      device(device),
+      mesh(SizesOf(config.parallel()), world.rank()),
+      place{.stage = mesh.index(Axis::kPipeline),
+            .stages = mesh.size(Axis::kPipeline),
+            .chunks = config.parallel().chunks()},
+      table(DeclareModel(config.model())),
+      homes(Transformer::Homes(config.model(), place)),
+      all(world.NewGroup("all", mesh.Group({Axis::kTensor, Axis::kData, Axis::kPipeline}), device)),
+      tensor(world.NewGroup("tensor", mesh.Group({Axis::kTensor}), device)),
+      data(world.NewGroup("data", mesh.Group({Axis::kData}), device)),
+      pipeline(world.NewGroup("pipeline", mesh.Group({Axis::kPipeline}), device)),
+      tied(TiedGroup(config, mesh, world, device)),
+      store(table, mesh, homes, device,
+            config.training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
+            config.parallel().zero() == ParallelConfig::OPTIMIZER),
+      reducer(store, device, homes,
+              {.data = *data,
+               .tensor = *tensor,
+               .tied = tied.get(),
+               .sequence_parallel = config.parallel().sequence_parallel()}),
+      transformer(config.model(), store, ContextOf(config, *tensor, device), place,
+                  [this](int home) { reducer.HomeDone(home); }),
+      actions(BuildSchedule(config.parallel().schedule(), place.stages, place.chunks, MicroBatches(config),
+                            place.stage)) {
+  CHECK_EQ(mesh.size(Axis::kTensor) * mesh.size(Axis::kData) * mesh.size(Axis::kPipeline), world.size());
+}
+
+int Worker::micro_batches() const { return MicroBatches(config); }
+
+}  // namespace trefoil

@@ -1,0 +1,47 @@
+// One rank's share of a run: the only place that builds everything. The same for a training job, a rank of a test's
+// threads world, and the planner's null device.
+//
+//   Worker worker(config, *world, *device);
+//   worker.store.Initialize(config.training().seed(), *worker.data);
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/transformer.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/mesh.h"
+#include "parallel/parameter_store.h"
+#include "parallel/schedule.h"
+#include "parallel/world.h"
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+struct Worker {
+  // The config is filled and legal (training/validate.h) with its vocabulary set. World and device outlive the worker.
+  Worker(const RunConfig& config, World& world, Device& device);
+  Worker(const Worker&) = delete;
+
+  const RunConfig config;
+  Device& device;
+  const Mesh mesh;
+  const StagePlace place;
+  const ParameterTable table;
+  const std::vector<int> homes;  // of this rank
+
+  const std::unique_ptr<Group> all, tensor, data, pipeline;
+  const std::unique_ptr<Group> tied;  // the two stages that hold a tied parameter; null elsewhere
+  ParameterStore store;
+  GradientReducer reducer;
+  Transformer transformer;
+  const std::vector<Action> actions;  // of one training step
+
+  bool last_stage() const { return place.stage == place.stages - 1; }
+  // Micro-batches of this rank per step.
+  int micro_batches() const;
+};
+
+}  // namespace trefoil
