@@ -33,7 +33,7 @@ struct OpCount {
 
 class Device {
  public:
-  virtual ~Device() = default;
+  virtual ~Device();
 
   // Undefined content (the CPU device fills fresh memory with nothing; tests may poison it).
   Tensor Allocate(DType dtype, Shape shape, Purpose purpose);

@@ -1,0 +1,17 @@
+#include "runtime/device.h"
+
+#include "runtime/kernels.h"
+
+namespace trefoil {
+
+Device::Device(std::shared_ptr<Arena> arena, std::unique_ptr<Kernels> kernels)
+    : arena_(std::move(arena)), kernels_(std::move(kernels)) {}
+
+Device::~Device() = default;
+
+Tensor Device::Allocate(DType dtype, Shape shape, Purpose purpose) {
+  Arena::Block block = arena_->Allocate(shape.elements() * static_cast<int64_t>(SizeOf(dtype)), purpose);
+  return Tensor(std::move(block.owner), block.data, dtype, shape);
+}
+
+}  // namespace trefoil

@@ -1,0 +1,131 @@
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "runtime/device.h"
+#include "runtime/kernels.h"
+#include "runtime/kernels/cpu.h"
+
+namespace trefoil {
+namespace {
+
+using T = const Tensor&;
+
+class CpuKernels : public Kernels {
+ public:
+  CpuKernels(Arena* arena, int threads) : cpu_{arena, threads} {}
+
+  void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
+    matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
+  }
+  void BiasBackward(T dy, T d_bias) override { cpu::BiasBackward(cpu_, dy, d_bias); }
+  void AddBias(T x, T bias) override { cpu::AddBias(cpu_, x, bias); }
+  void LayerNorm(T x, T weight, T bias, float epsilon, T y, T mean, T rstd) override {
+    cpu::LayerNorm(cpu_, x, weight, bias, epsilon, y, mean, rstd);
+  }
+  void LayerNormBackward(T dy, T x, T weight, T mean, T rstd, T d_residual, T dx, T d_weight, T d_bias) override {
+    cpu::LayerNormBackward(cpu_, dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
+  }
+  void RmsNorm(T x, T weight, float epsilon, T y, T rstd) override {
+    cpu::RmsNorm(cpu_, x, weight, epsilon, y, rstd);
+  }
+  void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
+    cpu::RmsNormBackward(cpu_, dy, x, weight, rstd, d_residual, dx, d_weight);
+  }
+  void Gelu(T x, T y) override { cpu::Gelu(cpu_, x, y); }
+  void GeluBackward(T dy, T x, T dx) override { cpu::GeluBackward(cpu_, dy, x, dx); }
+  void SwiGlu(T gate_up, T y) override { cpu::SwiGlu(cpu_, gate_up, y); }
+  void SwiGluBackward(T dy, T gate_up, T d_gate_up) override { cpu::SwiGluBackward(cpu_, dy, gate_up, d_gate_up); }
+  void Dropout(T x, const DropoutMask& mask, T y) override { cpu::Dropout(cpu_, x, mask, y); }
+  void Rotary(T qkv, const AttentionShape& shape, float theta, bool inverse) override {
+    cpu::Rotary(cpu_, qkv, shape, theta, inverse);
+  }
+  void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
+    cpu::Attention(cpu_, qkv, shape, dropout, out, log_sum_exp);
+  }
+  void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
+                         const AttentionDropout& dropout, T d_qkv) override {
+    cpu::AttentionBackward(cpu_, d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  }
+  void Embedding(T ids, T table, int64_t first_row, T y, Accumulate accumulate) override {
+    cpu::Embedding(cpu_, ids, table, first_row, y, accumulate);
+  }
+  void EmbeddingBackward(T ids, T dy, int64_t first_row, T d_table) override {
+    cpu::EmbeddingBackward(cpu_, ids, dy, first_row, d_table);
+  }
+  void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
+    cpu::CrossEntropyStatistics(cpu_, logits, targets, first_column, statistics);
+  }
+  void CrossEntropyCombine(T statistics, T loss, T log_sum_exp) override {
+    cpu::CrossEntropyCombine(cpu_, statistics, loss, log_sum_exp);
+  }
+  void CrossEntropyBackward(T logits, T targets, T log_sum_exp, int64_t first_column, float scale,
+                            T d_logits) override {
+    cpu::CrossEntropyBackward(cpu_, logits, targets, log_sum_exp, first_column, scale, d_logits);
+  }
+  void Add(T a, T b, T out) override { cpu::Add(cpu_, a, b, out); }
+  void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }
+  void Cast(T in, T out) override { cpu::Cast(cpu_, in, out); }
+  void Fill(T x, float value) override { cpu::Fill(cpu_, x, value); }
+  double SumOfSquares(T x) override { return cpu::SumOfSquares(cpu_, x); }
+  double Sum(T x) override { return cpu::Sum(cpu_, x); }
+  void FillNormal(T x, const Shape& global, const Shape& offset, uint64_t key, float deviation) override {
+    cpu::FillNormal(cpu_, x, global, offset, key, deviation);
+  }
+  void AdamW(T weight, T gradient, T m, T v, const AdamWStep& step, T working) override {
+    cpu::AdamW(cpu_, weight, gradient, m, v, step, working);
+  }
+
+ private:
+  const cpu::CpuContext cpu_;
+  cpu::MatmulEngine matmul_{CpuHasBFloat16()};
+};
+
+class CpuDevice : public Device {
+ public:
+  CpuDevice(std::shared_ptr<Arena> arena, int threads)
+      : Device(arena, std::make_unique<CpuKernels>(arena.get(), threads)), threads_(threads) {}
+  void Upload(const void* host, const Tensor& tensor) override {
+    if (tensor.bytes() > 0) std::memcpy(tensor.raw(), host, tensor.bytes());
+  }
+  void Download(const Tensor& tensor, void* host) override {
+    if (tensor.bytes() > 0) std::memcpy(host, tensor.raw(), tensor.bytes());
+  }
+  void Synchronize() override {}
+  bool computes() const override { return true; }
+  std::string name() const override { return "cpu"; }
+  int threads() const override { return threads_; }
+
+ private:
+  const int threads_;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> NewCpuDevice(int threads) {
+  CHECK_GE(threads, 1);
+  CHECK(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+      << "this CPU has no AVX2 with FMA; the kernels are compiled for x86-64-v3";
+  auto acquire = [](int64_t bytes) {
+    void* data = std::aligned_alloc(64, static_cast<size_t>(std::max<int64_t>(bytes, 64)));
+    CHECK(data != nullptr) << "out of memory: " << bytes << " bytes";
+    return data;
+  };
+  auto release = [](void* data, int64_t) { std::free(data); };
+  return std::make_unique<CpuDevice>(Arena::Create(acquire, release), threads);
+}
+
+bool CpuHasBFloat16() {
+  if (!__builtin_cpu_supports("avx512f")) return false;  // with the operating system's support
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0) return true;  // AVX512_BF16
+  const bool amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 22)) != 0 && (d & (1u << 24)) != 0;
+  // Linux gives a process the tile registers on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+  return amx && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+
+}  // namespace trefoil

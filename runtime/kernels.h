@@ -1,0 +1,70 @@
+// What a device must be able to compute: one virtual function per op of runtime/ops.h, with the op's arguments less the
+// device. Shapes and dtypes have been checked when a kernel is called, so a kernel checks nothing; sizes of zero are
+// legal and must work. The mathematics and the rules (what is overwritten, what is added to, what may alias) are in
+// runtime/ops.h and nowhere else.
+//
+// To add an op: declare it in ops.h, check and count it in ops.cc, add a line here; the compiler then asks every device
+// for its kernel.
+//
+// Threads: kernels are called by one thread at a time.
+#pragma once
+
+#include "runtime/ops.h"
+
+namespace trefoil {
+
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+
+  virtual void Matmul(const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
+                      const Tensor& out, Accumulate accumulate, const Tensor& bias) = 0;
+  virtual void BiasBackward(const Tensor& dy, const Tensor& d_bias) = 0;
+  virtual void AddBias(const Tensor& x, const Tensor& bias) = 0;
+
+  virtual void LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, const Tensor& y,
+                         const Tensor& mean, const Tensor& rstd) = 0;
+  virtual void LayerNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+                                 const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
+                                 const Tensor& d_weight, const Tensor& d_bias) = 0;
+  virtual void RmsNorm(const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y, const Tensor& rstd) = 0;
+  virtual void RmsNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                               const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) = 0;
+
+  virtual void Gelu(const Tensor& x, const Tensor& y) = 0;
+  virtual void GeluBackward(const Tensor& dy, const Tensor& x, const Tensor& dx) = 0;
+  virtual void SwiGlu(const Tensor& gate_up, const Tensor& y) = 0;
+  virtual void SwiGluBackward(const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up) = 0;
+
+  virtual void Dropout(const Tensor& x, const DropoutMask& mask, const Tensor& y) = 0;
+  virtual void Rotary(const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse) = 0;
+  virtual void Attention(const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+                         const Tensor& out, const Tensor& log_sum_exp) = 0;
+  virtual void AttentionBackward(const Tensor& d_out, const Tensor& qkv, const Tensor& out, const Tensor& log_sum_exp,
+                                 const AttentionShape& shape, const AttentionDropout& dropout,
+                                 const Tensor& d_qkv) = 0;
+
+  virtual void Embedding(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
+                         Accumulate accumulate) = 0;
+  virtual void EmbeddingBackward(const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table) = 0;
+
+  virtual void CrossEntropyStatistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
+                                      const Tensor& statistics) = 0;
+  virtual void CrossEntropyCombine(const Tensor& statistics, const Tensor& loss, const Tensor& log_sum_exp) = 0;
+  virtual void CrossEntropyBackward(const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                                    int64_t first_column, float scale, const Tensor& d_logits) = 0;
+
+  virtual void Add(const Tensor& a, const Tensor& b, const Tensor& out) = 0;
+  virtual void SumParts(const Tensor& parts, const Tensor& out) = 0;
+  virtual void Cast(const Tensor& in, const Tensor& out) = 0;
+  virtual void Fill(const Tensor& x, float value) = 0;
+  virtual double SumOfSquares(const Tensor& x) = 0;
+  virtual double Sum(const Tensor& x) = 0;
+
+  virtual void FillNormal(const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
+                          float deviation) = 0;
+  virtual void AdamW(const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
+                     const AdamWStep& step, const Tensor& working) = 0;
+};
+
+}  // namespace trefoil

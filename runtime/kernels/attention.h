@@ -1,0 +1,98 @@
+// What the forward and the backward of attention on the CPU share: the blocks and how heads are loaded into them.
+//
+// Everything inside a block is fp32 in padded rows (small_gemm.h). A head's keys are cut into blocks of kBlock; the
+// queries likewise. Key block j meets query block i only where j <= i; j == i is the one that is partly masked.
+#pragma once
+
+#include "runtime/kernels/small_gemm.h"
+#include "runtime/kernels/vector.h"
+#include "runtime/random.h"
+
+namespace trefoil::cpu {
+
+inline constexpr int64_t kBlock = 64;
+static_assert(kBlock % kGemmColumns == 0);
+
+// Where head `head` of the fused columns starts in row 0 of sequence `b`.
+struct HeadRows {
+  int64_t offset, stride;
+};
+inline HeadRows QueryRows(const AttentionShape& s, int64_t b, int64_t head) {
+  return {b * s.tokens * s.columns() + head * s.head_dim, s.columns()};
+}
+inline HeadRows KeyRows(const AttentionShape& s, int64_t b, int64_t kv_head) {
+  return QueryRows(s, b, s.heads + kv_head);
+}
+inline HeadRows ValueRows(const AttentionShape& s, int64_t b, int64_t kv_head) {
+  return QueryRows(s, b, s.heads + s.kv_heads + kv_head);
+}
+inline HeadRows OutputRows(const AttentionShape& s, int64_t b, int64_t head) {
+  return {b * s.tokens * s.heads * s.head_dim + head * s.head_dim, s.heads * s.head_dim};
+}
+
+// to[r][0..padded) = scale * from[r][0..columns), padded with zeros.
+template <typename T>
+inline void LoadRows(const T* from, int64_t stride, int64_t rows, int64_t columns, float scale, float* to,
+                     int64_t padded) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* row = from + r * stride;
+    float* out = to + r * padded;
+#pragma omp simd
+    for (int64_t d = 0; d < columns; ++d) out[d] = static_cast<float>(row[d]) * scale;
+    for (int64_t d = columns; d < padded; ++d) out[d] = 0;
+  }
+}
+
+// to[d][r] = from[r][d] in rows of kBlock, with zeros from `rows` to kBlock.
+template <typename T>
+inline void LoadTransposed(const T* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
+  for (int64_t d = 0; d < columns; ++d) {
+    float* out = to + d * kBlock;
+    for (int64_t r = 0; r < rows; ++r) out[r] = static_cast<float>(from[r * stride + d]);
+    for (int64_t r = rows; r < kBlock; ++r) out[r] = 0;
+  }
+}
+
+template <typename T>
+inline void StoreRows(const float* from, int64_t padded, int64_t rows, int64_t columns, float scale, T* to,
+                      int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = from + r * padded;
+    T* out = to + r * stride;
+#pragma omp simd
+    for (int64_t d = 0; d < columns; ++d) out[d] = T(row[d] * scale);
+  }
+}
+
+// factors[k] = 0 or 1 / (1 - probability) for the weights of `count` keys from `key` on of one query.
+inline void DropoutFactors(const AttentionShape& shape, const AttentionDropout& dropout, int64_t b, int64_t head,
+                           int64_t query, int64_t key, int64_t count, float* factors) {
+  const int64_t sequence = dropout.mask.first_row / shape.tokens + b;
+  const auto first = static_cast<uint64_t>(
+      ((sequence * dropout.global_heads + dropout.first_head + head) * shape.tokens + query) * shape.tokens + key);
+  const float kept = 1.0f / (1.0f - dropout.mask.probability);
+  PhiloxBlock bits = {};
+  for (int64_t k = 0; k < count; ++k) {
+    const uint64_t element = first + static_cast<uint64_t>(k);
+    if (k == 0 || element % 4 == 0) bits = Philox(dropout.mask.key, element / 4);
+    factors[k] = Uniform(bits[element % 4]) < dropout.mask.probability ? 0.0f : kept;
+  }
+}
+
+// Calls f(task, scratch) for every task, each thread with `floats` of scratch of its own. Tasks are handed out one by
+// one; they write different elements, so who does which changes nothing.
+template <typename F>
+inline void ParallelTasks(const CpuContext& cpu, int64_t tasks, int64_t floats, const F& f) {
+  floats = PadColumns(floats);
+  const int threads = static_cast<int>(std::min<int64_t>(cpu.threads, tasks));
+  const Workspace workspace(cpu, floats * std::max(threads, 1));
+  float* scratch = workspace.data();
+  if (threads <= 1) {
+    for (int64_t i = 0; i < tasks; ++i) f(i, scratch);
+    return;
+  }
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (int64_t i = 0; i < tasks; ++i) f(i, scratch + omp_get_thread_num() * floats);
+}
+
+}  // namespace trefoil::cpu

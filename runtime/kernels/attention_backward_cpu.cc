@@ -1,0 +1,151 @@
+#include <cmath>
+
+#include "runtime/kernels/attention.h"
+
+namespace trefoil::cpu {
+namespace {
+
+// Scratch of one thread, in floats. Offsets are multiples of kGemmColumns.
+struct Layout {
+  explicit Layout(const AttentionShape& s) : padded(PadColumns(s.head_dim)) {
+    const int64_t tokens = Blocks(s.tokens, kBlock) * kBlock;
+    for (int64_t* offset : {&keys_t, &values_t}) *offset = Take(tokens * s.head_dim);
+    for (int64_t* offset : {&keys, &d_keys, &d_values}) *offset = Take(tokens * padded);
+    for (int64_t* offset : {&queries, &d_out, &d_queries}) *offset = Take(kBlock * padded);
+    for (int64_t* offset : {&weights, &d_weights}) *offset = Take(kBlock * kBlock);
+  }
+  int64_t Take(int64_t floats) {
+    const int64_t at = total;
+    total += PadColumns(floats);
+    return at;
+  }
+  int64_t padded, total = 0;
+  int64_t keys_t, values_t;               // per key block [D, kBlock]
+  int64_t keys, d_keys, d_values;         // [T, padded]
+  int64_t queries, d_out, d_queries;      // [kBlock, padded]
+  int64_t weights, d_weights;             // [kBlock, kBlock]
+};
+
+// One row of scores s and of d_out v^T becomes the weights p (dropped-out, for d_values) and
+// d_scores = p * (d_weight - delta); Dao et al. 2022, appendix B.4.
+void ScoresRow(float* scores, float* d_weights, int64_t valid, int64_t columns, float log_sum_exp, float delta,
+               const float* factors) {
+  if (factors == nullptr) {
+#pragma omp simd
+    for (int64_t k = 0; k < valid; ++k) {
+      const float weight = Exp(scores[k] - log_sum_exp);
+      scores[k] = weight;
+      d_weights[k] = weight * (d_weights[k] - delta);
+    }
+  } else {
+#pragma omp simd
+    for (int64_t k = 0; k < valid; ++k) {
+      const float weight = Exp(scores[k] - log_sum_exp);
+      scores[k] = weight * factors[k];
+      d_weights[k] = weight * (d_weights[k] * factors[k] - delta);
+    }
+  }
+  for (int64_t k = valid; k < columns; ++k) scores[k] = d_weights[k] = 0;
+}
+
+template <typename T>
+float Dot(const T* a, const float* b, int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<float>(a[i]) * b[i];
+  return sum;
+}
+
+template <typename T>
+struct Arguments {
+  const T *d_out, *qkv, *out;
+  const float* log_sum_exp;
+  T* d_qkv;
+  const AttentionShape& shape;
+  const AttentionDropout& dropout;
+  const Layout& layout;
+};
+
+// The part of one query head: writes d_query, adds to d_keys and d_values. The keys are in scratch.
+template <typename T>
+void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
+  const AttentionShape& shape = a.shape;
+  const Layout& layout = a.layout;
+  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
+  const HeadRows query = QueryRows(shape, b, head), output = OutputRows(shape, b, head);
+  const float *keys_t = scratch + layout.keys_t, *values_t = scratch + layout.values_t, *keys = scratch + layout.keys;
+  float *queries = scratch + layout.queries, *d_out = scratch + layout.d_out;
+  float *weights = scratch + layout.weights, *d_weights = scratch + layout.d_weights;
+  float* d_queries = scratch + layout.d_queries;
+  const float* log_sum_exp = a.log_sum_exp + (b * shape.heads + head) * tokens;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
+    const int64_t rows = std::min(kBlock, tokens - q0);
+    LoadRows(a.qkv + query.offset + q0 * query.stride, query.stride, rows, dim, scale, queries, padded);
+    LoadRows(a.d_out + output.offset + q0 * output.stride, output.stride, rows, dim, 1.0f, d_out, padded);
+    float delta[kBlock];
+    for (int64_t r = 0; r < rows; ++r) {
+      delta[r] = Dot(a.out + output.offset + (q0 + r) * output.stride, d_out + r * padded, dim);
+    }
+    for (int64_t k0 = 0; k0 <= q0; k0 += kBlock) {
+      const int64_t columns = std::min(kBlock, tokens - k0), wide = PadColumns(columns);
+      SmallGemm(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
+      SmallGemm(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t valid = std::min(columns, q0 + r - k0 + 1);
+        float factors[kBlock];
+        const bool dropped = a.dropout.mask.probability > 0;
+        if (dropped) DropoutFactors(shape, a.dropout, b, head, q0 + r, k0, valid, factors);
+        ScoresRow(weights + r * kBlock, d_weights + r * kBlock, valid, columns, log_sum_exp[q0 + r], delta[r],
+                  dropped ? factors : nullptr);
+      }
+      SmallGemm(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, scratch + layout.d_values + k0 * padded,
+                padded, true);
+      SmallGemm(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, scratch + layout.d_keys + k0 * padded,
+                padded, true);
+      SmallGemm(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > 0);
+    }
+    StoreRows(d_queries, padded, rows, dim, scale, a.d_qkv + query.offset + q0 * query.stride, query.stride);
+  }
+}
+
+// One key/value head with the query heads that attend to it, in order.
+template <typename T>
+void KeyHead(const Arguments<T>& a, int64_t b, int64_t kv_head, float* scratch) {
+  const AttentionShape& shape = a.shape;
+  const Layout& layout = a.layout;
+  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
+  const HeadRows key = KeyRows(shape, b, kv_head), value = ValueRows(shape, b, kv_head);
+  for (int64_t k0 = 0; k0 < tokens; k0 += kBlock) {
+    const int64_t rows = std::min(kBlock, tokens - k0);
+    LoadTransposed(a.qkv + key.offset + k0 * key.stride, key.stride, rows, dim, scratch + layout.keys_t + k0 * dim);
+    LoadTransposed(a.qkv + value.offset + k0 * value.stride, value.stride, rows, dim,
+                   scratch + layout.values_t + k0 * dim);
+  }
+  LoadRows(a.qkv + key.offset, key.stride, tokens, dim, 1.0f, scratch + layout.keys, padded);
+  std::fill_n(scratch + layout.d_keys, tokens * padded, 0.0f);
+  std::fill_n(scratch + layout.d_values, tokens * padded, 0.0f);
+  const int64_t group = shape.heads / shape.kv_heads;
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) QueryHead(a, b, head, scratch);
+  StoreRows(scratch + layout.d_keys, padded, tokens, dim, 1.0f, a.d_qkv + key.offset, key.stride);
+  StoreRows(scratch + layout.d_values, padded, tokens, dim, 1.0f, a.d_qkv + value.offset, value.stride);
+}
+
+}  // namespace
+
+void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const Tensor& d_qkv) {
+  if (qkv.elements() == 0) return;
+  const Layout layout(shape);
+  WithType(qkv.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const Arguments<T> arguments = {d_out.data<T>(),   qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>(),
+                                    d_qkv.data<T>(),   shape,         dropout,       layout};
+    ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
+      KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
+    });
+  });
+}
+
+}  // namespace trefoil::cpu

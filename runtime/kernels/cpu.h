@@ -1,0 +1,94 @@
+// The CPU's kernels, one file per kind: NAME_cpu.cc. What each computes is said in runtime/ops.h.
+//
+// Each takes a CpuContext first: where workspace comes from and how many OpenMP threads to use. A kernel opens no
+// parallel region when that is 1 or the work is small, so ranks can run as threads of one process.
+#pragma once
+
+#include <memory>
+
+#include "runtime/arena.h"
+#include "runtime/ops.h"
+
+namespace trefoil::cpu {
+
+struct CpuContext {
+  Arena* arena = nullptr;
+  int threads = 1;
+};
+
+// Matrix products by oneDNN. Holds the compiled primitives, one per kind of call, so that a training step, whose calls
+// repeat, compiles none after its first run.
+class MatmulEngine {
+ public:
+  // bfloat16: whether the CPU multiplies bf16; if not, bf16 operands are converted to fp32 first.
+  explicit MatmulEngine(bool bfloat16);
+  ~MatmulEngine();
+  void Matmul(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
+              const Tensor& out, Accumulate accumulate, const Tensor& bias);
+
+ private:
+  struct Implementation;
+  const std::unique_ptr<Implementation> implementation_;
+};
+
+// norm_cpu.cc
+void LayerNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+               const Tensor& y, const Tensor& mean, const Tensor& rstd);
+void LayerNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                       const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
+                       const Tensor& d_weight, const Tensor& d_bias);
+void RmsNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
+             const Tensor& rstd);
+void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                     const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+
+// activation_cpu.cc
+void Gelu(const CpuContext& cpu, const Tensor& x, const Tensor& y);
+void GeluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& dx);
+void SwiGlu(const CpuContext& cpu, const Tensor& gate_up, const Tensor& y);
+void SwiGluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
+
+// rotary_cpu.cc
+void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+
+// attention_cpu.cc, attention_backward_cpu.cc
+void Attention(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp);
+void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const Tensor& d_qkv);
+
+// embedding_cpu.cc
+void Embedding(const CpuContext& cpu, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
+               Accumulate accumulate);
+void EmbeddingBackward(const CpuContext& cpu, const Tensor& ids, const Tensor& dy, int64_t first_row,
+                       const Tensor& d_table);
+
+// cross_entropy_cpu.cc
+void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, int64_t first_column,
+                            const Tensor& statistics);
+void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& loss,
+                         const Tensor& log_sum_exp);
+void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
+
+// elementwise_cpu.cc
+void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias);
+void AddBias(const CpuContext& cpu, const Tensor& x, const Tensor& bias);
+void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& out);
+void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out);
+void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out);
+void Fill(const CpuContext& cpu, const Tensor& x, float value);
+double SumOfSquares(const CpuContext& cpu, const Tensor& x);
+double Sum(const CpuContext& cpu, const Tensor& x);
+
+// random_cpu.cc
+void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, const Tensor& y);
+void FillNormal(const CpuContext& cpu, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
+                float deviation);
+
+// adamw_cpu.cc
+void AdamW(const CpuContext& cpu, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
+           const AdamWStep& step, const Tensor& working);
+
+}  // namespace trefoil::cpu
