@@ -1,0 +1,78 @@
+#include "launcher/presets.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "launcher/config.h"
+#include "training/validate.h"
+
+namespace trefoil {
+namespace {
+
+using testing::ElementsAre;
+using testing::StartsWith;
+
+TEST(PresetsTest, HasThePromisedOnes) {
+  std::vector<std::string> names;
+  for (const Preset& preset : Presets()) names.emplace_back(preset.name);
+  EXPECT_THAT(names,
+              testing::UnorderedElementsAre("gpt2_124m", "gpt2_355m", "gpt2_774m", "gpt2_1558m", "gpt3_125m",
+                                            "gpt3_350m", "gpt3_760m", "gpt3_1b3", "gpt3_2b7", "gpt3_6b7", "gpt3_13b",
+                                            "gpt3_175b", "gpt_1t", "llama_60m", "llama_1b", "llama_7b", "llama_8b",
+                                            "llama_70b", "llama_405b", "quickstart"));
+}
+
+TEST(PresetsTest, EachIsLegalOnceItHasData) {
+  for (const Preset& preset : Presets()) {
+    for (const int replicas : {1, 2}) {
+      auto config = ReadConfig(FileSystem::Posix(), preset.name, {});
+      ASSERT_TRUE(config.ok()) << config.status();
+      EXPECT_EQ(config->folder(), std::string("runs/") + preset.name);
+      const ParallelConfig& parallel = config->parallel();
+      EXPECT_EQ(parallel.data(), 0) << preset.name << ": the data axis is what is left";
+      const int ranks = std::max(1, parallel.tensor()) * std::max(1, parallel.pipeline()) * replicas;
+      FillDefaults(&*config, ranks, true);
+      EXPECT_THAT(Violations(*config, ranks), ElementsAre(StartsWith("data.train: empty"))) << preset.name;
+    }
+  }
+}
+
+TEST(PresetsTest, EachBeginsWithItsDescription) {
+  for (const Preset& preset : Presets()) EXPECT_THAT(preset.text, StartsWith("# ")) << preset.name;
+}
+
+// Parameters counted from the shapes, by hand formulas of this test; the published figures within 3 percent.
+TEST(PresetsTest, HasThePublishedSizes) {
+  const struct {
+    const char* name;
+    double billions;
+  } published[] = {{"gpt2_124m", 0.124}, {"gpt2_355m", 0.355}, {"gpt2_774m", 0.774}, {"gpt2_1558m", 1.558},
+                   {"gpt3_125m", 0.125}, {"gpt3_350m", 0.356}, {"gpt3_760m", 0.760}, {"gpt3_1b3", 1.316},
+                   {"gpt3_2b7", 2.65},   {"gpt3_6b7", 6.66},   {"gpt3_13b", 12.85},  {"gpt3_175b", 174.6},
+                   {"gpt_1t", 1008.0},   {"llama_60m", 0.058}, {"llama_1b", 1.498},  {"llama_7b", 6.738},
+                   {"llama_8b", 8.03},   {"llama_70b", 70.6},  {"llama_405b", 405.9}};
+  for (const auto& [name, billions] : published) {
+    auto config = ReadConfig(FileSystem::Posix(), name, {});
+    ASSERT_TRUE(config.ok()) << config.status();
+    ModelConfig model = config->model();
+    ModelDefaults(&model);
+    const double hidden = model.hidden();
+    const double query = 1.0 * model.head_dim() * model.heads();
+    const double keys = 1.0 * model.head_dim() * model.kv_heads();
+    double count = 0;
+    if (model.family() == ModelConfig::GPT) {
+      count = model.layers() * (hidden * (query + 2 * keys) + query * hidden + 2 * hidden * model.feed_forward()) +
+              hidden * (model.vocabulary() + model.sequence_length());
+    } else {
+      count = model.layers() * (hidden * (query + 2 * keys) + query * hidden + 3 * hidden * model.feed_forward()) +
+              2 * hidden * model.vocabulary();
+    }
+    EXPECT_NEAR(count / 1e9 / billions, 1, 0.03) << name;
+  }
+}
+
+}  // namespace
+}  // namespace trefoil
