@@ -1,0 +1,260 @@
+#include "data/tokenizer.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <unordered_set>
+#include <utility>
+
+#include "data/utf8.h"
+
+namespace trefoil {
+namespace {
+
+constexpr std::string_view kSpace = "\xe2\x96\x81";     // U+2581: SentencePiece's stand-in for a space
+constexpr std::string_view kReserved = "\xe2\x96\x85";  // U+2585: sentences with it are refused by the trainer
+constexpr int64_t kSmallest = 260;                      // end of text, unknown, two newlines, 256 bytes
+constexpr size_t kLongestSentence = 4096;               // bytes
+constexpr size_t kLongestWord = 64;                     // bytes; longer ones are rarely seen twice
+constexpr size_t kWords = 200000;
+
+// Bytes of the character at the front of `text` that SentencePiece can take; 0 if it must be spelled in bytes.
+size_t PlainCharacter(std::string_view text) {
+  if (text[0] == '\0' || absl::StartsWith({text.data(), text.size()}, {kSpace.data(), kSpace.size()})) return 0;
+  return Utf8Length(text);
+}
+
+// A character's bytes as a number.
+uint32_t Pack(std::string_view character) {
+  uint32_t packed = 0;
+  for (char c : character) packed = packed << 8 | static_cast<unsigned char>(c);
+  return packed;
+}
+
+// The `limit` characters that the texts use most: others are left to the byte tokens.
+std::unordered_set<uint32_t> FrequentCharacters(std::span<const std::string> texts, size_t limit) {
+  std::unordered_map<uint32_t, int64_t> counts;
+  for (std::string_view rest : texts) {
+    while (!rest.empty()) {
+      const size_t length = PlainCharacter(rest);
+      if (length > 0) ++counts[Pack(rest.substr(0, length))];
+      rest.remove_prefix(std::max<size_t>(length, 1));
+    }
+  }
+  std::vector<std::pair<int64_t, uint32_t>> order;
+  for (const auto& [character, count] : counts) order.emplace_back(-count, character);
+  std::sort(order.begin(), order.end());
+  std::unordered_set<uint32_t> frequent;
+  for (size_t i = 0; i < std::min(limit, order.size()); ++i) frequent.insert(order[i].second);
+  return frequent;
+}
+
+// Cuts texts into sentences for the trainer: at newlines, at characters it is not to learn, and every few KB at a space.
+class Sentences {
+ public:
+  Sentences(std::span<const std::string> texts, std::unordered_set<uint32_t> characters)
+      : texts_(texts), characters_(std::move(characters)) {}
+
+  bool Next(std::string* sentence) {
+    sentence->clear();
+    while (!texts_.empty()) {
+      const std::string_view text = texts_.front();
+      while (at_ < text.size()) {
+        const std::string_view rest = text.substr(at_);
+        const size_t length = PlainCharacter(rest);
+        const std::string_view character = rest.substr(0, length);
+        const bool learn = length > 0 && character != "\n" && character != kReserved &&
+                           characters_.count(Pack(character)) > 0;
+        const bool full = sentence->size() >= kLongestSentence - 8 ||
+                          (character == " " && sentence->size() >= kLongestSentence / 2);
+        if (!sentence->empty() && (!learn || full)) return true;
+        if (learn) sentence->append(character);
+        at_ += std::max<size_t>(length, 1);
+      }
+      texts_ = texts_.subspan(1);
+      at_ = 0;
+      if (!sentence->empty()) return true;
+    }
+    return false;
+  }
+
+ private:
+  std::span<const std::string> texts_;
+  std::unordered_set<uint32_t> characters_;
+  size_t at_ = 0;  // in the first text
+};
+
+}  // namespace
+
+absl::StatusOr<Tokenizer> Tokenizer::Train(std::span<const std::string> texts, int64_t vocabulary) {
+  if (vocabulary < kSmallest + 2) {
+    return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", vocabulary, ": the 256 bytes and the symbols take ",
+                                                   kSmallest, ", characters come on top; at least ", kSmallest + 2));
+  }
+  // At most half of what the bytes leave goes to single characters.
+  Sentences sentences(texts, FrequentCharacters(texts, (vocabulary - kSmallest) / 2));
+  std::string serialized;
+  const std::string message = SentencePieceModel::Train(
+      {{"model_type", "bpe"},
+       {"vocab_size", absl::StrCat(vocabulary)},
+       {"hard_vocab_limit", "false"},
+       {"character_coverage", "1.0"},
+       {"byte_fallback", "true"},
+       {"normalization_rule_name", "identity"},
+       {"add_dummy_prefix", "false"},
+       {"remove_extra_whitespaces", "false"},
+       {"allow_whitespace_only_pieces", "true"},
+       {"split_digits", "true"},
+       {"user_defined_symbols", "\n,\n\n"},
+       {"eos_id", "0"},
+       {"eos_piece", "<|endoftext|>"},
+       {"unk_id", "1"},
+       {"bos_id", "-1"},
+       {"pad_id", "-1"},
+       {"max_sentence_length", absl::StrCat(kLongestSentence)},
+       {"input_sentence_size", "0"},
+       {"num_threads", "1"}},
+      [&](std::string* sentence) { return sentences.Next(sentence); }, &serialized);
+  if (!message.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("vocabulary: ", vocabulary, ": no tokenizer can be trained on these texts: ", message));
+  }
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, FromSerialized(std::move(serialized), "trained tokenizer"));
+  if (tokenizer.vocabulary() != vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", vocabulary, ": the text supports no more than ",
+                                                   tokenizer.vocabulary(),
+                                                   " pieces; take at most that, or more text"));
+  }
+  CHECK(tokenizer.exact());
+  return tokenizer;
+}
+
+absl::StatusOr<Tokenizer> Tokenizer::Load(FileSystem& fs, const std::string& path) {
+  TREFOIL_ASSIGN_OR_RETURN(std::string serialized, ReadFile(fs, path));
+  return FromSerialized(std::move(serialized), path);
+}
+
+absl::Status Tokenizer::Save(FileSystem& fs, const std::string& path) const {
+  return WriteFileAtomically(fs, path, serialized_);
+}
+
+absl::StatusOr<Tokenizer> Tokenizer::FromSerialized(std::string serialized, const std::string& name) {
+  Tokenizer tokenizer;
+  const std::string message = serialized.empty() ? "the file is empty" : tokenizer.model_.Load(serialized);
+  if (!message.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": not a SentencePiece model: ", message));
+  }
+  if (tokenizer.model_.end_id() < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, ": has no end-of-sentence symbol; one is needed to end documents (SentencePiece's option eos_id)"));
+  }
+  tokenizer.serialized_ = std::move(serialized);
+  const SentencePieceModel& model = tokenizer.model_;
+  tokenizer.byte_ids_.assign(256, -1);
+  tokenizer.surfaces_.resize(model.size());
+  for (int id = 0; id < model.size(); ++id) {
+    if (model.KindOf(id) == SentencePieceModel::Kind::kByte) {  // "<0x0A>"
+      const int byte = static_cast<int>(std::strtol(model.Piece(id).c_str() + 3, nullptr, 16));
+      tokenizer.byte_ids_[byte & 255] = id;
+      tokenizer.surfaces_[id] = static_cast<char>(byte);
+    } else if (model.KindOf(id) == SentencePieceModel::Kind::kText) {
+      std::string_view piece = model.Piece(id);
+      std::string& surface = tokenizer.surfaces_[id];
+      while (!piece.empty()) {
+        const bool space = piece.substr(0, kSpace.size()) == kSpace;
+        surface += space ? ' ' : piece[0];
+        piece.remove_prefix(space ? kSpace.size() : 1);
+      }
+    }
+  }
+  tokenizer.exact_ = tokenizer.Probe();
+  return tokenizer;
+}
+
+bool Tokenizer::Probe() const {
+  if (std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) return false;
+  for (const std::string& surface : surfaces_) {
+    // A piece that reaches over the end of a word, or holds a newline beside something else, forbids encoding by words.
+    const size_t word = surface.find_first_not_of(' ');
+    if (word == std::string::npos) continue;
+    if (surface.find(' ', word) != std::string::npos) return false;
+    if (surface.find('\n') != std::string::npos && surface.find_first_not_of('\n') != std::string::npos) return false;
+  }
+  // Normalisation shows on texts that NFKC, case folding, or the trimming of spaces would change.
+  for (const char* text : {"a", " a", "  a  b ", "\t\xef\xac\x81 \xe2\x91\xa0\xc3\x85" "e\xcc\x81 A\xc2\xa0\xe3\x80\x80z ", "\n \n\n\n"}) {
+    std::vector<int32_t> ids;
+    model_.Encode(text, &ids);
+    std::string decoded;
+    for (int32_t id : ids) decoded += surfaces_[id];
+    if (decoded != text) return false;
+  }
+  return true;
+}
+
+void Tokenizer::EncodeWord(std::string_view word, std::vector<int32_t>* ids) const {
+  if (!exact_) return model_.Encode(word, ids);
+  while (!word.empty()) {
+    size_t plain = 0;
+    while (plain < word.size()) {
+      const size_t length = PlainCharacter(word.substr(plain));
+      if (length == 0) break;
+      plain += length;
+    }
+    if (plain > 0) model_.Encode(word.substr(0, plain), ids);
+    word.remove_prefix(plain);
+    // One character in bytes: a stand-in for a space is three.
+    if (!word.empty()) {
+      const size_t length = word.substr(0, kSpace.size()) == kSpace ? kSpace.size() : 1;
+      for (size_t i = 0; i < length; ++i) ids->push_back(byte_ids_[static_cast<unsigned char>(word[i])]);
+      word.remove_prefix(length);
+    }
+  }
+}
+
+// A word is spaces then other characters, or a run of newlines. Since no piece crosses from one to the next (Probe), and
+// byte-pair merges look only at neighbours within a piece, encoding word by word gives what encoding the whole would.
+std::vector<int32_t> Tokenizer::Encode(std::string_view text) {
+  std::vector<int32_t> ids;
+  if (!exact_) {
+    EncodeWord(text, &ids);
+    return ids;
+  }
+  ids.reserve(text.size() / 3);
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t begin = at;
+    if (text[at] == '\n') {
+      while (at < text.size() && text[at] == '\n') ++at;
+    } else {
+      while (at < text.size() && text[at] == ' ') ++at;
+      while (at < text.size() && text[at] != ' ' && text[at] != '\n') ++at;
+    }
+    const std::string_view word = text.substr(begin, at - begin);
+    if (word.size() > kLongestWord) {
+      EncodeWord(word, &ids);
+      continue;
+    }
+    auto found = words_.find(word);
+    if (found == words_.end()) {
+      if (words_.size() >= kWords) words_.clear();
+      std::vector<int32_t> word_ids;
+      EncodeWord(word, &word_ids);
+      found = words_.emplace(std::string(word), std::move(word_ids)).first;
+    }
+    ids.insert(ids.end(), found->second.begin(), found->second.end());
+  }
+  return ids;
+}
+
+std::string Tokenizer::Decode(std::span<const int32_t> ids) const {
+  for (int32_t id : ids) CHECK(id >= 0 && id < vocabulary()) << "id " << id << ", vocabulary " << vocabulary();
+  if (!exact_) return model_.Decode({ids.begin(), ids.end()});
+  std::string text;
+  for (int32_t id : ids) text += surfaces_[id];
+  return text;
+}
+
+}  // namespace trefoil

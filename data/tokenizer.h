@@ -1,0 +1,82 @@
+// Text to token ids and back, by byte-pair encoding (Sennrich, Haddow & Birch, "Neural machine translation of rare words
+// with subword units", ACL 2016) as SentencePiece does it.
+//
+//   TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Train(texts, /*vocabulary=*/4096));
+//   TREFOIL_RETURN_IF_ERROR(tokenizer.Save(fs, "corpus/tokenizer.model"));
+//   std::vector<int32_t> ids = tokenizer.Encode("It is a truth universally acknowledged");
+//   tokenizer.Decode(ids);   // "It is a truth universally acknowledged"
+//
+// A tokenizer trained here loses nothing: Decode(Encode(text)) == text for any bytes at all. Spaces, tabs and newlines are
+// kept as they are; a newline, and two together, are tokens of their own; each digit is a token; characters that the
+// vocabulary lacks, invalid UTF-8, NUL and U+2581 (SentencePiece's stand-in for a space) are spelled as byte tokens. No
+// token crosses from a word into the space before the next, so a text may be encoded in pieces cut there.
+//
+// A model file made elsewhere (Llama's tokenizer.model) is used as SentencePiece itself would: what it normalises away
+// does not come back. `exact()` tells which. It must have an end-of-sentence symbol.
+//
+// The file is an ordinary SentencePiece model. Ids of one trained here: 0 end of text, 1 unknown (never produced), 2 and 3
+// the newlines, then the 256 bytes, then pieces.
+//
+// Threads: one at a time per Tokenizer, since Encode remembers words (at most a few tens of MB); Load once per thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "data/sentencepiece_bridge.h"
+#include "runtime/file.h"
+#include "runtime/status.h"
+
+namespace trefoil {
+
+class Tokenizer {
+ public:
+  // Learns `vocabulary` pieces from `texts`, in memory of some 10 times their size (data/tokenize_corpus.h samples a
+  // larger corpus). Deterministic. Prints nothing.
+  // At most half of the pieces that are not bytes are single characters, the most frequent.
+  // Failure: a vocabulary below 262, or larger than the texts support; both say the bound.
+  static absl::StatusOr<Tokenizer> Train(std::span<const std::string> texts, int64_t vocabulary);
+  static absl::StatusOr<Tokenizer> Load(FileSystem& fs, const std::string& path);
+  absl::Status Save(FileSystem& fs, const std::string& path) const;
+
+  // Ids are in [0, vocabulary()).
+  int64_t vocabulary() const { return model_.size(); }
+  // The symbol that ends each document. No text encodes to it.
+  int32_t end_of_text() const { return model_.end_id(); }
+  // Decode(Encode(text)) == text for every text.
+  bool exact() const { return exact_; }
+
+  std::vector<int32_t> Encode(std::string_view text);
+  // The bytes of `ids` put together; the end of text and other symbols give none. Cutting a token sequence anywhere and
+  // decoding both halves gives the same bytes when exact(), though a character may be cut in two.
+  // CHECKs that ids are in [0, vocabulary()).
+  std::string Decode(std::span<const int32_t> ids) const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+
+  Tokenizer() = default;
+  static absl::StatusOr<Tokenizer> FromSerialized(std::string serialized, const std::string& name);
+  // Whether words may be encoded one by one, bytes included, with nothing lost.
+  bool Probe() const;
+  // Appends the ids of a text without spaces between words, or any text when !exact_.
+  void EncodeWord(std::string_view word, std::vector<int32_t>* ids) const;
+
+  std::string serialized_;
+  SentencePieceModel model_;
+  bool exact_ = false;
+  std::vector<int32_t> byte_ids_;     // id of each byte, if the model has them
+  std::vector<std::string> surfaces_;  // bytes that each id stands for, if exact_
+  std::unordered_map<std::string, std::vector<int32_t>, Hash, std::equal_to<>> words_;
+};
+
+}  // namespace trefoil

@@ -1,0 +1,201 @@
+#include "data/tokenizer.h"
+
+#include <glog/logging.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <random>
+
+#include "data/utf8.h"
+
+namespace trefoil {
+namespace {
+
+std::string Path(const std::string& name) {
+  return testing::TempDir() + "/tokenizer_test" + std::to_string(getpid()) + name;
+}
+
+std::vector<std::string> Texts() {
+  std::string text;
+  const char* words[] = {"sense", "and", "sensibility", "pride", "prejudice", "the", "Netherfield", "ball", "walked",
+                         "walking", "truth", "universally", "acknowledged", "caf\xc3\xa9", "42", "1813,", "over."};
+  std::minstd_rand random(1);
+  for (int i = 0; i < 4000; ++i) {
+    text += words[random() % 17];
+    text += random() % 12 == 0 ? "\n" : random() % 40 == 0 ? "\n\n    " : " ";
+  }
+  return {text, "second text with    spaces\tand tabs", ""};
+}
+
+Tokenizer& Trained() {
+  static Tokenizer* tokenizer = [] {
+    auto trained = Tokenizer::Train(Texts(), 400);
+    CHECK(trained.ok()) << trained.status();
+    return new Tokenizer(*std::move(trained));
+  }();
+  return *tokenizer;
+}
+
+TEST(Tokenizer, RoundTripsOddTexts) {
+  Tokenizer& tokenizer = Trained();
+  const std::string texts[] = {
+      "",
+      " ",
+      "   ",
+      "\n",
+      "\n\n\n\n\n",
+      " leading and trailing ",
+      "double  spaces   three\t\ttabs\r\n windows line",
+      "walking over the caf\xc3\xa9, 1813.",
+      "\xf0\x9f\x8d\x80 \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x94\xac trefoil",          // emoji
+      "\xe4\xb8\x89\xe5\x8f\xb6\xe8\x8d\x89 \xe3\x82\xaf\xe3\x83\xad\xe3\x83\xbc\xe3\x83\x90\xe3\x83\xbc",  // CJK
+      "\xef\xac\x81 \xe2\x91\xa0 e\xcc\x81 \xc2\xa0 \xe3\x80\x80",  // what NFKC would change
+      "a\xe2\x96\x81" "b \xe2\x96\x81\xe2\x96\x81 \xe2\x96\x85",     // SentencePiece's own marks
+      std::string("nul \0 in \0\0 text", 17),
+      "invalid \xff\xfe \xc3 \xe2\x96 \xed\xa0\x80 \xc0\x80 end\xf0\x9f",
+      "<|endoftext|> </s> <unk> <0x41>",
+      "\xef\xbf\xbd replacement, \xef\xbb\xbf mark",
+      std::string(5000, 'x') + " " + std::string(300, ' ') + "y",
+  };
+  for (const std::string& text : texts) {
+    const auto ids = tokenizer.Encode(text);
+    EXPECT_EQ(tokenizer.Decode(ids), text);
+    for (int32_t id : ids) {
+      EXPECT_NE(id, tokenizer.end_of_text()) << text;
+      EXPECT_NE(id, 1) << "unknown in " << text;
+    }
+  }
+}
+
+TEST(Tokenizer, RoundTripsRandomBytes) {
+  Tokenizer& tokenizer = Trained();
+  std::mt19937 random(7);
+  for (int i = 0; i < 300; ++i) {
+    std::string text;
+    const int length = random() % 60;
+    for (int j = 0; j < length; ++j) {
+      const char* likely[] = {" ", "\n", "\xe2\x96\x81", "the", "\xc3"};
+      const unsigned choice = random() % 10;
+      text += choice < 5 ? std::string(likely[choice]) : std::string(1, static_cast<char>(random()));
+    }
+    EXPECT_EQ(tokenizer.Decode(tokenizer.Encode(text)), text);
+  }
+}
+
+// The word-by-word way with its memory against SentencePiece itself on whole texts.
+TEST(Tokenizer, GivesTheIdsThatSentencePieceGives) {
+  Tokenizer& tokenizer = Trained();
+  const std::string path = Path("same.model");
+  ASSERT_TRUE(tokenizer.Save(FileSystem::Posix(), path).ok());
+  SentencePieceModel model;
+  ASSERT_EQ(model.Load(*ReadFile(FileSystem::Posix(), path)), "");
+  for (std::string text : Texts()) {
+    text += " sensing sensibly\n\n\nwalkable   walked 2024 \t caf\xc3\xa9s \xe4\xb8\x89";
+    for (int round = 0; round < 2; ++round) {
+      std::vector<int32_t> ids;
+      model.Encode(text, &ids);
+      EXPECT_EQ(tokenizer.Encode(text), ids);
+    }
+  }
+}
+
+TEST(Tokenizer, CompressesAndKeepsNewlinesAndDigitsApart) {
+  Tokenizer& tokenizer = Trained();
+  const std::string text = Texts()[0];
+  EXPECT_LT(tokenizer.Encode(text).size(), text.size() / 3);
+  EXPECT_EQ(tokenizer.Encode("\n"), std::vector<int32_t>{2});
+  EXPECT_EQ(tokenizer.Encode("\n\n\n"), (std::vector<int32_t>{3, 2}));
+  EXPECT_EQ(tokenizer.Encode("421813").size(), 6u);
+  EXPECT_EQ(tokenizer.end_of_text(), 0);
+  EXPECT_EQ(tokenizer.vocabulary(), 400);
+  EXPECT_EQ(tokenizer.Decode(std::vector<int32_t>{0, 2, 0}), "\n");
+}
+
+TEST(Tokenizer, TrainingIsDeterministicAndQuiet) {
+  testing::internal::CaptureStderr();
+  auto again = Tokenizer::Train(Texts(), 400);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->Encode(Texts()[0]), Trained().Encode(Texts()[0]));
+}
+
+TEST(Tokenizer, SavedAndLoadedIsTheSame) {
+  const std::string path = Path("saved.model");
+  ASSERT_TRUE(Trained().Save(FileSystem::Posix(), path).ok());
+  auto loaded = Tokenizer::Load(FileSystem::Posix(), path);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(loaded->exact());
+  EXPECT_EQ(loaded->vocabulary(), 400);
+  EXPECT_EQ(loaded->Encode(Texts()[0]), Trained().Encode(Texts()[0]));
+}
+
+TEST(Tokenizer, ErrorsSayTheBound) {
+  auto small = Tokenizer::Train(Texts(), 200);
+  ASSERT_FALSE(small.ok());
+  EXPECT_NE(small.status().message().find("vocabulary: 200: "), std::string::npos) << small.status();
+  EXPECT_NE(small.status().message().find("at least 262"), std::string::npos) << small.status();
+  auto large = Tokenizer::Train(Texts(), 30000);
+  ASSERT_FALSE(large.ok());
+  EXPECT_NE(large.status().message().find("vocabulary: 30000: the text supports no more than"), std::string::npos)
+      << large.status();
+  EXPECT_FALSE(Tokenizer::Train({}, 400).ok());
+  const std::string path = Path("broken.model");
+  EXPECT_NE(Tokenizer::Load(FileSystem::Posix(), path).status().message().find(path), std::string::npos);
+  ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, "not a model").ok());
+  auto broken = Tokenizer::Load(FileSystem::Posix(), path);
+  ASSERT_FALSE(broken.ok());
+  EXPECT_NE(broken.status().message().find(path), std::string::npos) << broken.status();
+  EXPECT_NE(broken.status().message().find("SentencePiece"), std::string::npos);
+}
+
+// Many different characters do not fit a small vocabulary: the rare ones are spelled in bytes instead of failing.
+TEST(Tokenizer, TrainsOnMoreCharactersThanTheVocabularyHolds) {
+  std::string text = Texts()[0];
+  for (unsigned c = 0x4e00; c < 0x4e00 + 500; ++c) {
+    text += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)), static_cast<char>(0x80 | (c & 63))};
+  }
+  auto tokenizer = Tokenizer::Train(std::vector<std::string>{text}, 320);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
+}
+
+// A model in the style of Llama's: dummy prefix, spaces trimmed. It is used as SentencePiece uses it.
+TEST(Tokenizer, ForeignModelsAreUsedAsTheyAre) {
+  const auto texts = Texts();
+  size_t at = 0;
+  std::string serialized;
+  ASSERT_EQ(SentencePieceModel::Train({{"vocab_size", "60"}, {"model_type", "bpe"}, {"hard_vocab_limit", "false"}},
+                                      [&](std::string* sentence) {
+                                        if (at == 50) return false;
+                                        *sentence = texts[0].substr(80 * at++, 80);
+                                        return true;
+                                      },
+                                      &serialized),
+            "");
+  const std::string path = Path("foreign.model");
+  ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, serialized).ok());
+  auto tokenizer = Tokenizer::Load(FileSystem::Posix(), path);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_FALSE(tokenizer->exact());
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode("the  ball ")), "the ball");
+}
+
+TEST(Utf8, LengthsOfGoodAndBadCharacters) {
+  EXPECT_EQ(Utf8Length("a"), 1u);
+  EXPECT_EQ(Utf8Length("\xc3\xa9"), 2u);
+  EXPECT_EQ(Utf8Length("\xe2\x82\xac"), 3u);
+  EXPECT_EQ(Utf8Length("\xf4\x8f\xbf\xbf"), 4u);
+  for (const char* bad : {"\x80", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xe2\x82",
+                          "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
+    EXPECT_EQ(Utf8Length(bad), 0u);
+  }
+  const std::string text = "a\xe2\x82\xac" "b";
+  EXPECT_EQ(Utf8Cut(text, 1), 1u);
+  EXPECT_EQ(Utf8Cut(text, 2), 1u);
+  EXPECT_EQ(Utf8Cut(text, 3), 1u);
+  EXPECT_EQ(Utf8Cut(text, 4), 4u);
+  EXPECT_EQ(Utf8Cut(text, 5), 5u);
+}
+
+}  // namespace
+}  // namespace trefoil
