@@ -18,8 +18,8 @@
 //   run.pbtxt:12: model has no field 'hiden'; did you mean 'hidden'?
 //   run.pbtxt:14: parallel.schedule: 'FAST' is not one of GPIPE, ONE_F_ONE_B, INTERLEAVED
 //   --set model.layers=two: 'two' is not a whole number
-// Only a mistake of syntax (a missing brace) ends the reading of a file early. Whether the values make sense together is
-// asked of training/validate.h.
+// Only a mistake of syntax (a missing brace) ends the reading of a file early. Whether the values make sense together
+// is asked of training/validate.h.
 #pragma once
 
 #include <string>

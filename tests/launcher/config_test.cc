@@ -69,6 +69,7 @@ TEST(ReadConfigTest, NamesAnUnknownFieldWithTheNearest) {
               ElementsAre("run.pbtxt:1: the config has no field 'modle'; did you mean 'model'?"));
   EXPECT_THAT(Problems("runtime { xyzzy: 1 }"),
               ElementsAre("run.pbtxt:1: runtime has no field 'xyzzy'; its fields: threads, timeout_seconds"));
+  EXPECT_THAT(Problems("model {\n  hiden\n  : 3\n}"), ElementsAre(HasSubstr("run.pbtxt:2: model has no field 'hiden'")));
   EXPECT_THAT(Problems("training { optimizer { learning_rat: 1 } }"),
               ElementsAre(HasSubstr("training.optimizer has no field 'learning_rat'; did you mean 'learning_rate'?")));
 }
@@ -86,6 +87,8 @@ TEST(ReadConfigTest, NamesAValueOfTheWrongType) {
   EXPECT_THAT(Problems("parallel { sequence_parallel: maybe\n}"),
               ElementsAre("run.pbtxt:1: parallel.sequence_parallel: 'maybe' is neither true nor false"));
   EXPECT_THAT(Problems("folder: runs"), ElementsAre(HasSubstr("folder: 'runs' is not a text in quotes")));
+  EXPECT_THAT(Problems("data { train: [b] }"), ElementsAre(HasSubstr("data.train: 'b' is not a text in quotes")));
+  EXPECT_THAT(Problems("model {\n\tlayers: many hidden: 4\n}"), ElementsAre(HasSubstr("2: model.layers: 'many' is")));
   EXPECT_THAT(Problems("data { train: ['a', b] }"), ElementsAre(HasSubstr("data.train: 'b' is not a text in quotes")));
 }
 
@@ -179,7 +182,8 @@ TEST(SetTest, ProblemsNameTheSet) {
 }
 
 TEST(TakeSetsTest, TakesBothFormsInOrderAndLeavesTheRest) {
-  std::vector<std::string> words = {"train", "--set", "a=1", "--config=x", "--set=b=2", "-set", "c=3", "--", "--set", "d"};
+  std::vector<std::string> words = {"train", "--set", "a=1", "--config=x", "--set=b=2",
+                                    "-set",  "c=3",   "--",  "--set",      "d"};
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);

@@ -162,6 +162,7 @@ TEST(ViolationsTest, OptimizerValuesAreInRange) {
   const auto optimizer = [](const std::string& text) { return Check(Changed("training { optimizer { " + text + " } }")); };
   EXPECT_THAT(optimizer("beta1: 1"), ElementsAre(StartsWith("training.optimizer.beta1: 1, must be in [0, 1)")));
   EXPECT_THAT(optimizer("beta2: 1.5"), ElementsAre(StartsWith("training.optimizer.beta2: 1.5, ")));
+  EXPECT_THAT(optimizer("beta2: 1"), ElementsAre(StartsWith("training.optimizer.beta2: 1, ")));
   EXPECT_THAT(optimizer("beta1: 0 beta2: 0"), IsEmpty());
   EXPECT_THAT(optimizer("epsilon: 0"), ElementsAre(StartsWith("training.optimizer.epsilon: 0, must be above 0")));
   EXPECT_THAT(optimizer("final_share: 1.1"), ElementsAre(StartsWith("training.optimizer.final_share: 1.1, ")));
