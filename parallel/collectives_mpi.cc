@@ -1,0 +1,213 @@
+// Ranks as MPI processes. Every group has a communicator of its own, so messages of different groups never mix.
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <thread>
+
+#include "parallel/point_to_point_group.h"
+#include "parallel/world.h"
+
+namespace trefoil {
+namespace {
+
+// Longer messages are sent in pieces: MPI counts in int, and no piece need be large to be fast.
+constexpr int64_t kLargestPiece = int64_t{16} << 20;
+
+std::string ErrorText(int error) {
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(error, text, &length);
+  return std::string(text, length);
+}
+
+// How a rank waits: by looking again and again. At first at once, for the latency of tens of microseconds that a
+// balanced job needs; then yielding the core, which a rank with work to do may share; then asleep for a small share of
+// the time waited so far, so that a long wait costs next to nothing.
+class Patience {
+ public:
+  // False when `deadline` has passed.
+  bool Pause(Transport::Clock::time_point deadline) {
+    if (++looks_ < 50) return true;
+    const auto now = Transport::Clock::now();
+    if (now >= deadline) return false;
+    if (looks_ == 50) start_ = now;
+    const auto waited = now - start_;
+    if (waited < std::chrono::microseconds(200)) {
+      sched_yield();
+    } else {
+      std::this_thread::sleep_for(
+          std::min<Transport::Clock::duration>(waited / 16, std::chrono::microseconds(250)));
+    }
+    return true;
+  }
+
+ private:
+  int64_t looks_ = 0;
+  Transport::Clock::time_point start_;
+};
+
+class MpiTransport : public Transport {
+ public:
+  // Takes over the communicator.
+  MpiTransport(std::string name, MPI_Comm comm) : name_(std::move(name)), comm_(comm) {
+    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+    int *value = nullptr, found = 0;
+    MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &found);
+    CHECK(found);
+    largest_tag_ = *value;
+  }
+  ~MpiTransport() override { MPI_Comm_free(&comm_); }
+
+  std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) override {
+    return Start(to, tag, bytes, [&](int64_t begin, int n, MPI_Request* request) {
+      return MPI_Isend(static_cast<const char*>(data) + begin, n, MPI_BYTE, to, tag, comm_, request);
+    });
+  }
+  std::unique_ptr<Message> Receive(int from, int tag, void* data, int64_t bytes) override {
+    auto message = Start(from, tag, bytes, [&](int64_t begin, int n, MPI_Request* request) {
+      return MPI_Irecv(static_cast<char*>(data) + begin, n, MPI_BYTE, from, tag, comm_, request);
+    });
+    message->expected = bytes;
+    return message;
+  }
+  bool Wait(Message& message, Clock::time_point deadline) override {
+    Patience patience;
+    while (!message.Done()) {
+      if (!patience.Pause(deadline)) return false;
+    }
+    return true;
+  }
+  bool moves() const override { return true; }
+  [[noreturn]] void Abort(const std::string& message) override {
+    LOG(ERROR) << message;
+    google::FlushLogFiles(google::GLOG_INFO);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+    std::abort();
+  }
+
+ private:
+  class MpiMessage : public Message {
+   public:
+    MpiMessage(MpiTransport& transport, int peer) : transport_(transport), peer_(peer) {}
+    bool Done() override {
+      for (; next_ < requests.size(); ++next_) {
+        MPI_Status status;
+        int done = 0;
+        transport_.Check(MPI_Test(&requests[next_], &done, &status), "MPI_Test", peer_);
+        if (!done) return false;
+        if (expected >= 0) {
+          int n = 0;
+          MPI_Get_count(&status, MPI_BYTE, &n);
+          received_ += n;
+        }
+      }
+      if (expected >= 0) {
+        CHECK_EQ(received_, expected) << "group " << transport_.name_ << ": rank " << peer_
+                                      << " sent another number of bytes than expected";
+      }
+      return true;
+    }
+    std::vector<MPI_Request> requests;
+    int64_t expected = -1;  // bytes, of a receive
+
+   private:
+    MpiTransport& transport_;
+    const int peer_;
+    size_t next_ = 0;  // the first request that may not be done
+    int64_t received_ = 0;
+  };
+
+  template <typename StartPiece>
+  std::unique_ptr<MpiMessage> Start(int peer, int tag, int64_t bytes, const StartPiece& start_piece) {
+    CHECK_LE(tag, largest_tag_) << "group " << name_ << ": MPI's largest tag";
+    auto message = std::make_unique<MpiMessage>(*this, peer);
+    int64_t begin = 0;
+    do {
+      const int n = static_cast<int>(std::min(bytes - begin, kLargestPiece));
+      message->requests.emplace_back();
+      Check(start_piece(begin, n, &message->requests.back()), "MPI_Isend or MPI_Irecv", peer);
+      begin += n;
+    } while (begin < bytes);
+    return message;
+  }
+
+  void Check(int error, const char* call, int peer) {
+    if (error == MPI_SUCCESS) return;
+    int rank = 0;
+    MPI_Comm_rank(comm_, &rank);
+    Abort("group \"" + name_ + "\": " + call + " of rank " + std::to_string(rank) + " with rank " +
+          std::to_string(peer) + " failed: " + ErrorText(error));
+  }
+
+  const std::string name_;
+  MPI_Comm comm_;
+  int largest_tag_ = 0;
+};
+
+class MpiWorld : public World {
+ public:
+  MpiWorld(int* argc, char*** argv) {
+    int initialized = 0, provided = 0;
+    MPI_Initialized(&initialized);
+    if (initialized) {
+      MPI_Query_thread(&provided);
+    } else {
+      MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
+      finalize_ = true;
+    }
+    CHECK_GE(provided, static_cast<int>(MPI_THREAD_MULTIPLE)) << "MPI does not let several threads send";
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+    MPI_Comm_size(MPI_COMM_WORLD, &size_);
+    MPI_Comm local;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &local);
+    MPI_Comm_rank(local, &local_rank_);
+    MPI_Comm_size(local, &local_size_);
+    MPI_Comm_free(&local);
+  }
+  ~MpiWorld() override {
+    if (finalize_) MPI_Finalize();
+  }
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  int local_rank() const override { return local_rank_; }
+  int local_size() const override { return local_size_; }
+
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
+    const int place = PlaceInGroup(name, ranks, rank_);
+    CHECK_LT(ranks.back(), size_) << "group " << name;
+    MPI_Group all, group;
+    MPI_Comm_group(MPI_COMM_WORLD, &all);
+    MPI_Group_incl(all, static_cast<int>(ranks.size()), ranks.data(), &group);
+    MPI_Comm comm;
+    MPI_Comm_create_group(MPI_COMM_WORLD, group, CreationTag(name, ranks), &comm);
+    MPI_Group_free(&group);
+    MPI_Group_free(&all);
+    return std::make_unique<PointToPointGroup>(name, ranks, place, device, std::make_unique<MpiTransport>(name, comm),
+                                               timeout_seconds_);
+  }
+  void set_timeout_seconds(double seconds) override { timeout_seconds_ = seconds; }
+
+ private:
+  // The same at every member, and most likely another for another group: FNV-1a of name and ranks, in 15 bits, which
+  // every MPI has.
+  static int CreationTag(const std::string& name, const std::vector<int>& ranks) {
+    uint32_t hash = 2166136261u;
+    auto add = [&](uint32_t value) { hash = (hash ^ value) * 16777619u; };
+    for (unsigned char c : name) add(c);
+    for (int rank : ranks) add(static_cast<uint32_t>(rank));
+    return static_cast<int>((hash ^ hash >> 15) & 0x7fff);
+  }
+
+  bool finalize_ = false;
+  int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
+  double timeout_seconds_ = 600;
+};
+
+}  // namespace
+
+std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv) { return std::make_unique<MpiWorld>(argc, argv); }
+
+}  // namespace trefoil

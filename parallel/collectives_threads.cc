@@ -1,0 +1,176 @@
+// Ranks as threads of one process. A message is copied into its receiver's mailbox at once, so a send is done when it
+// returns; a receiver waits on its mailbox's condition variable.
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <tuple>
+
+#include "parallel/point_to_point_group.h"
+#include "parallel/world.h"
+
+namespace trefoil {
+namespace {
+
+struct Letter {
+  std::unique_ptr<char[]> data;
+  int64_t bytes = 0;
+};
+
+class Mailbox {
+ public:
+  // Letters from one rank under one tag are numbered, so that each is taken by the receive that was started for it.
+  using Key = std::tuple<int, int, int64_t>;  // from, tag, number
+
+  void Put(const Key& key, Letter letter) {
+    std::lock_guard lock(mutex_);
+    letters_.emplace(key, std::move(letter));
+    arrived_.notify_all();
+  }
+  bool Take(const Key& key, Letter* letter) {
+    std::lock_guard lock(mutex_);
+    return TakeLocked(key, letter);
+  }
+  bool TakeBefore(const Key& key, Transport::Clock::time_point deadline, Letter* letter) {
+    std::unique_lock lock(mutex_);
+    return arrived_.wait_until(lock, deadline, [&] { return TakeLocked(key, letter); });
+  }
+
+ private:
+  bool TakeLocked(const Key& key, Letter* letter) {
+    const auto found = letters_.find(key);
+    if (found == letters_.end()) return false;
+    *letter = std::move(found->second);
+    letters_.erase(found);
+    return true;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::map<Key, Letter> letters_;
+};
+
+// Where the threads find each other: one per RunRanksAsThreads.
+class Hub {
+ public:
+  using Mailboxes = std::vector<std::unique_ptr<Mailbox>>;  // one per rank of a group
+
+  // The same for every member: `instance` counts the groups that a rank made with this name and these ranks.
+  std::shared_ptr<Mailboxes> Find(const std::string& name, const std::vector<int>& ranks, int instance) {
+    std::lock_guard lock(mutex_);
+    auto& mailboxes = groups_[{name, ranks, instance}];
+    if (mailboxes == nullptr) {
+      mailboxes = std::make_shared<Mailboxes>();
+      for (size_t i = 0; i < ranks.size(); ++i) mailboxes->push_back(std::make_unique<Mailbox>());
+    }
+    return mailboxes;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::tuple<std::string, std::vector<int>, int>, std::shared_ptr<Mailboxes>> groups_;
+};
+
+class ThreadTransport : public Transport {
+ public:
+  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, int rank) : mailboxes_(std::move(mailboxes)), rank_(rank) {}
+
+  std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) override {
+    Letter letter{std::make_unique_for_overwrite<char[]>(bytes), bytes};
+    if (bytes > 0) std::memcpy(letter.data.get(), data, bytes);
+    (*mailboxes_)[to]->Put({rank_, tag, sent_[{to, tag}]++}, std::move(letter));
+    return std::make_unique<SentMessage>();
+  }
+  std::unique_ptr<Message> Receive(int from, int tag, void* data, int64_t bytes) override {
+    const Mailbox::Key key = {from, tag, received_[{from, tag}]++};
+    return std::make_unique<AwaitedMessage>(*(*mailboxes_)[rank_], key, data, bytes);
+  }
+  bool Wait(Message& message, Clock::time_point deadline) override {
+    // Only an awaited message is ever not done.
+    return message.Done() || static_cast<AwaitedMessage&>(message).Wait(deadline);
+  }
+  bool moves() const override { return true; }
+  [[noreturn]] void Abort(const std::string& message) override {
+    LOG(FATAL) << message;
+    __builtin_unreachable();
+  }
+
+ private:
+  class SentMessage : public Message {
+   public:
+    bool Done() override { return true; }
+  };
+  class AwaitedMessage : public Message {
+   public:
+    AwaitedMessage(Mailbox& mailbox, const Mailbox::Key& key, void* data, int64_t bytes)
+        : mailbox_(mailbox), key_(key), data_(data), bytes_(bytes) {}
+    bool Done() override {
+      Letter letter;
+      if (!done_ && mailbox_.Take(key_, &letter)) Open(letter);
+      return done_;
+    }
+    bool Wait(Clock::time_point deadline) {
+      Letter letter;
+      if (mailbox_.TakeBefore(key_, deadline, &letter)) Open(letter);
+      return done_;
+    }
+
+   private:
+    void Open(const Letter& letter) {
+      CHECK_EQ(letter.bytes, bytes_) << "rank " << std::get<0>(key_) << " sent another number of bytes than expected";
+      if (bytes_ > 0) std::memcpy(data_, letter.data.get(), bytes_);
+      done_ = true;
+    }
+    Mailbox& mailbox_;
+    const Mailbox::Key key_;
+    void* const data_;
+    const int64_t bytes_;
+    bool done_ = false;
+  };
+
+  const std::shared_ptr<Hub::Mailboxes> mailboxes_;
+  const int rank_;
+  std::map<std::pair<int, int>, int64_t> sent_, received_;  // by (peer, tag)
+};
+
+class ThreadWorld : public World {
+ public:
+  ThreadWorld(Hub& hub, int rank, int size) : hub_(hub), rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  int local_rank() const override { return rank_; }
+  int local_size() const override { return size_; }
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
+    const int place = PlaceInGroup(name, ranks, rank_);
+    CHECK_LT(ranks.back(), size_) << "group " << name;
+    auto mailboxes = hub_.Find(name, ranks, instances_[{name, ranks}]++);
+    return std::make_unique<PointToPointGroup>(name, ranks, place, device,
+                                               std::make_unique<ThreadTransport>(std::move(mailboxes), place),
+                                               timeout_seconds_);
+  }
+  void set_timeout_seconds(double seconds) override { timeout_seconds_ = seconds; }
+
+ private:
+  Hub& hub_;
+  const int rank_, size_;
+  double timeout_seconds_ = 600;
+  std::map<std::pair<std::string, std::vector<int>>, int> instances_;
+};
+
+}  // namespace
+
+void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body) {
+  CHECK_GE(ranks, 1);
+  Hub hub;
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      ThreadWorld world(hub, rank, ranks);
+      body(world);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace trefoil

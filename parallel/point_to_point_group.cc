@@ -1,0 +1,268 @@
+#include "parallel/point_to_point_group.h"
+
+#include <algorithm>
+#include <cstring>
+#include <sstream>
+
+#include "runtime/ops.h"
+
+namespace trefoil {
+namespace {
+
+constexpr int64_t kSmallBytes = 4096;
+// Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
+constexpr int kCollectiveTag = 0;
+constexpr int kFirstUserTag = 1;
+
+}  // namespace
+
+PointToPointGroup::PointToPointGroup(std::string name, std::vector<int> ranks, int rank, Device& device,
+                                     std::unique_ptr<Transport> transport, double timeout_seconds)
+    : Group(std::move(name), rank, static_cast<int>(ranks.size())),
+      ranks_(std::move(ranks)),
+      device_(device),
+      transport_(std::move(transport)),
+      timeout_seconds_(timeout_seconds) {
+  CHECK(device.name() == "cpu" || !device.computes())
+      << "group " << this->name() << ": messages are made in host memory, not on device " << device.name();
+}
+
+PointToPointGroup::~PointToPointGroup() { PointToPointGroup::FinishSends(); }
+
+PointToPointGroup::Bytes PointToPointGroup::Elements(const Tensor& x, int64_t begin, int64_t end) {
+  const int64_t size = static_cast<int64_t>(SizeOf(x.dtype()));
+  char* data = static_cast<char*>(x.raw());
+  return {data == nullptr ? nullptr : data + begin * size, (end - begin) * size};
+}
+
+void PointToPointGroup::Copy(Bytes from, Bytes to) const {
+  CHECK_EQ(from.bytes, to.bytes);
+  if (from.data != nullptr && from.data != to.data && from.bytes > 0) std::memcpy(to.data, from.data, from.bytes);
+}
+
+void PointToPointGroup::CheckAddressable(const Tensor& x) const {
+  CHECK(x.defined());
+  CHECK(x.raw() != nullptr || x.bytes() == 0 || !transport_->moves())
+      << "group " << name() << ": a tensor of the null device has no elements to send; use a null world";
+}
+
+void PointToPointGroup::Wait(const Operation& operation, Transport::Message& message, int peer) {
+  if (message.Done()) return;
+  const auto timeout = std::chrono::duration_cast<Transport::Clock::duration>(
+      std::chrono::duration<double>(timeout_seconds_));
+  if (transport_->Wait(message, Transport::Clock::now() + timeout)) return;
+  std::ostringstream text;
+  text << "group \"" << name() << "\": rank " << rank() << " (world rank " << ranks_[rank()] << ") waited "
+       << timeout_seconds_ << " s in " << operation.name << " of " << operation.bytes << " bytes";
+  if (operation.tag >= 0) text << " with tag " << operation.tag;
+  text << " for rank " << peer << " (world rank " << ranks_[peer] << "), which did not come";
+  transport_->Abort(text.str());
+}
+
+std::unique_ptr<Transport::Message> PointToPointGroup::StartSend(int to, int tag, Bytes bytes) {
+  if (to != rank()) bytes_sent_ += bytes.bytes;
+  return transport_->Send(to, tag, bytes.data, bytes.bytes);
+}
+
+void PointToPointGroup::Exchange(const Operation& operation, const std::vector<Bytes>& outgoing,
+                                 const std::vector<Bytes>& incoming) {
+  struct Pending {
+    int peer;
+    std::unique_ptr<Transport::Message> message;
+  };
+  std::vector<Pending> receives, sends;
+  // Each rank starts with the one after it, so that no rank is everyone's first.
+  for (int step = 1; step < size(); ++step) {
+    const int from = (rank() + size() - step) % size();
+    const Bytes& part = incoming[from];
+    if (part.bytes > 0) receives.push_back({from, transport_->Receive(from, kCollectiveTag, part.data, part.bytes)});
+  }
+  for (int step = 1; step < size(); ++step) {
+    const int to = (rank() + step) % size();
+    if (outgoing[to].bytes > 0) sends.push_back({to, StartSend(to, kCollectiveTag, outgoing[to])});
+  }
+  for (auto& [peer, message] : receives) Wait(operation, *message, peer);
+  for (auto& [peer, message] : sends) Wait(operation, *message, peer);
+}
+
+void PointToPointGroup::Sum(const Tensor& parts, const Tensor& out) {
+  if (out.elements() == 0) return;
+  // In a null world the parts of a computing device hold nothing: its values stay as they are.
+  if (transport_->moves() || !device_.computes()) SumParts(device_, parts, out);
+}
+
+void PointToPointGroup::AllReduceSum(const Tensor& x) {
+  CHECK(x.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+  CheckAddressable(x);
+  if (size() == 1 || x.elements() == 0) return;
+  const Operation operation{"AllReduceSum", x.bytes()};
+  if (x.bytes() <= kSmallBytes) {
+    AllReduceSmall(operation, x);
+  } else {
+    AllReduceLarge(operation, x);
+  }
+}
+
+void PointToPointGroup::AllReduceSmall(const Operation& operation, const Tensor& x) {
+  const int64_t n = x.elements();
+  const Tensor parts = device_.Allocate(x.dtype(), {size(), n}, Purpose::kCommunication);
+  std::vector<Bytes> outgoing(size(), Elements(x, 0, n)), incoming(size());
+  for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * n, (r + 1) * n);
+  Copy(outgoing[rank()], incoming[rank()]);
+  Exchange(operation, outgoing, incoming);
+  Sum(parts, x.View({n}));
+}
+
+void PointToPointGroup::AllReduceLarge(const Operation& operation, const Tensor& x) {
+  const int64_t n = x.elements();
+  auto begin = [&](int r) { return n * r / size(); };
+  const int64_t mine = begin(rank() + 1) - begin(rank());
+  std::vector<Bytes> chunks(size()), incoming(size());
+  for (int r = 0; r < size(); ++r) chunks[r] = Elements(x, begin(r), begin(r + 1));
+  {
+    const Tensor parts = device_.Allocate(x.dtype(), {size(), mine}, Purpose::kCommunication);
+    for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * mine, (r + 1) * mine);
+    Copy(chunks[rank()], incoming[rank()]);
+    Exchange(operation, chunks, incoming);
+    Sum(parts, x.Range(begin(rank()), {mine}));
+  }
+  Exchange(operation, std::vector<Bytes>(size(), chunks[rank()]), chunks);
+}
+
+void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
+  CHECK(in.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+  CHECK(in.dtype() == out.dtype());
+  CheckAddressable(in);
+  CheckAddressable(out);
+  const int64_t n = out.elements();
+  CHECK_EQ(in.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
+  if (n == 0) return;
+  if (size() == 1) {
+    Copy(Elements(in, 0, n), Elements(out, 0, n));
+    return;
+  }
+  const Tensor parts = device_.Allocate(in.dtype(), {size(), n}, Purpose::kCommunication);
+  std::vector<Bytes> outgoing(size()), incoming(size());
+  for (int r = 0; r < size(); ++r) {
+    outgoing[r] = Elements(in, r * n, (r + 1) * n);
+    incoming[r] = Elements(parts, r * n, (r + 1) * n);
+  }
+  Copy(outgoing[rank()], incoming[rank()]);
+  Exchange({"ReduceScatterSum", in.bytes()}, outgoing, incoming);
+  Sum(parts, out.View({n}));
+}
+
+void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {
+  CHECK(in.dtype() == out.dtype());
+  CheckAddressable(in);
+  CheckAddressable(out);
+  const int64_t n = in.elements();
+  CHECK_EQ(out.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
+  std::vector<Bytes> incoming(size());
+  for (int r = 0; r < size(); ++r) incoming[r] = Elements(out, r * n, (r + 1) * n);
+  Copy(Elements(in, 0, n), incoming[rank()]);
+  // Sent from `out`: `in` may be a part of it.
+  Exchange({"AllGather", out.bytes()}, std::vector<Bytes>(size(), incoming[rank()]), incoming);
+}
+
+void PointToPointGroup::Broadcast(const Tensor& x, int root) {
+  CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
+  CheckAddressable(x);
+  if (x.elements() == 0) return;
+  const Operation operation{"Broadcast", x.bytes()};
+  const Bytes all = Elements(x, 0, x.elements());
+  // Ranks counted from the root: r gets it from r without its highest bit, and gives it to r plus each higher bit.
+  const int place = (rank() - root + size()) % size();
+  auto rank_at = [&](int p) { return (p + root) % size(); };
+  int bit = 1;
+  for (; bit <= place; bit *= 2) {
+  }
+  if (place > 0) {
+    const int from = rank_at(place - bit / 2);
+    Wait(operation, *transport_->Receive(from, kCollectiveTag, all.data, all.bytes), from);
+  }
+  std::vector<std::pair<int, std::unique_ptr<Transport::Message>>> sends;
+  for (; place + bit < size(); bit *= 2) {
+    const int to = rank_at(place + bit);
+    sends.emplace_back(to, StartSend(to, kCollectiveTag, all));
+  }
+  for (auto& [to, message] : sends) Wait(operation, *message, to);
+}
+
+void PointToPointGroup::Send(const Tensor& x, int to, int tag) {
+  CHECK(0 <= to && to < size()) << "rank " << to << " of " << size();
+  CHECK_GE(tag, 0);
+  CheckAddressable(x);
+  ForgetDoneSends();
+  sends_.push_back({x, StartSend(to, kFirstUserTag + tag, Elements(x, 0, x.elements())), to, tag});
+}
+
+void PointToPointGroup::Receive(const Tensor& x, int from, int tag) {
+  CHECK(0 <= from && from < size()) << "rank " << from << " of " << size();
+  CHECK_GE(tag, 0);
+  CheckAddressable(x);
+  const Bytes all = Elements(x, 0, x.elements());
+  Wait({"Receive", x.bytes(), tag}, *transport_->Receive(from, kFirstUserTag + tag, all.data, all.bytes), from);
+  ForgetDoneSends();
+}
+
+void PointToPointGroup::FinishSends() {
+  for (PendingSend& send : sends_) Wait({"Send", send.x.bytes(), send.tag}, *send.message, send.to);
+  sends_.clear();
+}
+
+void PointToPointGroup::ForgetDoneSends() {
+  std::erase_if(sends_, [](const PendingSend& send) { return send.message->Done(); });
+}
+
+std::vector<double> PointToPointGroup::GatherNumbers(const char* operation, std::span<double> values) {
+  const size_t n = values.size();
+  const int64_t bytes = static_cast<int64_t>(n * sizeof(double));
+  std::vector<double> all(n * size());
+  std::vector<Bytes> incoming(size());
+  for (int r = 0; r < size(); ++r) incoming[r] = {all.data() + r * n, bytes};
+  Copy({values.data(), bytes}, incoming[rank()]);
+  Exchange({operation, bytes}, std::vector<Bytes>(size(), {values.data(), bytes}), incoming);
+  return all;
+}
+
+void PointToPointGroup::AllReduceSum(std::span<double> values) {
+  const std::vector<double> all = GatherNumbers("AllReduceSum", values);
+  if (!transport_->moves()) return;
+  for (size_t i = 0; i < values.size(); ++i) {
+    double sum = all[i];
+    for (int r = 1; r < size(); ++r) sum += all[r * values.size() + i];
+    values[i] = sum;
+  }
+}
+
+void PointToPointGroup::AllReduceMax(std::span<double> values) {
+  const std::vector<double> all = GatherNumbers("AllReduceMax", values);
+  if (!transport_->moves()) return;
+  for (size_t i = 0; i < values.size(); ++i) {
+    // A NaN anywhere is the maximum: it must not hide.
+    for (int r = 0; r < size(); ++r) {
+      const double other = all[r * values.size() + i];
+      if (r == 0 || other > values[i] || other != other) values[i] = other;
+      if (values[i] != values[i]) break;
+    }
+  }
+}
+
+std::vector<std::string> PointToPointGroup::AllGatherStrings(const std::string& text) {
+  // In a null world every rank has this rank's text.
+  std::vector<int64_t> lengths(size(), static_cast<int64_t>(text.size()));
+  std::vector<std::string> texts(size(), text);
+  std::vector<Bytes> incoming(size());
+  int64_t length = static_cast<int64_t>(text.size());
+  for (int r = 0; r < size(); ++r) incoming[r] = {&lengths[r], sizeof(int64_t)};
+  Exchange({"AllGatherStrings", length}, std::vector<Bytes>(size(), {&length, sizeof(int64_t)}), incoming);
+  for (int r = 0; r < size(); ++r) {
+    texts[r].resize(lengths[r]);
+    incoming[r] = {texts[r].data(), lengths[r]};
+  }
+  Exchange({"AllGatherStrings", length}, std::vector<Bytes>(size(), {texts[rank()].data(), length}), incoming);
+  return texts;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,89 @@
+// A Group out of messages between pairs of ranks. P ranks, n bytes:
+//
+//   AllReduceSum      up to 4 KiB: every rank sends all n bytes to every other and adds up what it got; sends (P-1) n.
+//                     Above: reduce-scatter, then all-gather; sends 2 n (P-1)/P (the cost of a ring, with 2 messages one
+//                     after the other instead of 2 (P-1)).
+//   ReduceScatterSum  each rank gets its part from every other rank and adds; sends n (P-1)/P of the input's n.
+//   AllGather         each rank sends its part to every other; sends n (P-1) for a part of n.
+//   Broadcast         a binomial tree; the root sends n ceil(log2 P).
+//   host numbers      as the small AllReduceSum. Texts: lengths, then texts, each to every other rank.
+//
+// A part of a tensor that does not divide is [elements * r / P, elements * (r + 1) / P). Additions are made by the op
+// SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
+//
+// Private to this folder.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "parallel/collectives.h"
+#include "parallel/transport.h"
+
+namespace trefoil {
+
+class PointToPointGroup : public Group {
+ public:
+  // `ranks`: the world ranks of the group, for messages; this rank is ranks[rank].
+  PointToPointGroup(std::string name, std::vector<int> ranks, int rank, Device& device,
+                    std::unique_ptr<Transport> transport, double timeout_seconds);
+  // Waits for what was sent.
+  ~PointToPointGroup() override;
+
+  void AllReduceSum(const Tensor& x) override;
+  void ReduceScatterSum(const Tensor& in, const Tensor& out) override;
+  void AllGather(const Tensor& in, const Tensor& out) override;
+  void Broadcast(const Tensor& x, int root) override;
+  void Send(const Tensor& x, int to, int tag) override;
+  void Receive(const Tensor& x, int from, int tag) override;
+  void FinishSends() override;
+  void AllReduceSum(std::span<double> values) override;
+  void AllReduceMax(std::span<double> values) override;
+  std::vector<std::string> AllGatherStrings(const std::string& text) override;
+
+ private:
+  struct Bytes {
+    void* data = nullptr;
+    int64_t bytes = 0;
+  };
+  // What this rank is doing, for the message of a time-out.
+  struct Operation {
+    const char* name;
+    int64_t bytes;
+    int tag = -1;  // of a Send or Receive
+  };
+  struct PendingSend {
+    Tensor x;  // kept alive
+    std::unique_ptr<Transport::Message> message;
+    int to, tag;
+  };
+
+  // Sends outgoing[r] to and receives incoming[r] from every other rank r (nothing where it has no bytes), and waits
+  // for all of it.
+  void Exchange(const Operation& operation, const std::vector<Bytes>& outgoing, const std::vector<Bytes>& incoming);
+  void Wait(const Operation& operation, Transport::Message& message, int peer);
+  std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
+  void ForgetDoneSends();
+  void CheckAddressable(const Tensor& x) const;
+
+  // The bytes of elements [begin, end) of x.
+  static Bytes Elements(const Tensor& x, int64_t begin, int64_t end);
+  void Copy(Bytes from, Bytes to) const;
+  // out = sum over r of parts[r], unless there is nothing to add.
+  void Sum(const Tensor& parts, const Tensor& out);
+  void AllReduceSmall(const Operation& operation, const Tensor& x);
+  void AllReduceLarge(const Operation& operation, const Tensor& x);
+  // Every rank's values in rank order.
+  std::vector<double> GatherNumbers(const char* operation, std::span<double> values);
+
+  const std::vector<int> ranks_;
+  Device& device_;
+  const std::unique_ptr<Transport> transport_;
+  const double timeout_seconds_;
+  std::deque<PendingSend> sends_;
+};
+
+}  // namespace trefoil
