@@ -1,0 +1,129 @@
+#include "checkpoint/directory.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <absl/strings/strip.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+namespace trefoil {
+namespace {
+
+constexpr char kPartial[] = ".partial", kReplaced[] = ".replaced", kDeleted[] = ".deleted";
+
+struct Entry {
+  int64_t step;
+  std::string suffix;  // "", or one of the above
+};
+
+std::optional<Entry> ParseName(absl::string_view name) {
+  Entry entry;
+  absl::string_view digits = name;
+  if (!absl::ConsumePrefix(&digits, "step-")) return std::nullopt;
+  for (const char* suffix : {kPartial, kReplaced, kDeleted}) {
+    if (absl::ConsumeSuffix(&digits, suffix)) entry.suffix = suffix;
+  }
+  if (!absl::SimpleAtoi(digits, &entry.step) || entry.step < 0) return std::nullopt;
+  if (name != absl::StrFormat("step-%08d%s", entry.step, entry.suffix)) return std::nullopt;
+  return entry;
+}
+
+// Folders of complete checkpoints by step.
+absl::StatusOr<std::map<int64_t, std::string>> ListComplete(FileSystem& fs, const std::string& folder,
+                                                            std::vector<std::string>* ignored) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(folder));
+  std::map<int64_t, std::string> complete;
+  for (const std::string& name : names) {  // sorted: "step-X" comes before "step-X.replaced"
+    const std::optional<Entry> entry = ParseName(name);
+    if (!entry) continue;
+    const bool counts = entry->suffix.empty() || entry->suffix == kReplaced;
+    if (counts && complete.emplace(entry->step, folder + "/" + name).second) continue;
+    if (ignored != nullptr) ignored->push_back(name);
+  }
+  return complete;
+}
+
+void WarnIfError(const absl::Status& status) {
+  if (!status.ok()) LOG(WARNING) << "cannot tidy up checkpoints: " << status.message();
+}
+
+// Removes a complete checkpoint in a way that can be interrupted.
+absl::Status Discard(FileSystem& fs, const std::string& path) {
+  const std::string deleted = std::string(absl::StripSuffix(path, kReplaced)) + kDeleted;
+  TREFOIL_RETURN_IF_ERROR(fs.Remove(deleted));
+  TREFOIL_RETURN_IF_ERROR(fs.Rename(path, deleted));
+  return fs.Remove(deleted);
+}
+
+}  // namespace
+
+std::string CheckpointPath(const std::string& run_checkpoints_folder, int64_t step) {
+  return absl::StrFormat("%s/step-%08d", run_checkpoints_folder, step);
+}
+
+std::string PartialCheckpointPath(const std::string& run_checkpoints_folder, int64_t step) {
+  return CheckpointPath(run_checkpoints_folder, step) + kPartial;
+}
+
+absl::StatusOr<std::string> LatestCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder,
+                                             std::vector<std::string>* ignored) {
+  const auto complete = ListComplete(fs, run_checkpoints_folder, ignored);
+  if (!complete.ok() && !absl::IsNotFound(complete.status())) return complete.status();
+  if (!complete.ok() || complete->empty()) {
+    return absl::NotFoundError(run_checkpoints_folder + ": holds no complete checkpoint (a folder step-NNNNNNNN)");
+  }
+  return complete->rbegin()->second;
+}
+
+absl::Status BeginCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step) {
+  TREFOIL_RETURN_IF_ERROR(fs.MakeFolder(run_checkpoints_folder));
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(run_checkpoints_folder));
+  for (const std::string& name : names) {
+    const std::optional<Entry> entry = ParseName(name);
+    if (!entry) continue;
+    const std::string path = run_checkpoints_folder + "/" + name;
+    const std::string plain = CheckpointPath(run_checkpoints_folder, entry->step);
+    if (entry->suffix == kReplaced && !fs.Exists(plain)) {
+      TREFOIL_RETURN_IF_ERROR(fs.Rename(path, plain));  // the save that was to take its place died
+    } else if (entry->suffix == kReplaced) {
+      WarnIfError(Discard(fs, path));
+    } else if (!entry->suffix.empty()) {
+      WarnIfError(fs.Remove(path));
+    }
+  }
+  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, step);
+  TREFOIL_RETURN_IF_ERROR(fs.Remove(partial));  // again, because here a failure counts
+  return fs.MakeFolder(partial);
+}
+
+absl::Status CommitCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step) {
+  const std::string plain = CheckpointPath(run_checkpoints_folder, step);
+  if (!fs.Exists(plain)) return fs.Rename(plain + kPartial, plain);
+  // Between the two renames the earlier one is the complete checkpoint of this step, as LatestCheckpoint knows.
+  TREFOIL_RETURN_IF_ERROR(fs.Rename(plain, plain + kReplaced));
+  if (const absl::Status status = fs.Rename(plain + kPartial, plain); !status.ok()) {
+    fs.Rename(plain + kReplaced, plain).IgnoreError();
+    return status;
+  }
+  WarnIfError(Discard(fs, plain + kReplaced));
+  return absl::OkStatus();
+}
+
+void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step, int keep_last) {
+  CHECK_GE(keep_last, 0);
+  if (keep_last == 0) return;
+  auto complete = ListComplete(fs, run_checkpoints_folder, nullptr);
+  if (!complete.ok()) return WarnIfError(complete.status());
+  complete->erase(complete->lower_bound(step), complete->end());
+  for (int64_t surplus = static_cast<int64_t>(complete->size()) - (keep_last - 1); surplus > 0; --surplus) {
+    WarnIfError(Discard(fs, complete->begin()->second));
+    complete->erase(complete->begin());
+  }
+}
+
+}  // namespace trefoil

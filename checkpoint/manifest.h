@@ -1,0 +1,54 @@
+// The manifest: what is where in a checkpoint folder. Internal to checkpoint/.
+//
+// It is JSON, so that people and scripts can read it, in a fixed arrangement of lines (manifest.cc has the grammar):
+// every name once, slices as plain numbers, and a CRC32C of all that precedes it at the end.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "parallel/sharded_tensor.h"
+#include "runtime/status.h"
+
+namespace trefoil {
+
+inline constexpr int kManifestVersion = 1;
+inline constexpr char kManifestFile[] = "manifest.json";
+
+// "rank-00003.bin"
+std::string DataFileName(int rank);
+// "[8, 0]+[2, 3]": offset and extent, for messages.
+std::string ToString(const Box& box);
+
+struct ManifestSlice {
+  int32_t rank = 0;          // that wrote it: names the file
+  int64_t byte_offset = 0;   // in the file
+  uint32_t crc = 0;          // CRC32C of its bytes
+  Box box;
+};
+
+struct ManifestTensor {
+  std::string name;
+  DType dtype = DType::kFloat32;
+  Shape shape;                        // global
+  std::vector<ManifestSlice> slices;  // disjoint, together the whole tensor
+};
+
+struct Manifest {
+  int64_t step = 0;
+  std::string trainer_state, model;
+  std::map<int, int64_t> file_bytes;    // by rank; a rank that had nothing to write has no file
+  std::vector<ManifestTensor> tensors;  // sorted by name
+};
+
+std::string EncodeManifest(const Manifest& manifest);
+// `path` is for messages. Checks everything that reading relies on: the checksum, the version, that slices lie within
+// their tensor and their bytes within their file.
+absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::string& path);
+
+// CHECKs that the slices are disjoint and together the whole tensor.
+void CheckTiling(const ManifestTensor& tensor);
+
+}  // namespace trefoil
