@@ -1,0 +1,315 @@
+#include "tests/parallel/collectives_checks.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "runtime/device.h"
+
+namespace trefoil {
+namespace {
+
+Tensor Upload(Device& device, DType dtype, const std::vector<float>& values) {
+  const Tensor x = device.Allocate(dtype, {static_cast<int64_t>(values.size())}, Purpose::kActivations);
+  if (dtype == DType::kFloat32) {
+    device.Upload(values.data(), x);
+  } else {
+    std::vector<BFloat16> rounded(values.begin(), values.end());
+    device.Upload(rounded.data(), x);
+  }
+  return x;
+}
+
+std::vector<char> Bits(Device& device, const Tensor& x) {
+  std::vector<char> bits(x.bytes());
+  device.Download(x, bits.data());
+  return bits;
+}
+
+// Elements [begin, end) of the sum of all ranks' contributions, added in rank order in float32.
+std::vector<char> ExpectedSum(DType dtype, int ranks, int64_t elements, int64_t begin, int64_t end) {
+  std::vector<float> sum(end - begin);
+  for (int r = 0; r < ranks; ++r) {
+    const std::vector<float> part = Contribution(r, elements);
+    for (int64_t i = begin; i < end; ++i) {
+      const float value = dtype == DType::kFloat32 ? part[i] : static_cast<float>(BFloat16(part[i]));
+      sum[i - begin] = r == 0 ? value : sum[i - begin] + value;
+    }
+  }
+  std::vector<char> bits((end - begin) * SizeOf(dtype));
+  if (dtype == DType::kFloat32) {
+    std::memcpy(bits.data(), sum.data(), bits.size());
+  } else {
+    std::vector<BFloat16> rounded(sum.begin(), sum.end());
+    std::memcpy(bits.data(), rounded.data(), bits.size());
+  }
+  return bits;
+}
+
+std::vector<int> AllRanks(const World& world) {
+  std::vector<int> ranks(world.size());
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return ranks;
+}
+
+Tensor Integers(Device& device, const std::vector<int32_t>& values) {
+  const Tensor x = device.Allocate(DType::kInt32, {static_cast<int64_t>(values.size())}, Purpose::kActivations);
+  device.Upload(values.data(), x);
+  return x;
+}
+
+std::vector<int32_t> Integers(Device& device, const Tensor& x) {
+  std::vector<int32_t> values(x.elements());
+  device.Download(x, values.data());
+  return values;
+}
+
+}  // namespace
+
+std::vector<float> Contribution(int rank, int64_t elements) {
+  std::mt19937 random(rank + 1);
+  std::vector<float> values(elements);
+  for (float& value : values) {
+    value = std::ldexp(static_cast<float>(random() % 2001) - 1000.0f, static_cast<int>(random() % 12));
+  }
+  return values;
+}
+
+void CheckAllReduceSum(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  EXPECT_EQ(group->rank(), world.rank());
+  EXPECT_EQ(group->size(), world.size());
+  for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    // On both sides of 4 KiB, where the algorithm changes; fewer elements than ranks; some megabytes.
+    for (int64_t n : {0, 1, 2, 7, 1000, 1024, 1025, 2047, 2048, 2049, 4099, 1 << 20}) {
+      const Tensor x = Upload(*device, dtype, Contribution(group->rank(), n));
+      group->AllReduceSum(x);
+      EXPECT_EQ(Bits(*device, x), ExpectedSum(dtype, group->size(), n, 0, n)) << n << " of " << Name(dtype);
+    }
+  }
+}
+
+void CheckReduceScatterSum(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (int64_t n : {0, 1, 3, 511, 5000, 300001}) {
+      const int64_t all = n * group->size(), begin = n * group->rank();
+      const Tensor in = Upload(*device, dtype, Contribution(group->rank(), all));
+      const Tensor out = device->Allocate(dtype, {n}, Purpose::kGradients);
+      group->ReduceScatterSum(in, out);
+      EXPECT_EQ(Bits(*device, out), ExpectedSum(dtype, group->size(), all, begin, begin + n)) << n;
+    }
+  }
+}
+
+void CheckAllGather(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  const int P = group->size();
+  for (int64_t n : {0, 1, 5, 1024, 200003}) {
+    auto part = [&](int rank) {
+      std::vector<int32_t> values(n);
+      std::iota(values.begin(), values.end(), rank * 1000000);
+      return values;
+    };
+    std::vector<int32_t> expected;
+    for (int r = 0; r < P; ++r) {
+      const auto values = part(r);
+      expected.insert(expected.end(), values.begin(), values.end());
+    }
+    const Tensor out = device->Allocate(DType::kInt32, {P * n}, Purpose::kActivations);
+    group->AllGather(Integers(*device, part(group->rank())), out);
+    EXPECT_EQ(Integers(*device, out), expected) << n;
+    // From its own place in the output.
+    const Tensor again = device->Allocate(DType::kInt32, {P * n}, Purpose::kActivations);
+    const Tensor mine = again.Rows(group->rank() * n, (group->rank() + 1) * n);
+    device->Upload(part(group->rank()).data(), mine);
+    group->AllGather(mine, again);
+    EXPECT_EQ(Integers(*device, again), expected) << n;
+  }
+  const Tensor halves = device->Allocate(DType::kBFloat16, {2 * P, 3}, Purpose::kActivations);
+  group->AllGather(Upload(*device, DType::kBFloat16, std::vector<float>(6, group->rank())).View({2, 3}), halves);
+  for (int r = 0; r < P; ++r) EXPECT_EQ(static_cast<float>(halves.data<BFloat16>()[6 * r + 5]), r);
+}
+
+void CheckBroadcast(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  for (int root = 0; root < group->size(); ++root) {
+    for (int64_t n : {0, 1, 70000}) {
+      const Tensor x = Upload(*device, DType::kFloat32, Contribution(group->rank(), n));
+      group->Broadcast(x, root);
+      const Tensor expected = Upload(*device, DType::kFloat32, Contribution(root, n));
+      EXPECT_EQ(Bits(*device, x), Bits(*device, expected)) << "root " << root;
+    }
+  }
+}
+
+void CheckSendReceive(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  const int P = group->size(), next = (group->rank() + 1) % P, previous = (group->rank() + P - 1) % P;
+  // Above 16 MiB MPI messages go in pieces.
+  for (int64_t n : {0, 1, 3000, 100000, (20 << 20) / 4}) {
+    auto message = [&](int from, int tag) { return std::vector<int32_t>(n, from * 100 + tag); };
+    // Two messages under tag 7, one under each of 3 and 0; taken in another order than sent. With one rank: to itself.
+    for (int tag : {3, 7, 0}) group->Send(Integers(*device, message(group->rank(), tag)), next, tag);
+    group->Send(Integers(*device, message(group->rank(), 8)), next, 7);
+    const Tensor x = device->Allocate(DType::kInt32, {n}, Purpose::kActivations);
+    for (const auto& [tag, content] : {std::pair(7, 7), std::pair(0, 0), std::pair(7, 8), std::pair(3, 3)}) {
+      group->Receive(x, previous, tag);
+      EXPECT_EQ(Integers(*device, x), message(previous, content)) << "tag " << tag;
+    }
+    // A collective while messages of the user are under way.
+    group->Send(Integers(*device, message(group->rank(), 1)), next, 1);
+    double one = 1;
+    group->AllReduceSum(std::span(&one, 1));
+    EXPECT_EQ(one, P);
+    group->Receive(x, previous, 1);
+    EXPECT_EQ(Integers(*device, x), message(previous, 1));
+    group->FinishSends();
+  }
+}
+
+void CheckHostNumbersAndTexts(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  const int P = group->size();
+  auto value = [](int rank, int i) { return std::ldexp(1.0 + rank * 0.37, (rank * 13 + i * 7) % 60); };
+  std::vector<double> sums, maxima, expected_sums(5), expected_maxima(5);
+  for (int i = 0; i < 5; ++i) {
+    sums.push_back(value(group->rank(), i));
+    for (int r = 0; r < P; ++r) {
+      expected_sums[i] = r == 0 ? value(r, i) : expected_sums[i] + value(r, i);
+      expected_maxima[i] = r == 0 ? value(r, i) : std::max(expected_maxima[i], value(r, i));
+    }
+  }
+  maxima = sums;
+  group->AllReduceSum(std::span<double>(sums));
+  group->AllReduceMax(std::span<double>(maxima));
+  EXPECT_EQ(sums, expected_sums);
+  EXPECT_EQ(maxima, expected_maxima);
+  // A NaN is not lost in a maximum, whichever rank has it.
+  for (int r = 0; r < P; ++r) {
+    double x = group->rank() == r ? std::nan("") : 1.0;
+    group->AllReduceMax(std::span(&x, 1));
+    EXPECT_TRUE(std::isnan(x));
+  }
+  group->AllReduceSum(std::span<double>());
+
+  auto text = [](int rank) { return rank == 1 ? std::string() : std::string(rank * 3000 + 2, 'a' + rank); };
+  std::vector<std::string> expected;
+  for (int r = 0; r < P; ++r) expected.push_back(text(r));
+  EXPECT_EQ(group->AllGatherStrings(text(group->rank())), expected);
+  group->Barrier();
+}
+
+void CheckAgree(World& world) {
+  const auto device = NewCpuDevice(1);
+  const auto group = world.NewGroupOfAll(*device);
+  EXPECT_TRUE(group->Agree(absl::OkStatus()).ok());
+  const int last = group->size() - 1;
+  const absl::Status wanted = absl::NotFoundError("shard 7: no such\nfile 3 x");
+  EXPECT_EQ(group->Agree(group->rank() == last ? wanted : absl::OkStatus()), wanted);
+  // The lowest rank's error wins.
+  EXPECT_EQ(group->Agree(group->rank() == 0 ? wanted : absl::InternalError("")), wanted);
+  EXPECT_EQ(group->Agree(absl::DataLossError("")), absl::DataLossError(""));
+}
+
+// Each used by a thread of its own, with calls that would mix if the groups did.
+void CheckTwoGroupsAtOnce(World& world) {
+  const auto device = NewCpuDevice(1), other_device = NewCpuDevice(1);
+  const auto group = world.NewGroup("one", AllRanks(world), *device);
+  const auto other = world.NewGroup("two", AllRanks(world), *other_device);
+  const auto twin = world.NewGroup("two", AllRanks(world), *device);  // same name, same ranks
+  auto work = [&](Group& g, Device& d, int salt) {
+    for (int i = 0; i < 40; ++i) {
+      const Tensor x = Upload(d, DType::kFloat32, std::vector<float>(10 + 97 * i, 100.0f * salt + g.rank()));
+      g.AllReduceSum(x);
+      const float expected = 100.0f * salt * g.size() + g.size() * (g.size() - 1) / 2;
+      EXPECT_EQ(x.data<float>()[0], expected);
+      EXPECT_EQ(x.data<float>()[x.elements() - 1], expected);
+    }
+  };
+  std::thread thread([&] { work(*other, *other_device, 2); });
+  work(*group, *device, 1);
+  thread.join();
+  work(*twin, *device, 3);
+}
+
+void CheckSubgroups(World& world) {
+  const auto device = NewCpuDevice(1);
+  std::vector<int> same_parity, lower_half;
+  for (int r = 0; r < world.size(); ++r) {
+    if (r % 2 == world.rank() % 2) same_parity.push_back(r);
+    if ((r < world.size() / 2) == (world.rank() < world.size() / 2)) lower_half.push_back(r);
+  }
+  const auto parity = world.NewGroup("parity", same_parity, *device);
+  const auto half = world.NewGroup("half", lower_half, *device);
+  for (const auto& [group, ranks] : {std::pair(parity.get(), same_parity), std::pair(half.get(), lower_half)}) {
+    EXPECT_EQ(group->size(), static_cast<int>(ranks.size()));
+    EXPECT_EQ(ranks[group->rank()], world.rank());
+    double sum = world.rank();
+    group->AllReduceSum(std::span(&sum, 1));
+    EXPECT_EQ(sum, std::accumulate(ranks.begin(), ranks.end(), 0));
+  }
+}
+
+void CheckBytesSent(World& world) {
+  const auto null_world = NewNullWorld(world.size(), world.rank());
+  const auto device = NewCpuDevice(1), null_device = NewNullDevice();
+  const int P = world.size();
+  struct Side {
+    std::unique_ptr<Group> group;
+    Device& device;
+  };
+  Side real{world.NewGroupOfAll(*device), *device}, null{null_world->NewGroupOfAll(*null_device), *null_device};
+  auto sent = [&](Side& side, const auto& body) {
+    const int64_t before = side.group->bytes_sent();
+    body(*side.group, side.device);
+    return side.group->bytes_sent() - before;
+  };
+  auto compare = [&](const char* what, const auto& body) {
+    const int64_t bytes = sent(real, body);
+    EXPECT_EQ(sent(null, body), bytes) << what;
+    return bytes;
+  };
+  auto floats = [](Device& d, int64_t n) { return d.Allocate(DType::kFloat32, {n}, Purpose::kActivations); };
+  const int64_t n = 840 * P;
+  EXPECT_EQ(compare("small", [&](Group& g, Device& d) { g.AllReduceSum(floats(d, 100)); }), 400 * (P - 1));
+  EXPECT_EQ(compare("large", [&](Group& g, Device& d) { g.AllReduceSum(floats(d, 4 * n)); }),
+            2 * 16 * n * (P - 1) / P);
+  compare("uneven", [&](Group& g, Device& d) { g.AllReduceSum(floats(d, 4 * n + 3)); });
+  EXPECT_EQ(compare("scatter", [&](Group& g, Device& d) { g.ReduceScatterSum(floats(d, n), floats(d, n / P)); }),
+            4 * n * (P - 1) / P);
+  EXPECT_EQ(compare("gather", [&](Group& g, Device& d) { g.AllGather(floats(d, n / P), floats(d, n)); }),
+            4 * n / P * (P - 1));
+  for (int root = 0; root < P; ++root) {
+    compare("broadcast", [&](Group& g, Device& d) { g.Broadcast(floats(d, 33), root); });
+  }
+  EXPECT_EQ(compare("send",
+                    [&](Group& g, Device& d) {
+                      g.Send(floats(d, 9), (g.rank() + 1) % P, 0);
+                      g.Receive(floats(d, 9), (g.rank() + P - 1) % P, 0);
+                      g.FinishSends();
+                    }),
+            P == 1 ? 0 : 36);
+  compare("host", [](Group& g, Device&) {
+    std::vector<double> values(17);
+    g.AllReduceSum(std::span<double>(values));
+    g.AllReduceMax(std::span<double>(values));
+    g.AllGatherStrings("hello");
+    g.Barrier();
+  });
+  // The memory for messages is planned too.
+  const auto purpose = static_cast<size_t>(Purpose::kCommunication);
+  EXPECT_EQ(null_device->memory().peak[purpose], device->memory().peak[purpose]);
+}
+
+}  // namespace trefoil

@@ -1,0 +1,109 @@
+#include "parallel/collectives.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "tests/parallel/collectives_checks.h"
+
+namespace trefoil {
+namespace {
+
+class CollectivesOnThreads : public testing::TestWithParam<int> {};
+
+TEST_P(CollectivesOnThreads, DoWhatAnyWorldMust) {
+  for (const auto check : kChecks) RunRanksAsThreads(GetParam(), check);
+}
+INSTANTIATE_TEST_SUITE_P(Ranks, CollectivesOnThreads, testing::Range(1, 6));
+
+TEST(ThreadWorld, RanksAreAllOnThisHost) {
+  std::mutex mutex;
+  std::set<int> seen;
+  RunRanksAsThreads(3, [&](World& world) {
+    std::lock_guard lock(mutex);
+    seen.insert(world.rank());
+    EXPECT_EQ(world.size(), 3);
+    EXPECT_EQ(world.local_rank(), world.rank());
+    EXPECT_EQ(world.local_size(), 3);
+  });
+  EXPECT_EQ(seen, (std::set<int>{0, 1, 2}));
+}
+
+TEST(NullWorld, LeavesValuesAndNeverWaits) {
+  const auto world = NewNullWorld(4, 2);
+  EXPECT_EQ(world->rank(), 2);
+  EXPECT_EQ(world->size(), 4);
+  const auto device = NewCpuDevice(1);
+  const auto group = world->NewGroup("tensor", {0, 2}, *device);
+  EXPECT_EQ(group->rank(), 1);
+  const Tensor x = device->Allocate(DType::kFloat32, {3000}, Purpose::kActivations);
+  for (int i = 0; i < 3000; ++i) x.data<float>()[i] = i;
+  group->AllReduceSum(x);
+  group->Broadcast(x, 0);
+  group->Receive(x, 0, 5);
+  group->Send(x, 0, 5);
+  group->FinishSends();
+  for (int i = 0; i < 3000; ++i) ASSERT_EQ(x.data<float>()[i], i);
+  double number = 3;
+  group->AllReduceSum(std::span(&number, 1));
+  EXPECT_EQ(number, 3);
+  EXPECT_EQ(group->AllGatherStrings("me"), (std::vector<std::string>{"me", "me"}));
+  EXPECT_EQ(group->Agree(absl::NotFoundError("x")), absl::NotFoundError("x"));
+}
+
+TEST(NullWorldDeathTest, ChecksSizes) {
+  const auto device = NewNullDevice();
+  const auto group = NewNullWorld(2, 0)->NewGroupOfAll(*device);
+  auto floats = [&](int64_t n) { return device->Allocate(DType::kFloat32, {n}, Purpose::kActivations); };
+  EXPECT_DEATH(group->AllGather(floats(3), floats(7)), "\\[3\\] to \\[7\\] over 2 ranks");
+  EXPECT_DEATH(group->ReduceScatterSum(floats(7), floats(3)), "\\[7\\] to \\[3\\] over 2 ranks");
+  EXPECT_DEATH(group->Broadcast(floats(1), 2), "root 2 of 2 ranks");
+  EXPECT_DEATH(NewNullWorld(4, 1)->NewGroup("data", {0, 2}, *device), "group data does not contain this rank, 1");
+}
+
+class CollectivesDeathTest : public testing::Test {
+ protected:
+  CollectivesDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+
+  // World ranks 1 and 2 form a group, of which only rank 2 makes the call.
+  static void WaitInVain(const std::function<void(Group&, Device&)>& call) {
+    RunRanksAsThreads(3, [&](World& world) {
+      if (world.rank() == 0) return;
+      world.set_timeout_seconds(0.2);
+      const auto device = NewCpuDevice(1);
+      const auto group = world.NewGroup("data", {1, 2}, *device);
+      if (world.rank() == 2) call(*group, *device);
+    });
+  }
+};
+
+TEST_F(CollectivesDeathTest, TimeOutNamesRankOperationAndPeer) {
+  EXPECT_DEATH(WaitInVain([](Group& group, Device& device) {
+                 group.AllReduceSum(device.Allocate(DType::kFloat32, {1024}, Purpose::kGradients));
+               }),
+               "group \"data\": rank 1 \\(world rank 2\\) waited 0.2 s in AllReduceSum of 4096 bytes for rank 0 "
+               "\\(world rank 1\\), which did not come");
+  EXPECT_DEATH(WaitInVain([](Group& group, Device& device) {
+                 group.Receive(device.Allocate(DType::kFloat32, {10}, Purpose::kGradients), 0, 12);
+               }),
+               "rank 1 \\(world rank 2\\) waited 0.2 s in Receive of 40 bytes with tag 12 for rank 0");
+}
+
+TEST_F(CollectivesDeathTest, DifferentSizesAreFound) {
+  EXPECT_DEATH(RunRanksAsThreads(2,
+                                 [](World& world) {
+                                   const auto device = NewCpuDevice(1);
+                                   const auto group = world.NewGroupOfAll(*device);
+                                   group->AllReduceSum(
+                                       device->Allocate(DType::kFloat32, {10 + world.rank()}, Purpose::kGradients));
+                                   std::this_thread::sleep_for(std::chrono::seconds(5));
+                                 }),
+               "sent another number of bytes than expected");
+}
+
+}  // namespace
+}  // namespace trefoil
