@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
-#include <random>
 #include <thread>
 
 #include "runtime/device.h"
@@ -71,10 +70,12 @@ std::vector<int32_t> Integers(Device& device, const Tensor& x) {
 }  // namespace
 
 std::vector<float> Contribution(int rank, int64_t elements) {
-  std::mt19937 random(rank + 1);
+  uint64_t state = 0x9e3779b97f4a7c15u * (rank + 1);
   std::vector<float> values(elements);
   for (float& value : values) {
-    value = std::ldexp(static_cast<float>(random() % 2001) - 1000.0f, static_cast<int>(random() % 12));
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const int mantissa = static_cast<int>(state >> 40) % 2001 - 1000;
+    value = static_cast<float>(mantissa * (1 << (state >> 60)));
   }
   return values;
 }
