@@ -134,8 +134,7 @@ TokenFileWriter::~TokenFileWriter() {
   fs_.Remove(prefix_ + ".idx.partial").IgnoreError();
 }
 
-absl::Status TokenFileWriter::AddDocument(std::span<const int32_t> tokens) {
-  CHECK_LE(tokens.size(), static_cast<size_t>(std::numeric_limits<int32_t>::max()));
+absl::Status TokenFileWriter::AddTokens(std::span<const int32_t> tokens) {
   const size_t item = wide_ ? 4 : 2;
   for (size_t begin = 0; begin < tokens.size();) {
     const size_t at = buffer_.size();
@@ -154,8 +153,19 @@ absl::Status TokenFileWriter::AddDocument(std::span<const int32_t> tokens) {
     begin += part.size();
     if (buffer_.size() == kBufferBytes) TREFOIL_RETURN_IF_ERROR(Flush());
   }
-  lengths_.push_back(static_cast<int32_t>(tokens.size()));
   tokens_ += static_cast<int64_t>(tokens.size());
+  return absl::OkStatus();
+}
+
+void TokenFileWriter::EndDocument() {
+  CHECK_LE(tokens_ - document_begin_, std::numeric_limits<int32_t>::max());
+  lengths_.push_back(static_cast<int32_t>(tokens_ - document_begin_));
+  document_begin_ = tokens_;
+}
+
+absl::Status TokenFileWriter::AddDocument(std::span<const int32_t> tokens) {
+  TREFOIL_RETURN_IF_ERROR(AddTokens(tokens));
+  EndDocument();
   return absl::OkStatus();
 }
 
@@ -200,6 +210,7 @@ absl::Status TokenFileWriter::WriteIndex() {
 
 absl::Status TokenFileWriter::Finish() {
   CHECK(!finished_);
+  if (tokens_ > document_begin_) EndDocument();
   TREFOIL_RETURN_IF_ERROR(Flush());
   TREFOIL_RETURN_IF_ERROR(bin_->Close());
   TREFOIL_RETURN_IF_ERROR(WriteIndex());

@@ -50,8 +50,12 @@ class TokenFileWriter {
   TokenFileWriter(const TokenFileWriter&) = delete;
   TokenFileWriter& operator=(const TokenFileWriter&) = delete;
 
-  // Appends a document of one sequence, at most 2^31 - 1 tokens. It may be empty.
+  // Appends to the document at hand, which begins after the last EndDocument.
+  absl::Status AddTokens(std::span<const int32_t> tokens);
+  // Ends it: one sequence of at most 2^31 - 1 tokens. It may be empty.
+  void EndDocument();
   absl::Status AddDocument(std::span<const int32_t> tokens);
+  // A document at hand is ended.
   absl::Status Finish();
 
   int64_t tokens() const { return tokens_; }
@@ -72,6 +76,7 @@ class TokenFileWriter {
   std::vector<std::byte> buffer_;
   std::vector<int32_t> lengths_;
   int64_t tokens_ = 0;
+  int64_t document_begin_ = 0;  // token number where the document at hand begins
   bool finished_ = false;
 };
 

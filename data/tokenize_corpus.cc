@@ -1,0 +1,208 @@
+#include "data/tokenize_corpus.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "data/token_file.h"
+
+namespace trefoil {
+namespace {
+
+constexpr int64_t kSmallestShard = int64_t{32} << 20;
+constexpr int64_t kMostShards = 1024;
+
+// SplitMix64's finaliser of a pair of numbers (see sampler.h).
+uint64_t HashOf(uint64_t a, uint64_t b) {
+  uint64_t x = a * 0x9e3779b97f4a7c15u + b + 0x632be59bd9b4e019u;
+  for (int i = 0; i < 2; ++i) {
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    x ^= x >> 31;
+  }
+  return x;
+}
+
+// One side (train or held out) of a shard: opens its file when the first token comes.
+class Side {
+ public:
+  Side(FileSystem& fs, std::string prefix, const Tokenizer& tokenizer, int64_t file_tokens)
+      : fs_(fs), prefix_(std::move(prefix)), tokenizer_(tokenizer), file_tokens_(file_tokens) {}
+
+  absl::Status Add(std::span<const int32_t> ids) {
+    if (ids.empty()) return absl::OkStatus();
+    if (writer_ != nullptr && writer_->tokens() >= file_tokens_) TREFOIL_RETURN_IF_ERROR(Finish());
+    if (writer_ == nullptr) {
+      const std::string part = files_ == 0 ? prefix_ : absl::StrFormat("%s-%03d", prefix_, files_);
+      TREFOIL_ASSIGN_OR_RETURN(writer_, TokenFileWriter::Create(fs_, part, tokenizer_.vocabulary()));
+      ++files_;
+    }
+    tokens_ += static_cast<int64_t>(ids.size());
+    open_ = true;
+    return writer_->AddTokens(ids);
+  }
+
+  // Ends the document at hand, if there is one.
+  absl::Status EndDocument() {
+    if (!open_) return absl::OkStatus();
+    const int32_t end = tokenizer_.end_of_text();
+    TREFOIL_RETURN_IF_ERROR(Add({&end, 1}));
+    writer_->EndDocument();
+    open_ = false;
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() {
+    if (writer_ == nullptr) return absl::OkStatus();
+    TREFOIL_RETURN_IF_ERROR(writer_->Finish());
+    writer_.reset();
+    return absl::OkStatus();
+  }
+
+  int64_t tokens() const { return tokens_; }
+  int64_t files() const { return files_; }
+
+ private:
+  FileSystem& fs_;
+  const std::string prefix_;
+  const Tokenizer& tokenizer_;
+  const int64_t file_tokens_;
+  std::unique_ptr<TokenFileWriter> writer_;
+  bool open_ = false;  // a document has tokens and no end
+  int64_t tokens_ = 0;
+  int files_ = 0;
+};
+
+// Turns the share of a slice that is done into bytes since the last call.
+class SliceProgress {
+ public:
+  SliceProgress(const TextSlice& slice, const CorpusProgress& progress) : bytes_(slice.bytes()), progress_(progress) {}
+  void Update(double done) {
+    const int64_t now = static_cast<int64_t>(done * static_cast<double>(bytes_));
+    if (now > reported_) progress_(now - std::exchange(reported_, now));
+  }
+
+ private:
+  const int64_t bytes_;
+  const CorpusProgress& progress_;
+  int64_t reported_ = 0;
+};
+
+}  // namespace
+
+bool CorpusPlan::IsHeldOut(int64_t slice, int64_t block) const {
+  const double u = static_cast<double>(HashOf(options.seed, slice) >> 11) * 0x1p-53;
+  const double h = options.held_out;
+  return std::floor((static_cast<double>(block) + 1) * h + u) > std::floor(static_cast<double>(block) * h + u);
+}
+
+absl::StatusOr<CorpusPlan> PlanCorpus(const CorpusOptions& options) {
+  if (!(options.held_out >= 0 && options.held_out <= 0.5)) {
+    return absl::InvalidArgumentError(absl::StrCat("held_out: ", options.held_out, " is outside [0, 0.5]; nearest: ",
+                                                   options.held_out > 0.5 ? "0.5" : "0"));
+  }
+  if (options.shard_bytes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("shard_bytes: ", options.shard_bytes, " is negative; 0 chooses, else at least 1"));
+  }
+  CorpusPlan plan;
+  plan.options = options;
+  TREFOIL_ASSIGN_OR_RETURN(plan.paths, ExpandInputs(options.inputs));
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<TextSlice> whole, SliceInputs(plan.paths, INT64_MAX));
+  for (const TextSlice& slice : whole) plan.bytes += slice.bytes();
+  if (plan.bytes == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(plan.paths.front(), plan.paths.size() > 1 ? " ..." : "",
+                                                   ": zero-length corpus: ", plan.paths.size(),
+                                                   " files have 0 bytes in all; at least 1 is needed"));
+  }
+  const int64_t shard_bytes =
+      options.shard_bytes > 0 ? options.shard_bytes : std::max(kSmallestShard, plan.bytes / kMostShards + 1);
+  TREFOIL_ASSIGN_OR_RETURN(plan.slices, SliceInputs(plan.paths, shard_bytes));
+  plan.block_bytes = std::clamp<int64_t>(plan.bytes / 400, int64_t{1} << 10, int64_t{16} << 10);
+  plan.shards = {0};
+  int64_t bytes = 0;
+  for (size_t i = 0; i < plan.slices.size(); ++i) {
+    if (bytes > 0 && bytes + plan.slices[i].bytes() > shard_bytes) {
+      plan.shards.push_back(static_cast<int64_t>(i));
+      bytes = 0;
+    }
+    bytes += plan.slices[i].bytes();
+  }
+  plan.shards.push_back(static_cast<int64_t>(plan.slices.size()));
+  return plan;
+}
+
+absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int64_t bytes,
+                                                     const CorpusProgress& progress) {
+  // Keeps the blocks whose hash is at most a threshold, which is halved whenever they become too many: the outcome is
+  // the same as if the final threshold had been known from the start.
+  std::vector<std::pair<uint64_t, std::string>> kept;
+  uint64_t threshold = ~uint64_t{0};
+  int64_t kept_bytes = 0;
+  for (size_t s = 0; s < plan.slices.size(); ++s) {
+    SliceProgress slice_progress(plan.slices[s], progress);
+    int64_t number = 0;
+    TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, [&](const TextBlock& block) {
+      const int64_t b = number++;
+      slice_progress.Update(block.slice_done);
+      const uint64_t hash = HashOf(HashOf(plan.options.seed + 1, s), b);
+      if (hash > threshold || block.text.empty() || plan.IsHeldOut(static_cast<int64_t>(s), b)) return absl::OkStatus();
+      kept.emplace_back(hash, block.text);
+      kept_bytes += static_cast<int64_t>(block.text.size());
+      while (kept_bytes > bytes && kept.size() > 1) {
+        threshold /= 2;
+        std::erase_if(kept, [&](const auto& entry) {
+          if (entry.first <= threshold) return false;
+          kept_bytes -= static_cast<int64_t>(entry.second.size());
+          return true;
+        });
+      }
+      return absl::OkStatus();
+    }));
+  }
+  std::vector<std::string> texts;
+  for (auto& [hash, text] : kept) texts.push_back(std::move(text));
+  return texts;
+}
+
+absl::StatusOr<CorpusCounts> TokenizeShare(FileSystem& fs, const CorpusPlan& plan, const std::string& folder,
+                                           Tokenizer& tokenizer, int share, int shares,
+                                           const CorpusProgress& progress) {
+  CorpusCounts counts;
+  for (int64_t shard = share; shard < plan.shard_count(); shard += shares) {
+    Side train(fs, absl::StrFormat("%s/train-%05d", folder, shard), tokenizer, plan.options.file_tokens);
+    Side held_out(fs, absl::StrFormat("%s/held_out-%05d", folder, shard), tokenizer, plan.options.file_tokens);
+    for (int64_t s = plan.shards[shard]; s < plan.shards[shard + 1]; ++s) {
+      SliceProgress slice_progress(plan.slices[s], progress);
+      int64_t number = 0;
+      TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, [&](const TextBlock& block) {
+        const bool held = plan.IsHeldOut(s, number++);
+        Side& side = held ? held_out : train;
+        TREFOIL_RETURN_IF_ERROR((held ? train : held_out).EndDocument());
+        TREFOIL_RETURN_IF_ERROR(side.Add(tokenizer.Encode(block.text)));
+        if (block.ends_document) {
+          TREFOIL_RETURN_IF_ERROR(side.EndDocument());
+          ++counts.documents;
+        }
+        counts.text_bytes += static_cast<int64_t>(block.text.size());
+        slice_progress.Update(block.slice_done);
+        return absl::OkStatus();
+      }));
+      slice_progress.Update(1);
+    }
+    TREFOIL_RETURN_IF_ERROR(train.Finish());
+    TREFOIL_RETURN_IF_ERROR(held_out.Finish());
+    counts.train_tokens += train.tokens();
+    counts.held_out_tokens += held_out.tokens();
+    counts.train_files += train.files();
+    counts.held_out_files += held_out.files();
+  }
+  return counts;
+}
+
+}  // namespace trefoil
