@@ -1,0 +1,163 @@
+#include "launcher/launch.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
+#include <fcntl.h>
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine.");
+DEFINE_string(mpirun, "", "More options for mpirun, separated by spaces, such as '--hostfile hosts'.");
+
+namespace trefoil {
+namespace {
+
+constexpr int kSecondsToDie = 10;
+
+int AvailableCores() {
+  cpu_set_t cores;
+  CHECK_EQ(sched_getaffinity(0, sizeof(cores), &cores), 0);
+  return CPU_COUNT(&cores);
+}
+
+std::string OwnPath() {
+  char path[PATH_MAX];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+  CHECK_GT(size, 0) << "/proc/self/exe: " << std::strerror(errno);
+  return std::string(path, static_cast<size_t>(size));
+}
+
+[[noreturn]] void Become(const std::vector<std::string>& command, const sigset_t& signals, pid_t parent) {
+  setpgid(0, 0);
+  // If this program is killed outright, mpirun is told to end its ranks.
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != parent) _exit(1);
+  sigprocmask(SIG_SETMASK, &signals, nullptr);
+  // Outside the terminal's foreground group, reading from it would stop mpirun.
+  const int nothing = open("/dev/null", O_RDONLY);
+  dup2(nothing, STDIN_FILENO);
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  execvp(argv[0], argv.data());
+  std::fprintf(stderr, "trefoil launch: cannot run %s: %s; is openmpi-bin installed?\n", argv[0], std::strerror(errno));
+  _exit(127);
+}
+
+// SIGKILL to every child: as subreaper, this process inherits what a killed mpirun leaves.
+void KillChildren() {
+  for (int round = 0; round < 100; ++round) {
+    std::ifstream children(absl::StrCat("/proc/self/task/", getpid(), "/children"));
+    bool any = false;
+    for (pid_t child; children >> child; any = true) kill(child, SIGKILL);
+    if (!any) return;
+    while (waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    usleep(10'000);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> MpirunCommand(const LaunchPlan& plan) {
+  std::vector<std::string> command = {"mpirun", "-n", absl::StrCat(plan.ranks), "--bind-to", "none",
+                                      // Open MPI counts places its own way: --oversubscribe always, the effect by ours.
+                                      "--oversubscribe", "--mca", "mpi_yield_when_idle",
+                                      plan.ranks > plan.cores ? "1" : "0", "-x", "OMP_NUM_THREADS"};
+  command.insert(command.end(), plan.mpirun_options.begin(), plan.mpirun_options.end());
+  command.insert(command.end(), plan.program.begin(), plan.program.end());
+  return command;
+}
+
+int RunWithSignals(const std::vector<std::string>& command) {
+  sigset_t signals, before;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals, signal);
+  CHECK_EQ(sigprocmask(SIG_BLOCK, &signals, &before), 0);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+
+  const pid_t self = getpid();
+  const pid_t child = fork();
+  CHECK_GE(child, 0) << "fork: " << std::strerror(errno);
+  if (child == 0) Become(command, before, self);
+  setpgid(child, child);  // here too, so that no signal can come between
+
+  int interrupts = 0;
+  int status = 0;
+  for (bool running = true; running;) {
+    const timespec patience = {kSecondsToDie, 0};
+    const int signal = interrupts >= 2 ? sigtimedwait(&signals, nullptr, &patience) : sigwaitinfo(&signals, nullptr);
+    if (signal < 0 && errno == EINTR) continue;
+    if (signal == SIGCHLD) {
+      // Several ends may come as one SIGCHLD, orphans' among them.
+      for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
+        if (ended == child) {
+          running = false;
+          break;
+        }
+      }
+      continue;
+    }
+    // Another request to stop, or patience is over.
+    ++interrupts;
+    if (interrupts == 1) {
+      std::fprintf(stderr, "\ntrefoil launch: stopping after this step; once more to kill\n");
+      kill(child, SIGUSR1);
+    } else if (interrupts == 2) {
+      std::fprintf(stderr, "\ntrefoil launch: killing\n");
+      kill(child, SIGTERM);
+    } else {
+      kill(child, SIGKILL);
+    }
+  }
+  if (interrupts >= 2) KillChildren();
+  prctl(PR_SET_CHILD_SUBREAPER, 0);
+  CHECK_EQ(sigprocmask(SIG_SETMASK, &before, nullptr), 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int LaunchMain(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "trefoil launch: nothing to run; example: trefoil launch -n 4 -- train --config=run.pbtxt\n");
+    return 2;
+  }
+  if (FLAGS_n < 0) {
+    std::fprintf(stderr, "trefoil launch: -n: %d, must not be negative; nearest legal: 1\n", FLAGS_n);
+    return 2;
+  }
+  LaunchPlan plan;
+  plan.cores = AvailableCores();
+  plan.ranks = FLAGS_n > 0 ? FLAGS_n : plan.cores;
+  plan.mpirun_options = absl::StrSplit(FLAGS_mpirun, ' ', absl::SkipEmpty());
+  plan.program.assign(argv + 1, argv + argc);
+  // A path is another program; a word is a command of this one.
+  const bool is_command = plan.program[0].find('/') == std::string::npos;
+  const std::string shown = absl::StrCat(is_command ? "trefoil " : "", absl::StrJoin(plan.program, " "));
+  if (is_command) plan.program.insert(plan.program.begin(), OwnPath());
+
+  setenv("OMP_NUM_THREADS", absl::StrCat(std::max(1, plan.cores / plan.ranks)).c_str(), /*overwrite=*/0);
+  if (geteuid() == 0) {
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  }
+  std::fprintf(stderr, "trefoil launch: %d %s of `%s`, %s %s each; Ctrl-C saves and stops, twice kills\n", plan.ranks,
+               plan.ranks == 1 ? "rank" : "ranks", shown.c_str(), getenv("OMP_NUM_THREADS"),
+               std::strcmp(getenv("OMP_NUM_THREADS"), "1") == 0 ? "thread" : "threads");
+  return RunWithSignals(MpirunCommand(plan));
+}
+
+}  // namespace trefoil

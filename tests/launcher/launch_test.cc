@@ -1,0 +1,143 @@
+#include "launcher/launch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace trefoil {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+
+// A folder of its own for each test, in which the ranks leave files.
+class LaunchTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+
+  // Writes a shell script that runs in the folder, and returns its path.
+  std::string Script(const std::string& body) {
+    const std::string path = folder_ + "/program";
+    std::ofstream(path) << "#!/bin/sh\ncd " << folder_ << "\nrank=$OMPI_COMM_WORLD_RANK\n" << body;
+    chmod(path.c_str(), 0755);
+    return path;
+  }
+
+  // Starts `program` on two ranks in a process of its own.
+  pid_t Start(const std::string& program) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      LaunchPlan plan;
+      plan.ranks = 2;
+      plan.cores = 1;
+      plan.program = {program};
+      _exit(RunWithSignals(MpirunCommand(plan)));
+    }
+    return pid;
+  }
+  int Wait(pid_t pid) {
+    int status = 0;
+    EXPECT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT_TRUE(WIFEXITED(status));
+    return WEXITSTATUS(status);
+  }
+
+  bool Exists(const std::string& name) const { return std::filesystem::exists(folder_ + "/" + name); }
+  void AwaitFile(const std::string& name) const {
+    for (int i = 0; i < 1000 && !Exists(name); ++i) usleep(10'000);
+    ASSERT_TRUE(Exists(name)) << name;
+  }
+  std::string Content(const std::string& name) const {
+    std::ifstream file(folder_ + "/" + name);
+    std::string word;
+    file >> word;
+    return word;
+  }
+
+  std::string folder_;
+};
+
+constexpr char kSavesWhenAsked[] =
+    "trap 'sleep 0.5; touch saved_$rank; exit 0' USR1\n"
+    "touch ready_$rank\n"
+    "while :; do sleep 0.05; done\n";
+
+TEST_F(LaunchTest, RunsTheProgramOnEveryRankAndReturnsItsStatus) {
+  EXPECT_EQ(Wait(Start(Script("echo $OMPI_COMM_WORLD_SIZE > size_$rank"))), 0);
+  EXPECT_EQ(Content("size_0"), "2");
+  EXPECT_EQ(Content("size_1"), "2");
+  EXPECT_EQ(Wait(Start(Script("exit 7"))), 7);
+  EXPECT_EQ(RunWithSignals({"/no/such/mpirun"}), 127);
+}
+
+TEST_F(LaunchTest, AnInterruptLetsTheRanksSaveAndEndWell) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    const pid_t pid = Start(Script(kSavesWhenAsked));
+    AwaitFile("ready_0");
+    AwaitFile("ready_1");
+    kill(pid, signal);
+    EXPECT_EQ(Wait(pid), 0);
+    EXPECT_TRUE(Exists("saved_0") && Exists("saved_1"));
+    for (const char* name : {"ready_0", "ready_1", "saved_0", "saved_1"}) std::filesystem::remove(folder_ + "/" + name);
+  }
+}
+
+// A terminal's Ctrl-C reaches the whole process group: mpirun must not be in it.
+TEST_F(LaunchTest, TheTerminalReachesOnlyTheLauncher) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    setpgid(0, 0);
+    LaunchPlan plan;
+    plan.program = {Script(kSavesWhenAsked)};
+    _exit(RunWithSignals(MpirunCommand(plan)));
+  }
+  AwaitFile("ready_0");
+  kill(-pid, SIGINT);
+  EXPECT_EQ(Wait(pid), 0);
+  EXPECT_TRUE(Exists("saved_0"));
+}
+
+TEST_F(LaunchTest, FurtherInterruptsKillEvenRanksThatRefuse) {
+  const pid_t pid = Start(Script("trap '' USR1 TERM INT\necho $$ > pid_$rank\ntouch ready_$rank\n"
+                                 "while :; do sleep 0.05; done\n"));
+  AwaitFile("ready_0");
+  AwaitFile("ready_1");
+  for (int i = 0; i < 3; ++i) {
+    kill(pid, SIGINT);
+    usleep(200'000);
+  }
+  EXPECT_NE(Wait(pid), 0);
+  for (const char* name : {"pid_0", "pid_1"}) {
+    const pid_t rank = std::stoi(Content(name));
+    for (int i = 0; i < 100 && kill(rank, 0) == 0; ++i) usleep(10'000);
+    EXPECT_NE(kill(rank, 0), 0) << name << " " << rank << " is still there";
+  }
+}
+
+TEST(MpirunCommandTest, HasOurOptionsThenTheUsersThenTheProgram) {
+  LaunchPlan plan;
+  plan.ranks = 4;
+  plan.cores = 2;
+  plan.mpirun_options = {"--hostfile", "hosts"};
+  plan.program = {"trefoil", "train", "--config=x y"};
+  EXPECT_THAT(MpirunCommand(plan),
+              ElementsAre("mpirun", "-n", "4", "--bind-to", "none", "--oversubscribe", "--mca", "mpi_yield_when_idle",
+                          "1", "-x", "OMP_NUM_THREADS", "--hostfile", "hosts", "trefoil", "train", "--config=x y"));
+  plan.cores = 4;
+  EXPECT_THAT(MpirunCommand(plan), testing::Not(Contains("1")));
+}
+
+}  // namespace
+}  // namespace trefoil
