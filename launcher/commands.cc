@@ -1,4 +1,6 @@
+#include "launcher/bench.h"
 #include "launcher/command.h"
+#include "launcher/generate.h"
 #include "launcher/launch.h"
 #include "launcher/presets.h"
 
@@ -19,6 +21,19 @@ std::span<const Command> Commands() {
                    "  trefoil presets llama_60m > run.pbtxt      # to start a config of your own\n",
        .flag_files = {},
        .main = PresetsMain},
+      {.name = "generate",
+       .summary = "Continue a prompt with a trained model.",
+       .examples = "  trefoil generate --checkpoint=runs/austen --prompt='It is a truth'\n"
+                   "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n",
+       .flag_files = {"launcher/generate.cc"},
+       .main = GenerateMain},
+      {.name = "bench",
+       .summary = "Time training steps of a config on made-up tokens, and say where the time goes.",
+       .examples = "  trefoil bench --config=gpt2_124m --set training.global_batch=4 --set training.micro_batch=4\n"
+                   "  trefoil launch -n 2 -- bench --config=llama_60m --set parallel.tensor=2\n",
+       .flag_files = {"launcher/bench.cc", "launcher/prepare.cc"},
+       .sets = true,
+       .main = BenchMain},
   };
   return commands;
 }

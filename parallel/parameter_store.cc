@@ -75,6 +75,12 @@ void ParameterStore::Initialize(uint64_t seed, Group& data) {
         Fill(device_, x, parameter.initial == Initial::kOnes ? 1 : 0);
       }
     }
+  }
+  PublishMasterWeights(data);
+}
+
+void ParameterStore::PublishMasterWeights(Group& data) {
+  for (BucketMemory& memory : buckets_) {
     if (working_ != DType::kFloat32) Cast(device_, memory.master, memory.WeightShard());
     GatherWeights(memory, data);
   }

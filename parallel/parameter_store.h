@@ -51,8 +51,10 @@ class ParameterStore {
 
   // Random initial weights: each element a function of (seed, name, global index) only.
   void Initialize(uint64_t seed, Group& data);
-  // After master shards changed: brings the working weights of every data rank up to date.
+  // After the working weights of this rank's shard changed: brings those of every data rank up to date.
   void GatherWeights(BucketMemory& memory, Group& data);
+  // After master weights were set (loaded): converts them into working weights and gathers those.
+  void PublishMasterWeights(Group& data);
 
   // Master weights ("NAME") and moments ("adam.m/NAME", "adam.v/NAME") as slices, pointing into this store's memory
   // (the CPU device only). With `owned_only`, each element of the global model is listed by exactly one rank of the

@@ -1,0 +1,117 @@
+#include "launcher/generate.h"
+
+#include <gflags/gflags.h>
+#include <google/protobuf/text_format.h>
+
+#include <iostream>
+
+#include "checkpoint/directory.h"
+#include "checkpoint/reader.h"
+#include "data/tokenizer.h"
+#include "launcher/prepare.h"
+#include "parallel/world.h"
+#include "training/generator.h"
+
+DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint is taken) or one checkpoint's folder.");
+DEFINE_string(prompt, "", "Text to continue. Empty: the model starts a document.");
+DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: the one that the run's config.pbtxt names.");
+DEFINE_int32(tokens, 200, "Tokens to generate at most; the end of the document ends the text.");
+DEFINE_double(temperature, 0.8, "Divides the logits: lower is safer, 0 always takes the likeliest token.");
+DEFINE_int32(top_k, 0, "Choose among the k likeliest tokens only. 0: all.");
+DEFINE_double(top_p, 0.95, "Choose among the likeliest tokens that together have this probability. 1: all.");
+DEFINE_uint64(seed, 1, "The same seed gives the same text.");
+
+namespace trefoil {
+namespace {
+
+using google::protobuf::TextFormat;
+
+absl::Status CheckFlags() {
+  if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
+  if (FLAGS_tokens < 1) {
+    return absl::InvalidArgumentError("--tokens: " + std::to_string(FLAGS_tokens) + ", must be at least 1");
+  }
+  if (!(FLAGS_temperature >= 0)) {
+    return absl::InvalidArgumentError("--temperature: " + std::to_string(FLAGS_temperature) + ", must be 0 or more");
+  }
+  if (FLAGS_top_k < 0) {
+    return absl::InvalidArgumentError("--top_k: " + std::to_string(FLAGS_top_k) + ", must be 0 (all) or more");
+  }
+  if (!(FLAGS_top_p > 0 && FLAGS_top_p <= 1)) {
+    return absl::InvalidArgumentError("--top_p: " + std::to_string(FLAGS_top_p) + ", must be above 0 and at most 1");
+  }
+  return absl::OkStatus();
+}
+
+// The checkpoint's folder and the run's.
+struct Place {
+  std::string checkpoint, run;
+};
+absl::StatusOr<Place> Find(FileSystem& fs, std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  if (!fs.Exists(path)) return absl::NotFoundError("--checkpoint: " + path + " does not exist");
+  if (fs.Exists(path + "/manifest.json")) return Place{.checkpoint = path, .run = path + "/../.."};
+  TREFOIL_ASSIGN_OR_RETURN(const std::string latest, LatestCheckpoint(fs, path + "/checkpoints"));
+  return Place{.checkpoint = latest, .run = path};
+}
+
+absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const Place& place) {
+  if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
+  RunConfig config;
+  const absl::StatusOr<std::string> text = ReadFile(fs, place.run + "/config.pbtxt");
+  if (!text.ok() || !TextFormat::ParseFromString(*text, &config) || config.data().tokenizer().empty()) {
+    return absl::NotFoundError("--tokenizer_model: missing, and " + place.run + "/config.pbtxt names no data.tokenizer");
+  }
+  return config.data().tokenizer();
+}
+
+absl::Status Generate(FileSystem& fs, World& world) {
+  TREFOIL_RETURN_IF_ERROR(CheckFlags());
+  TREFOIL_ASSIGN_OR_RETURN(const Place place, Find(fs, FLAGS_checkpoint));
+  TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer_path, TokenizerPath(fs, place));
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, tokenizer_path));
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, place.checkpoint));
+  ModelConfig model;
+  if (!TextFormat::ParseFromString(reader.model(), &model)) {
+    return absl::DataLossError(place.checkpoint + ": its model description is not readable");
+  }
+  if (tokenizer.vocabulary() > model.vocabulary()) {
+    return absl::InvalidArgumentError(tokenizer_path + " has " + std::to_string(tokenizer.vocabulary()) +
+                                      " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));
+  }
+  const std::unique_ptr<Device> device = NewDeviceFor(RuntimeConfig(), /*ranks_on_host=*/1);
+  Generator generator(model, world, *device);
+  TREFOIL_RETURN_IF_ERROR(generator.Load(fs, place.checkpoint));
+
+  // A model has seen each document begin after the end of the one before.
+  std::vector<int32_t> ids = {tokenizer.end_of_text()};
+  for (const int32_t id : tokenizer.Encode(FLAGS_prompt)) ids.push_back(id);
+  const Sampling sampling = {.temperature = static_cast<float>(FLAGS_temperature),
+                             .top_k = FLAGS_top_k,
+                             .top_p = static_cast<float>(FLAGS_top_p)};
+  std::cout << FLAGS_prompt << std::flush;
+  for (int i = 0; i < FLAGS_tokens; ++i) {
+    std::vector<float> logits = generator.NextLogits(ids);
+    logits.resize(static_cast<size_t>(tokenizer.vocabulary()));  // a model may have room for more ids than there are
+    const int32_t next = ChooseToken(logits, sampling, FLAGS_seed, static_cast<uint64_t>(i));
+    if (next == tokenizer.end_of_text()) break;
+    ids.push_back(next);
+    std::cout << tokenizer.Decode(std::span(&next, 1)) << std::flush;
+  }
+  std::cout << std::endl;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int GenerateMain(int, char**) {
+  int exit_status = 0;
+  // A world of one rank, in this process.
+  RunRanksAsThreads(1, [&](World& world) {
+    const absl::Status status = Generate(FileSystem::Posix(), world);
+    if (!status.ok()) exit_status = Fail("generate", status, /*speak=*/true);
+  });
+  return exit_status;
+}
+
+}  // namespace trefoil

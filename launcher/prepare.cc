@@ -1,0 +1,93 @@
+#include "launcher/prepare.h"
+
+#include <gflags/gflags.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include "data/tokenizer.h"
+#include "launcher/config.h"
+#include "training/validate.h"
+
+DEFINE_string(config, "", "The run's config: a file in protobuf text format, or the name of a preset (trefoil presets).");
+
+namespace trefoil {
+namespace {
+
+absl::StatusOr<RunConfig> Read(FileSystem& fs, const std::vector<std::string>& sets) {
+  if (FLAGS_config.empty()) {
+    return absl::InvalidArgumentError(
+        "--config: missing; give a file or a preset's name, such as --config=llama_60m (trefoil presets lists them)");
+  }
+  return ReadConfig(fs, FLAGS_config, sets);
+}
+
+// data.tokenizer where it is left open: tokenizer.model beside the first training files, if it is there.
+std::string TokenizerBeside(FileSystem& fs, const DataConfig& data) {
+  if (data.train().empty()) return "";
+  const std::string& first = data.train(0);
+  const size_t slash = first.rfind('/');
+  const std::string path = (slash == std::string::npos ? "" : first.substr(0, slash + 1)) + "tokenizer.model";
+  return fs.Exists(path) ? path : "";
+}
+
+absl::Status UseTokenizer(FileSystem& fs, RunConfig* config) {
+  DataConfig* data = config->mutable_data();
+  if (data->tokenizer().empty()) data->set_tokenizer(TokenizerBeside(fs, *data));
+  if (data->tokenizer().empty()) return absl::OkStatus();
+  TREFOIL_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(fs, data->tokenizer()));
+  const int64_t size = tokenizer.vocabulary();
+  ModelConfig* model = config->mutable_model();
+  if (model->vocabulary() == 0) model->set_vocabulary(static_cast<int32_t>(size));
+  if (model->vocabulary() < size) {
+    return absl::InvalidArgumentError("model.vocabulary: " + std::to_string(model->vocabulary()) +
+                                      ", smaller than the tokenizer's (" + data->tokenizer() + "); at least " +
+                                      std::to_string(size));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks) {
+  FillDefaults(&config, ranks, CpuHasBFloat16());
+  const std::vector<std::string> violations = Violations(config, ranks);
+  if (violations.empty()) return config;
+  std::string message = violations.size() == 1 ? "the config is not legal:"
+                                               : "the config breaks " + std::to_string(violations.size()) + " rules:";
+  for (const std::string& violation : violations) message += "\n  " + violation;
+  return absl::InvalidArgumentError(message);
+}
+
+}  // namespace
+
+absl::StatusOr<RunConfig> PrepareConfig(FileSystem& fs, const std::vector<std::string>& sets, int ranks) {
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
+  TREFOIL_RETURN_IF_ERROR(UseTokenizer(fs, &config));
+  return FillAndCheck(std::move(config), ranks);
+}
+
+absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::vector<std::string>& sets, int ranks) {
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
+  if (config.model().vocabulary() == 0) config.mutable_model()->set_vocabulary(50257);
+  if (config.folder().empty()) config.set_folder("none");
+  if (config.data().train().empty()) config.mutable_data()->add_train("none");
+  if (config.training().steps() == 0) config.mutable_training()->set_steps(1);
+  return FillAndCheck(std::move(config), ranks);
+}
+
+std::unique_ptr<Device> NewDeviceFor(const RuntimeConfig& runtime, int ranks_on_host) {
+  int threads = runtime.threads();
+  if (const char* variable = std::getenv("OMP_NUM_THREADS"); threads == 0 && variable != nullptr) {
+    threads = std::atoi(variable);
+  }
+  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_host;
+  return NewCpuDevice(std::max(1, threads));
+}
+
+int Fail(const char* command, const absl::Status& status, bool speak) {
+  if (speak) std::cerr << "trefoil " << command << ": " << status.message() << std::endl;
+  return absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
+}  // namespace trefoil

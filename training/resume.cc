@@ -1,0 +1,115 @@
+#include "training/resume.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+
+#include "checkpoint/directory.h"
+#include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
+
+namespace trefoil {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::TextFormat;
+
+// Fields of ModelConfig that may change while the parameters stay what they are.
+bool MayChange(const std::string& field, const ModelConfig& model) {
+  if (field == "dropout" || field == "initial_deviation") return true;
+  // Without learned positions a context may be lengthened.
+  return model.family() == ModelConfig::LLAMA && (field == "sequence_length" || field == "rope_theta");
+}
+
+std::string ValueText(const google::protobuf::Message& message, const FieldDescriptor* field) {
+  std::string text;
+  TextFormat::PrintFieldValueToString(message, field, -1, &text);
+  return text;
+}
+
+absl::Status CheckModel(const CheckpointReader& reader, const std::string& folder, const ModelConfig& model) {
+  const std::vector<std::string> differences = ModelDifferences(reader.model(), model);
+  if (differences.empty()) return absl::OkStatus();
+  std::string message = folder + " is a checkpoint of another model:";
+  for (const std::string& difference : differences) message += "\n  " + difference;
+  return absl::FailedPreconditionError(message + "\nGive the run another folder, or the checkpoint's model.");
+}
+
+absl::StatusOr<TrainerState> ReadInto(FileSystem& fs, Worker& worker, const std::string& folder, bool weights_only) {
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, folder));
+  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, worker.config.model()));
+  TrainerState state;
+  if (!weights_only && !TextFormat::ParseFromString(reader.trainer_state(), &state)) {
+    return absl::DataLossError(folder + ": the trainer state is not readable");
+  }
+  std::vector<ShardedTensor> slices = worker.store.State(/*owned_only=*/false);
+  if (weights_only) std::erase_if(slices, [](const ShardedTensor& s) { return s.name.starts_with("adam."); });
+  TREFOIL_RETURN_IF_ERROR(reader.Read(slices));
+  return state;
+}
+
+}  // namespace
+
+std::string CheckpointsFolder(const RunConfig& config) { return config.folder() + "/checkpoints"; }
+
+std::string ModelText(const ModelConfig& model) {
+  std::string text;
+  TextFormat::PrintToString(model, &text);
+  return text;
+}
+
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state) {
+  CheckpointContent content;
+  content.step = state.step();
+  TextFormat::PrintToString(state, &content.trainer_state);
+  content.model = ModelText(worker.config.model());
+  content.slices = worker.store.State(/*owned_only=*/true);
+  return WriteCheckpoint(fs, *worker.all, CheckpointsFolder(worker.config), content,
+                         worker.config.training().checkpoint().keep_last());
+}
+
+absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
+                                            bool weights_only) {
+  absl::StatusOr<TrainerState> state = ReadInto(fs, worker, folder, weights_only);
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(state.status()));
+  worker.store.PublishMasterWeights(*worker.data);
+  return state;
+}
+
+std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model) {
+  ModelConfig other;
+  if (!TextFormat::ParseFromString(saved, &other)) return {"its model description is not readable"};
+  std::vector<std::string> differences;
+  const google::protobuf::Descriptor* descriptor = ModelConfig::descriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const FieldDescriptor* field = descriptor->field(i);
+    const std::string there = ValueText(other, field), here = ValueText(model, field);
+    if (there == here || MayChange(field->name(), model)) continue;
+    differences.push_back("model." + field->name() + ": " + there + " in the checkpoint, " + here + " in this run");
+  }
+  return differences;
+}
+
+std::vector<std::string> ChangesSince(const TrainerState& state, const RunConfig& config) {
+  std::vector<std::string> changes;
+  auto compare = [&](const std::string& name, uint64_t before, uint64_t now, const std::string& consequence) {
+    if (before == now) return;
+    changes.push_back(name + " was " + std::to_string(before) + ", is " + std::to_string(now) + ": " + consequence);
+  };
+  const TrainingConfig& training = config.training();
+  compare("training.global_batch", static_cast<uint64_t>(state.global_batch()),
+          static_cast<uint64_t>(training.global_batch()), "steps after this one use that many samples");
+  compare("training.steps", static_cast<uint64_t>(state.steps()), static_cast<uint64_t>(training.steps()),
+          "the learning-rate schedule is that of the new length");
+  compare("training.seed", state.seed(), training.seed(), "dropout differs from the run before");
+  compare("data.seed", state.data_seed(), config.data().seed(), "samples may come twice or not at all this epoch");
+  std::string before, now;
+  TextFormat::Printer printer;
+  printer.SetSingleLineMode(true);
+  printer.PrintToString(state.optimizer(), &before);
+  printer.PrintToString(training.optimizer(), &now);
+  if (before != now) changes.push_back("training.optimizer was {" + before + "}, is {" + now + "}");
+  return changes;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,35 @@
+// From a run's worker to a checkpoint and back.
+//
+// Threads: the rank's main thread. Every rank of the job makes the same calls and gets the same Status.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "runtime/file.h"
+#include "training/worker.h"
+
+namespace trefoil {
+
+// RUN/checkpoints
+std::string CheckpointsFolder(const RunConfig& config);
+
+// Writes weights, moments and `state` as RUN/checkpoints/step-N, and removes old ones beyond keep_last.
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state);
+
+// Loads a checkpoint folder into the worker, whatever layout wrote it. A checkpoint of another model is an error that
+// names the fields that differ. `weights_only`: moments stay zero, and the result is a state of step 0.
+absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
+                                            bool weights_only);
+
+// What a run does otherwise than the one that saved `state`, one line each: legal, but the user should know.
+std::vector<std::string> ChangesSince(const TrainerState& state, const RunConfig& config);
+
+// Fields in which `saved` (a ModelConfig in text format) differs from `model` so that its weights do not fit:
+// "model.hidden: 128 in the checkpoint, 256 in this run". A text that is no ModelConfig is one line that says so.
+std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model);
+
+// A ModelConfig as the text that a checkpoint carries.
+std::string ModelText(const ModelConfig& model);
+
+}  // namespace trefoil

@@ -1,0 +1,36 @@
+// A training run from start to end: resume or initialise, step, log, evaluate, save, stop when asked.
+//
+//   TrainerOptions options = {.stop_requested = [] { return stop.load(); }};
+//   absl::Status status = Train(config, *world, *device, options);
+//
+// The run folder (config.folder) gets: config.pbtxt (the filled config), metrics.jsonl, TensorBoard event files,
+// checkpoints/. Starting the same run again goes on from its newest checkpoint; a finished run says so and does nothing.
+//
+// Threads: the rank's main thread; every rank of the job calls it.
+#pragma once
+
+#include <functional>
+#include <ostream>
+
+#include "parallel/world.h"
+#include "runtime/file.h"
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+struct TrainerOptions {
+  FileSystem* fs = &FileSystem::Posix();
+  // Where rank 0 writes lines for people; null: nowhere.
+  std::ostream* out = nullptr;
+  // Asked by every rank before each step; when any rank says yes, all finish, save and return OK.
+  std::function<bool()> stop_requested = [] { return false; };
+  // FLOP/s that all ranks together can do, measured; for MFU. 0: not shown.
+  double peak_flops = 0;
+};
+
+// The config is filled and legal (training/validate.h), with its vocabulary set.
+// Failure: data, folder or checkpoint that cannot be read or written, a loss that is not finite (the last checkpoint is
+// kept). The same Status on every rank.
+absl::Status Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options);
+
+}  // namespace trefoil
