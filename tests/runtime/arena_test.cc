@@ -1,0 +1,98 @@
+#include "runtime/arena.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+namespace trefoil {
+namespace {
+
+// Counts what is taken from and given back to the system.
+class ArenaTest : public testing::Test {
+ protected:
+  std::mutex mutex_;
+  std::set<void*> taken_;
+  std::shared_ptr<Arena> arena_ = Arena::Create(
+      [this](int64_t bytes) {
+        std::lock_guard lock(mutex_);
+        void* data = std::aligned_alloc(64, static_cast<size_t>(bytes));
+        taken_.insert(data);
+        return data;
+      },
+      [this](void* data, int64_t) {
+        EXPECT_EQ(taken_.erase(data), 1u);
+        std::free(data);
+      });
+};
+
+TEST_F(ArenaTest, HandsFreedBlocksOutAgain) {
+  void* first = nullptr;
+  {
+    const Arena::Block block = arena_->Allocate(100, Purpose::kActivations);
+    first = block.data;
+  }
+  EXPECT_EQ(arena_->Allocate(128, Purpose::kWeights).data, first);  // 100 and 128 round to one size
+  EXPECT_EQ(arena_->acquisitions(), 1);
+  const Arena::Block a = arena_->Allocate(128, Purpose::kWeights), b = arena_->Allocate(128, Purpose::kWeights);
+  EXPECT_NE(a.data, b.data);
+  EXPECT_EQ(arena_->acquisitions(), 2);
+  const Arena::Block other = arena_->Allocate(192, Purpose::kWeights);
+  EXPECT_EQ(arena_->acquisitions(), 3);
+}
+
+TEST_F(ArenaTest, CountsByPurposeWithPeaks) {
+  const auto weights = static_cast<size_t>(Purpose::kWeights), work = static_cast<size_t>(Purpose::kWorkspace);
+  const Arena::Block held = arena_->Allocate(1000, Purpose::kWeights);
+  {
+    const Arena::Block block = arena_->Allocate(64, Purpose::kWorkspace), copy = block;
+    EXPECT_EQ(arena_->use().current[work], 64);
+  }
+  { const Arena::Block block = arena_->Allocate(128, Purpose::kWorkspace); }
+  MemoryUse use = arena_->use();
+  EXPECT_EQ(use.current[weights], 1024);
+  EXPECT_EQ(use.current[work], 0);
+  EXPECT_EQ(use.peak[work], 128);
+  EXPECT_EQ(use.current_total, 1024);
+  EXPECT_EQ(use.peak_total, 1024 + 128);
+  arena_->ResetPeak();
+  use = arena_->use();
+  EXPECT_EQ(use.peak[work], 0);
+  EXPECT_EQ(use.peak_total, 1024);
+}
+
+TEST_F(ArenaTest, BlocksOutliveTheArenaAndThenAllIsGivenBack) {
+  Arena::Block block = arena_->Allocate(64, Purpose::kWeights);
+  { const Arena::Block other = arena_->Allocate(640, Purpose::kWeights); }
+  arena_.reset();
+  EXPECT_EQ(taken_.size(), 2u);
+  block = {};
+  EXPECT_TRUE(taken_.empty());
+}
+
+TEST_F(ArenaTest, EmptyBlocks) {
+  const Arena::Block block = arena_->Allocate(0, Purpose::kGradients);
+  EXPECT_NE(block.owner, nullptr);
+  EXPECT_EQ(arena_->use().current_total, 0);
+}
+
+TEST_F(ArenaTest, ManyThreads) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 1000; ++i) {
+        const Arena::Block block = arena_->Allocate(64 * (1 + i % 3), Purpose::kActivations);
+        *static_cast<int*>(block.data) = t;
+        std::this_thread::yield();
+        EXPECT_EQ(*static_cast<int*>(block.data), t);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(arena_->use().current_total, 0);
+  EXPECT_LE(arena_->acquisitions(), 12);
+}
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,114 @@
+#include <limits>
+
+#include "tests/runtime/ops_testing.h"
+
+namespace trefoil {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Reference {
+  Values loss, log_sum_exp, d_logits;
+};
+
+Reference Naive(int64_t rows, int64_t columns, const Values& logits, const Values& targets, double scale) {
+  Reference r;
+  for (int64_t i = 0; i < rows; ++i) {
+    const double* row = logits.data() + i * columns;
+    double maximum = -kInfinity, sum = 0;
+    for (int64_t j = 0; j < columns; ++j) maximum = std::max(maximum, row[j]);
+    for (int64_t j = 0; j < columns; ++j) sum += std::exp(row[j] - maximum);
+    r.log_sum_exp.push_back(maximum + std::log(sum));
+    r.loss.push_back(r.log_sum_exp.back() - row[static_cast<int64_t>(targets[i])]);
+    for (int64_t j = 0; j < columns; ++j) {
+      r.d_logits.push_back(scale * (std::exp(row[j] - r.log_sum_exp.back()) - (j == targets[i] ? 1 : 0)));
+    }
+  }
+  return r;
+}
+
+// The columns [begin, end) of every row.
+Values Columns(const Values& x, int64_t columns, int64_t begin, int64_t end) {
+  Values part;
+  for (size_t row = 0; row < x.size() / columns; ++row) {
+    part.insert(part.end(), x.begin() + row * columns + begin, x.begin() + row * columns + end);
+  }
+  return part;
+}
+
+// The vocabulary in one part, two even ones, uneven ones, and with an empty one.
+const std::vector<std::vector<int64_t>> kSplits = {{0, 37}, {0, 18, 37}, {0, 1, 30, 37}, {0, 37, 37}, {0, 0, 37}};
+
+TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
+  constexpr int64_t kColumns = 37;
+  constexpr float kScale = 0.37f;
+  for (const int64_t rows : {0, 1, 23, 700}) {
+    for (const auto& split : kSplits) {
+      const auto parts = static_cast<int64_t>(split.size()) - 1;
+      SCOPED_TRACE(testing::Message() << rows << " rows, " << parts << " parts from " << split[1]);
+      Reference reference;
+      const auto results = RunWithThreads([&](Device& device) {
+        const Tensor whole = Random(device, DType::kFloat32, {rows, kColumns}, 1, 20);
+        const Tensor targets = RandomIds(device, rows, 2, 0, kColumns);
+        reference = Naive(rows, kColumns, Get(device, whole), Get(device, targets), kScale);
+        const Tensor statistics = Poisoned(device, DType::kFloat32, {parts, rows, 3});
+        const Tensor loss = Poisoned(device, DType::kFloat32, {rows}), sums = Poisoned(device, DType::kFloat32, {rows});
+        std::vector<Tensor> logits;
+        for (int64_t p = 0; p < parts; ++p) {
+          logits.push_back(From(device, DType::kFloat32, {rows, split[p + 1] - split[p]},
+                                Columns(Get(device, whole), kColumns, split[p], split[p + 1])));
+          CrossEntropyStatistics(device, logits[p], targets, split[p], statistics.Rows(p, p + 1).View({rows, 3}));
+        }
+        CrossEntropyCombine(device, statistics, loss, sums);
+        std::vector<Tensor> out = {loss, sums};
+        for (int64_t p = 0; p < parts; ++p) {
+          const Tensor d = GetParam() == DType::kFloat32 && p % 2 == 0 ? logits[p] : Poisoned(device, GetParam(), logits[p].shape());
+          CrossEntropyBackward(device, logits[p], targets, sums, split[p], kScale, d);
+          out.push_back(d);
+        }
+        return out;
+      });
+      ExpectClose(results[0], reference.loss, 3e-6, "loss");
+      ExpectClose(results[1], reference.log_sum_exp, 3e-6, "log_sum_exp");
+      for (int64_t p = 0; p < parts; ++p) {
+        ExpectClose(results[2 + p], Columns(reference.d_logits, kColumns, split[p], split[p + 1]),
+                    GetParam() == DType::kFloat32 ? 2e-5 : Tolerance(GetParam()), "d_logits");
+      }
+    }
+  }
+}
+
+TEST(CrossEntropy, StatisticsOfNoColumnsAndOfNaN) {
+  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const Tensor targets = Ids(*device, {0, 0});
+  const Tensor statistics = Poisoned(*device, DType::kFloat32, {2, 3});
+  CrossEntropyStatistics(*device, From(*device, DType::kFloat32, {2, 0}, {}), targets, 0, statistics);
+  EXPECT_EQ(Get(*device, statistics), Values({-kInfinity, 0, 0, -kInfinity, 0, 0}));
+  // A NaN must reach the loss, wherever it is.
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CrossEntropyStatistics(*device, From(*device, DType::kFloat32, {2, 3}, {1, nan, 2, nan, nan, nan}), targets, 0, statistics);
+  const Tensor loss = Poisoned(*device, DType::kFloat32, {2}), sums = From(*device, DType::kFloat32, {2}, {0, 0});
+  CrossEntropyCombine(*device, statistics.View({1, 2, 3}), loss, sums);
+  EXPECT_TRUE(std::isnan(Get(*device, sums)[0]) && std::isnan(Get(*device, sums)[1]));
+}
+
+TEST(CrossEntropy, BackwardIsTheSlope) {
+  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const DType f = DType::kFloat32;
+  const Tensor logits = Random(*device, f, {5, 11}, 1), targets = RandomIds(*device, 5, 2, 0, 11);
+  const Tensor statistics = Poisoned(*device, f, {1, 5, 3}), loss = Poisoned(*device, f, {5}), sums = Poisoned(*device, f, {5});
+  const auto mean = [&] {
+    CrossEntropyStatistics(*device, logits, targets, 0, statistics.View({5, 3}));
+    CrossEntropyCombine(*device, statistics, loss, sums);
+    return Sum(*device, loss) / 5;
+  };
+  mean();
+  const Tensor d = Poisoned(*device, f, {5, 11});
+  CrossEntropyBackward(*device, logits, targets, sums, 0, 0.2f, d);
+  ExpectGradient(*device, logits, mean, Get(*device, d), "d_logits");
+}
+
+INSTANTIATE_DTYPES();
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,140 @@
+#include "runtime/device.h"
+
+#include <map>
+
+#include "tests/runtime/ops_testing.h"
+
+namespace trefoil {
+namespace {
+
+Tensor New(Device& device, DType dtype, const Shape& shape) {
+  const Tensor x = device.Allocate(dtype, shape, Purpose::kActivations);
+  if (dtype != DType::kInt32) {
+    Fill(device, x, 0.5f);
+  } else {
+    const std::vector<int32_t> ones(x.elements(), 1);
+    device.Upload(ones.data(), x);
+  }
+  return x;
+}
+
+// Calls every op once.
+void CallAll(Device& device, DType dtype) {
+  const DType f = DType::kFloat32;
+  const int64_t n = 6, c = 12, vocabulary = 9;
+  const AttentionShape attention = {2, 3, 3, 1, 4};
+  const Tensor x = New(device, dtype, {n, c}), y = New(device, dtype, {n, c}), dx = New(device, dtype, {n, c});
+  const Tensor weight = New(device, dtype, {c}), bias = New(device, dtype, {c});
+  const Tensor mean = New(device, f, {n}), rstd = New(device, f, {n}), dw = New(device, f, {c}), db = New(device, f, {c});
+  const Tensor matrix = New(device, dtype, {vocabulary, c}), logits = New(device, f, {n, vocabulary});
+  const Tensor targets = New(device, DType::kInt32, {n}), statistics = New(device, f, {1, n, 3});
+  const Tensor d_matrix = New(device, f, {vocabulary, c}), qkv = New(device, dtype, {n, attention.columns()});
+  const Tensor d_qkv = New(device, dtype, qkv.shape()), sums = New(device, f, {2, 3, 3});
+  const Tensor half = New(device, dtype, {n, c / 2}), flat = New(device, f, {n * c}), m = New(device, f, {n * c});
+  const Tensor v = New(device, f, {n * c}), gradient = New(device, f, {n * c});
+  Matmul(device, x, Transpose::kNo, matrix, Transpose::kYes, logits);
+  Matmul(device, New(device, dtype, {n, vocabulary}), Transpose::kYes, x, Transpose::kNo, d_matrix, Accumulate::kYes);
+  BiasBackward(device, x, db);
+  AddBias(device, x, bias);
+  LayerNorm(device, x, weight, bias, 1e-5f, y, mean, rstd);
+  LayerNormBackward(device, y, x, weight, mean, rstd, y, dx, dw, db);
+  RmsNorm(device, x, weight, 1e-5f, y, rstd);
+  RmsNormBackward(device, y, x, weight, rstd, {}, dx, dw);
+  Gelu(device, x, y);
+  GeluBackward(device, y, x, dx);
+  SwiGlu(device, x, half);
+  SwiGluBackward(device, half, x, dx);
+  Dropout(device, x, {.probability = 0.1f, .key = 1, .first_row = 0, .global_columns = c}, y);
+  Rotary(device, qkv, attention, 10000, false);
+  Attention(device, qkv, attention, {}, x, sums);
+  AttentionBackward(device, y, qkv, x, sums, attention, {}, d_qkv);
+  Embedding(device, targets, matrix, 0, y);
+  EmbeddingBackward(device, targets, y, 0, d_matrix);
+  CrossEntropyStatistics(device, logits, targets, 0, statistics.View({n, 3}));
+  CrossEntropyCombine(device, statistics, mean, rstd);
+  CrossEntropyBackward(device, logits, targets, rstd, 0, 1, logits);
+  Add(device, x, y, x);
+  SumParts(device, x, weight.View({c}));
+  Cast(device, x, y);
+  Fill(device, x, 1);
+  SumOfSquares(device, x);
+  Sum(device, x);
+  FillNormal(device, flat, {n * c}, {0}, 1, 1);
+  AdamW(device, flat, gradient, m, v, {.learning_rate = 1e-3f}, New(device, dtype, {n * c}));
+}
+
+std::vector<OpCount> Count(Device& device, DType dtype) {
+  std::vector<OpCount> counts;
+  device.Observe([&](const OpCount& count, std::chrono::steady_clock::time_point) { counts.push_back(count); });
+  CallAll(device, dtype);
+  device.Observe(nullptr);
+  return counts;
+}
+
+TEST_P(DTypes, NullDeviceTakesEveryCallAndCountsTheSame) {
+  const std::unique_ptr<Device> cpu = NewCpuDevice(1), null = NewNullDevice();
+  EXPECT_TRUE(cpu->computes());
+  EXPECT_FALSE(null->computes());
+  const std::vector<OpCount> real = Count(*cpu, GetParam()), counted = Count(*null, GetParam());
+  ASSERT_EQ(real.size(), counted.size());
+  std::map<std::string, OpCount> by_name;
+  for (size_t i = 0; i < real.size(); ++i) {
+    EXPECT_STREQ(real[i].op, counted[i].op);
+    EXPECT_EQ(real[i].flops, counted[i].flops) << real[i].op;
+    EXPECT_EQ(real[i].bytes, counted[i].bytes) << real[i].op;
+    EXPECT_GT(real[i].bytes, 0) << real[i].op;
+    EXPECT_GT(real[i].seconds, 0) << real[i].op;
+    EXPECT_EQ(counted[i].seconds, 0) << real[i].op;
+    by_name[real[i].op] = real[i];
+  }
+  EXPECT_GE(by_name.size(), 28u);
+  const double size = static_cast<double>(SizeOf(GetParam()));
+  EXPECT_EQ(by_name["matmul"].flops, 2.0 * 9 * 12 * 6);
+  EXPECT_EQ(by_name["matmul"].bytes, size * (6 * 9 + 6 * 12) + 2 * 4 * 9 * 12);  // the last one: accumulates
+  EXPECT_EQ(by_name["attention"].flops, 2 * 2 * 2 * 3 * 3 * 3 * 4 / 2.0);         // B H T^2 D, causal
+  EXPECT_EQ(by_name["attention_backward"].flops, 2.5 * by_name["attention"].flops);
+  EXPECT_EQ(by_name["add"].bytes, 3 * 6 * 12 * size);
+}
+
+TEST(Device, NullTensorsHaveSizesButNoElements) {
+  const std::unique_ptr<Device> device = NewNullDevice();
+  const Tensor x = device->Allocate(DType::kBFloat16, {1 << 20, 1 << 20}, Purpose::kWeights);
+  EXPECT_TRUE(x.defined());
+  EXPECT_EQ(x.raw(), nullptr);
+  EXPECT_EQ(x.Rows(5, 9).raw(), nullptr);
+  EXPECT_EQ(device->memory().current_total, int64_t{2} << 40);
+  EXPECT_EQ(SumOfSquares(*device, x), 0);
+}
+
+TEST(Device, SteadyStepsTakeNoNewMemory) {
+  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  CallAll(*device, DType::kBFloat16);
+  const int64_t acquired = device->arena().acquisitions();
+  CallAll(*device, DType::kBFloat16);
+  EXPECT_EQ(device->arena().acquisitions(), acquired);
+  EXPECT_EQ(device->memory().current_total, 0);
+}
+
+TEST(Device, TensorsAreAligned) {
+  const std::unique_ptr<Device> device = NewCpuDevice(2);
+  EXPECT_EQ(device->threads(), 2);
+  for (const int64_t n : {1, 3, 100}) {
+    const Tensor x = device->Allocate(DType::kFloat32, {n}, Purpose::kWeights);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(x.raw()) % 64, 0u);
+  }
+}
+
+TEST(DeviceDeathTest, OpsNameWhatIsWrong) {
+  const std::unique_ptr<Device> device = NewNullDevice();
+  const Tensor x = New(*device, DType::kFloat32, {4, 6}), w = New(*device, DType::kFloat32, {6});
+  const Tensor short_weight = New(*device, DType::kFloat32, {5}), half = New(*device, DType::kBFloat16, {4, 6});
+  const Tensor rstd = New(*device, DType::kFloat32, {4});
+  EXPECT_DEATH(RmsNorm(*device, x, short_weight, 1e-5f, x, rstd), "weight is .5., must be .6.");
+  EXPECT_DEATH(RmsNorm(*device, x, w, 1e-5f, half, rstd), "y is bfloat16, must be float32");
+  EXPECT_DEATH(Gelu(*device, {}, x), "x is undefined");
+}
+
+INSTANTIATE_DTYPES();
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,134 @@
+#include "tests/runtime/ops_testing.h"
+
+namespace trefoil {
+namespace {
+
+const Shape kMatrices[] = {{3, 5}, {1, 64}, {0, 4}, {4, 0}, {700, 33}, {17, 2100}};
+
+TEST_P(DTypes, AddBiasAndBiasBackward) {
+  for (const Shape& shape : kMatrices) {
+    SCOPED_TRACE(shape);
+    const int64_t columns = shape[1];
+    Values reference, d_reference;
+    const auto results = RunWithThreads([&](Device& device) {
+      const Tensor x = Random(device, GetParam(), shape, 1), bias = Random(device, GetParam(), {columns}, 2);
+      const Tensor d_bias = Random(device, DType::kFloat32, {columns}, 3);
+      const Values b = Get(device, bias);
+      reference = Get(device, x);
+      d_reference = Get(device, d_bias);
+      for (size_t i = 0; i < reference.size(); ++i) {
+        d_reference[i % columns] += reference[i];
+        reference[i] += b[i % columns];
+      }
+      BiasBackward(device, x, d_bias);
+      AddBias(device, x, bias);
+      return std::vector<Tensor>{x, d_bias};
+    });
+    ExpectClose(results[0], reference, Tolerance(GetParam()), "x");
+    ExpectClose(results[1], d_reference, 3e-6, "d_bias");
+  }
+}
+
+TEST_P(DTypes, Add) {
+  for (const Shape& shape : {Shape{}, {5}, {0}, {3, 4, 5}, {40, 1001}}) {
+    for (const int target : {0, 1, 2}) {  // fresh, in a, in b
+      Values reference;
+      const auto results = RunWithThreads([&](Device& device) {
+        const Tensor a = Random(device, GetParam(), shape, 1), b = Random(device, GetParam(), shape, 2);
+        const Tensor out = target == 0 ? Poisoned(device, GetParam(), shape) : target == 1 ? a : b;
+        reference = Get(device, a);
+        const Values other = Get(device, b);
+        for (size_t i = 0; i < other.size(); ++i) reference[i] += other[i];
+        Add(device, a, b, out);
+        return std::vector<Tensor>{out};
+      });
+      ExpectClose(results[0], reference, Tolerance(GetParam()));
+    }
+  }
+}
+
+TEST_P(DTypes, SumPartsAddsInOrder) {
+  for (const Shape& shape : {Shape{1, 7}, {3, 5000}, {8, 4097}, {2, 0}}) {
+    SCOPED_TRACE(shape);
+    Values reference;
+    const auto results = RunWithThreads([&](Device& device) {
+      const Tensor parts = Random(device, GetParam(), shape, 1), out = Poisoned(device, GetParam(), {shape[1]});
+      const Values in = Get(device, parts);
+      reference.clear();
+      for (int64_t j = 0; j < shape[1]; ++j) {
+        float sum = static_cast<float>(in[j]);
+        for (int64_t p = 1; p < shape[0]; ++p) sum += static_cast<float>(in[p * shape[1] + j]);
+        reference.push_back(GetParam() == DType::kFloat32 ? sum : static_cast<float>(BFloat16(sum)));
+      }
+      SumParts(device, parts, out);
+      return std::vector<Tensor>{out};
+    });
+    EXPECT_EQ(results[0], reference);  // to the bit
+  }
+}
+
+TEST(Elementwise, CastRoundsToNearestEven) {
+  // 1 + 2^-8 lies half way between two bf16: to even, down; 1 + 3 * 2^-8: to even, up.
+  const Values in = {1 + 0x1p-8, 1 + 3 * 0x1p-8, 1 + 0x1.8p-8, -(1 + 0x1p-8), 3.4e38, 0, 1e-40, -INFINITY};
+  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const Tensor x = From(*device, DType::kFloat32, {8}, in), y = Poisoned(*device, DType::kBFloat16, {8});
+  Cast(*device, x, y);
+  Values values = Get(*device, y);
+  EXPECT_NEAR(values[6], 1e-40, 1e-40);  // a denormal, coarsely
+  values[6] = 0;
+  EXPECT_EQ(values, Values({1, 1 + 0x1p-6, 1 + 0x1p-7, -1, INFINITY, 0, 0, -INFINITY}));
+  Cast(*device, From(*device, DType::kFloat32, {8}, Values(8, NAN)), y);
+  for (const double value : Get(*device, y)) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST_P(DTypes, CastBothWays) {
+  for (const Shape& shape : {Shape{}, {0}, {5, 7}, {40, 1001}}) {
+    Values in;
+    const auto results = RunWithThreads([&](Device& device) {
+      const Tensor x = Random(device, GetParam(), shape, 1);
+      const Tensor wide = Poisoned(device, DType::kFloat32, shape), back = Poisoned(device, GetParam(), shape);
+      in = Get(device, x);
+      Cast(device, x, wide);
+      Cast(device, wide, back);
+      return std::vector<Tensor>{wide, back};
+    });
+    EXPECT_EQ(results[0], in);
+    EXPECT_EQ(results[1], in);
+  }
+}
+
+TEST_P(DTypes, Fill) {
+  const auto results = RunWithThreads([&](Device& device) {
+    const Tensor x = Poisoned(device, GetParam(), {41, 1003}), none = Poisoned(device, GetParam(), {0});
+    Fill(device, none, 1);
+    Fill(device, x, -1.5f);
+    return std::vector<Tensor>{x};
+  });
+  EXPECT_EQ(results[0], Values(41 * 1003, -1.5));
+}
+
+TEST_P(DTypes, Sums) {
+  for (const int64_t n : {0, 1, 1000, 65536, 65537, 300000}) {
+    SCOPED_TRACE(n);
+    double sums[2][2];
+    for (const int threads : {1, 2}) {
+      const std::unique_ptr<Device> device = NewCpuDevice(threads);
+      const Tensor x = Random(*device, GetParam(), {n}, 1, 1, 0.5);
+      const Values values = Get(*device, x);
+      sums[threads - 1][0] = SumOfSquares(*device, x);
+      sums[threads - 1][1] = Sum(*device, x);
+      double squares = 0, sum = 0;
+      for (const double value : values) squares += value * value;
+      for (const double value : values) sum += value;
+      EXPECT_NEAR(sums[threads - 1][0], squares, 1e-12 * squares);
+      EXPECT_NEAR(sums[threads - 1][1], sum, 1e-12 * squares);
+    }
+    EXPECT_EQ(sums[0][0], sums[1][0]);
+    EXPECT_EQ(sums[0][1], sums[1][1]);
+  }
+}
+
+INSTANTIATE_DTYPES();
+
+}  // namespace
+}  // namespace trefoil
