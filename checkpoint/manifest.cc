@@ -30,21 +30,23 @@
 //   tensor   = `[` name `,` dtype `,[` shape `],[` [ slice { `,` slice } ] `]]`      sorted by name
 //   slice    = rank `,` byte offset in its file `,` crc32c of its bytes `,` offset `,` extent     plain numbers
 //
-// dtype is "float32", "bfloat16" or "int32"; shape, offset and extent have as many numbers as the tensor has dims. A slice
-// is the box [offset, offset + extent), row-major, little-endian, product(extent) * element size bytes. hex8 is the
-// CRC32C of every byte of the manifest before the line that bears it. That last line is the same in every version.
+// dtype is "float32", "bfloat16" or "int32"; shape, offset and extent have as many numbers as the tensor has dims. A
+// slice is the box [offset, offset + extent), row-major, little-endian, product(extent) * element size bytes. hex8 is
+// the CRC32C of every byte of the manifest before the line that bears it. That last line is the same in every version.
 //
-// Example: a float32 tensor "w" of 4 x 3, its upper two rows written by rank 0 and the lower two by rank 1:
+// Example: a float32 tensor "w" of 4 x 3, its upper two rows written by rank 0 and the lower two by rank 1, and an int32
+// scalar "count" written by rank 1 behind them:
 //
 //   {"format":"trefoil checkpoint","version":1,
 //   "step":100,
-//   "model":"",
-//   "trainer_state":"",
-//   "files":[[0,24],[1,24]],
+//   "model":"layers: 1",
+//   "trainer_state":"samples: 3200",
+//   "files":[[0,24],[1,28]],
 //   "tensors":[
-//   ["w","float32",[4,3],[0,0,3735928559,0,0,2,3,1,0,305419896,2,0,2,3]]
+//   ["count","int32",[],[1,24,3713320107]],
+//   ["w","float32",[4,3],[0,0,2152793273,0,0,2,3,1,0,520318861,2,0,2,3]]
 //   ],
-//   "crc32c":"e3069283"}
+//   "crc32c":"6e1e3697"}
 
 namespace trefoil {
 namespace {

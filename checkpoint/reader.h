@@ -9,9 +9,9 @@
 //
 // Every rank reads by itself, without messages; the caller lets the ranks agree on the outcome, as above.
 //
-// Failure: a missing, truncated or too long file, an unknown version, a byte that is not what was written: an error that
-// names the file and, within data files, the tensor and the slice. Files are checked when they are read: the manifest by
-// Open, the CRC32C of each slice by the Read that needs it.
+// Failure: a missing, truncated or too long file, an unknown version, a byte that is not what was written: an error
+// that names the file and, within data files, the tensor and the slice. Files are checked when they are read: the
+// manifest by Open, the CRC32C of each slice by the Read that needs it.
 // Threads: Read may be called by several threads at once with different targets.
 #pragma once
 

@@ -1,4 +1,5 @@
-// Saves the state of a run: every rank writes its slices of the global tensors to a file of its own, rank 0 the manifest.
+// Saves the state of a run: every rank writes its slices of the global tensors to a file of its own, and rank 0 the
+// manifest.
 //
 //   CheckpointContent content;
 //   content.step = 100;

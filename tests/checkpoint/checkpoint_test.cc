@@ -5,6 +5,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
+#include "parallel/world.h"
 #include "tests/checkpoint/example_state.h"
 #include "tests/runtime/fault_file_system.h"
 
@@ -49,7 +50,7 @@ TEST_F(CheckpointTest, AnyLayoutLoadsWhatAnyOtherSaved) {
 }
 
 TEST_F(CheckpointTest, SlicesLargerThanTheReadBufferRoundTrip) {
-  const std::vector<GlobalTensor> state = RandomState(1, /*scale=*/30000);  // slices of up to 3 MB
+  const std::vector<GlobalTensor> state = RandomState(1, /*scale=*/15000);  // slices of up to 1.4 MB
   SaveAll(2, state, 1, {.cut_seed = 3});
   for (uint64_t cut_seed : {3, 4, 5}) EXPECT_EQ(Load(CheckpointPath(folder_, 1), state, 3, cut_seed), "");
 }
@@ -69,6 +70,38 @@ TEST_F(CheckpointTest, GivesBackTheTrainersTextsAndTheListOfTensors) {
     EXPECT_EQ(info->shape, tensor.shape);
   }
   EXPECT_EQ(reader.Find("none"), nullptr);
+}
+
+// The example of docs/checkpoint_format.md and manifest.cc: the format is frozen.
+TEST_F(CheckpointTest, TheDocumentedExampleIsWhatIsWritten) {
+  std::vector<float> w(12);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i + 1);
+  RunRanksAsThreads(2, [&](World& world) {
+    const std::unique_ptr<Device> device = NewNullDevice();
+    const std::unique_ptr<Group> group = world.NewGroupOfAll(*device);
+    const int rank = world.rank();
+    CheckpointContent content = {100, "samples: 3200", "layers: 1", {}};
+    auto* const mine = reinterpret_cast<std::byte*>(&w[static_cast<size_t>(6 * rank)]);
+    content.slices.push_back({"w", DType::kFloat32, {4, 3}, {{2 * rank, 0}, {2, 3}}, mine});
+    auto* const count = reinterpret_cast<std::byte*>(w.data());
+    if (rank == 1) content.slices.push_back({"count", DType::kInt32, {}, {}, count});
+    EXPECT_EQ(WriteCheckpoint(fs_, *group, folder_, content, 1), absl::OkStatus());
+  });
+  EXPECT_EQ(*ReadFile(fs_, CheckpointPath(folder_, 100) + "/manifest.json"),
+            R"({"format":"trefoil checkpoint","version":1,
+"step":100,
+"model":"layers: 1",
+"trainer_state":"samples: 3200",
+"files":[[0,24],[1,28]],
+"tensors":[
+["count","int32",[],[1,24,3713320107]],
+["w","float32",[4,3],[0,0,2152793273,0,0,2,3,1,0,520318861,2,0,2,3]]
+],
+"crc32c":"6e1e3697"}
+)");
+  const std::string file = *ReadFile(fs_, CheckpointPath(folder_, 100) + "/rank-00001.bin");
+  EXPECT_EQ(file, std::string("\0\0\xe0\x40\0\0\0\x41\0\0\x10\x41\0\0\x20\x41"
+                              "\0\0\x30\x41\0\0\x40\x41\0\0\x80\x3f", 28));
 }
 
 TEST_F(CheckpointTest, OverlappingTargetsOfOneCallAreAllFilled) {

@@ -113,7 +113,8 @@ TEST_F(DamageTest, AManifestThatMakesNoSenseIsRefused) {
   const std::string name = In("manifest.json");
   EXPECT_EQ(ErrorAfterRewriting("trefoil checkpoint", "something"), name + ": not a manifest of a checkpoint");
   EXPECT_EQ(ErrorAfterRewriting("\"step\":1", "\"step\":\"1\""), name + ": step: must be a number");
-  EXPECT_EQ(ErrorAfterRewriting("\"tensors\":[", "\"tensors\":[7,"), name + ": tensors: 7: must be [name, dtype, shape, slices]");
+  EXPECT_EQ(ErrorAfterRewriting("\"tensors\":[", "\"tensors\":[7,"),
+            name + ": tensors: 7: must be [name, dtype, shape, slices]");
   EXPECT_THAT(ErrorAfterRewriting("\"float32\"", "\"float64\""), HasSubstr("dtype must be float32, bfloat16 or int32"));
   EXPECT_THAT(ErrorAfterRewriting("[5,9]", "[4,9]"), HasSubstr("must lie within the tensor"));
   EXPECT_THAT(ErrorAfterRewriting("[5,9]", "[5,9223372036854775807]"), HasSubstr("dims must be at least 1"));
