@@ -32,6 +32,7 @@ class FunctionIterator : public sentencepiece::SentenceIterator {
 
 SentencePieceModel::SentencePieceModel() : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {}
 SentencePieceModel::SentencePieceModel(SentencePieceModel&&) noexcept = default;
+SentencePieceModel& SentencePieceModel::operator=(SentencePieceModel&&) noexcept = default;
 SentencePieceModel::~SentencePieceModel() = default;
 
 std::string SentencePieceModel::Load(std::string_view serialized) {

@@ -26,6 +26,7 @@ class SentencePieceModel {
 
   SentencePieceModel();
   SentencePieceModel(SentencePieceModel&&) noexcept;
+  SentencePieceModel& operator=(SentencePieceModel&&) noexcept;
   ~SentencePieceModel();
 
   // `serialized` is the content of a .model file.

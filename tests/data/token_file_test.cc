@@ -234,7 +234,7 @@ TEST(TokenFile, FilesOver4GiBAreRead) {
   std::remove((prefix + ".bin").c_str());
 }
 
-// A file system that keeps counts instead of bytes, so that a pair over 4 GiB costs no disk.
+// A file system that keeps counts instead of bytes, so that a pair over 2 GiB costs no disk.
 class CountingFile : public WritableFile {
  public:
   CountingFile(int64_t* bytes, std::string* tail) : bytes_(bytes), tail_(tail) {}
@@ -267,11 +267,11 @@ class CountingFileSystem : public FileSystem {
   std::string tail[2];
 };
 
-TEST(TokenFileWriter, OffsetsBeyond4GiBAreRight) {
+TEST(TokenFileWriter, OffsetsBeyond2GiBAreRight) {
   CountingFileSystem fs;
   auto writer = TokenFileWriter::Create(fs, "large", 100000);
   ASSERT_TRUE(writer.ok());
-  constexpr int64_t kDocument = 1 << 26, kDocuments = 17;  // 17 x 256 MiB
+  constexpr int64_t kDocument = 1 << 26, kDocuments = 9;  // 9 x 256 MiB
   const std::vector<int32_t> document(kDocument, 70000);
   for (int64_t i = 0; i < kDocuments; ++i) ASSERT_TRUE((*writer)->AddDocument(document).ok());
   ASSERT_TRUE((*writer)->Finish().ok());

@@ -1,0 +1,37 @@
+// `trefoil extract-austen`: Jane Austen's six novels out of Debian's package r-cran-janeaustenr, as .txt files.
+//
+//   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb unpacked
+//   trefoil extract-austen --rdb=unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --output=text
+//
+// writes text/emma.txt, mansfield_park.txt, northanger_abbey.txt, persuasion.txt, pride_and_prejudice.txt and
+// sense_and_sensibility.txt: 4.5 MB of the public domain.
+//
+// The package holds each novel as an R character vector, one string a line, in a lazy-load database (R Internals, 1.8
+// "Serialization Formats"), all big-endian:
+//   rdb     := record*
+//   record  := u32 raw_length, zlib stream of raw_length bytes: object
+//   object  := "X\n" i32 version=3 i32 writer i32 reader i32 n char[n] encoding
+//              u32 flags (low byte 16: character vector) i32 count string[count]
+//   string  := u32 flags (low byte 9) i32 n char[n]                           n = -1: missing, read as empty
+// Example: the string "EMMA" is 00040009 00000004 454d4d41.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/status.h"
+
+namespace trefoil {
+
+struct Novel {
+  std::string title;  // its first line
+  std::string text;   // lines, each ended by a newline
+};
+
+// The novels in the content of an .rdb file. `name` is for messages.
+absl::StatusOr<std::vector<Novel>> ReadNovels(const std::string& name, std::string_view rdb);
+
+int ExtractAustenMain(int argc, char** argv);
+
+}  // namespace trefoil

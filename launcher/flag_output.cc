@@ -1,0 +1,5 @@
+#include "launcher/flag_output.h"
+
+#include <gflags/gflags.h>
+
+DEFINE_string(output, "", "Folder to write to. Made if absent.");

@@ -1,0 +1,6 @@
+// --output: the folder that a command writes, for the commands that have one.
+#pragma once
+
+#include <gflags/gflags_declare.h>
+
+DECLARE_string(output);
