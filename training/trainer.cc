@@ -23,8 +23,8 @@ class Trainer {
   Trainer(const RunConfig& config, World& world, Device& device, const TrainerOptions& options)
       : options_(options),
         config_(config),
-        device_(device),
         worker_(config, world, device),
+        meter_(config.training().steps()),
         flops_per_token_(ModelFlopsPerToken(config.model(), config.model().sequence_length())) {}
 
   absl::Status Run() {
@@ -118,7 +118,7 @@ class Trainer {
 
   absl::Status OpenMetrics() {
     if (!rank_zero()) return absl::OkStatus();
-    TREFOIL_ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(config_.folder(), state_.step()));
+    TREFOIL_ASSIGN_OR_RETURN(metrics_, MetricsWriter::Open(config_.folder(), state_.step()));
     return absl::OkStatus();
   }
 
@@ -148,6 +148,8 @@ class Trainer {
     metrics.gradient_norm = result->gradient_norm;
     metrics.tokens = int64_t{training.global_batch()} * config_.model().sequence_length();
     metrics.seconds = SecondsSince(begin);
+    metrics.model_flops = flops_per_token_ * static_cast<double>(metrics.tokens);
+    metrics.peak_flops = options_.peak_flops;
     const bool last = step == training.steps();
     const int32_t every = training.evaluate_every_steps();
     if (held_out_ != nullptr && (last || (every > 0 && step % every == 0))) {
@@ -163,14 +165,9 @@ class Trainer {
   absl::Status Report(const StepMetrics& metrics, bool last) {
     if (!rank_zero()) return absl::OkStatus();
     TREFOIL_RETURN_IF_ERROR(metrics_->Write(metrics));
-    if (last || metrics.step % config_.training().log_every_steps() == 0 || metrics.step == first_step_ + 1) {
-      const double per_step = SecondsSince(start_) / static_cast<double>(metrics.step - first_step_);
-      Say() << ProgressLine(metrics, {.steps = config_.training().steps(),
-                                      .flops_per_token = flops_per_token_,
-                                      .peak_flops = options_.peak_flops,
-                                      .seconds_left =
-                                          per_step * static_cast<double>(config_.training().steps() - metrics.step)})
-            << std::endl;
+    const std::string line = meter_.Line(metrics);
+    if (last || metrics.step == first_step_ + 1 || metrics.step % config_.training().log_every_steps() == 0) {
+      Say() << line << std::endl;
     }
     if (metrics.held_out_loss.has_value()) {
       Say() << "held-out loss " << *metrics.held_out_loss << " at step " << metrics.step << " (unigram entropy "
@@ -190,13 +187,13 @@ class Trainer {
 
   const TrainerOptions& options_;
   const RunConfig& config_;
-  Device& device_;
   Worker worker_;
+  ProgressMeter meter_;
   const double flops_per_token_;
   std::unique_ptr<Loader> train_, held_out_;
   int64_t evaluation_batches_ = 0;
   double unigram_entropy_ = 0;
-  std::unique_ptr<MetricsLog> metrics_;  // rank 0
+  std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   TrainerState state_;
   int64_t saved_step_ = 0, first_step_ = 0;
   Clock::time_point start_;
