@@ -1,13 +1,26 @@
 #include "launcher/bench.h"
 #include "launcher/command.h"
+#include "launcher/corpus_austen.h"
 #include "launcher/generate.h"
 #include "launcher/launch.h"
 #include "launcher/presets.h"
+#include "launcher/tokenize.h"
 
 namespace trefoil {
 
 std::span<const Command> Commands() {
   static const std::vector<Command>& commands = *new std::vector<Command>{
+      {.name = "extract-austen",
+       .summary = "Take Jane Austen's six novels out of a Debian package, as text files.",
+       .examples = "  trefoil extract-austen --rdb=/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --output=text\n",
+       .flag_files = {"launcher/corpus_austen.cc", "launcher/flag_output.cc"},
+       .main = ExtractAustenMain},
+      {.name = "tokenize",
+       .summary = "Train a tokenizer on text files, and write them as token files.",
+       .examples = "  trefoil tokenize --input='text/*.txt' --output=corpus --vocabulary=4096\n"
+                   "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n",
+       .flag_files = {"launcher/tokenize.cc", "launcher/flag_output.cc"},
+       .main = TokenizeMain},
       {.name = "launch",
        .summary = "Run a command on several ranks of this machine; Ctrl-C saves and stops.",
        .examples = "  trefoil launch -n 4 -- train --config=quickstart --set data.train='corpus/train-*'\n"
