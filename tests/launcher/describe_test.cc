@@ -1,0 +1,103 @@
+#include "launcher/describe.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "training/validate.h"
+
+namespace trefoil {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+RunConfig Filled(const std::string& text, int ranks) {
+  RunConfig config;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &config));
+  FillDefaults(&config, ranks, false);
+  return config;
+}
+
+// The whole text, so that a change of it is seen by a person.
+TEST(DescribeTest, ShowsTheRun) {
+  const RunConfig config = Filled(R"(
+      folder: "runs/x"
+      model { family: LLAMA layers: 6 hidden: 192 heads: 6 kv_heads: 2 vocabulary: 2048 sequence_length: 256 }
+      parallel { tensor: 2 pipeline: 2 }
+      training { steps: 500 global_batch: 64 micro_batch: 4 optimizer { learning_rate: 2e-3 warmup_steps: 50 } })", 8);
+  Summary summary;
+  summary.ranks = 8;
+  summary.threads = 1;
+  summary.parameters = 3'147'456;
+  summary.flops_per_token = 2e7;
+  summary.peak_flops = 1.5e11;
+  summary.worst_rank = 4;
+  summary.memory = {{"weights", 3 << 20}, {"gradients", 1536}, {"workspace", 0}};
+  summary.pieces = {{0, 1, 2, 3}, {4, 5, 6, 7}};
+  EXPECT_EQ("\n" + Describe(config, summary), R"(
+run       runs/x
+model     LLAMA: 6 layers, hidden 192, 6 heads (2 key/value), feed-forward 512, vocabulary 2048; 3.15M parameters
+mesh      tensor 2 x pipeline 2 x data 2 = 8 ranks, 1 thread each
+
+                                           replica 0  replica 1
+                                          +----------+----------+
+          stage 0  embedding, layers 0-2  |   0  1   |   2  3   |
+                                          +----------+----------+
+          stage 1  layers 3-5, head       |   4  5   |   6  7   |
+                                          +----------+----------+
+
+schedule  ONE_F_ONE_B; ZeRO: OPTIMIZER; recompute: NOTHING; sequence parallel: off; precision: FP32
+batch     64 = micro-batch 4 x data 2 x 8 micro-batches; x 256 = 16.4K tokens per step
+steps     500: 8.19M tokens in all; learning rate 0.002, warm-up 50, then COSINE
+memory    rank 4, the fullest:
+          weights          3.00 MiB
+          gradients        1.50 KiB
+          total            3.00 MiB
+compute   328 GFLOP per step; measured peak 150 GFLOP/s of all ranks together
+)");
+}
+
+TEST(DescribeTest, ShowsTheChunksOfAStage) {
+  const RunConfig config = Filled("model { family: GPT layers: 5 hidden: 8 heads: 2 sequence_length: 4 }"
+                                  "parallel { pipeline: 2 schedule: INTERLEAVED } training { global_batch: 2 }", 2);
+  Summary summary;
+  summary.ranks = 2;
+  summary.pieces = {{0, 1}, {2}, {3}, {4, 5, 6}};
+  EXPECT_THAT(Describe(config, summary),
+              AllOf(HasSubstr("stage 0  embedding, layers 0, 2  |"), HasSubstr("stage 1  layers 1, 3-4, head"),
+                    HasSubstr("INTERLEAVED of 2 chunks"), Not(HasSubstr("measured peak"))));
+}
+
+TEST(DescribeTest, LeavesOutTheMiddleOfALargeMesh) {
+  const RunConfig config = Filled("model { family: GPT layers: 64 hidden: 64 heads: 16 sequence_length: 4 }"
+                                  "parallel { tensor: 16 pipeline: 64 } training { global_batch: 128 }", 16 * 64 * 128);
+  Summary summary;
+  summary.ranks = 16 * 64 * 128;
+  for (int i = 0; i < 64; ++i) summary.pieces.push_back({i + 1});
+  const std::string text = Describe(config, summary);
+  EXPECT_THAT(text, AllOf(HasSubstr("replica 127"), HasSubstr("stage 63  layers 63"), HasSubstr("stage 5"),
+                          Not(HasSubstr("stage 6 ")), HasSubstr("|  131056 - 131071  |"), Not(HasSubstr("replica 2 "))));
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    EXPECT_LE(end - begin, 110u) << text.substr(begin, end - begin);
+  }
+  EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 40);
+}
+
+TEST(ShortCountTest, ThreeDigits) {
+  EXPECT_EQ(ShortCount(0), "0");
+  EXPECT_EQ(ShortCount(512), "512");
+  EXPECT_EQ(ShortCount(999), "999");
+  EXPECT_EQ(ShortCount(999.7), "1.00K");
+  EXPECT_EQ(ShortCount(1234), "1.23K");
+  EXPECT_EQ(ShortCount(124439808), "124M");
+  EXPECT_EQ(ShortCount(999'700'000), "1.00B");
+  EXPECT_EQ(ShortCount(1.008e12), "1.01T");
+}
+
+}  // namespace
+}  // namespace trefoil
