@@ -32,10 +32,10 @@
 //
 // dtype is "float32", "bfloat16" or "int32"; shape, offset and extent have as many numbers as the tensor has dims. A
 // slice is the box [offset, offset + extent), row-major, little-endian, product(extent) * element size bytes. hex8 is
-// the CRC32C of every byte of the manifest before the line that bears it. That last line is the same in every version.
+// the CRC32C of every byte before the line that bears it. That last line is the same in every version.
 //
-// Example: a float32 tensor "w" of 4 x 3, its upper two rows written by rank 0 and the lower two by rank 1, and an int32
-// scalar "count" written by rank 1 behind them:
+// Example: a float32 tensor "w" of 4 x 3, its upper two rows written by rank 0 and the lower two by rank 1, and an
+// int32 scalar "count" written by rank 1 behind them:
 //
 //   {"format":"trefoil checkpoint","version":1,
 //   "step":100,

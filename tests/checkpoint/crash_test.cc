@@ -66,6 +66,22 @@ TEST_P(CrashTest, AtEveryCallTheEarlierOrTheNewCheckpointLoads) {
       EXPECT_EQ(CheckpointReader::Open(real, *latest)->step(), c.step);
     }
     EXPECT_FALSE(is_earlier && statuses[0].ok());
+    // Nothing that was half removed may look complete.
+    const std::vector<std::string> names = *real.List(folder);
+    for (const std::string& name : names) {
+      if (name.find('.') != std::string::npos) continue;
+      const std::string path = folder + "/" + name;
+      EXPECT_TRUE(Load(path, earlier, 1, 5) == "" || Load(path, dying, 1, 5) == "") << name;
+    }
+
+    // A save that tidies up and then fails loses nothing either.
+    FaultFileSystem full(real);
+    full.FillAfter(0);
+    EXPECT_THAT(Save({&full, &real, &real}, folder, next, 3, {.cut_seed = 3, .keep_last = 1}),
+                Each(::testing::Ne(absl::OkStatus())));
+    const auto still = LatestCheckpoint(real, folder);
+    ASSERT_TRUE(still.ok()) << still.status();
+    EXPECT_EQ(Load(*still, is_earlier ? earlier : dying, 2, 5), "");
 
     EXPECT_THAT(Save(all_real, folder, next, 3, {.cut_seed = 3, .keep_last = 1}), Each(absl::OkStatus()));
     EXPECT_EQ(*LatestCheckpoint(real, folder), CheckpointPath(folder, 3));
