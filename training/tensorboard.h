@@ -4,10 +4,11 @@
 //   TREFOIL_RETURN_IF_ERROR(board->Write(step, {{"loss", 2.5}}));
 //
 // A file is a row of records, little-endian:
-//   record := u64 length | u32 masked(crc of the 8 length bytes) | event of `length` bytes | u32 masked(crc of the event)
+//   record := u64 length | u32 masked(crc of those 8 bytes) | event of `length` bytes | u32 masked(crc of the event)
 //   masked(crc32c) := rotate_right(crc32c, 15) + 0xA282EAD8
 //   event := protobuf { 1: double wall_time, 2: int64 step, 3: string file_version | 5: summary | 7: session_log }
-//   summary := { 1: repeated value { 1: string tag, 2: float simple_value } };  session_log := { 1: enum status, START = 1 }
+//   summary := { 1: repeated value { 1: string tag, 2: float simple_value } }
+//   session_log := { 1: enum status, START = 1 }
 // The first event has file_version "brain.Event:2". A run that resumes begins a file of its own with a session_log
 // START at its first step: TensorBoard then drops what older files have from that step on.
 //

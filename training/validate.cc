@@ -276,7 +276,7 @@ class Checker {
     }
   }
 
-  // The mesh of `ranks_` ranks with the smallest change of its axes (as a ratio), of those that the config allows if any.
+  // The mesh of `ranks_` ranks with the smallest change of its axes (as a ratio), of those the config allows if any.
   std::string NearestMesh() const {
     const ParallelConfig& parallel = config_.parallel();
     const std::vector<Split> splits = Splits();

@@ -81,7 +81,8 @@ TEST(DescribeTest, LeavesOutTheMiddleOfALargeMesh) {
   for (int i = 0; i < 64; ++i) summary.pieces.push_back({i + 1});
   const std::string text = Describe(config, summary);
   EXPECT_THAT(text, AllOf(HasSubstr("replica 127"), HasSubstr("stage 63  layers 63"), HasSubstr("stage 5"),
-                          Not(HasSubstr("stage 6 ")), HasSubstr("|  131056 - 131071  |"), Not(HasSubstr("replica 2 "))));
+                          Not(HasSubstr("stage 6 ")), HasSubstr("|  131056 - 131071  |"),
+                          Not(HasSubstr("replica 2 "))));
   for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     EXPECT_LE(end - begin, 110u) << text.substr(begin, end - begin);
   }
