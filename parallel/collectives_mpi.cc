@@ -1,9 +1,9 @@
 // Ranks as MPI processes. Every group has a communicator of its own, so messages of different groups never mix.
 #include <mpi.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <thread>
 
@@ -155,6 +155,8 @@ class MpiWorld : public World {
     if (initialized) {
       MPI_Query_thread(&provided);
     } else {
+      // A program started by hand needs no helper process beside it to be a world of one.
+      setenv("OMPI_MCA_ess_singleton_isolated", "1", /*overwrite=*/0);
       MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
       finalize_ = true;
     }

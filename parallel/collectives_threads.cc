@@ -74,7 +74,8 @@ class Hub {
 
 class ThreadTransport : public Transport {
  public:
-  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, int rank) : mailboxes_(std::move(mailboxes)), rank_(rank) {}
+  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, int rank)
+      : mailboxes_(std::move(mailboxes)), rank_(rank) {}
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) override {
     Letter letter{std::make_unique_for_overwrite<char[]>(bytes), bytes};

@@ -10,6 +10,9 @@ namespace trefoil {
 namespace {
 
 constexpr int64_t kSmallBytes = 4096;
+// Sums of large tensors are made segment by segment, with messages of this size: the parts to add are still in cache
+// when they are added, and take little memory.
+constexpr int64_t kSegmentBytes = 1 << 20;
 // Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
 constexpr int kCollectiveTag = 0;
 constexpr int kFirstUserTag = 1;
@@ -98,8 +101,11 @@ void PointToPointGroup::AllReduceSum(const Tensor& x) {
   const Operation operation{"AllReduceSum", x.bytes()};
   if (x.bytes() <= kSmallBytes) {
     AllReduceSmall(operation, x);
-  } else {
-    AllReduceLarge(operation, x);
+    return;
+  }
+  const int64_t segment = size() * kSegmentBytes / static_cast<int64_t>(SizeOf(x.dtype()));
+  for (int64_t begin = 0; begin < x.elements(); begin += segment) {
+    AllReduceLarge(operation, x.Range(begin, {std::min(segment, x.elements() - begin)}));
   }
 }
 
@@ -141,15 +147,19 @@ void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
     Copy(Elements(in, 0, n), Elements(out, 0, n));
     return;
   }
-  const Tensor parts = device_.Allocate(in.dtype(), {size(), n}, Purpose::kCommunication);
+  const int64_t segment = kSegmentBytes / static_cast<int64_t>(SizeOf(in.dtype()));
+  const Tensor buffer = device_.Allocate(in.dtype(), {size() * std::min(segment, n)}, Purpose::kCommunication);
   std::vector<Bytes> outgoing(size()), incoming(size());
-  for (int r = 0; r < size(); ++r) {
-    outgoing[r] = Elements(in, r * n, (r + 1) * n);
-    incoming[r] = Elements(parts, r * n, (r + 1) * n);
+  for (int64_t begin = 0; begin < n; begin += segment) {
+    const int64_t m = std::min(segment, n - begin);
+    for (int r = 0; r < size(); ++r) {
+      outgoing[r] = Elements(in, r * n + begin, r * n + begin + m);
+      incoming[r] = Elements(buffer, r * m, (r + 1) * m);
+    }
+    Copy(outgoing[rank()], incoming[rank()]);
+    Exchange({"ReduceScatterSum", in.bytes()}, outgoing, incoming);
+    Sum(buffer.Range(0, {size(), m}), out.Range(begin, {m}));
   }
-  Copy(outgoing[rank()], incoming[rank()]);
-  Exchange({"ReduceScatterSum", in.bytes()}, outgoing, incoming);
-  Sum(parts, out.View({n}));
 }
 
 void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {

@@ -1,15 +1,15 @@
 // A Group out of messages between pairs of ranks. P ranks, n bytes:
 //
 //   AllReduceSum      up to 4 KiB: every rank sends all n bytes to every other and adds up what it got; sends (P-1) n.
-//                     Above: reduce-scatter, then all-gather; sends 2 n (P-1)/P (the cost of a ring, with 2 messages one
-//                     after the other instead of 2 (P-1)).
+//                     Above: reduce-scatter, then all-gather, segment by segment; sends 2 n (P-1)/P (the cost of a
+//                     ring, with 2 messages one after the other instead of 2 (P-1)).
 //   ReduceScatterSum  each rank gets its part from every other rank and adds; sends n (P-1)/P of the input's n.
 //   AllGather         each rank sends its part to every other; sends n (P-1) for a part of n.
 //   Broadcast         a binomial tree; the root sends n ceil(log2 P).
 //   host numbers      as the small AllReduceSum. Texts: lengths, then texts, each to every other rank.
 //
-// A part of a tensor that does not divide is [elements * r / P, elements * (r + 1) / P). Additions are made by the op
-// SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
+// Rank r's part of n elements that do not divide is [n r / P, n (r + 1) / P), rounded down. Additions are made by the
+// op SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
 //
 // Private to this folder.
 #pragma once
@@ -75,7 +75,7 @@ class PointToPointGroup : public Group {
   // out = sum over r of parts[r], unless there is nothing to add.
   void Sum(const Tensor& parts, const Tensor& out);
   void AllReduceSmall(const Operation& operation, const Tensor& x);
-  void AllReduceLarge(const Operation& operation, const Tensor& x);
+  void AllReduceLarge(const Operation& operation, const Tensor& segment);
   // Every rank's values in rank order.
   std::vector<double> GatherNumbers(const char* operation, std::span<double> values);
 

@@ -25,8 +25,8 @@ class Transport {
 
   virtual ~Transport() = default;
   // Both return at once. Messages between two ranks with one tag are received in order of sending, into receives in
-  // order of their start; both ends name the same number of bytes (0 allowed). Ranks are the group's; a rank may send to
-  // itself.
+  // order of their start; both ends name the same number of bytes (0 allowed). Ranks are the group's; a rank may send
+  // to itself.
   virtual std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) = 0;
   virtual std::unique_ptr<Message> Receive(int from, int tag, void* data, int64_t bytes) = 0;
   // Waits until the message is done; false if it is not by `deadline`.

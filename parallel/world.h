@@ -23,7 +23,8 @@ class World {
   virtual int local_rank() const = 0;
   virtual int local_size() const = 0;
   // A group of `ranks` (ascending, containing this rank). Every member calls this with the same arguments, and members
-  // of several groups make them in one order. Tensors passed to the group live on `device`, which must outlive it.
+  // of several groups make them in one order. Tensors passed to the group live on `device`; the device and this world
+  // must outlive the group.
   virtual std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) = 0;
   // All ranks.
   std::unique_ptr<Group> NewGroupOfAll(Device& device);
@@ -39,7 +40,8 @@ std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv);
 // waits longer than its time-out CHECK-fails the process.
 void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body);
 
-// Rank `rank` of `size` ranks that are not there: collectives check sizes and count bytes, move nothing, and never wait.
+// Rank `rank` of `size` ranks that are not there: collectives check sizes, count bytes and allocate memory as the real
+// ones do, leave values as they are, and never wait. Every other rank's text is this rank's.
 std::unique_ptr<World> NewNullWorld(int size, int rank);
 
 }  // namespace trefoil

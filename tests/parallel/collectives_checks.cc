@@ -74,8 +74,8 @@ std::vector<float> Contribution(int rank, int64_t elements) {
   std::vector<float> values(elements);
   for (float& value : values) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    const int mantissa = static_cast<int>(state >> 40) % 2001 - 1000;
-    value = static_cast<float>(mantissa * (1 << (state >> 60)));
+    const int mantissa = static_cast<int>(state >> 40) - (1 << 23);  // 24 bits: sums round
+    value = static_cast<float>(mantissa) * static_cast<float>(1 << (state & 7));
   }
   return values;
 }
@@ -86,8 +86,8 @@ void CheckAllReduceSum(World& world) {
   EXPECT_EQ(group->rank(), world.rank());
   EXPECT_EQ(group->size(), world.size());
   for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    // On both sides of 4 KiB, where the algorithm changes; fewer elements than ranks; some megabytes.
-    for (int64_t n : {0, 1, 2, 7, 1000, 1024, 1025, 2047, 2048, 2049, 4099, 1 << 20}) {
+    // On both sides of 4 KiB, where the algorithm changes; fewer elements than ranks; several segments of 1 MiB a rank.
+    for (int64_t n : {0, 1, 2, 7, 1000, 1024, 1025, 2047, 2048, 2049, 4099, (1 << 21) + 3}) {
       const Tensor x = Upload(*device, dtype, Contribution(group->rank(), n));
       group->AllReduceSum(x);
       EXPECT_EQ(Bits(*device, x), ExpectedSum(dtype, group->size(), n, 0, n)) << n << " of " << Name(dtype);
@@ -168,11 +168,11 @@ void CheckSendReceive(World& world) {
       EXPECT_EQ(Integers(*device, x), message(previous, content)) << "tag " << tag;
     }
     // A collective while messages of the user are under way.
-    group->Send(Integers(*device, message(group->rank(), 1)), next, 1);
+    group->Send(Integers(*device, message(group->rank(), 1)), next, 0);
     double one = 1;
     group->AllReduceSum(std::span(&one, 1));
     EXPECT_EQ(one, P);
-    group->Receive(x, previous, 1);
+    group->Receive(x, previous, 0);
     EXPECT_EQ(Integers(*device, x), message(previous, 1));
     group->FinishSends();
   }
@@ -182,9 +182,10 @@ void CheckHostNumbersAndTexts(World& world) {
   const auto device = NewCpuDevice(1);
   const auto group = world.NewGroupOfAll(*device);
   const int P = group->size();
-  auto value = [](int rank, int i) { return std::ldexp(1.0 + rank * 0.37, (rank * 13 + i * 7) % 60); };
-  std::vector<double> sums, maxima, expected_sums(5), expected_maxima(5);
-  for (int i = 0; i < 5; ++i) {
+  auto value = [](int rank, int i) { return std::ldexp(1.1 + rank * 0.37, (rank * 13 + i * 7) % 60); };
+  constexpr int kNumbers = 50;
+  std::vector<double> sums, maxima, expected_sums(kNumbers), expected_maxima(kNumbers);
+  for (int i = 0; i < kNumbers; ++i) {
     sums.push_back(value(group->rank(), i));
     for (int r = 0; r < P; ++r) {
       expected_sums[i] = r == 0 ? value(r, i) : expected_sums[i] + value(r, i);
@@ -224,11 +225,11 @@ void CheckAgree(World& world) {
 }
 
 // Each used by a thread of its own, with calls that would mix if the groups did.
-void CheckTwoGroupsAtOnce(World& world) {
-  const auto device = NewCpuDevice(1), other_device = NewCpuDevice(1);
+void CheckGroupsAtOnce(World& world) {
+  const auto device = NewCpuDevice(1), other_device = NewCpuDevice(1), twin_device = NewCpuDevice(1);
   const auto group = world.NewGroup("one", AllRanks(world), *device);
   const auto other = world.NewGroup("two", AllRanks(world), *other_device);
-  const auto twin = world.NewGroup("two", AllRanks(world), *device);  // same name, same ranks
+  const auto twin = world.NewGroup("two", AllRanks(world), *twin_device);  // same name, same ranks
   auto work = [&](Group& g, Device& d, int salt) {
     for (int i = 0; i < 40; ++i) {
       const Tensor x = Upload(d, DType::kFloat32, std::vector<float>(10 + 97 * i, 100.0f * salt + g.rank()));
@@ -239,9 +240,10 @@ void CheckTwoGroupsAtOnce(World& world) {
     }
   };
   std::thread thread([&] { work(*other, *other_device, 2); });
+  std::thread third([&] { work(*twin, *twin_device, 3); });
   work(*group, *device, 1);
   thread.join();
-  work(*twin, *device, 3);
+  third.join();
 }
 
 void CheckSubgroups(World& world) {

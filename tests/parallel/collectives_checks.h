@@ -19,14 +19,14 @@ void CheckBroadcast(World& world);
 void CheckSendReceive(World& world);
 void CheckHostNumbersAndTexts(World& world);
 void CheckAgree(World& world);
-void CheckTwoGroupsAtOnce(World& world);
+void CheckGroupsAtOnce(World& world);
 void CheckSubgroups(World& world);
 // Bytes counted by a null world against those of this one.
 void CheckBytesSent(World& world);
 
 inline constexpr void (*kChecks[])(World&) = {
-    CheckAllReduceSum,        CheckReduceScatterSum, CheckAllGather,       CheckBroadcast,  CheckSendReceive,
-    CheckHostNumbersAndTexts, CheckAgree,            CheckTwoGroupsAtOnce, CheckSubgroups,  CheckBytesSent,
+    CheckAllReduceSum,        CheckReduceScatterSum, CheckAllGather,    CheckBroadcast, CheckSendReceive,
+    CheckHostNumbersAndTexts, CheckAgree,            CheckGroupsAtOnce, CheckSubgroups, CheckBytesSent,
 };
 
 }  // namespace trefoil
