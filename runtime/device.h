@@ -69,7 +69,5 @@ class Device {
 std::unique_ptr<Device> NewCpuDevice(int threads);
 // Counts only.
 std::unique_ptr<Device> NewNullDevice();
-// Whether this CPU multiplies bf16 in hardware (AMX or AVX512_BF16), so that bf16 is the faster precision.
-bool CpuHasBFloat16();
 
 }  // namespace trefoil

@@ -1,14 +1,12 @@
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
+#include "runtime/cpu_features.h"
 #include "runtime/device.h"
 #include "runtime/kernels.h"
 #include "runtime/kernels/cpu.h"
+#include "runtime/kernels/gemm.h"
 
 namespace trefoil {
 namespace {
@@ -17,7 +15,7 @@ using T = const Tensor&;
 
 class CpuKernels : public Kernels {
  public:
-  CpuKernels(Arena* arena, int threads) : cpu_{arena, threads} {}
+  CpuKernels(Arena* arena, int threads) : cpu_{arena, threads, &cpu::BestGemmKernel()} {}
 
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
@@ -117,15 +115,6 @@ std::unique_ptr<Device> NewCpuDevice(int threads) {
   };
   auto release = [](void* data, int64_t) { std::free(data); };
   return std::make_unique<CpuDevice>(Arena::Create(acquire, release), threads);
-}
-
-bool CpuHasBFloat16() {
-  if (!__builtin_cpu_supports("avx512f")) return false;  // with the operating system's support
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0) return true;  // AVX512_BF16
-  const bool amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & (1u << 22)) != 0 && (d & (1u << 24)) != 0;
-  // Linux gives a process the tile registers on request: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
-  return amx && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 }
 
 }  // namespace trefoil

@@ -84,7 +84,8 @@ void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
   Check("out", out, out.dtype() == kFloat ? kFloat : a.dtype(), {m, n});
   CHECK(accumulate == Accumulate::kNo || out.dtype() == kFloat) << "accumulation is only into float32";
   if (bias.defined()) Check("bias", bias, a.dtype(), {n});
-  Run(device, "matmul", 2.0 * m * n * k, Bytes({&a, &b, &out, &bias}) + (accumulate == Accumulate::kYes ? out.bytes() : 0),
+  const double read = accumulate == Accumulate::kYes ? out.bytes() : 0;
+  Run(device, "matmul", 2.0 * m * n * k, Bytes({&a, &b, &out, &bias}) + read,
       [&](Kernels& kernels) { kernels.Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias); });
 }
 

@@ -1,10 +1,10 @@
 // What the forward and the backward of attention on the CPU share: the blocks and how heads are loaded into them.
 //
-// Everything inside a block is fp32 in padded rows (small_gemm.h). A head's keys are cut into blocks of kBlock; the
+// Everything inside a block is fp32 in padded rows (gemm.h). A head's keys are cut into blocks of kBlock; the
 // queries likewise. Key block j meets query block i only where j <= i; j == i is the one that is partly masked.
 #pragma once
 
-#include "runtime/kernels/small_gemm.h"
+#include "runtime/kernels/gemm.h"
 #include "runtime/kernels/vector.h"
 #include "runtime/random.h"
 

@@ -58,6 +58,7 @@ float Dot(const T* a, const float* b, int64_t n) {
 
 template <typename T>
 struct Arguments {
+  const GemmKernel& gemm;
   const T *d_out, *qkv, *out;
   const float* log_sum_exp;
   T* d_qkv;
@@ -71,12 +72,14 @@ template <typename T>
 void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
+  const GemmKernel& gemm = a.gemm;
   const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
   const HeadRows query = QueryRows(shape, b, head), output = OutputRows(shape, b, head);
   const float *keys_t = scratch + layout.keys_t, *values_t = scratch + layout.values_t, *keys = scratch + layout.keys;
   float *queries = scratch + layout.queries, *d_out = scratch + layout.d_out;
   float *weights = scratch + layout.weights, *d_weights = scratch + layout.d_weights;
-  float* d_queries = scratch + layout.d_queries;
+  float *d_queries = scratch + layout.d_queries, *d_keys = scratch + layout.d_keys;
+  float* d_values = scratch + layout.d_values;
   const float* log_sum_exp = a.log_sum_exp + (b * shape.heads + head) * tokens;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
@@ -89,8 +92,8 @@ void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
     }
     for (int64_t k0 = 0; k0 <= q0; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, tokens - k0), wide = PadColumns(columns);
-      SmallGemm(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
-      SmallGemm(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
+      gemm.block(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
+      gemm.block(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t valid = std::min(columns, q0 + r - k0 + 1);
         float factors[kBlock];
@@ -99,11 +102,9 @@ void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
         ScoresRow(weights + r * kBlock, d_weights + r * kBlock, valid, columns, log_sum_exp[q0 + r], delta[r],
                   dropped ? factors : nullptr);
       }
-      SmallGemm(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, scratch + layout.d_values + k0 * padded,
-                padded, true);
-      SmallGemm(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, scratch + layout.d_keys + k0 * padded,
-                padded, true);
-      SmallGemm(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > 0);
+      gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
+      gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
+      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > 0);
     }
     StoreRows(d_queries, padded, rows, dim, scale, a.d_qkv + query.offset + q0 * query.stride, query.stride);
   }
@@ -140,8 +141,8 @@ void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor&
   const Layout layout(shape);
   WithType(qkv.dtype(), [&](auto type) {
     using T = decltype(type);
-    const Arguments<T> arguments = {d_out.data<T>(),   qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>(),
-                                    d_qkv.data<T>(),   shape,         dropout,       layout};
+    const Arguments<T> arguments = {*cpu.gemm,     d_out.data<T>(), qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>(),
+                                    d_qkv.data<T>(), shape,         dropout,       layout};
     ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
       KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
     });

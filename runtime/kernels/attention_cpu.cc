@@ -59,8 +59,8 @@ void UpdateRow(float* scores, int64_t valid, int64_t columns, Running& running, 
 }
 
 template <typename T>
-void Head(const T* qkv, const AttentionShape& shape, const AttentionDropout& dropout, int64_t b, int64_t head,
-          const Layout& layout, float* scratch, T* out, float* log_sum_exp) {
+void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, const AttentionDropout& dropout, int64_t b,
+          int64_t head, const Layout& layout, float* scratch, T* out, float* log_sum_exp) {
   const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
   const int64_t kv_head = head / (shape.heads / shape.kv_heads);
   const HeadRows query = QueryRows(shape, b, head), key = KeyRows(shape, b, kv_head),
@@ -79,7 +79,7 @@ void Head(const T* qkv, const AttentionShape& shape, const AttentionDropout& dro
     LoadRows(qkv + query.offset + q0 * query.stride, query.stride, rows, dim, scale, queries, padded);
     for (int64_t k0 = 0; k0 <= q0; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, tokens - k0);
-      SmallGemm(rows, PadColumns(columns), dim, {queries, padded, 1}, keys + k0 * dim, kBlock, weights, kBlock, false);
+      gemm.block(rows, PadColumns(columns), dim, {queries, padded, 1}, keys + k0 * dim, kBlock, weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t valid = std::min(columns, q0 + r - k0 + 1);
         UpdateRow(weights + r * kBlock, valid, columns, running, r, sum + r * padded, padded, k0 == 0);
@@ -89,7 +89,7 @@ void Head(const T* qkv, const AttentionShape& shape, const AttentionDropout& dro
           for (int64_t k = 0; k < valid; ++k) weights[r * kBlock + k] *= factors[k];
         }
       }
-      SmallGemm(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > 0);
+      gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > 0);
     }
     for (int64_t r = 0; r < rows; ++r) {
       StoreRows(sum + r * padded, padded, 1, dim, 1.0f / running.sum[r], out + output.offset + (q0 + r) * output.stride,
@@ -111,7 +111,7 @@ void Attention(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& s
     const T* in = qkv.data<T>();
     T* to = out.data<T>();
     ParallelTasks(cpu, shape.batch * shape.heads, layout.total, [&](int64_t task, float* scratch) {
-      Head(in, shape, dropout, task / shape.heads, task % shape.heads, layout, scratch, to, sums);
+      Head(*cpu.gemm, in, shape, dropout, task / shape.heads, task % shape.heads, layout, scratch, to, sums);
     });
   });
 }

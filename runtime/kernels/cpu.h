@@ -11,24 +11,31 @@
 
 namespace trefoil::cpu {
 
+struct GemmKernel;  // gemm.h
+
 struct CpuContext {
   Arena* arena = nullptr;
   int threads = 1;
+  const GemmKernel* gemm = nullptr;  // the tile of matrix products that suits this CPU
 };
 
-// Matrix products by oneDNN. Holds the compiled primitives, one per kind of call, so that a training step, whose calls
-// repeat, compiles none after its first run.
+// Matrix products: our own in fp32 (gemm.h); oneDNN's in bf16 where the CPU multiplies bf16 in hardware. Without such
+// hardware, bf16 operands are converted and multiplied in fp32, which is faster than oneDNN's emulation.
 class MatmulEngine {
  public:
-  // bfloat16: whether the CPU multiplies bf16; if not, bf16 operands are converted to fp32 first.
-  explicit MatmulEngine(bool bfloat16);
+  explicit MatmulEngine(bool bfloat16_hardware);
   ~MatmulEngine();
   void Matmul(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
               const Tensor& out, Accumulate accumulate, const Tensor& bias);
+  // By oneDNN, in any dtype that it has on this CPU; no size is 0. Holds the compiled products, one per kind of call, so
+  // that a training step, whose calls repeat, compiles none after its first run.
+  void ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
+                const Tensor& out, Accumulate accumulate, const Tensor& bias);
 
  private:
-  struct Implementation;
-  const std::unique_ptr<Implementation> implementation_;
+  struct Compiled;
+  const bool bfloat16_hardware_;
+  std::unique_ptr<Compiled> compiled_;  // made by the first call that needs it
 };
 
 // norm_cpu.cc

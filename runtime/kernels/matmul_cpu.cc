@@ -1,8 +1,8 @@
-#include <array>
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
+#include "runtime/kernels/gemm.h"
 #include "runtime/kernels/vector.h"
 
 namespace trefoil::cpu {
@@ -16,30 +16,29 @@ memory::data_type TypeOf(DType dtype) {
 
 // Everything that a compiled product depends on.
 struct Call {
-  int64_t m, n, k;
+  int64_t m, n, k, lda, ldb, ldc;
   bool transpose_a, transpose_b, accumulate, bias;
   DType in, out;
-  int threads;
   auto operator<=>(const Call&) const = default;
 };
 
 struct Product {
   dnnl::matmul primitive;
-  memory a, b, bias, out;  // without elements; set for each call
-  memory::desc scratchpad;
+  memory::desc a, b, bias, out, scratchpad;
 };
 
-// A row-major matrix [rows, columns], or the transpose of a row-major [columns, rows].
-memory::desc Matrix(int64_t rows, int64_t columns, DType dtype, bool transpose) {
-  return memory::desc({rows, columns}, TypeOf(dtype),
-                      transpose ? memory::dims{1, rows} : memory::dims{columns, 1});
+// A row-major matrix with rows of `ld` elements, or the transpose of one.
+memory::desc Matrix(int64_t rows, int64_t columns, int64_t ld, DType dtype, bool transpose) {
+  return memory::desc({rows, columns}, TypeOf(dtype), transpose ? memory::dims{1, ld} : memory::dims{ld, 1});
 }
 
 Product Compile(const Call& call, const dnnl::engine& engine) {
-  const memory::desc a = Matrix(call.m, call.k, call.in, call.transpose_a);
-  const memory::desc b = Matrix(call.k, call.n, call.in, call.transpose_b);
-  const memory::desc out = Matrix(call.m, call.n, call.out, false);
-  const memory::desc bias = call.bias ? Matrix(1, call.n, call.in, false) : memory::desc();
+  Product product = {.primitive = {},
+                     .a = Matrix(call.m, call.k, call.lda, call.in, call.transpose_a),
+                     .b = Matrix(call.k, call.n, call.ldb, call.in, call.transpose_b),
+                     .bias = call.bias ? Matrix(1, call.n, call.n, call.in, false) : memory::desc(),
+                     .out = Matrix(call.m, call.n, call.ldc, call.out, false),
+                     .scratchpad = {}};
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (call.accumulate) {
@@ -47,101 +46,119 @@ Product Compile(const Call& call, const dnnl::engine& engine) {
     sum.append_sum(1.0f);
     attributes.set_post_ops(sum);
   }
-  const auto description = call.bias ? dnnl::matmul::desc(a, b, bias, out) : dnnl::matmul::desc(a, b, out);
+  const auto description = call.bias ? dnnl::matmul::desc(product.a, product.b, product.bias, product.out)
+                                     : dnnl::matmul::desc(product.a, product.b, product.out);
   const dnnl::matmul::primitive_desc chosen(description, attributes, engine);
-  return Product{dnnl::matmul(chosen),
-                 memory(a, engine, nullptr),
-                 memory(b, engine, nullptr),
-                 call.bias ? memory(bias, engine, nullptr) : memory(),
-                 memory(out, engine, nullptr),
-                 chosen.scratchpad_desc()};
+  product.primitive = dnnl::matmul(chosen);
+  product.scratchpad = chosen.scratchpad_desc();
+  return product;
 }
 
 // oneDNN runs on as many OpenMP threads as the calling thread's setting says.
-class ThreadLimit {
+class OneThread {
  public:
-  explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~ThreadLimit() { omp_set_num_threads(before_); }
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
 
  private:
   const int before_;
 };
 
-Tensor Scratch(const CpuContext& cpu, DType dtype, const Shape& shape) {
-  Arena::Block block =
-      cpu.arena->Allocate(shape.elements() * static_cast<int64_t>(SizeOf(dtype)), Purpose::kWorkspace);
-  return Tensor(std::move(block.owner), block.data, dtype, shape);
+// The result is cut into pieces that depend on its shape alone, each computed by one thread: oneDNN's own threads may
+// split the inner dim, and then the sums would depend on their number.
+struct Pieces {
+  int64_t rows, columns;  // of a piece
+};
+Pieces Cut(int64_t m, int64_t n, bool transpose_a) {
+  constexpr int64_t kSmallest = 64;
+  Pieces piece = {m, n};
+  const int most = m * n >= (int64_t{1} << 22) ? 16 : 8;
+  // Every row of pieces packs b again. A column of pieces packs a again only if a is transposed.
+  const int64_t favour = transpose_a ? 1 : 4;
+  for (int count = 1; count < most; count *= 2) {
+    int64_t& side = piece.columns * favour >= piece.rows && piece.columns >= 2 * kSmallest ? piece.columns : piece.rows;
+    if (side < 2 * kSmallest) break;
+    side = Blocks(Blocks(side, 2), kSmallest) * kSmallest;
+  }
+  return piece;
 }
 
-Tensor ToFloat(const CpuContext& cpu, const Tensor& x) {
-  Tensor copy = Scratch(cpu, DType::kFloat32, x.shape());
-  Cast(cpu, x, copy);
-  return copy;
+void* At(const Tensor& x, int64_t element) {
+  return static_cast<char*>(x.raw()) + element * static_cast<int64_t>(SizeOf(x.dtype()));
 }
 
 // out = bias in every row, or zero: a product over no elements.
 void BiasOnly(const CpuContext& cpu, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
   if (accumulate == Accumulate::kNo) Fill(cpu, out, 0);
   if (!bias.defined()) return;
-  if (out.dtype() == bias.dtype()) {
-    AddBias(cpu, out, bias);
-  } else {
-    AddBias(cpu, out, ToFloat(cpu, bias));
-  }
+  if (out.dtype() == bias.dtype()) return AddBias(cpu, out, bias);
+  Arena::Block block = cpu.arena->Allocate(2 * bias.bytes(), Purpose::kWorkspace);
+  const Tensor wide(std::move(block.owner), block.data, DType::kFloat32, bias.shape());
+  Cast(cpu, bias, wide);
+  AddBias(cpu, out, wide);
 }
 
 }  // namespace
 
-struct MatmulEngine::Implementation {
-  const bool bfloat16;
+struct MatmulEngine::Compiled {
   const dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream{engine};
-  std::map<Call, Product> products = {};
+  std::map<Call, Product> products;
 };
 
-MatmulEngine::MatmulEngine(bool bfloat16) : implementation_(new Implementation{.bfloat16 = bfloat16}) {}
+MatmulEngine::MatmulEngine(bool bfloat16_hardware) : bfloat16_hardware_(bfloat16_hardware) {}
 MatmulEngine::~MatmulEngine() = default;
 
 void MatmulEngine::Matmul(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b,
                           Transpose transpose_b, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
   if (out.elements() == 0) return;
-  Implementation& self = *implementation_;
+  if (a.elements() == 0) return BiasOnly(cpu, out, accumulate, bias);
+  if (a.dtype() == DType::kBFloat16 && bfloat16_hardware_) {
+    ByOneDnn(cpu, a, transpose_a, b, transpose_b, out, accumulate, bias);
+  } else {
+    Gemm(cpu, *cpu.gemm, a, transpose_a, b, transpose_b, out, accumulate, bias);
+  }
+}
+
+void MatmulEngine::ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b,
+                            Transpose transpose_b, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
+  if (compiled_ == nullptr) compiled_ = std::make_unique<Compiled>();
+  const dnnl::engine& engine = compiled_->engine;
   const bool ta = transpose_a == Transpose::kYes, tb = transpose_b == Transpose::kYes;
-  const int64_t k = a.dim(ta ? 0 : 1);
-  if (k == 0) return BiasOnly(cpu, out, accumulate, bias);
-  if (a.dtype() == DType::kBFloat16 && !self.bfloat16) {
-    // Without the instructions, oneDNN's bf16 is slower than converting.
-    const Tensor wide = out.dtype() == DType::kFloat32 ? out : Scratch(cpu, DType::kFloat32, out.shape());
-    Matmul(cpu, ToFloat(cpu, a), transpose_a, ToFloat(cpu, b), transpose_b, wide, accumulate,
-           bias.defined() ? ToFloat(cpu, bias) : Tensor());
-    if (out.dtype() != DType::kFloat32) Cast(cpu, wide, out);
-    return;
-  }
-  const Call call = {out.dim(0), out.dim(1), k,           ta,         tb,
-                     accumulate == Accumulate::kYes,      bias.defined(), a.dtype(), out.dtype(), cpu.threads};
-  const ThreadLimit limit(cpu.threads);
-  auto found = self.products.find(call);
-  if (found == self.products.end()) {
-    constexpr size_t kMost = 1024;  // far above what a step uses; generation may pass through many lengths
-    if (self.products.size() >= kMost) self.products.clear();
-    found = self.products.emplace(call, Compile(call, self.engine)).first;
-  }
-  Product& product = found->second;
-  const Workspace scratch(cpu, static_cast<int64_t>(product.scratchpad.get_size() / sizeof(float)) + 1);
-  product.a.set_data_handle(a.raw());
-  product.b.set_data_handle(b.raw());
-  product.out.set_data_handle(out.raw());
-  std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, product.a},
-      {DNNL_ARG_WEIGHTS, product.b},
-      {DNNL_ARG_DST, product.out},
-      {DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, self.engine, scratch.data())}};
-  if (bias.defined()) {
-    product.bias.set_data_handle(bias.raw());
-    arguments.emplace(DNNL_ARG_BIAS, product.bias);
-  }
-  product.primitive.execute(self.stream, arguments);
-  self.stream.wait();
+  const int64_t m = out.dim(0), n = out.dim(1), k = a.dim(ta ? 0 : 1);
+  const Pieces piece = Cut(m, n, ta);
+  const int64_t down = Blocks(m, piece.rows), across = Blocks(n, piece.columns);
+  // Inner pieces, and those of the last row and column, which may be smaller.
+  const auto compile = [&](int64_t rows, int64_t columns) {
+    const OneThread one_thread;
+    const Call call = {rows, columns, k, a.dim(1), b.dim(1), n, ta, tb, accumulate == Accumulate::kYes, bias.defined(),
+                       a.dtype(), out.dtype()};
+    auto found = compiled_->products.find(call);
+    if (found == compiled_->products.end()) {
+      found = compiled_->products.emplace(call, Compile(call, engine)).first;
+    }
+    return &found->second;
+  };
+  constexpr size_t kMost = 1024;  // far above what a step uses; generation may pass through many lengths
+  if (compiled_->products.size() >= kMost) compiled_->products.clear();
+  const int64_t last_rows = m - (down - 1) * piece.rows, last_columns = n - (across - 1) * piece.columns;
+  const Product* products[2][2] = {{compile(piece.rows, piece.columns), compile(piece.rows, last_columns)},
+                                   {compile(last_rows, piece.columns), compile(last_rows, last_columns)}};
+  ParallelFor(cpu.threads, down * across, [&](int64_t task) {
+    const OneThread one_thread;
+    const int64_t row = task / across, column = task % across;
+    const Product& product = *products[row == down - 1][column == across - 1];
+    const int64_t i = row * piece.rows, j = column * piece.columns;
+    const Workspace scratch(cpu, Blocks(static_cast<int64_t>(product.scratchpad.get_size()), sizeof(float)));
+    std::unordered_map<int, memory> arguments = {
+        {DNNL_ARG_SRC, memory(product.a, engine, At(a, ta ? i : i * k))},
+        {DNNL_ARG_WEIGHTS, memory(product.b, engine, At(b, tb ? j * k : j))},
+        {DNNL_ARG_DST, memory(product.out, engine, At(out, i * n + j))},
+        {DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data())}};
+    if (bias.defined()) arguments.emplace(DNNL_ARG_BIAS, memory(product.bias, engine, At(bias, j)));
+    dnnl::stream stream(engine);
+    product.primitive.execute(stream, arguments);
+    stream.wait();
+  });
 }
 
 }  // namespace trefoil::cpu
