@@ -28,7 +28,10 @@ using Clock = std::chrono::steady_clock;
 BatchSource RandomTokens(const ModelConfig& model) {
   return [length = int64_t{model.sequence_length()}, vocabulary = static_cast<uint32_t>(model.vocabulary())](
              int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-    Batch batch = {.samples = count, .length = length, .first_sample = first};
+    Batch batch;
+    batch.samples = count;
+    batch.length = length;
+    batch.first_sample = first;
     const auto draw = [&](int64_t i) {
       const auto position = static_cast<uint64_t>(first * length + i);
       return static_cast<int32_t>(Philox(/*key=*/7, position)[0] % vocabulary);

@@ -5,6 +5,7 @@
 #include "launcher/launch.h"
 #include "launcher/presets.h"
 #include "launcher/tokenize.h"
+#include "launcher/train.h"
 
 namespace trefoil {
 
@@ -34,6 +35,15 @@ std::span<const Command> Commands() {
                    "  trefoil presets llama_60m > run.pbtxt      # to start a config of your own\n",
        .flag_files = {},
        .main = PresetsMain},
+      {.name = "train",
+       .summary = "Train the run that a config describes, or go on with it.",
+       .examples = "  trefoil launch -n 4 -- train --config=quickstart --set folder=runs/a --set 'data.train=tokens/train-*'\n"
+                   "  mpirun -n 8 trefoil train --config=run.pbtxt --set parallel.tensor=2 --set parallel.pipeline=2\n"
+                   "Data ranks are what tensor x pipeline leaves. The run's folder gets checkpoints and metrics; the same\n"
+                   "command again goes on from the newest checkpoint.\n",
+       .flag_files = {"launcher/prepare.cc"},
+       .sets = true,
+       .main = TrainMain},
       {.name = "generate",
        .summary = "Continue a prompt with a trained model.",
        .examples = "  trefoil generate --checkpoint=runs/austen --prompt='It is a truth'\n"

@@ -4,7 +4,7 @@
 //   trefoil extract-austen --rdb=unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --output=text
 //
 // writes text/emma.txt, mansfield_park.txt, northanger_abbey.txt, persuasion.txt, pride_and_prejudice.txt and
-// sense_and_sensibility.txt: 4.5 MB of the public domain.
+// sense_and_sensibility.txt: 4.03 MB of the public domain.
 //
 // The package holds each novel as an R character vector, one string a line, in a lazy-load database (R Internals, 1.8
 // "Serialization Formats"), all big-endian:

@@ -9,6 +9,7 @@
 
 #include "data/tokenizer.h"
 #include "launcher/config.h"
+#include "runtime/cpu_features.h"
 #include "training/validate.h"
 
 DEFINE_string(config, "", "The run's config: a file in protobuf text format, or the name of a preset (trefoil presets).");
