@@ -167,6 +167,7 @@ absl::StatusOr<Tokenizer> Tokenizer::FromSerialized(std::string serialized, cons
         const bool space = piece.substr(0, kSpace.size()) == kSpace;
         surface += space ? ' ' : piece[0];
         piece.remove_prefix(space ? kSpace.size() : 1);
+        if (surface.size() > 1) tokenizer.joined_.set(PairOf(surface[surface.size() - 2], surface.back()));
       }
     }
   }
@@ -176,13 +177,6 @@ absl::StatusOr<Tokenizer> Tokenizer::FromSerialized(std::string serialized, cons
 
 bool Tokenizer::Probe() const {
   if (std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) return false;
-  for (const std::string& surface : surfaces_) {
-    // A piece that reaches over the end of a word, or holds a newline beside something else, forbids encoding by words.
-    const size_t word = surface.find_first_not_of(' ');
-    if (word == std::string::npos) continue;
-    if (surface.find(' ', word) != std::string::npos) return false;
-    if (surface.find('\n') != std::string::npos && surface.find_first_not_of('\n') != std::string::npos) return false;
-  }
   // Normalisation shows on texts that NFKC, case folding, or the trimming of spaces would change.
   for (const char* text : {"a", " a", "  a  b ", "\t\xef\xac\x81 \xe2\x91\xa0\xc3\x85" "e\xcc\x81 A\xc2\xa0\xe3\x80\x80z ", "\n \n\n\n"}) {
     std::vector<int32_t> ids;
@@ -214,8 +208,9 @@ void Tokenizer::EncodeWord(std::string_view word, std::vector<int32_t>* ids) con
   }
 }
 
-// A word is spaces then other characters, or a run of newlines. Since no piece crosses from one to the next (Probe), and
-// byte-pair merges look only at neighbours within a piece, encoding word by word gives what encoding the whole would.
+// A text is cut between two bytes that no piece has side by side. Byte-pair merges never reach over such a place, so
+// encoding what is between the cuts, one by one, gives what encoding the whole would; and that is mostly words, which
+// come again and again.
 std::vector<int32_t> Tokenizer::Encode(std::string_view text) {
   std::vector<int32_t> ids;
   if (!exact_) {
@@ -223,15 +218,9 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text) {
     return ids;
   }
   ids.reserve(text.size() / 3);
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t begin = at;
-    if (text[at] == '\n') {
-      while (at < text.size() && text[at] == '\n') ++at;
-    } else {
-      while (at < text.size() && text[at] == ' ') ++at;
-      while (at < text.size() && text[at] != ' ' && text[at] != '\n') ++at;
-    }
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at++;
+    while (at < text.size() && Joined(text[at - 1], text[at])) ++at;
     const std::string_view word = text.substr(begin, at - begin);
     if (word.size() > kLongestWord) {
       EncodeWord(word, &ids);
@@ -239,12 +228,16 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text) {
     }
     auto found = words_.find(word);
     if (found == words_.end()) {
-      if (words_.size() >= kWords) words_.clear();
-      std::vector<int32_t> word_ids;
-      EncodeWord(word, &word_ids);
-      found = words_.emplace(std::string(word), std::move(word_ids)).first;
+      if (words_.size() >= kWords) {
+        words_.clear();
+        word_ids_.clear();
+      }
+      const size_t first = word_ids_.size();
+      EncodeWord(word, &word_ids_);
+      found = words_.emplace(std::string(word), std::pair(first, word_ids_.size())).first;
     }
-    ids.insert(ids.end(), found->second.begin(), found->second.end());
+    const auto [first, last] = found->second;
+    ids.insert(ids.end(), word_ids_.begin() + first, word_ids_.begin() + last);
   }
   return ids;
 }

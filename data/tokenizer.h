@@ -9,7 +9,7 @@
 // A tokenizer trained here loses nothing: Decode(Encode(text)) == text for any bytes at all. Spaces, tabs and newlines are
 // kept as they are; a newline, and two together, are tokens of their own; each digit is a token; characters that the
 // vocabulary lacks, invalid UTF-8, NUL and U+2581 (SentencePiece's stand-in for a space) are spelled as byte tokens. No
-// token crosses from a word into the space before the next, so a text may be encoded in pieces cut there.
+// token crosses from a word into the space before the next or mixes letters with digits or signs.
 //
 // A model file made elsewhere (Llama's tokenizer.model) is used as SentencePiece itself would: what it normalises away
 // does not come back. `exact()` tells which. It must have an end-of-sentence symbol.
@@ -20,6 +20,7 @@
 // Threads: one at a time per Tokenizer, since Encode remembers words (at most a few tens of MB); Load once per thread.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -27,6 +28,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "data/sentencepiece_bridge.h"
@@ -66,9 +68,11 @@ class Tokenizer {
 
   Tokenizer() = default;
   static absl::StatusOr<Tokenizer> FromSerialized(std::string serialized, const std::string& name);
-  // Whether words may be encoded one by one, bytes included, with nothing lost.
+  static size_t PairOf(char a, char b) { return static_cast<unsigned char>(a) << 8 | static_cast<unsigned char>(b); }
+  bool Joined(char a, char b) const { return joined_[PairOf(a, b)]; }
+  // Whether the model has all bytes and normalises nothing.
   bool Probe() const;
-  // Appends the ids of a text without spaces between words, or any text when !exact_.
+  // Appends the ids of a text, whole.
   void EncodeWord(std::string_view word, std::vector<int32_t>* ids) const;
 
   std::string serialized_;
@@ -76,7 +80,10 @@ class Tokenizer {
   bool exact_ = false;
   std::vector<int32_t> byte_ids_;     // id of each byte, if the model has them
   std::vector<std::string> surfaces_;  // bytes that each id stands for, if exact_
-  std::unordered_map<std::string, std::vector<int32_t>, Hash, std::equal_to<>> words_;
+  std::bitset<65536> joined_;          // pairs of bytes that are side by side in some piece
+  // What Encode remembers: the ids of a word are word_ids_[first, last).
+  std::unordered_map<std::string, std::pair<size_t, size_t>, Hash, std::equal_to<>> words_;
+  std::vector<int32_t> word_ids_;
 };
 
 }  // namespace trefoil
