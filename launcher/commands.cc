@@ -3,7 +3,7 @@
 #include "launcher/corpus_austen.h"
 #include "launcher/generate.h"
 #include "launcher/launch.h"
-#include "launcher/presets.h"
+#include "launcher/presets_main.h"
 #include "launcher/tokenize.h"
 #include "launcher/train.h"
 

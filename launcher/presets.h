@@ -13,7 +13,4 @@ struct Preset {
 
 std::span<const Preset> Presets();
 
-// The `presets` command: lists them, or prints the one that is named.
-int PresetsMain(int argc, char** argv);
-
 }  // namespace trefoil

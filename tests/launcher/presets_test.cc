@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launcher/config.h"
+#include "launcher/presets_main.h"
 #include "training/validate.h"
 
 namespace trefoil {
@@ -72,6 +73,30 @@ TEST(PresetsTest, HasThePublishedSizes) {
     }
     EXPECT_NEAR(count / 1e9 / billions, 1, 0.03) << name;
   }
+}
+
+TEST(PresetsTest, TheCommandListsThemWithTheirSizes) {
+  std::string name = "presets";
+  char* argv[] = {name.data(), nullptr};
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(PresetsMain(1, argv), 0);
+  const std::string out = testing::internal::GetCapturedStdout();
+  EXPECT_THAT(out, testing::HasSubstr("gpt2_124m      124M  GPT-2 124M (Radford et al. 2019).\n"));
+  EXPECT_THAT(out, testing::HasSubstr("\nllama_405b     406B  Llama 3 405B"));
+  EXPECT_THAT(out, testing::HasSubstr("\ngpt_1t        1.01T  "));
+  EXPECT_THAT(out, testing::HasSubstr("\nquickstart           Llama of 3"));
+}
+
+TEST(PresetsTest, TheCommandPrintsOneOrNamesTheNearest) {
+  std::string name = "presets", preset = "llama_60m", wrong = "lama_60m";
+  char* argv[] = {name.data(), preset.data(), nullptr};
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(PresetsMain(2, argv), 0);
+  EXPECT_THAT(testing::internal::GetCapturedStdout(), testing::HasSubstr("\nmodel {\n  family: LLAMA\n"));
+  argv[1] = wrong.data();
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(PresetsMain(2, argv), 2);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("did you mean 'llama_60m'?"));
 }
 
 }  // namespace

@@ -1,10 +1,17 @@
-#include "launcher/presets.h"
+#include "launcher/presets_main.h"
+
+#include <glog/logging.h>
+#include <google/protobuf/text_format.h>
 
 #include <cstdio>
 #include <string>
 #include <vector>
 
+#include "launcher/describe.h"
+#include "launcher/presets.h"
+#include "model/model.h"
 #include "runtime/status.h"
+#include "training/validate.h"
 
 namespace trefoil {
 namespace {
@@ -14,6 +21,15 @@ std::string Description(const Preset& preset) {
   const std::string text = preset.text;
   const size_t begin = text.find_first_not_of("# \n");
   return text.substr(begin, text.find('\n', begin) - begin);
+}
+
+// "124M"; empty if the vocabulary is left to the tokenizer.
+std::string Parameters(const Preset& preset) {
+  RunConfig config;
+  CHECK(google::protobuf::TextFormat::ParseFromString(preset.text, &config)) << preset.name;
+  ModelDefaults(config.mutable_model());
+  if (config.model().vocabulary() == 0) return "";
+  return ShortCount(static_cast<double>(DeclareModel(config.model()).elements()));
 }
 
 }  // namespace
@@ -33,7 +49,9 @@ int PresetsMain(int argc, char** argv) {
                  nearest.empty() ? "" : ("; did you mean '" + nearest + "'?").c_str());
     return 2;
   }
-  for (const Preset& preset : Presets()) std::printf("%-12s %s\n", preset.name, Description(preset).c_str());
+  for (const Preset& preset : Presets()) {
+    std::printf("%-12s %6s  %s\n", preset.name, Parameters(preset).c_str(), Description(preset).c_str());
+  }
   return 0;
 }
 
