@@ -1,0 +1,150 @@
+#include "tests/model/layout_testing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "training/learning_rate.h"
+
+namespace trefoil {
+namespace {
+
+// What all ranks together hold, put together under a lock.
+class Collector {
+ public:
+  void Add(Worker& worker) {
+    std::lock_guard lock(mutex_);
+    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/true)) {
+      AddSlice(slice, &owned_, &owners_);
+    }
+    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false)) {
+      AddSlice(slice, &all_, nullptr);
+    }
+    for (const BucketMemory& memory : worker.store.buckets()) {
+      for (const BucketEntry& entry : memory.bucket.entries) {
+        const Tensor weight = memory.weights.Range(entry.begin, entry.box.extent);
+        std::string bits(static_cast<size_t>(weight.bytes()), 0);
+        worker.device.Download(weight, bits.data());
+        const std::string name = entry.parameter->name + entry.box.offset.ToString() + entry.box.extent.ToString();
+        const auto [copy, is_new] = working_.emplace(name, bits);
+        if (!is_new && copy->second != bits) different_.push_back("working " + name);
+      }
+    }
+  }
+
+  GlobalState Take() {
+    for (const auto& [name, counts] : owners_) {
+      EXPECT_EQ(std::count(counts.begin(), counts.end(), 1), static_cast<int64_t>(counts.size()))
+          << name << ": each element must have one owner";
+    }
+    EXPECT_TRUE(different_.empty()) << different_.size() << " copies differ, such as of " << different_.front();
+    return std::move(owned_);
+  }
+
+ private:
+  using Counts = std::map<std::string, std::vector<int>>;
+
+  void AddSlice(const ShardedTensor& slice, GlobalState* state, Counts* counts) {
+    std::vector<float>& values = (*state)[slice.name];
+    values.resize(static_cast<size_t>(slice.global.elements()), NAN);
+    if (counts != nullptr) (*counts)[slice.name].resize(values.size());
+    const bool matrix = slice.global.rank() == 2;
+    const int64_t columns = matrix ? slice.global[1] : 1, width = matrix ? slice.box.extent[1] : 1;
+    const int64_t left = matrix ? slice.box.offset[1] : 0;
+    for (int64_t i = 0; i < slice.box.extent.elements(); ++i) {
+      float value;
+      std::memcpy(&value, slice.data + i * 4, 4);
+      float& element = values[static_cast<size_t>((slice.box.offset[0] + i / width) * columns + left + i % width)];
+      if (counts != nullptr) {
+        ++(*counts)[slice.name][static_cast<size_t>(&element - values.data())];
+      } else if (!std::isnan(element) && std::memcmp(&element, &value, 4) != 0) {
+        different_.push_back(slice.name);
+      }
+      element = value;
+    }
+  }
+
+  std::mutex mutex_;
+  GlobalState owned_, all_;
+  Counts owners_;
+  std::map<std::string, std::string> working_;  // bits, by parameter and box
+  std::vector<std::string> different_;
+};
+
+double Relative(double value, double reference) {
+  const double difference = std::abs(value / reference - 1);
+  return std::isnan(difference) ? HUGE_VAL : difference;
+}
+
+}  // namespace
+
+Trace Train(const RunConfig& config, int steps) {
+  const auto ranks = static_cast<size_t>(RanksOf(config));
+  std::vector<Trace> traces(ranks);
+  Collector initial, first, last;
+  WithWorkers(config, [&](Worker& worker) {
+    Trace& trace = traces[static_cast<size_t>(worker.mesh.rank())];
+    const BatchSource source = LearnableTokens(config.model());
+    const TrainingConfig& training = config.training();
+    initial.Add(worker);
+    for (int step = 1; step <= steps; ++step) {
+      const int64_t first_sample = int64_t{step - 1} * training.global_batch();
+      const double rate = LearningRate(training.optimizer(), training.steps(), step);
+      const auto result = TrainStep(worker, source, step, first_sample, rate);
+      CHECK(result.ok()) << result.status();
+      trace.losses.push_back(result->loss);
+      trace.norms.push_back(result->gradient_norm);
+      if (step == 1) first.Add(worker);
+    }
+    last.Add(worker);
+    const auto held_out = Evaluate(worker, source, 2);
+    CHECK(held_out.ok()) << held_out.status();
+    trace.held_out = *held_out;
+  });
+  for (const Trace& trace : traces) {
+    EXPECT_EQ(trace.losses, traces[0].losses) << "ranks are told different losses";
+    EXPECT_EQ(trace.norms, traces[0].norms) << "ranks are told different norms";
+    EXPECT_EQ(trace.held_out, traces[0].held_out);
+  }
+  Trace trace = std::move(traces[0]);
+  trace.initial = initial.Take();
+  trace.first = first.Take();
+  (void)last.Take();
+  return trace;
+}
+
+Deviation Compare(const Trace& trace, const Trace& reference) {
+  Deviation worst;
+  for (size_t i = 0; i < reference.losses.size(); ++i) {
+    worst.loss = std::max(worst.loss, Relative(trace.losses.at(i), reference.losses[i]));
+    worst.norm = std::max(worst.norm, Relative(trace.norms.at(i), reference.norms[i]));
+  }
+  worst.loss = std::max(worst.loss, Relative(trace.held_out, reference.held_out));
+  return worst;
+}
+
+void ExpectSameRun(const Trace& trace, const Trace& reference, const Tolerances& tolerances) {
+  const Deviation worst = Compare(trace, reference);
+  EXPECT_LE(worst.loss, tolerances.loss);
+  EXPECT_LE(worst.norm, tolerances.norm);
+  EXPECT_TRUE(trace.initial == reference.initial) << "initial weights depend on the layout";
+  ASSERT_EQ(trace.first.size(), reference.first.size());
+  std::map<std::string, Values> gradients;
+  double squares = 0, elements = 0;
+  for (const auto& [name, values] : reference.first) {
+    if (!name.starts_with("adam.m/")) continue;
+    Values& gradient = gradients[name] = Values(values.begin(), values.end());
+    squares += std::pow(RootMeanSquare(gradient), 2) * static_cast<double>(gradient.size());
+    elements += static_cast<double>(gradient.size());
+  }
+  EXPECT_FALSE(gradients.empty());
+  const double floor = 0.1 * std::sqrt(squares / elements);
+  for (const auto& [name, gradient] : gradients) {
+    const std::vector<float>& values = trace.first.at(name);
+    ExpectClose(Values(values.begin(), values.end()), gradient, tolerances.gradient, name, floor);
+  }
+}
+
+}  // namespace trefoil

@@ -1,0 +1,168 @@
+#include "tests/model/model_testing.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "parallel/pipeline.h"
+#include "training/validate.h"
+
+namespace trefoil {
+namespace {
+
+constexpr char kTiny[] = R"(
+  model { layers: 3 hidden: 32 heads: 4 head_dim: 8 feed_forward: 48 vocabulary: 61 sequence_length: 8
+          initial_deviation: 0.08 }
+  training { steps: 20 global_batch: 8 precision: FP32 seed: 99
+             optimizer { learning_rate: 1e-3 warmup_steps: 2 } }
+)";
+
+uint64_t Mix(uint64_t x) {
+  x = (x ^ (x >> 31)) * 0x9e3779b97f4a7c15;
+  return x ^ (x >> 29);
+}
+
+}  // namespace
+
+RunConfig TinyRun(ModelConfig::Family family, const std::string& more) {
+  RunConfig config;
+  CHECK(google::protobuf::TextFormat::ParseFromString(kTiny, &config));
+  config.mutable_model()->set_family(family);
+  if (family == ModelConfig::LLAMA) config.mutable_model()->set_kv_heads(2);
+  CHECK(google::protobuf::TextFormat::MergeFromString(more, &config)) << more;
+  return Completed(config);
+}
+
+RunConfig Completed(RunConfig config) {
+  config.set_folder("unused");
+  config.mutable_data()->add_train("unused");
+  const int ranks = RanksOf(config);
+  FillDefaults(&config, ranks, /*bf16_hardware=*/false);
+  for (const std::string& line : Violations(config, ranks)) LOG(FATAL) << line;
+  return config;
+}
+
+int RanksOf(const RunConfig& config) {
+  const ParallelConfig& parallel = config.parallel();
+  return std::max(1, parallel.tensor()) * std::max(1, parallel.pipeline()) * std::max(1, parallel.data());
+}
+
+std::string Describe(const RunConfig& config) {
+  const ParallelConfig& p = config.parallel();
+  std::string text = ModelConfig::Family_Name(config.model().family());
+  text += " t" + std::to_string(p.tensor()) + " p" + std::to_string(p.pipeline()) + " d" + std::to_string(p.data());
+  if (p.sequence_parallel()) text += " sp";
+  text += " " + ParallelConfig::Schedule_Name(p.schedule());
+  if (p.zero() == ParallelConfig::OPTIMIZER) text += " zero1";
+  if (p.recompute() != ParallelConfig::NOTHING) text += " recompute " + ParallelConfig::Recompute_Name(p.recompute());
+  if (config.model().dropout() > 0) text += " dropout";
+  if (config.training().precision() == TrainingConfig::BF16) text += " bf16";
+  return text + " layers " + std::to_string(config.model().layers());
+}
+
+BatchSource LearnableTokens(const ModelConfig& config) {
+  const int64_t length = config.sequence_length();
+  const auto vocabulary = static_cast<uint64_t>(config.vocabulary());
+  return [=](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
+    Batch batch = {.samples = count, .length = length, .first_sample = first, .inputs = {}, .targets = {}};
+    for (int64_t sample = first; sample < first + count; ++sample) {
+      uint64_t token = Mix(static_cast<uint64_t>(sample) + 1) % vocabulary;
+      for (int64_t t = 0; t < length; ++t) {
+        const uint64_t random = Mix(static_cast<uint64_t>(sample * length + t) + 12345);
+        batch.inputs.push_back(static_cast<int32_t>(token));
+        token = random % 5 == 0 ? random / 5 % vocabulary : (token * 5 + 3) % 7 * (vocabulary / 7);
+        batch.targets.push_back(static_cast<int32_t>(token));
+      }
+    }
+    return batch;
+  };
+}
+
+void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body) {
+  RunRanksAsThreads(RanksOf(config), [&](World& world) {
+    const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
+    Worker worker(config, world, *device);
+    worker.store.Initialize(config.training().seed(), *worker.data);
+    body(worker);
+  });
+}
+
+MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, float loss_scale) {
+  const auto upload = [&](const std::vector<int32_t>& ids) {
+    const Tensor x = device.Allocate(DType::kInt32, {static_cast<int64_t>(ids.size())}, Purpose::kActivations);
+    device.Upload(ids.data(), x);
+    return x;
+  };
+  std::vector<int32_t> positions;
+  for (int64_t i = 0; i < batch.samples * batch.length; ++i) positions.push_back(static_cast<int32_t>(i % batch.length));
+  return {.samples = batch.samples,
+          .tokens = batch.length,
+          .first_sample = batch.first_sample,
+          .ids = upload(batch.inputs),
+          .targets = upload(batch.targets),
+          .positions = upload(positions),
+          .training = training,
+          .loss_scale = loss_scale};
+}
+
+void AddGradients(Worker& worker, const BatchSource& source) {
+  const TrainingConfig& training = worker.config.training();
+  const int64_t size = training.micro_batch();
+  const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
+  const double tokens = static_cast<double>(training.global_batch()) * worker.config.model().sequence_length();
+  std::vector<MicroBatch> micro_batches;
+  for (int64_t i = 0; i < worker.micro_batches(); ++i) {
+    const auto batch = source(share * worker.mesh.index(Axis::kData) + i * size, size);
+    CHECK(batch.ok());
+    micro_batches.push_back(MakeMicroBatch(worker.device, *batch, /*training=*/true, static_cast<float>(1 / tokens)));
+  }
+  worker.transformer.Begin(std::move(micro_batches));
+  RunSchedule(worker.actions, worker.transformer, *worker.pipeline);
+  worker.reducer.Finish();
+}
+
+Values Get(Device& device, const Tensor& x) {
+  if (x.dtype() == DType::kBFloat16) {
+    const Tensor wide = device.Allocate(DType::kFloat32, x.shape(), Purpose::kActivations);
+    Cast(device, x, wide);
+    return Get(device, wide);
+  }
+  std::vector<float> host(static_cast<size_t>(x.elements()));
+  device.Download(x, host.data());
+  return Values(host.begin(), host.end());
+}
+
+void Set(Device& device, const Tensor& x, const Values& values) {
+  CHECK_EQ(static_cast<size_t>(x.elements()), values.size());
+  const std::vector<float> host(values.begin(), values.end());
+  device.Upload(host.data(), x);
+}
+
+double RootMeanSquare(const Values& values) {
+  double sum = 0;
+  for (const double value : values) sum += value * value;
+  return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+void ExpectClose(const Values& values, const Values& reference, double tolerance, const std::string& what,
+                 double floor) {
+  ASSERT_EQ(values.size(), reference.size()) << what;
+  const double scale = std::max(RootMeanSquare(reference), floor);
+  size_t worst = 0;
+  double worst_error = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double difference = std::abs(values[i] - reference[i]);
+    double error = difference == 0 ? 0 : difference / (tolerance * (std::abs(reference[i]) + scale));
+    if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
+    if (error > worst_error) {
+      worst_error = error;
+      worst = i;
+    }
+  }
+  EXPECT_LE(worst_error, 1) << what << "[" << worst << "] of " << values.size() << " is " << values[worst]
+                            << ", must be " << reference[worst] << "; error in units of the tolerance " << tolerance;
+}
+
+}  // namespace trefoil

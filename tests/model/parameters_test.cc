@@ -1,0 +1,180 @@
+// Parameter counts against closed formulas, and the spreading of homes over pipeline stages.
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "model/model.h"
+#include "model/transformer.h"
+#include "parallel/placement.h"
+#include "tests/model/model_testing.h"
+
+namespace trefoil {
+namespace {
+
+struct Size {
+  const char* name;
+  int64_t layers, hidden, heads, kv_heads, feed_forward, vocabulary, length;
+  int64_t parameters;  // as published or computed by hand; 0: only the formula
+};
+
+ModelConfig ConfigOf(ModelConfig::Family family, const Size& size) {
+  ModelConfig config;
+  config.set_family(family);
+  config.set_layers(static_cast<int32_t>(size.layers));
+  config.set_hidden(static_cast<int32_t>(size.hidden));
+  config.set_heads(static_cast<int32_t>(size.heads));
+  config.set_kv_heads(static_cast<int32_t>(size.kv_heads));
+  config.set_head_dim(static_cast<int32_t>(size.hidden / size.heads));
+  config.set_feed_forward(static_cast<int32_t>(size.feed_forward));
+  config.set_vocabulary(static_cast<int32_t>(size.vocabulary));
+  config.set_sequence_length(static_cast<int32_t>(size.length));
+  config.set_initial_deviation(0.02f);
+  return config;
+}
+
+TEST(ParametersTest, GptSizes) {
+  const Size sizes[] = {
+      {"gpt2 124M", 12, 768, 12, 12, 3072, 50257, 1024, 124439808},
+      {"gpt2 355M", 24, 1024, 16, 16, 4096, 50257, 1024, 354823168},
+      {"gpt2 774M", 36, 1280, 20, 20, 5120, 50257, 1024, 774030080},
+      {"gpt2 1558M", 48, 1600, 25, 25, 6400, 50257, 1024, 1557611200},
+      {"gpt3 175B", 96, 12288, 96, 96, 49152, 50257, 2048, 174604259328},
+      {"1T", 128, 25600, 160, 160, 102400, 51200, 2048, 1008038758400},
+  };
+  for (const Size& s : sizes) {
+    // 12 L C^2 of matrices; biases 4C + 4C + C, norms 4C per block; the tables; the last norm.
+    const int64_t c = s.hidden;
+    const int64_t formula = s.layers * (12 * c * c + 13 * c) + (s.vocabulary + s.length) * c + 2 * c;
+    EXPECT_EQ(DeclareModel(ConfigOf(ModelConfig::GPT, s)).elements(), formula) << s.name;
+    EXPECT_EQ(formula, s.parameters) << s.name;
+  }
+}
+
+TEST(ParametersTest, LlamaSizes) {
+  const Size sizes[] = {
+      {"llama 7B", 32, 4096, 32, 32, 11008, 32000, 2048, 6738415616},
+      {"llama 3 8B", 32, 4096, 32, 8, 14336, 128256, 8192, 8030261248},
+      {"llama 3 70B", 80, 8192, 64, 8, 28672, 128256, 8192, 70553706496},
+      {"llama 3.1 405B", 126, 16384, 128, 8, 53248, 128256, 8192, 405853388800},
+  };
+  for (const Size& s : sizes) {
+    const int64_t c = s.hidden, kv = c / s.heads * s.kv_heads;
+    const int64_t formula =
+        s.layers * (2 * c * c + 2 * c * kv + 3 * c * s.feed_forward + 2 * c) + 2 * s.vocabulary * c + c;
+    EXPECT_EQ(DeclareModel(ConfigOf(ModelConfig::LLAMA, s)).elements(), formula) << s.name;
+    EXPECT_EQ(formula, s.parameters) << s.name;
+  }
+}
+
+TEST(ParametersTest, DeclarationsAreConsistent) {
+  for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
+    const ParameterTable table = DeclareModel(TinyRun(family).model());
+    for (const Parameter& p : table.all()) {
+      const bool matrix = p.shape.rank() == 2;
+      EXPECT_EQ(p.decay, matrix) << p.name << ": matrices and embeddings decay, norms and biases do not";
+      EXPECT_EQ(p.initial == Initial::kNormal, matrix) << p.name;
+      const bool norm = p.name.find("norm") != std::string::npos;
+      EXPECT_EQ(p.initial == Initial::kOnes, norm && p.name.ends_with(".weight")) << p.name;
+      EXPECT_EQ(p.tied_home >= 0, family == ModelConfig::GPT && p.name == "embedding.token.weight") << p.name;
+      // What every tensor rank holds whole is used on this rank's tokens only.
+      EXPECT_EQ(p.used_on_split_tokens, p.split_dim < 0) << p.name;
+    }
+  }
+}
+
+TEST(ParametersTest, EveryHomeIsOnOneStage) {
+  for (int layers = 1; layers <= 9; ++layers) {
+    ModelConfig config;
+    config.set_layers(layers);
+    std::vector<int> every(static_cast<size_t>(layers + 2));
+    std::iota(every.begin(), every.end(), 0);
+    for (int pieces = 1; pieces <= 9; ++pieces) {
+      std::vector<int> homes;
+      size_t fewest = 100, most = 0;
+      for (int piece = 0; piece < pieces; ++piece) {
+        const std::vector<int> part = HomesOfPiece(config, piece, pieces);
+        homes.insert(homes.end(), part.begin(), part.end());
+        const size_t blocks = part.size() - (piece == 0) - (piece == pieces - 1);
+        fewest = std::min(fewest, blocks);
+        most = std::max(most, blocks);
+      }
+      EXPECT_EQ(homes, every) << layers << " layers in " << pieces << " pieces";
+      EXPECT_LE(most - fewest, 1u) << layers << " layers in " << pieces << " pieces";
+    }
+    for (int stages = 1; stages <= 3; ++stages) {
+      for (int chunks = 1; chunks <= 3; ++chunks) {
+        std::multiset<int> homes;
+        for (int stage = 0; stage < stages; ++stage) {
+          for (int home : Transformer::Homes(config, {.stage = stage, .stages = stages, .chunks = chunks})) {
+            homes.insert(home);
+          }
+        }
+        EXPECT_EQ(std::vector<int>(homes.begin(), homes.end()), every) << stages << " stages of " << chunks << " chunks";
+      }
+    }
+  }
+}
+
+// The slices of the ranks of a job cover every element of every parameter, and each is owned by one rank; a bucket has
+// one layout on all tensor and data ranks, so that its parts can be added.
+TEST(ParametersTest, SlicesCoverTheModelOnce) {
+  for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
+    const ModelConfig config = TinyRun(family, "model { kv_heads: 4 layers: 5 }").model();
+    const ParameterTable table = DeclareModel(config);
+    for (const MeshSizes sizes : {MeshSizes{1, 1, 1}, {4, 1, 1}, {2, 3, 2}, {1, 5, 1}, {1, 1, 3}, {3, 2, 1}}) {
+      std::map<std::string, std::vector<int>> owners;
+      for (const Parameter& p : table.all()) owners[p.name].resize(static_cast<size_t>(p.shape.elements()));
+      std::map<std::pair<int, int>, std::pair<int64_t, std::vector<int64_t>>> layouts;  // by stage, bucket
+      for (int rank = 0; rank < sizes.ranks(); ++rank) {
+        const Mesh mesh(sizes, rank);
+        const std::vector<int> homes =
+            Transformer::Homes(config, {.stage = mesh.index(Axis::kPipeline), .stages = sizes.pipeline, .chunks = 1});
+        int number = 0;
+        for (const Bucket& bucket : PlaceParameters(table, mesh, homes)) {
+          EXPECT_EQ(bucket.elements % sizes.data, 0);
+          std::vector<int64_t> begins;
+          for (const BucketEntry& entry : bucket.entries) {
+            begins.push_back(entry.begin);
+            EXPECT_LE(entry.end(), bucket.elements);
+          }
+          const auto layout =
+              layouts.insert({{mesh.index(Axis::kPipeline), number++}, std::pair(bucket.elements, begins)}).first;
+          EXPECT_EQ(layout->second, std::pair(bucket.elements, begins)) << "rank " << rank;
+          if (mesh.index(Axis::kData) != 0) continue;
+          for (const BucketEntry& entry : bucket.entries) {
+            const Parameter& p = *entry.parameter;
+            const bool home_here = std::count(homes.begin(), homes.end(), p.home) > 0;
+            if (!home_here || (p.split_dim < 0 && mesh.index(Axis::kTensor) != 0)) continue;
+            const Box& box = entry.box;
+            const int64_t columns = p.shape.rank() == 2 ? p.shape[1] : 1;
+            const int64_t width = p.shape.rank() == 2 ? box.extent[1] : 1, left = p.shape.rank() == 2 ? box.offset[1] : 0;
+            for (int64_t i = 0; i < box.extent.elements(); ++i) {
+              ++owners[p.name][static_cast<size_t>((box.offset[0] + i / width) * columns + left + i % width)];
+            }
+          }
+        }
+      }
+      for (const auto& [name, counts] : owners) {
+        EXPECT_EQ(std::count(counts.begin(), counts.end(), 1), static_cast<int64_t>(counts.size())) << name;
+      }
+    }
+  }
+}
+
+// A fused matrix is its parts on top of each other.
+TEST(ParametersTest, FusedPartsLieInOrder) {
+  WithWorkers(TinyRun(ModelConfig::LLAMA, "parallel { tensor: 2 }"), [](Worker& worker) {
+    const std::string prefix = "blocks.1.attention.";
+    const std::vector<std::string> names = {prefix + "q.weight", prefix + "k.weight", prefix + "v.weight"};
+    Values parts;
+    for (const std::string& name : names) {
+      const Values part = Get(worker.device, worker.store.Weight({name}));
+      parts.insert(parts.end(), part.begin(), part.end());
+    }
+    EXPECT_EQ(Get(worker.device, worker.store.Weight(names)), parts);
+    EXPECT_EQ(worker.store.Weight(names).dim(0), (4 + 2 + 2) * 8 / 2);
+  });
+}
+
+}  // namespace
+}  // namespace trefoil
