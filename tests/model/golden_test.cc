@@ -36,11 +36,12 @@ class GoldenTest : public testing::TestWithParam<const char*> {
     };
   }
 
-  // Of step 1, and the losses per token.
-  Gradients FirstGradients(const RunConfig& config, Values* token_losses = nullptr) const {
+  // Of the first global batch of `source` (the golden one), and the losses per token.
+  Gradients FirstGradients(const RunConfig& config, Values* token_losses = nullptr, BatchSource source = {}) const {
+    if (!source) source = Tokens();
     Gradients gradients;
     WithWorkers(config, [&](Worker& worker) {
-      AddGradients(worker, Tokens());
+      AddGradients(worker, source);
       gradients = GradientsOf(worker);
       if (token_losses == nullptr) return;
       for (const Tensor& loss : worker.transformer.Losses()) {
@@ -80,7 +81,9 @@ class GoldenTest : public testing::TestWithParam<const char*> {
 
   Gradients GoldenGradients() const {
     Gradients gradients;
-    for (const std::string& name : golden_.NamesUnder("gradient/")) gradients[name] = golden_.Get("gradient/" + name).values;
+    for (const std::string& name : golden_.NamesUnder("gradient/")) {
+      gradients[name] = golden_.Get("gradient/" + name).values;
+    }
     return gradients;
   }
 
@@ -97,7 +100,8 @@ TEST_P(GoldenTest, SameParametersAndInitialWeights) {
     for (const std::string& name : names) {
       const Tensor weight = worker.store.Weight({name});
       EXPECT_EQ(weight.shape(), golden_.Get("gradient/" + name).shape) << name;
-      const Values sample = Sampled(trefoil::Get(worker.device, weight)), golden = golden_.Get("initial/" + name).values;
+      const Values sample = Sampled(trefoil::Get(worker.device, weight));
+      const Values& golden = golden_.Get("initial/" + name).values;
       ASSERT_EQ(sample.size(), golden.size());
       for (size_t i = 0; i < sample.size(); ++i) EXPECT_NEAR(sample[i], golden[i], 1e-6) << name << "[" << i << "]";
     }
@@ -108,6 +112,25 @@ TEST_P(GoldenTest, LossOfEveryToken) {
   Values losses;
   FirstGradients(Config(), &losses);
   ExpectClose(losses, golden_.Get("token_losses").values, 1e-6, "loss");
+}
+
+// Each batch once, in order, whatever the micro-batch.
+TEST_P(GoldenTest, EvaluationIsTheMeanOverBatches) {
+  Values losses;
+  const RunConfig config = Config();
+  const BatchSource tokens = Tokens();
+  for (const int64_t step : {0, 1, 2}) {
+    FirstGradients(config, &losses, [&](int64_t first, int64_t count) { return tokens(step * 4 + first, count); });
+  }
+  double sum = 0;
+  for (const double loss : losses) sum += loss;
+  for (const char* more : {"", "training { micro_batch: 4 }"}) {
+    WithWorkers(Config(more), [&](Worker& worker) {
+      const auto loss = Evaluate(worker, tokens, 3);
+      ASSERT_TRUE(loss.ok()) << loss.status();
+      EXPECT_NEAR(*loss, sum / static_cast<double>(losses.size()), 1e-6);
+    });
+  }
 }
 
 TEST_P(GoldenTest, LogitsOfEveryPrefix) {

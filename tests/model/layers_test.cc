@@ -160,7 +160,8 @@ class LayersTest : public testing::Test {
   }
 
   void CheckLinear(Split split, size_t parts) {
-    LinearShape shape = {.prefixes = {}, .outputs = {}, .inputs = kHidden, .bias = true, .deviation = 1, .split = split};
+    LinearShape shape = {
+        .prefixes = {}, .outputs = {}, .inputs = kHidden, .bias = true, .deviation = 1, .split = split};
     for (size_t i = 0; i < parts; ++i) {
       shape.prefixes.push_back("part" + std::to_string(i));
       shape.outputs.push_back(static_cast<int64_t>(5 + i));
@@ -343,6 +344,41 @@ TEST_F(LayersTest, GptBlockWithDropoutSelective) { CheckBlock(ModelConfig::GPT, 
 TEST_F(LayersTest, GptBlockWithDropoutFull) { CheckBlock(ModelConfig::GPT, 0.3f, ParallelConfig::FULL); }
 TEST_F(LayersTest, LlamaBlockFull) { CheckBlock(ModelConfig::LLAMA, 0, ParallelConfig::FULL); }
 
+// With a large vocabulary the head takes a micro-batch in several chunks of rows (here 64, 64, 32): the same as if each
+// sample came alone.
+TEST_F(LayersTest, HeadInChunks) {
+  ModelConfig config = Model(ModelConfig::LLAMA);
+  config.set_vocabulary(300'001);
+  config.set_hidden(4);
+  Head::Declare(config, 0, &table_);
+  ParameterStore& store = Store();
+  const Head head(store, config);
+  constexpr int64_t kLength = 40, kCount = 4;
+  const Tensor x = RandomTensor({kCount * kLength, 4});
+  const Tensor d_weight = store.Gradient({"head.output.weight"});
+  const auto run = [&](int64_t first, int64_t count, Values* loss, Values* dx) {
+    Batch batch = {.samples = count, .length = kLength, .first_sample = first, .inputs = {}, .targets = {}};
+    for (int64_t row = first * kLength; row < (first + count) * kLength; ++row) {
+      batch.targets.push_back(static_cast<int32_t>(row * 7919 % config.vocabulary()));
+    }
+    batch.inputs = batch.targets;
+    const MicroBatch micro_batch = MakeMicroBatch(*device_, batch, /*training=*/true, 1);
+    Head::Saved saved;
+    head.Forward(*context_, micro_batch, x.Rows(first * kLength, (first + count) * kLength), &saved);
+    for (const double value : Get(*device_, saved.loss)) loss->push_back(value);
+    for (const double value : Get(*device_, head.Backward(*context_, saved))) dx->push_back(value);
+  };
+  Values loss, dx, losses, dxs;
+  run(0, kCount, &loss, &dx);
+  const Values gradient = Get(*device_, d_weight);
+  Fill(*device_, d_weight, 0);
+  for (int64_t i = 0; i < kCount; ++i) run(i, 1, &losses, &dxs);
+  ExpectClose(loss, losses, 1e-6, "loss");
+  ExpectClose(dx, dxs, 1e-5, "dx");
+  ExpectClose(Get(*device_, d_weight), gradient, 1e-5, "d_weight");
+  EXPECT_GT(RootMeanSquare(gradient), 1e-3);
+}
+
 // Without training nothing is dropped.
 TEST_F(LayersTest, NoDropoutOutsideTraining) {
   const ModelConfig config = Model(ModelConfig::GPT, 0.3f), plain = Model(ModelConfig::GPT);
@@ -352,8 +388,8 @@ TEST_F(LayersTest, NoDropoutOutsideTraining) {
   MicroBatch batch = Tokens(config.vocabulary());
   const auto output = [&](const ModelConfig& model) {
     Block::Saved saved;
-    return Get(*device_, Block(store, model, 0)
-                             .Forward(*context_, batch, TokenEmbedding(store, model).Forward(*context_, batch), &saved));
+    const Tensor x = TokenEmbedding(store, model).Forward(*context_, batch);
+    return Get(*device_, Block(store, model, 0).Forward(*context_, batch, x, &saved));
   };
   EXPECT_NE(output(config), output(plain));
   batch.training = false;

@@ -49,9 +49,9 @@ void Sweep(ModelConfig::Family family, const std::string& more, const Tolerances
     worst.loss = std::max(worst.loss, deviation.loss);
     worst.norm = std::max(worst.norm, deviation.norm);
   }
-  std::printf("%zu layouts, %d steps, loss %.4f -> %.4f: worst relative deviation of the loss %.2e, of the norm %.2e (%s)\n",
-              Layouts().size(), kSteps, reference.losses.front(), reference.losses.back(), worst.loss, worst.norm,
-              worst_layout.c_str());
+  std::printf("%zu layouts, %d steps, loss %.4f -> %.4f; worst relative deviation: loss %.2e (%s), norm %.2e\n",
+              Layouts().size(), kSteps, reference.losses.front(), reference.losses.back(), worst.loss,
+              worst_layout.c_str(), worst.norm);
 }
 
 TEST(LayoutSweepTest, Gpt) { Sweep(ModelConfig::GPT, "", {.loss = 1e-5, .norm = 1e-4}); }

@@ -28,8 +28,8 @@ struct Deviation {
 };
 Deviation Compare(const Trace& trace, const Trace& reference);
 
-// Whether the two are the same run: losses (held-out too) within `loss`, norms within `norm`, relative; the first step's
-// gradient of every element within `gradient` (see ExpectClose).
+// Expects the two to be the same run: losses (held-out too) within `loss`, norms within `norm`, relative; the first
+// step's gradient of every element within `gradient` (see ExpectClose); the initial weights to the bit.
 struct Tolerances {
   double loss = 1e-6, norm = 1e-5, gradient = 3e-5;
 };

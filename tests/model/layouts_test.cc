@@ -8,7 +8,8 @@ namespace trefoil {
 namespace {
 
 // The vocabulary is odd (61), and five layers divide neither by 2 stages nor by 4. kv_heads leaves room for tensor 4.
-constexpr char kModel[] = "model { layers: 5 kv_heads: 4 heads: 8 head_dim: 4 } training { optimizer { clip_norm: 0 } } ";
+constexpr char kModel[] =
+    "model { layers: 5 kv_heads: 4 heads: 8 head_dim: 4 } training { optimizer { clip_norm: 0 } } ";
 constexpr int kSteps = 4;
 // Sums over ranks are rounded to bf16, and where they are made depends on the layout: losses within 0.15 %, gradient
 // norms within 1 %, each element of the gradient within 15 % of it and of the tensor's root mean square.

@@ -96,7 +96,9 @@ MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, flo
     return x;
   };
   std::vector<int32_t> positions;
-  for (int64_t i = 0; i < batch.samples * batch.length; ++i) positions.push_back(static_cast<int32_t>(i % batch.length));
+  for (int64_t i = 0; i < batch.samples * batch.length; ++i) {
+    positions.push_back(static_cast<int32_t>(i % batch.length));
+  }
   return {.samples = batch.samples,
           .tokens = batch.length,
           .first_sample = batch.first_sample,

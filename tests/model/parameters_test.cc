@@ -66,6 +66,14 @@ TEST(ParametersTest, LlamaSizes) {
   }
 }
 
+// GPT-2 small at T = 1024: 6 x 124439808 for the parameters, and 12 layers x 768 x 1024 x 6 for causal attention: half
+// of q k^T and p v, two FLOPs per multiply-add, three passes.
+TEST(ParametersTest, FlopsPerToken) {
+  const Size small = {"gpt2 124M", 12, 768, 12, 12, 3072, 50257, 1024, 0};
+  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 1024), 746638848.0 + 56623104.0);
+  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 64), 746638848.0 + 3538944.0);
+}
+
 TEST(ParametersTest, DeclarationsAreConsistent) {
   for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
     const ParameterTable table = DeclareModel(TinyRun(family).model());
@@ -109,7 +117,7 @@ TEST(ParametersTest, EveryHomeIsOnOneStage) {
             homes.insert(home);
           }
         }
-        EXPECT_EQ(std::vector<int>(homes.begin(), homes.end()), every) << stages << " stages of " << chunks << " chunks";
+        EXPECT_EQ(std::vector<int>(homes.begin(), homes.end()), every) << stages << " stages, " << chunks << " chunks";
       }
     }
   }
@@ -147,7 +155,8 @@ TEST(ParametersTest, SlicesCoverTheModelOnce) {
             if (!home_here || (p.split_dim < 0 && mesh.index(Axis::kTensor) != 0)) continue;
             const Box& box = entry.box;
             const int64_t columns = p.shape.rank() == 2 ? p.shape[1] : 1;
-            const int64_t width = p.shape.rank() == 2 ? box.extent[1] : 1, left = p.shape.rank() == 2 ? box.offset[1] : 0;
+            const int64_t width = p.shape.rank() == 2 ? box.extent[1] : 1;
+            const int64_t left = p.shape.rank() == 2 ? box.offset[1] : 0;
             for (int64_t i = 0; i < box.extent.elements(); ++i) {
               ++owners[p.name][static_cast<size_t>((box.offset[0] + i / width) * columns + left + i % width)];
             }
