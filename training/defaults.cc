@@ -24,7 +24,6 @@ void ParallelDefaults(ParallelConfig* parallel, int ranks) {
   if (parallel->chunks() == 0) parallel->set_chunks(parallel->schedule() == ParallelConfig::INTERLEAVED ? 2 : 1);
   if (parallel->zero() == ParallelConfig::ZERO_UNSET) parallel->set_zero(ParallelConfig::OPTIMIZER);
   if (parallel->recompute() == ParallelConfig::RECOMPUTE_UNSET) parallel->set_recompute(ParallelConfig::NOTHING);
-  if (parallel->bucket_mib() == 0) parallel->set_bucket_mib(25);
 }
 
 void OptimizerDefaults(OptimizerConfig* optimizer) {

@@ -10,11 +10,14 @@
 #include "training/metrics.h"
 #include "training/resume.h"
 #include "training/step.h"
+#include "training/trace.h"
 
 namespace trefoil {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kTracedSteps = 3;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -23,6 +26,7 @@ class Trainer {
   Trainer(const RunConfig& config, World& world, Device& device, const TrainerOptions& options)
       : options_(options),
         config_(config),
+        device_(device),
         worker_(config, world, device),
         meter_(config.training().steps()),
         flops_per_token_(ModelFlopsPerToken(config.model(), config.model().sequence_length())) {}
@@ -38,6 +42,7 @@ class Trainer {
       return absl::OkStatus();
     }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(OpenMetrics()));
+    if (rank_zero() && !config_.training().trace().empty()) trace_ = std::make_unique<OpTrace>(device_);
     start_ = Clock::now();
     first_step_ = state_.step();
     while (state_.step() < steps) {
@@ -87,11 +92,19 @@ class Trainer {
                                    text);
   }
 
+  // The newest complete checkpoint as rank 0 sees it, for every rank; NotFound if there is none.
+  absl::StatusOr<std::string> FindCheckpoint() {
+    std::vector<std::string> ignored;
+    absl::StatusOr<std::string> latest = std::string();
+    if (rank_zero()) latest = LatestCheckpoint(*options_.fs, CheckpointsFolder(config_), &ignored);
+    for (const std::string& name : ignored) Say() << "Ignoring " << name << ": not a complete checkpoint.\n";
+    TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(latest.status()));
+    return worker_.all->AllGatherStrings(*latest).front();
+  }
+
   // Parameters from the newest checkpoint, from given weights, or at random.
   absl::Status Start() {
-    std::vector<std::string> ignored;
-    const auto latest = LatestCheckpoint(*options_.fs, CheckpointsFolder(config_), &ignored);
-    for (const std::string& name : ignored) Say() << "Ignoring " << name << ": not a complete checkpoint.\n";
+    const absl::StatusOr<std::string> latest = FindCheckpoint();
     const std::string& weights = config_.training().checkpoint().initial_weights();
     if (latest.ok()) {
       TREFOIL_ASSIGN_OR_RETURN(state_, LoadCheckpoint(*options_.fs, worker_, *latest, /*weights_only=*/false));
@@ -157,6 +170,9 @@ class Trainer {
       TREFOIL_ASSIGN_OR_RETURN(metrics.held_out_loss, Evaluate(worker_, held_out, evaluation_batches_));
     }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(Report(metrics, last)));
+    if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
+      TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
+    }
     const int32_t save_every = training.checkpoint().every_steps();
     if (last || (save_every > 0 && step % save_every == 0)) TREFOIL_RETURN_IF_ERROR(SaveIfNew());
     return absl::OkStatus();
@@ -176,6 +192,14 @@ class Trainer {
     return absl::OkStatus();
   }
 
+  absl::Status WriteTrace() {
+    if (trace_ == nullptr) return absl::OkStatus();
+    TREFOIL_RETURN_IF_ERROR(trace_->Write(*options_.fs, config_.training().trace()));
+    trace_.reset();
+    Say() << "Wrote the trace " << config_.training().trace() << "." << std::endl;
+    return absl::OkStatus();
+  }
+
   absl::Status SaveIfNew() {
     if (saved_step_ == state_.step()) return absl::OkStatus();
     const Clock::time_point begin = Clock::now();
@@ -187,6 +211,7 @@ class Trainer {
 
   const TrainerOptions& options_;
   const RunConfig& config_;
+  Device& device_;
   Worker worker_;
   ProgressMeter meter_;
   const double flops_per_token_;
@@ -194,6 +219,7 @@ class Trainer {
   int64_t evaluation_batches_ = 0;
   double unigram_entropy_ = 0;
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
+  std::unique_ptr<OpTrace> trace_;          // rank 0, while it records
   TrainerState state_;
   int64_t saved_step_ = 0, first_step_ = 0;
   Clock::time_point start_;
