@@ -31,7 +31,7 @@ namespace trefoil {
 namespace {
 
 constexpr int64_t kDefaultVocabulary = 4096;
-constexpr int64_t kSampleBytes = int64_t{32} << 20;  // for training the tokenizer
+constexpr int64_t kSampleBytes = int64_t{16} << 20;  // for training the tokenizer
 
 bool IsOurs(const std::string& name) {
   const bool token_file = absl::StartsWith(name, "train-") || absl::StartsWith(name, "held_out-");
