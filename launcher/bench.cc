@@ -142,7 +142,8 @@ int BenchMain(int argc, char** argv) {
     return Fail("bench", absl::InvalidArgumentError("--steps must be at least 1, --warm_up at least 0"), speak);
   }
   const auto config = PrepareConfigWithoutData(FileSystem::Posix(), *sets, world->size());
-  if (!config.ok()) return Fail("bench", config.status(), speak);
+  const absl::Status agreed = AgreeOnConfig(*world, config.status());
+  if (!agreed.ok()) return Fail("bench", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
   const std::unique_ptr<Device> device = NewDeviceFor(config->runtime(), world->local_size());
   const absl::Status status = Bench(*config, *world, *device);

@@ -77,6 +77,11 @@ absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::ve
   return FillAndCheck(std::move(config), ranks);
 }
 
+absl::Status AgreeOnConfig(World& world, const absl::Status& status) {
+  const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
+  return world.NewGroupOfAll(*device)->Agree(status);
+}
+
 std::unique_ptr<Device> NewDeviceFor(const RuntimeConfig& runtime, int ranks_on_host) {
   int threads = runtime.threads();
   if (const char* variable = std::getenv("OMP_NUM_THREADS"); threads == 0 && variable != nullptr) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/world.h"
 #include "runtime/device.h"
 #include "runtime/file.h"
 #include "training/run.pb.h"
@@ -21,6 +22,9 @@ absl::StatusOr<RunConfig> PrepareConfig(FileSystem& fs, const std::vector<std::s
 
 // As PrepareConfig, for a run on made-up tokens: data and folder are not asked for, and a vocabulary left open is 50257.
 absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::vector<std::string>& sets, int ranks);
+
+// Every rank's outcome of the above, as one: what only one rank cannot read is every rank's error.
+absl::Status AgreeOnConfig(World& world, const absl::Status& status);
 
 // The device of a rank: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among its ranks.
 std::unique_ptr<Device> NewDeviceFor(const RuntimeConfig& runtime, int ranks_on_host);

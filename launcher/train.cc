@@ -51,7 +51,8 @@ int TrainMain(int argc, char** argv) {
   const absl::StatusOr<std::vector<std::string>> sets = TakeSets(&argc, argv);
   if (!sets.ok()) return Fail("train", sets.status(), speak);
   const auto config = PrepareConfig(FileSystem::Posix(), *sets, world->size());
-  if (!config.ok()) return Fail("train", config.status(), speak);
+  const absl::Status agreed = AgreeOnConfig(*world, config.status());
+  if (!agreed.ok()) return Fail("train", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
   const std::unique_ptr<Device> device = NewDeviceFor(config->runtime(), world->local_size());
   double peak = 0;
