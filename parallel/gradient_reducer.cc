@@ -7,7 +7,7 @@ namespace trefoil {
 GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes,
                                  const ReducerGroups& groups)
     : store_(store), device_(device), groups_(groups), homes_(homes.begin(), homes.end()) {
-  if (groups.data.size() > 1) thread_ = std::thread([this] { Run(); });
+  if (groups.data.size() > 1 && device.computes()) thread_ = std::thread([this] { Run(); });
 }
 
 GradientReducer::~GradientReducer() {
@@ -23,11 +23,15 @@ GradientReducer::~GradientReducer() {
 void GradientReducer::HomeDone(int home) {
   CHECK(homes_.contains(home)) << home;
   CHECK(done_.insert(home).second) << "home " << home << " done twice";
-  if (!thread_.joinable()) return;
+  if (groups_.data.size() == 1) return;
   auto waits_for = [&](int other) { return other >= 0 && homes_.contains(other) && !done_.contains(other); };
   for (BucketMemory& memory : store_.buckets()) {
     const Bucket& bucket = memory.bucket;
     if ((bucket.home != home && bucket.tied_home != home) || waits_for(bucket.home) || waits_for(bucket.tied_home)) {
+      continue;
+    }
+    if (!thread_.joinable()) {
+      ReduceOverData(memory);
       continue;
     }
     std::lock_guard lock(mutex_);

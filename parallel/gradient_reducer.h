@@ -8,6 +8,8 @@
 // A bucket of one home is queued when the home is done, a tied bucket when both of its homes on this rank are. A thread
 // of its own takes buckets in that order, which is the same on all data ranks, and reduce-scatters (optimizer split) or
 // all-reduces them. The sum is in rank order, so the result does not depend on timing.
+// On a device that only counts there is no thread, and HomeDone reduces at once: what is counted does not depend on
+// timing either.
 //
 // Threads: HomeDone and Finish from the main thread. Between HomeDone and Finish that home's gradients, and the data
 // group, belong to the reducer.
@@ -55,7 +57,7 @@ class GradientReducer {
   std::condition_variable changed_;
   std::deque<BucketMemory*> queue_;
   bool busy_ = false, stop_ = false;
-  std::thread thread_;  // only with more than one data rank
+  std::thread thread_;  // only with more than one data rank, on a device that computes
 };
 
 }  // namespace trefoil

@@ -1,5 +1,7 @@
 // What a run will need of memory, found before anything is allocated: the trainer's own step, run on the null device
-// with null collectives at each stage of the mesh.
+// with null collectives at each stage of the mesh. The bytes are the real ones, but for communication with several data
+// ranks: there the plan has no overlap in time, so a buffer of the gradients' reduction (at most 1 MiB x data ranks) may
+// come on top.
 //
 // Threads: any; it builds its own world and device.
 #pragma once
