@@ -84,7 +84,9 @@ class Trainer {
 
   absl::Status PrepareFolder() {
     if (!rank_zero()) return absl::OkStatus();
-    TREFOIL_RETURN_IF_ERROR(options_.fs->MakeFolder(config_.folder()));
+    if (const absl::Status made = options_.fs->MakeFolder(config_.folder()); !made.ok()) {
+      return absl::Status(made.code(), "folder: " + config_.folder() + " cannot be made: " + std::string(made.message()));
+    }
     std::string text;
     google::protobuf::TextFormat::PrintToString(config_, &text);
     return WriteFileAtomically(*options_.fs, config_.folder() + "/config.pbtxt",
