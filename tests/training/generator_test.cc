@@ -1,0 +1,164 @@
+#include "training/generator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "checkpoint/directory.h"
+#include "data/loader.h"
+#include "tests/training/run_testing.h"
+#include "training/resume.h"
+#include "training/step.h"
+
+namespace trefoil {
+namespace {
+
+std::vector<double> Softmax(const std::vector<float>& logits, double temperature = 1) {
+  std::vector<double> p;
+  for (const float x : logits) p.push_back(std::exp(x / temperature));
+  const double sum = std::accumulate(p.begin(), p.end(), 0.0);
+  for (double& x : p) x /= sum;
+  return p;
+}
+
+// How often each token is chosen over many positions.
+std::vector<int> Histogram(const std::vector<float>& logits, const Sampling& sampling, int draws, uint64_t seed = 3) {
+  std::vector<int> counts(logits.size());
+  for (int i = 0; i < draws; ++i) {
+    const int32_t token = ChooseToken(logits, sampling, seed, static_cast<uint64_t>(i));
+    EXPECT_TRUE(token >= 0 && static_cast<size_t>(token) < logits.size());
+    ++counts[static_cast<size_t>(token)];
+  }
+  return counts;
+}
+
+double ChiSquare(const std::vector<int>& counts, const std::vector<double>& p, int draws) {
+  double sum = 0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (p[i] > 0) sum += std::pow(counts[i] - draws * p[i], 2) / (draws * p[i]);
+  }
+  return sum;
+}
+
+const std::vector<float> kLogits = {0.5f, -1.0f, 2.0f, 0.0f, 1.5f, 2.0f, -3.0f, 1.0f};
+
+TEST(ChooseToken, DrawsFromTheSoftmax) {
+  constexpr int kDraws = 20000;
+  // 7 degrees of freedom: above 29.9 once in 10 000 seeds.
+  EXPECT_LT(ChiSquare(Histogram(kLogits, {}, kDraws), Softmax(kLogits), kDraws), 29.9);
+  EXPECT_LT(ChiSquare(Histogram(kLogits, {.temperature = 0.5f}, kDraws), Softmax(kLogits, 0.5), kDraws), 29.9);
+  EXPECT_LT(ChiSquare(Histogram(kLogits, {.temperature = 2}, kDraws), Softmax(kLogits, 2), kDraws), 29.9);
+  // Logits of any size.
+  std::vector<float> large = kLogits;
+  for (float& x : large) x += 5000;
+  EXPECT_EQ(Histogram(large, {}, 1000), Histogram(kLogits, {}, 1000));
+}
+
+TEST(ChooseToken, TopKAndTopPKeepTheLikeliestAndTheirProportions) {
+  constexpr int kDraws = 20000;
+  std::vector<double> p = Softmax(kLogits);
+  for (const size_t gone : {0, 1, 3, 6, 7}) p[gone] = 0;  // 2 and 5, then 4, are the likeliest
+  const double sum = p[2] + p[4] + p[5];
+  for (double& x : p) x /= sum;
+  // 2 degrees of freedom: above 18.4 once in 10 000 seeds.
+  const std::vector<int> top_k = Histogram(kLogits, {.top_k = 3}, kDraws);
+  EXPECT_LT(ChiSquare(top_k, p, kDraws), 18.4);
+  // 2 and 5 together have 0.56 of the probability, with 4 0.73.
+  const std::vector<int> top_p = Histogram(kLogits, {.top_p = 0.7f}, kDraws);
+  EXPECT_LT(ChiSquare(top_p, p, kDraws), 18.4);
+  for (const size_t gone : {0, 1, 3, 6, 7}) EXPECT_EQ(top_k[gone] + top_p[gone], 0) << gone;
+  const std::vector<int> two = Histogram(kLogits, {.top_p = 0.5f}, 1000);
+  EXPECT_EQ(two[2] + two[5], 1000);
+  EXPECT_GT(std::min(two[2], two[5]), 400);
+  // Of what top_k leaves.
+  const std::vector<int> both = Histogram(kLogits, {.top_k = 3, .top_p = 0.9f}, 1000);
+  EXPECT_EQ(both[2] + both[4] + both[5], 1000);
+  EXPECT_GT(both[4], 0);
+  EXPECT_EQ(Histogram(kLogits, {.top_k = 100}, 1000), Histogram(kLogits, {}, 1000));
+}
+
+TEST(ChooseToken, TakesTheLikeliestWhereNothingIsLeftToChance) {
+  for (uint64_t position = 0; position < 100; ++position) {
+    EXPECT_EQ(ChooseToken(kLogits, {.temperature = 0}, position, position), 2) << "the first of equals";
+    EXPECT_EQ(ChooseToken(kLogits, {.top_k = 1}, position, position), 2);
+    EXPECT_EQ(ChooseToken(kLogits, {.top_p = 1e-6f}, position, position), 2);
+    EXPECT_EQ(ChooseToken(std::vector<float>{-7}, {}, position, position), 0);
+  }
+}
+
+TEST(ChooseToken, IsAFunctionOfSeedAndPosition) {
+  const std::vector<float> flat(1000, 0.0f);
+  std::vector<int32_t> first, second, other;
+  for (uint64_t i = 0; i < 20; ++i) {
+    first.push_back(ChooseToken(flat, {}, 1, i));
+    second.push_back(ChooseToken(flat, {}, 1, i));
+    other.push_back(ChooseToken(flat, {}, 2, i));
+  }
+  EXPECT_EQ(first, second);
+  EXPECT_NE(first, other);
+  EXPECT_GT(std::set<int32_t>(first.begin(), first.end()).size(), 15u);
+}
+
+class GeneratorTest : public testing::TestWithParam<const char*> {};
+
+// The cross-entropy of a sample, token by token from the generator's logits of growing contexts, is the evaluation loss
+// that training reports; the checkpoint is of another layout and precision.
+TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
+  const std::string folder = NewFolder("run");
+  const RunConfig config = TinyRun(folder, GetParam());
+  ASSERT_TRUE(RunTraining(config).status.ok());
+  const std::string checkpoint = CheckpointPath(CheckpointsFolder(config), config.training().steps());
+  const RunConfig single =
+      With(config, "parallel { tensor: 1 pipeline: 1 data: 1 } training { precision: FP32 global_batch: 1 }");
+  const auto loader = Loader::Open({config.data().train(0)}, 16, 61, 7);
+  ASSERT_TRUE(loader.ok());
+  RunRanksAsThreads(1, [&](World& world) {
+    const std::unique_ptr<Device> device = NewCpuDevice(1);
+    Worker worker(single, world, *device);
+    ASSERT_TRUE(LoadCheckpoint(FileSystem::Posix(), worker, checkpoint, /*weights_only=*/true).ok());
+    Generator generator(single.model(), world, *device);
+    ASSERT_TRUE(generator.Load(FileSystem::Posix(), checkpoint).ok());
+    for (const int64_t sample : {3, 40}) {
+      const auto source = [&](int64_t first, int64_t count) { return (*loader)->GetInOrder(sample + first, count); };
+      const auto loss = Evaluate(worker, source, 1);
+      ASSERT_TRUE(loss.ok());
+      const auto batch = (*loader)->GetInOrder(sample, 1);
+      ASSERT_TRUE(batch.ok());
+      double sum = 0;
+      for (size_t t = 0; t < 16; ++t) {
+        const std::vector<float> logits = generator.NextLogits(std::span(batch->inputs).first(t + 1));
+        ASSERT_EQ(logits.size(), 61u);
+        sum -= std::log(Softmax(logits)[static_cast<size_t>(batch->targets[t])]);
+      }
+      EXPECT_NEAR(sum / 16, *loss, 1e-5 * *loss);
+      // Nothing was dropped or left behind: the same again. A longer context is its last sequence_length tokens.
+      const std::vector<float> logits = generator.NextLogits(batch->inputs);
+      EXPECT_EQ(logits, generator.NextLogits(batch->inputs));
+      std::vector<int32_t> longer = {1, 2, 3};
+      longer.insert(longer.end(), batch->inputs.begin(), batch->inputs.end());
+      EXPECT_EQ(logits, generator.NextLogits(longer));
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Recipes, GeneratorTest,
+    testing::Values("model { kv_heads: 2 } parallel { tensor: 2 pipeline: 2 }",
+                    "model { family: GPT dropout: 0.1 } parallel { data: 2 } training { precision: BF16 }"));
+
+TEST(Generator, AMissingOrForeignCheckpointIsAnError) {
+  const std::string folder = NewFolder("run");
+  const RunConfig config = TinyRun(folder, "training { steps: 1 }");
+  ASSERT_TRUE(RunTraining(config).status.ok());
+  RunRanksAsThreads(1, [&](World& world) {
+    const std::unique_ptr<Device> device = NewCpuDevice(1);
+    Generator generator(config.model(), world, *device);
+    EXPECT_TRUE(absl::IsNotFound(generator.Load(FileSystem::Posix(), folder + "/nothing")));
+    Generator other(With(config, "model { hidden: 64 head_dim: 16 }").model(), world, *device);
+    EXPECT_FALSE(other.Load(FileSystem::Posix(), CheckpointPath(CheckpointsFolder(config), 1)).ok());
+  });
+}
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,148 @@
+#include "training/step.h"
+
+#include <atomic>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "data/loader.h"
+#include "tests/training/run_testing.h"
+
+namespace trefoil {
+namespace {
+
+// What each global step asked for: sample number -> its tokens, inputs then targets; and how often.
+struct Sequence {
+  std::vector<std::map<int64_t, std::vector<int32_t>>> steps;
+  std::vector<std::map<int64_t, int>> times;
+};
+
+// Trains three steps and evaluates on a layout, recording what is read; the evaluation is the fourth entry.
+Sequence Record(const RunConfig& config) {
+  Sequence sequence;
+  sequence.steps.resize(4);
+  sequence.times.resize(4);
+  std::mutex mutex;
+  RunRanksAsThreads(RanksOf(config), [&](World& world) {
+    const std::unique_ptr<Device> device = NewCpuDevice(1);
+    Worker worker(config, world, *device);
+    worker.store.Initialize(config.training().seed(), *worker.data);
+    const auto loader = Loader::Open({config.data().train(0)}, config.model().sequence_length(),
+                                     config.model().vocabulary(), config.data().seed());
+    ASSERT_TRUE(loader.ok()) << loader.status();
+    size_t step = 0;
+    const BatchSource source = [&](int64_t first, int64_t count) {
+      auto batch = step < 3 ? (*loader)->Get(first, count) : (*loader)->GetInOrder(first, count);
+      EXPECT_EQ(batch->first_sample, first);
+      const std::lock_guard lock(mutex);
+      for (int64_t row = 0; row < count; ++row) {
+        const auto begin = static_cast<ptrdiff_t>(row * batch->length),
+                   end = begin + static_cast<ptrdiff_t>(batch->length);
+        std::vector<int32_t> tokens(batch->inputs.begin() + begin, batch->inputs.begin() + end);
+        tokens.insert(tokens.end(), batch->targets.begin() + begin, batch->targets.begin() + end);
+        const auto [known, is_new] = sequence.steps[step].emplace(first + row, tokens);
+        EXPECT_EQ(known->second, tokens) << "two ranks see different tokens as sample " << first + row;
+        ++sequence.times[step][first + row];
+      }
+      return batch;
+    };
+    for (; step < 3; ++step) {
+      const auto first_sample = static_cast<int64_t>(step) * config.training().global_batch();
+      EXPECT_TRUE(TrainStep(worker, source, static_cast<int64_t>(step) + 1, first_sample, 1e-3).ok());
+    }
+    EXPECT_TRUE(Evaluate(worker, source, 2).ok());
+  });
+  return sequence;
+}
+
+// Every step uses the same samples, each by exactly one replica, however many replicas there are.
+TEST(TrainStep, TheSequenceOfSamplesIsTheSameForEveryDataSize) {
+  const RunConfig config = TinyRun(NewFolder("run"), "model { layers: 2 }");
+  const Sequence reference = Record(config);
+  for (size_t step = 0; step < 3; ++step) {
+    ASSERT_EQ(reference.steps[step].size(), 8u);
+    EXPECT_EQ(reference.steps[step].begin()->first, static_cast<int64_t>(step) * 8);
+    EXPECT_EQ(reference.steps[step].rbegin()->first, static_cast<int64_t>(step) * 8 + 7);
+  }
+  EXPECT_EQ(reference.steps[3].size(), 16u);
+  std::set<std::vector<int32_t>> distinct;
+  for (size_t step = 0; step < 3; ++step) {
+    for (const auto& [number, tokens] : reference.steps[step]) distinct.insert(tokens);
+  }
+  EXPECT_EQ(distinct.size(), 24u) << "an epoch's samples must all be different";
+
+  for (const char* layout :
+       {"data: 2", "data: 4", "data: 8", "tensor: 2 pipeline: 2 data: 2", "pipeline: 2 data: 2 schedule: GPIPE"}) {
+    for (const char* micro_batch : {"1", "2"}) {
+      if (layout == std::string("data: 8") && micro_batch == std::string("2")) continue;
+      const RunConfig other =
+          With(config, std::string("parallel { ") + layout + " } training { micro_batch: " + micro_batch + " }");
+      SCOPED_TRACE(other.ShortDebugString());
+      const Sequence sequence = Record(other);
+      EXPECT_EQ(sequence.steps, reference.steps);
+      const int ranks_of_a_replica = other.parallel().tensor() * other.parallel().pipeline();
+      for (const auto& times : sequence.times) {
+        for (const auto& [number, count] : times) EXPECT_EQ(count, ranks_of_a_replica) << "sample " << number;
+      }
+    }
+  }
+}
+
+// One rank's data cannot be read: every rank is told so, and the ranks still agree afterwards.
+TEST(TrainStep, AnErrorOfOneRankReachesAll) {
+  const RunConfig config = TinyRun(NewFolder("run"), "model { layers: 2 } parallel { tensor: 2 pipeline: 2 data: 2 }");
+  for (int bad_rank = 0; bad_rank < 8; ++bad_rank) {
+    std::atomic<int> told = 0;
+    RunRanksAsThreads(8, [&](World& world) {
+      world.set_timeout_seconds(60);
+      const std::unique_ptr<Device> device = NewCpuDevice(1);
+      Worker worker(config, world, *device);
+      worker.store.Initialize(1, *worker.data);
+      const BatchSource zeros = ZerosSource(config.model().sequence_length());
+      // The last micro-batch, so that the ones before are already read.
+      int calls = 0;
+      const BatchSource source = [&](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
+        if (world.rank() == bad_rank && ++calls == worker.micro_batches()) return absl::DataLossError("bad disk");
+        return zeros(first, count);
+      };
+      const absl::Status expected = absl::DataLossError("bad disk");
+      if (TrainStep(worker, source, 1, 0, 1e-3).status() == expected) ++told;
+      calls = 0;
+      if (Evaluate(worker, source, 1).status() == expected) ++told;
+      if (TrainStep(worker, zeros, 1, 0, 1e-3).ok()) ++told;
+    });
+    EXPECT_EQ(told, 24) << "bad rank " << bad_rank;
+  }
+}
+
+// A loss that is not finite changes no parameter, and names its step.
+TEST(TrainStep, ANaNLeavesTheParametersAsTheyWere) {
+  for (const char* layout : {"data: 1", "tensor: 2 pipeline: 2 data: 2"}) {
+    const RunConfig config = TinyRun(NewFolder("run"), std::string("parallel { ") + layout + " }");
+    std::atomic<int> told = 0;
+    RunRanksAsThreads(RanksOf(config), [&](World& world) {
+      const std::unique_ptr<Device> device = NewCpuDevice(1);
+      Worker worker(config, world, *device);
+      worker.store.Initialize(1, *worker.data);
+      // One element, on the ranks of the first stage that hold it.
+      if (worker.place.stage == 0) worker.store.Weight({"embedding.token.weight"}).data<float>()[0] = NAN;
+      const auto state = [&] {
+        std::string bytes;
+        for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false)) {
+          bytes.append(reinterpret_cast<const char*>(slice.data), static_cast<size_t>(slice.bytes()));
+        }
+        return bytes;
+      };
+      const std::string before = state();
+      const auto result = TrainStep(worker, ZerosSource(config.model().sequence_length()), 17, 0, 1e-3);
+      const std::string message(result.status().message());
+      if (absl::IsDataLoss(result.status()) && message.starts_with("step 17: the loss is nan, must be finite")) ++told;
+      EXPECT_TRUE(state() == before);
+    });
+    EXPECT_EQ(told, RanksOf(config)) << layout;
+  }
+}
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,270 @@
+#include "training/trainer.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/runtime/fault_file_system.h"
+#include "tests/training/run_testing.h"
+
+namespace trefoil {
+namespace {
+
+constexpr char kFour[] =
+    "model { layers: 2 } parallel { tensor: 2 data: 2 } training { steps: 6 checkpoint { every_steps: 2 } }";
+
+void ExpectError(const absl::Status& status, const std::vector<std::string>& parts) {
+  ASSERT_FALSE(status.ok());
+  for (const std::string& part : parts) {
+    EXPECT_NE(status.message().find(part), std::string::npos) << status << "\nlacks: " << part;
+  }
+}
+
+class TrainTest : public testing::Test {
+ protected:
+  // The run as it should be, and another in a folder of its own that will meet trouble.
+  void SetUpRuns(const std::string& more = kFour) {
+    folder_ = NewFolder("runs");
+    unbroken_ = TinyRun(folder_, more);
+    const RunOutcome outcome = RunTraining(unbroken_);
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    config_ = With(unbroken_, "folder: '" + folder_ + "/other'");
+  }
+  // The run goes on to its end as if nothing had happened.
+  void ExpectRecovers() {
+    const RunOutcome outcome = RunTraining(config_);
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    ExpectSameToTheBit(unbroken_, config_, unbroken_.training().steps());
+  }
+
+  std::string folder_;
+  RunConfig unbroken_, config_;
+};
+
+TEST_F(TrainTest, WritesWhatItSaysIntoItsFolder) {
+  SetUpRuns();
+  EXPECT_EQ(Losses(unbroken_).size(), 6u);
+  RunConfig read;
+  const auto text = ReadFile(FileSystem::Posix(), unbroken_.folder() + "/config.pbtxt");
+  ASSERT_TRUE(text.ok());
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(*text, &read));
+  EXPECT_EQ(read.ShortDebugString(), unbroken_.ShortDebugString());
+  const auto names = FileSystem::Posix().List(unbroken_.folder() + "/checkpoints");
+  ASSERT_TRUE(names.ok());
+  EXPECT_EQ(*names, (std::vector<std::string>{"step-00000004", "step-00000006"})) << "keep_last is 2";
+  EXPECT_EQ(Glob(unbroken_.folder() + "/*tfevents*").size(), 1u);
+}
+
+TEST_F(TrainTest, ALossThatIsNotFiniteStopsTheRunAndKeepsTheCheckpoint) {
+  SetUpRuns();
+  const RunOutcome before = RunAndStopAfter(config_, 3);
+  ASSERT_TRUE(before.status.ok());
+  // Step 4 makes the weights absurd, and step 5 shows it.
+  const RunConfig absurd =
+      With(config_, "training { checkpoint { every_steps: 100 } optimizer { learning_rate: 1e30 } }");
+  const RunOutcome outcome = RunTraining(absurd);
+  EXPECT_TRUE(absl::IsDataLoss(outcome.status));
+  ExpectError(outcome.status, {"step 5: the ", ", must be finite; the parameters were not updated", "learning_rate",
+                               "The checkpoint of step 3 is kept"});
+  EXPECT_EQ(NewestStep(config_), 3);
+  ExpectRecovers();
+}
+
+TEST_F(TrainTest, AFullDiskDuringASaveKeepsTheCheckpointBefore) {
+  SetUpRuns();
+  const int64_t bytes = static_cast<int64_t>(
+      std::filesystem::file_size(unbroken_.folder() + "/checkpoints/step-00000004/rank-00000.bin"));
+  ASSERT_GT(bytes, 1000);
+  // Of all ranks' disk, in the second save; and of one rank's own.
+  for (const int full_rank : {-1, 0, 3}) {
+    std::filesystem::remove_all(config_.folder());
+    FaultFileSystem disk(FileSystem::Posix());
+    disk.FillAfter(full_rank < 0 ? 5 * bytes : bytes + bytes / 2);
+    const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+      if (full_rank < 0 || rank == full_rank) run.options.fs = &disk;
+    });
+    EXPECT_TRUE(absl::IsResourceExhausted(outcome.status));
+    ExpectError(outcome.status, {"step-00000004.partial/rank-0000", ": no space left on device"});
+    EXPECT_EQ(NewestStep(config_), 2) << full_rank;
+    ExpectRecovers();
+  }
+}
+
+// The machine dies at some call that changes the disk, on all ranks or on one; started again, the run ends with the
+// same bits.
+TEST_F(TrainTest, ACrashAtAnyMomentLosesAtMostTheStepsSinceTheLastSave) {
+  SetUpRuns(
+      "model { layers: 2 } parallel { data: 2 } training { steps: 4 checkpoint { every_steps: 1 keep_last: 1 } }");
+  FaultFileSystem counting(FileSystem::Posix());
+  ASSERT_TRUE(RunTraining(config_, [&](int, RankRun& run) { run.options.fs = &counting; }).status.ok());
+  const int64_t calls = counting.calls();
+  ASSERT_GT(calls, 60);
+  int64_t newest = -1;
+  for (int64_t call = 1; call < calls; call += 9) {
+    std::filesystem::remove_all(config_.folder());
+    FaultFileSystem disk(FileSystem::Posix());
+    disk.CrashAt(call, call % 2 == 0 ? FaultFileSystem::Crash::kKill : FaultFileSystem::Crash::kPowerCut);
+    const RunOutcome outcome = RunTraining(config_, [&](int, RankRun& run) { run.options.fs = &disk; });
+    ASSERT_TRUE(disk.crashed()) << call;
+    if (!outcome.status.ok()) ExpectError(outcome.status, {"crashed (injected)"});
+    EXPECT_GE(NewestStep(config_), newest) << "a later crash, an older checkpoint";
+    newest = NewestStep(config_);
+    ExpectRecovers();
+  }
+  EXPECT_GE(newest, 3);
+}
+
+TEST_F(TrainTest, ACrashOfOneRanksFileSystemReachesAll) {
+  SetUpRuns();
+  for (int bad_rank = 0; bad_rank < 4; ++bad_rank) {
+    for (const int64_t call : {0, 3, 6}) {
+      std::filesystem::remove_all(config_.folder());
+      FaultFileSystem disk(FileSystem::Posix());
+      disk.CrashAt(call);
+      const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+        if (rank == bad_rank) run.options.fs = &disk;
+      });
+      EXPECT_TRUE(disk.crashed());
+      ExpectError(outcome.status, {"crashed (injected)"});
+      ExpectRecovers();
+    }
+  }
+}
+
+// A rank that cannot see the run's checkpoints, such as on a host without the shared folder.
+TEST_F(TrainTest, ARankThatCannotReadTheCheckpointStopsAll) {
+  SetUpRuns();
+  ASSERT_TRUE(RunAndStopAfter(config_, 3).status.ok());
+  for (int bad_rank = 0; bad_rank < 4; ++bad_rank) {
+    FaultFileSystem disk(FileSystem::Posix());
+    disk.CrashAt(0);
+    EXPECT_FALSE(disk.MakeFolder(folder_ + "/nothing").ok());
+    const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+      if (rank == bad_rank) run.options.fs = &disk;
+    });
+    ExpectError(outcome.status, {"crashed (injected)", config_.folder()});
+  }
+  EXPECT_EQ(NewestStep(config_), 3);
+  ExpectRecovers();
+}
+
+TEST_F(TrainTest, ACheckpointOfAnotherModelIsRefusedByField) {
+  SetUpRuns();
+  const RunConfig other = With(unbroken_, "model { layers: 3 feed_forward: 48 }");
+  const RunOutcome outcome = RunTraining(other);
+  ExpectError(outcome.status, {unbroken_.folder() + "/checkpoints/step-00000006 is a checkpoint of another model:",
+                               "model.layers: 2 in the checkpoint, 3 in this run",
+                               "model.feed_forward: 64 in the checkpoint, 48 in this run"});
+  EXPECT_EQ(outcome.status.message().find("hidden"), std::string::npos) << outcome.status;
+  // The same through initial_weights.
+  const RunConfig weights = With(other, "folder: '" + folder_ + "/weights' training { checkpoint { initial_weights: '" +
+                                            unbroken_.folder() + "/checkpoints/step-00000006' } }");
+  ExpectError(RunTraining(weights).status, {"is a checkpoint of another model:", "model.layers: 2"});
+  // Rotary positions allow a longer context: no parameter changes.
+  EXPECT_TRUE(RunTraining(With(unbroken_, "model { sequence_length: 20 } training { steps: 7 }")).status.ok());
+}
+
+TEST_F(TrainTest, ADamagedCheckpointIsNamedAndNotPassedOver) {
+  SetUpRuns();
+  const std::string path = unbroken_.folder() + "/checkpoints/step-00000006/rank-00002.bin";
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(100).put('\x5a').put('\x5a');
+  ExpectError(RunTraining(With(unbroken_, "training { steps: 7 }")).status, {path});
+}
+
+class BadInput : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = NewFolder("run");
+    config_ = TinyRun(folder_, kFour);
+  }
+  absl::Status Try(const std::string& more) { return RunTraining(With(config_, more)).status; }
+
+  std::string folder_;
+  RunConfig config_;
+};
+
+TEST_F(BadInput, TokenFileThatIsMissing) {
+  std::filesystem::remove(folder_ + "/train.idx");
+  ExpectError(Try(""), {folder_ + "/train.idx"});
+  config_.mutable_data()->set_train(0, folder_ + "/nothing-*");
+  ExpectError(Try(""), {folder_ + "/nothing-*: no token file matches"});
+}
+
+TEST_F(BadInput, TokenFileThatOnlyOneRankMisses) {
+  for (int bad_rank = 0; bad_rank < 4; ++bad_rank) {
+    const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+      if (rank == bad_rank) run.config.mutable_data()->set_train(0, folder_ + "/elsewhere");
+    });
+    ExpectError(outcome.status, {folder_ + "/elsewhere"});
+  }
+}
+
+TEST_F(BadInput, TokenFileThatIsTruncated) {
+  const std::string path = folder_ + "/train.bin";
+  const auto bytes = std::filesystem::file_size(path);
+  std::filesystem::resize_file(path, bytes - 2);
+  ExpectError(Try(""), {path, std::to_string(bytes - 2)});
+}
+
+TEST_F(BadInput, TokenFileWithTheWrongMagic) {
+  std::fstream(folder_ + "/train.idx", std::ios::in | std::ios::out | std::ios::binary).put('X');
+  ExpectError(Try(""), {folder_ + "/train.idx", "MMIDIDX"});
+}
+
+// One sample of one replica is bad: the run trains up to the step that needs it, then stops on every rank.
+TEST_F(BadInput, TokenOutsideTheVocabularyInTheMiddleOfARun) {
+  std::vector<int32_t> ids = LearnableIds(100 * 16 + 1, 61, 1);
+  const RunConfig two = With(config_, "parallel { tensor: 1 data: 4 }");
+  ids[800] = 61;
+  WriteTokens(folder_ + "/train", ids, 62);
+  const RunConfig config = With(two, "training { steps: 20 checkpoint { every_steps: 1 } }");
+  const RunOutcome outcome = RunTraining(config);
+  EXPECT_TRUE(absl::IsOutOfRange(outcome.status));
+  ExpectError(outcome.status, {folder_ + "/train.bin: token 800 has id 61; ids are in [0, 61)"});
+  const auto steps = static_cast<int64_t>(Losses(config).size());
+  EXPECT_GT(steps, 0);
+  EXPECT_LT(steps, 13) << "the epoch has 100 samples";
+  EXPECT_EQ(NewestStep(config), steps);
+  // With a vocabulary that has it the model is another; the same data, mended, goes on.
+  ids[800] = 3;
+  WriteTokens(folder_ + "/train", ids, 61);
+  EXPECT_TRUE(RunTraining(config).status.ok());
+  EXPECT_EQ(Losses(config).size(), 20u);
+}
+
+TEST_F(BadInput, CorpusOfNoTokens) {
+  WriteTokens(folder_ + "/train", {}, 61);
+  ExpectError(Try(""), {folder_ + "/train.idx: holds 0 tokens"});
+  WriteTokens(folder_ + "/train", LearnableIds(16, 61, 1), 61);
+  ExpectError(Try(""), {folder_ + "/train", "zero-length corpus: 16 tokens", "needs 17"});
+}
+
+TEST_F(BadInput, HeldOutSmallerThanABatch) {
+  WriteTokens(folder_ + "/held_out", LearnableIds(7 * 16 + 1, 61, 1), 61);
+  ExpectError(Try("data { held_out: '" + folder_ + "/held_out' }"),
+              {"data.held_out: 7 samples of 16 tokens, fewer than training.global_batch 8"});
+  WriteTokens(folder_ + "/held_out", LearnableIds(8 * 16 + 1, 61, 1), 61);
+  EXPECT_TRUE(Try("data { held_out: '" + folder_ + "/held_out' }").ok());
+}
+
+TEST_F(BadInput, RunFolderThatCannotBeWritten) {
+  std::ofstream(folder_ + "/file") << "not a folder";
+  for (const std::string& path : {folder_ + "/file", folder_ + "/file/run", std::string("/dev/null/run")}) {
+    const absl::Status status = Try("folder: '" + path + "'");
+    ExpectError(status, {"folder: " + path + " cannot be made: ", "not a directory"});
+    EXPECT_EQ(status.message().find('\n'), std::string::npos) << status;
+  }
+}
+
+TEST_F(BadInput, FilesInTheRunFolderThatCannotBeWritten) {
+  std::filesystem::create_directories(folder_ + "/run/metrics.jsonl");
+  ExpectError(Try(""), {folder_ + "/run/metrics.jsonl"});
+  std::filesystem::remove(folder_ + "/run/metrics.jsonl");
+  std::filesystem::remove_all(folder_ + "/run/checkpoints");
+  std::ofstream(folder_ + "/run/checkpoints") << "not a folder";
+  ExpectError(Try(""), {folder_ + "/run/checkpoints"});
+}
+
+}  // namespace
+}  // namespace trefoil
