@@ -1,0 +1,107 @@
+// What the user reads when something is wrong: one clear message, once, from one rank of many, within seconds.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/launcher/program_testing.h"
+
+namespace trefoil {
+namespace {
+
+constexpr double kSeconds = 30;  // an idle machine needs about two
+
+class BadInput : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = EmptyFolder(testing::UnitTest::GetInstance()->current_test_info()->name());
+    config_ = folder_ + "/run.pbtxt";
+    Write("family: LLAMA layers: 4 hidden: 32 heads: 4 vocabulary: 61 sequence_length: 16", "tensor: 2 pipeline: 2",
+          "steps: 4 global_batch: 8");
+  }
+  void Write(const std::string& model, const std::string& parallel, const std::string& training) {
+    WriteText(config_, "folder: '" + folder_ + "/run'\nmodel {\n" + model + "\n}\nparallel { " + parallel +
+                           " }\ndata { train: '" + folder_ + "/train' }\ntraining { " + training + " }\n");
+  }
+
+  // Runs `trefoil train` on four ranks, and expects each part to be said once.
+  void ExpectRefused(int status, const std::vector<std::string>& parts, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"train", "--config=" + config_};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ended ended = RunProgram(OnRanks(4, arguments));
+    EXPECT_EQ(ended.status, status) << ended.output;
+    EXPECT_LT(ended.seconds, kSeconds);
+    EXPECT_EQ(Count(ended.output, "trefoil train: "), 1) << ended.output;
+    for (const std::string& part : parts) EXPECT_EQ(Count(ended.output, part), 1) << part << "\n" << ended.output;
+    EXPECT_EQ(Count(ended.output, "Stack trace") + Count(ended.output, "Check failed"), 0) << ended.output;
+    EXPECT_FALSE(std::filesystem::exists(folder_ + "/run/checkpoints"));
+  }
+
+  std::string folder_, config_;
+};
+
+TEST_F(BadInput, AFieldThatDoesNotExist) {
+  Write("family: LLAMA layers: 4\nhiden: 32 heads: 4 vocabulary: 61 sequence_length: 16", "tensor: 2 pipelin: 2",
+        "steps: 4 global_batch: eight");
+  ExpectRefused(2, {config_ + ":4: model has no field 'hiden'; did you mean 'hidden'?",
+                    "parallel has no field 'pipelin'; did you mean 'pipeline'?", "training.global_batch: 'eight'"});
+}
+
+TEST_F(BadInput, EveryRuleThatIsBrokenAtOnce) {
+  Write("family: LLAMA layers: 1 hidden: 30 heads: 3 vocabulary: 61 sequence_length: 16",
+        "tensor: 2 pipeline: 2 data: 3", "steps: 4 global_batch: 8");
+  ExpectRefused(2, {"rules:", "parallel: tensor 2 x pipeline 2 x data 3 = 12, but the job has 4 ranks",
+                    "model.heads: 3 is not a multiple of parallel.tensor 2", "model.layers: 1, must be at least",
+                    "training.global_batch: 8 is not a multiple of"});
+}
+
+TEST_F(BadInput, ASetThatMakesNoSense) {
+  ExpectRefused(2, {"--set model.layer=2", "did you mean 'layers'?"}, {"--set", "model.layer=2"});
+  ExpectRefused(2, {"model.layers: -2"}, {"--set", "model.layers=-2"});
+}
+
+TEST_F(BadInput, AConfigFileThatIsNotThere) {
+  config_ = folder_ + "/nothing.pbtxt";
+  ExpectRefused(1, {config_});
+}
+
+TEST_F(BadInput, TokenFilesThatAreNotThereOrNotOurs) {
+  ExpectRefused(1, {folder_ + "/train.idx"});
+  WriteText(folder_ + "/train.bin", "0123456789");
+  WriteText(folder_ + "/train.idx", "these bytes are no index of tokens, and there are some more of them");
+  ExpectRefused(2, {folder_ + "/train.idx"});
+}
+
+TEST_F(BadInput, AFolderThatCannotBeWritten) {
+  // One document of 330 u16 tokens: see data/token_file.h.
+  std::ofstream idx(folder_ + "/train.idx", std::ios::binary);
+  const auto number = [&](auto value) { idx.write(reinterpret_cast<const char*>(&value), sizeof(value)); };
+  idx.write("MMIDIDX\0\0", 9);
+  number(uint64_t{1});
+  number(uint8_t{8});
+  number(uint64_t{1});
+  number(uint64_t{2});
+  number(int32_t{330});
+  number(int64_t{0});
+  number(int64_t{0});
+  number(int64_t{1});
+  idx.close();
+  WriteText(folder_ + "/train.bin", std::string(660, '\0'));
+  ExpectRefused(1, {"folder: /dev/null/run cannot be made: "}, {"--set", "folder=/dev/null/run"});
+}
+
+TEST_F(BadInput, CommandsAndFlagsThatDoNotExist) {
+  const Ended command = RunProgram({Trefoil(), "trian"});
+  EXPECT_EQ(command.status, 2);
+  EXPECT_EQ(command.output, "trefoil: no command 'trian'; did you mean 'train'?\n");
+  const Ended flag = RunProgram({Trefoil(), "train", "--confg=x"});
+  EXPECT_EQ(flag.status, 2);
+  EXPECT_EQ(flag.output,
+            "trefoil train: no flag '--confg'; did you mean '--config'? `trefoil help train` lists them\n");
+  const Ended config = RunProgram({Trefoil(), "train"});
+  EXPECT_EQ(config.status, 2);
+  EXPECT_EQ(Count(config.output, "--config: missing"), 1) << config.output;
+}
+
+}  // namespace
+}  // namespace trefoil

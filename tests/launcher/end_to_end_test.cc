@@ -1,0 +1,198 @@
+// The real program on four ranks (tensor 2 x pipeline 2): trains, stops, is killed, resumes, writes text.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <sstream>
+
+#include "tests/launcher/program_testing.h"
+
+namespace trefoil {
+namespace {
+
+using testing::TempDir;
+
+class EndToEnd : public testing::Test {
+ protected:
+  // A corpus of its own for all tests.
+  static void SetUpTestSuite() {
+    corpus_ = EmptyFolder("corpus");
+    const char* words[] = {"Elizabeth", "walked", "to", "the", "ball", "and", "Mr.", "Darcy", "was", "proud"};
+    std::ostringstream text;
+    for (unsigned i = 0, word = 1; i < 6000; ++i) {
+      word = word * 1103515245 + 12345;
+      text << words[word >> 16 & 7] << (i % 50 == 0 ? "\n\n" : " ");
+    }
+    WriteText(corpus_ + "/text.txt", text.str());
+    const Ended ended = RunProgram({Trefoil(), "tokenize", "--input=" + corpus_ + "/text.txt",
+                                    "--output=" + corpus_ + "/tokens", "--vocabulary=300", "--held_out=0.1"});
+    ASSERT_EQ(ended.status, 0) << ended.output;
+  }
+
+  // A config file for a run folder of this name; not made yet.
+  std::string Config(const std::string& name, const std::string& training) {
+    folder_ = EmptyFolder(name) + "/run";
+    const std::string path = TempDir() + "/" + name + ".pbtxt";
+    WriteText(
+        path,
+        "folder: '" + folder_ +
+            "'\n"
+            "model { family: LLAMA layers: 4 hidden: 32 heads: 4 kv_heads: 2 feed_forward: 64 sequence_length: 16 }\n"
+            "parallel { tensor: 2 pipeline: 2 }\n"
+            "data { train: '" +
+            corpus_ + "/tokens/train-*' held_out: '" + corpus_ +
+            "/tokens/held_out-*' }\n"
+            "training { global_batch: 8 micro_batch: 2 evaluate_samples: 8 precision: FP32 "
+            "optimizer { learning_rate: 3e-3 schedule: CONSTANT } " +
+            training + " }\n");
+    return path;
+  }
+  static std::vector<std::string> Train(const std::string& config, const std::vector<std::string>& sets = {}) {
+    std::vector<std::string> arguments = {"train", "--config=" + config};
+    for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
+    return OnRanks(4, arguments);
+  }
+
+  // metrics.jsonl up to what depends on the clock.
+  static std::vector<std::string> Lines(const std::string& folder) {
+    std::vector<std::string> lines;
+    std::istringstream file(ReadText(folder + "/metrics.jsonl"));
+    for (std::string line; std::getline(file, line);) lines.push_back(line.substr(0, line.find(",\"seconds\"")));
+    return lines;
+  }
+  size_t StepsDone() const { return Lines(folder_).size(); }
+
+  static std::string corpus_;
+  std::string folder_;
+};
+
+std::string EndToEnd::corpus_;
+
+TEST_F(EndToEnd, TrainsSaysWhenItIsFinishedAndGenerates) {
+  const std::string config = Config("finished", "steps: 30 checkpoint { every_steps: 20 }");
+  const Ended first = RunProgram(Train(config));
+  ASSERT_EQ(first.status, 0) << first.output;
+  for (const char* part :
+       {"mesh      tensor 2 x pipeline 2 x data 1 = 4 ranks", "stage 1", "Starting from random weights",
+        "step  1/30  loss 5.", "tokens/s", "MFU", "held-out loss", "unigram entropy", "Done: 30 steps"}) {
+    EXPECT_EQ(Count(first.output, part) > 0, true) << part << " is missing:\n" << first.output;
+  }
+  EXPECT_EQ(Count(first.output, "Starting from random weights"), 1) << "every rank speaks";
+  EXPECT_EQ(StepsDone(), 30u);
+
+  const Ended second = RunProgram(Train(config));
+  EXPECT_EQ(second.status, 0);
+  EXPECT_EQ(Count(second.output, "This run is finished: step 30 of 30"), 1) << second.output;
+  EXPECT_EQ(StepsDone(), 30u);
+
+  const auto generate = [&](const std::string& seed, const std::string& more = "--tokens=20") {
+    return RunProgram({Trefoil(), "generate", "--checkpoint=" + folder_, "--prompt=Mr. Darcy", "--seed=" + seed, more});
+  };
+  const Ended text = generate("5");
+  ASSERT_EQ(text.status, 0) << text.output;
+  EXPECT_EQ(text.output.find("Mr. Darcy"), 0u) << text.output;
+  EXPECT_GT(text.output.size(), 20u);
+  EXPECT_EQ(generate("5").output, text.output);
+  EXPECT_NE(generate("6").output, text.output);
+  EXPECT_EQ(generate("5", "--temperature=0").output, generate("6", "--temperature=0").output);
+  // One checkpoint by its own name, the older of the two.
+  const Ended older =
+      RunProgram({Trefoil(), "generate", "--checkpoint=" + folder_ + "/checkpoints/step-00000020/", "--tokens=2"});
+  EXPECT_EQ(older.status, 0) << older.output;
+  const Ended missing = RunProgram({Trefoil(), "generate", "--checkpoint=" + folder_ + "/nothing"});
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_EQ(missing.output, "trefoil generate: --checkpoint: " + folder_ + "/nothing does not exist\n");
+}
+
+// Stopped by a signal, the run saves and ends well; started again, it goes on as if it had never stopped.
+TEST_F(EndToEnd, StopsOnASignalAndGoesOn) {
+  const std::string unbroken = Config("unbroken", "steps: 100000");
+  const std::string unbroken_folder = folder_;
+  const std::string config = Config("stopped", "steps: 100000");
+  const std::string stopped_folder = folder_;
+
+  size_t done = 0;
+  {  // Ctrl-C on `trefoil launch`
+    Program program({Trefoil(), "launch", "-n", "4", "--", "train", "--config=" + config}, TempDir() + "/launch.out");
+    ASSERT_TRUE(program.Until([&] { return StepsDone() >= 3; })) << program.Output();
+    kill(program.pid(), SIGINT);
+    const Ended ended = program.Wait();
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    done = StepsDone();
+    EXPECT_EQ(Count(ended.output, "Stopped on request after step " + std::to_string(done) + ";"), 1) << ended.output;
+    EXPECT_EQ(Count(ended.output, "Saved checkpoint of step " + std::to_string(done) + " in"), 1);
+  }
+  for (const bool all_ranks : {true, false}) {  // what Slurm does; and one rank alone
+    Program program(Train(config), TempDir() + "/ranks.out");
+    ASSERT_TRUE(program.Until([&] { return StepsDone() >= done + 3; })) << program.Output();
+    const std::vector<pid_t> ranks = program.Children();
+    ASSERT_EQ(ranks.size(), 4u);
+    for (const pid_t rank : ranks) {
+      if (all_ranks || rank == ranks[2]) kill(rank, SIGTERM);
+    }
+    const Ended ended = program.Wait();
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_EQ(Count(ended.output, "Resuming from " + folder_ + "/checkpoints/step-"), 1) << ended.output;
+    EXPECT_GE(StepsDone(), done + 3);
+    done = StepsDone();
+    EXPECT_EQ(Count(ended.output, "Stopped on request after step " + std::to_string(done) + ";"), 1) << ended.output;
+  }
+  const std::string steps = "training.steps=" + std::to_string(done + 2);
+  const Ended last = RunProgram(Train(config, {steps}));
+  EXPECT_EQ(last.status, 0) << last.output;
+  const Ended whole = RunProgram(Train(unbroken, {steps}));
+  EXPECT_EQ(whole.status, 0) << whole.output;
+  std::vector<std::string> lines = Lines(stopped_folder), expected = Lines(unbroken_folder);
+  ASSERT_EQ(lines.size(), done + 2);
+  EXPECT_EQ(lines, expected);
+}
+
+// kill -9 of any rank at any moment, in a run that saves after every step: the newest checkpoint loads, and the run
+// ends as if nothing had happened.
+TEST_F(EndToEnd, SurvivesTheDeathOfAnyRank) {
+  const std::string unbroken = Config("alive", "steps: 400 checkpoint { every_steps: 1 }");
+  const std::string unbroken_folder = folder_;
+  const std::string config = Config("killed", "steps: 400 checkpoint { every_steps: 1 }");
+  int killed = 0;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    const size_t before = StepsDone();
+    Program program(Train(config), TempDir() + "/killed.out");
+    if (!program.Until([&] { return StepsDone() >= before + 2; })) break;  // done sooner
+    usleep(static_cast<useconds_t>(attempt * attempt * 7919 + attempt * 1237));
+    const std::vector<pid_t> ranks = program.Children();
+    if (ranks.size() != 4) break;
+    kill(ranks[static_cast<size_t>(attempt % 4)], SIGKILL);
+    const Ended ended = program.Wait();
+    EXPECT_NE(ended.status, 0) << ended.output;
+    ++killed;
+    EXPECT_FALSE(std::filesystem::is_empty(folder_ + "/checkpoints"));
+  }
+  EXPECT_GE(killed, 3) << "the run is too short to be killed in the middle";
+  const size_t done = StepsDone();
+  const std::string steps = "training.steps=" + std::to_string(done + 2);
+  const Ended last = RunProgram(Train(config, {steps}));
+  ASSERT_EQ(last.status, 0) << last.output;
+  EXPECT_EQ(Count(last.output, "Resuming from"), 1) << last.output;
+  const Ended whole = RunProgram(Train(unbroken, {steps, "training.checkpoint.every_steps=0"}));
+  ASSERT_EQ(whole.status, 0) << whole.output;
+  EXPECT_EQ(Lines(folder_), Lines(unbroken_folder));
+  EXPECT_EQ(Lines(folder_).size(), done + 2);
+}
+
+TEST_F(EndToEnd, BenchSaysHowFastItIs) {
+  const Ended ended =
+      RunProgram(OnRanks(2, {"bench", "--config=" + Config("bench", ""), "--set", "model.vocabulary=300", "--set",
+                             "parallel.pipeline=1", "--steps=2", "--warm_up=1"}));
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  for (const char* part :
+       {"parameters, batch 8 x 16 tokens in micro-batches of 2, float32, 2 rank(s)", "measured peak", "tokens/s",
+        "% of peak", "requests to the system during the timed steps: 0", "matmul", "attention", "outside ops"}) {
+    EXPECT_GT(Count(ended.output, part), 0) << part << " is missing:\n" << ended.output;
+  }
+  EXPECT_EQ(Count(ended.output, "measured peak"), 1);
+}
+
+}  // namespace
+}  // namespace trefoil
