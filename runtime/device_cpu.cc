@@ -28,9 +28,7 @@ class CpuKernels : public Kernels {
   void LayerNormBackward(T dy, T x, T weight, T mean, T rstd, T d_residual, T dx, T d_weight, T d_bias) override {
     cpu::LayerNormBackward(cpu_, dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
   }
-  void RmsNorm(T x, T weight, float epsilon, T y, T rstd) override {
-    cpu::RmsNorm(cpu_, x, weight, epsilon, y, rstd);
-  }
+  void RmsNorm(T x, T weight, float epsilon, T y, T rstd) override { cpu::RmsNorm(cpu_, x, weight, epsilon, y, rstd); }
   void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
     cpu::RmsNormBackward(cpu_, dy, x, weight, rstd, d_residual, dx, d_weight);
   }

@@ -41,8 +41,8 @@ class NullKernels : public Kernels {
 class NullDevice : public Device {
  public:
   NullDevice()
-      : Device(Arena::Create([](int64_t) { return nullptr; }, [](void*, int64_t) {}),
-               std::make_unique<NullKernels>()) {}
+      : Device(Arena::Create([](int64_t) { return nullptr; }, [](void*, int64_t) {}), std::make_unique<NullKernels>()) {
+  }
   void Upload(const void*, const Tensor&) override {}
   void Download(const Tensor&, void*) override {}
   void Synchronize() override {}

@@ -17,16 +17,16 @@ class Kernels {
  public:
   virtual ~Kernels() = default;
 
-  virtual void Matmul(const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
-                      const Tensor& out, Accumulate accumulate, const Tensor& bias) = 0;
+  virtual void Matmul(const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b, const Tensor& out,
+                      Accumulate accumulate, const Tensor& bias) = 0;
   virtual void BiasBackward(const Tensor& dy, const Tensor& d_bias) = 0;
   virtual void AddBias(const Tensor& x, const Tensor& bias) = 0;
 
   virtual void LayerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, const Tensor& y,
                          const Tensor& mean, const Tensor& rstd) = 0;
   virtual void LayerNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
-                                 const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
-                                 const Tensor& d_weight, const Tensor& d_bias) = 0;
+                                 const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight,
+                                 const Tensor& d_bias) = 0;
   virtual void RmsNorm(const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y, const Tensor& rstd) = 0;
   virtual void RmsNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                                const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) = 0;
@@ -41,8 +41,7 @@ class Kernels {
   virtual void Attention(const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
                          const Tensor& out, const Tensor& log_sum_exp) = 0;
   virtual void AttentionBackward(const Tensor& d_out, const Tensor& qkv, const Tensor& out, const Tensor& log_sum_exp,
-                                 const AttentionShape& shape, const AttentionDropout& dropout,
-                                 const Tensor& d_qkv) = 0;
+                                 const AttentionShape& shape, const AttentionDropout& dropout, const Tensor& d_qkv) = 0;
 
   virtual void Embedding(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
                          Accumulate accumulate) = 0;
@@ -61,8 +60,7 @@ class Kernels {
   virtual double SumOfSquares(const Tensor& x) = 0;
   virtual double Sum(const Tensor& x) = 0;
 
-  virtual void FillNormal(const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
-                          float deviation) = 0;
+  virtual void FillNormal(const Tensor& x, const Shape& global, const Shape& offset, uint64_t key, float deviation) = 0;
   virtual void AdamW(const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
                      const AdamWStep& step, const Tensor& working) = 0;
 };

@@ -99,8 +99,7 @@ void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias) {
 void AddBias(Device& device, const Tensor& x, const Tensor& bias) {
   CheckActivation("x", x, 2);
   Check("bias", bias, x.dtype(), {x.dim(1)});
-  Run(device, "add_bias", x.elements(), Bytes({&x, &x, &bias}),
-      [&](Kernels& kernels) { kernels.AddBias(x, bias); });
+  Run(device, "add_bias", x.elements(), Bytes({&x, &x, &bias}), [&](Kernels& kernels) { kernels.AddBias(x, bias); });
 }
 
 void LayerNorm(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,

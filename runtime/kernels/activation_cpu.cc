@@ -4,7 +4,7 @@ namespace trefoil::cpu {
 namespace {
 
 // 0.5 (1 + tanh u) = sigmoid(2 u), so gelu(x) = x sigmoid(x (kA + kB x^2)).
-constexpr float kA = 1.5957691216057308f;     // 2 sqrt(2/pi)
+constexpr float kA = 1.5957691216057308f;  // 2 sqrt(2/pi)
 constexpr float kB = kA * 0.044715f;
 
 template <typename T>

@@ -4,9 +4,9 @@
 // queries likewise. Key block j meets query block i only where j <= i; j == i is the one that is partly masked.
 #pragma once
 
+#include "runtime/kernels/dropout.h"
 #include "runtime/kernels/gemm.h"
 #include "runtime/kernels/vector.h"
-#include "runtime/random.h"
 
 namespace trefoil::cpu {
 
@@ -64,19 +64,13 @@ inline void StoreRows(const float* from, int64_t padded, int64_t rows, int64_t c
   }
 }
 
-// factors[k] = 0 or 1 / (1 - probability) for the weights of `count` keys from `key` on of one query.
-inline void DropoutFactors(const AttentionShape& shape, const AttentionDropout& dropout, int64_t b, int64_t head,
-                           int64_t query, int64_t key, int64_t count, float* factors) {
+// The factors (dropout.h) of the weights of `count` keys from `key` on, of one query.
+inline const float* AttentionDropoutFactors(const AttentionShape& shape, const AttentionDropout& dropout, int64_t b,
+                                            int64_t head, int64_t query, int64_t key, int64_t count, float* buffer) {
   const int64_t sequence = dropout.mask.first_row / shape.tokens + b;
-  const auto first = static_cast<uint64_t>(
-      ((sequence * dropout.global_heads + dropout.first_head + head) * shape.tokens + query) * shape.tokens + key);
-  const float kept = 1.0f / (1.0f - dropout.mask.probability);
-  PhiloxBlock bits = {};
-  for (int64_t k = 0; k < count; ++k) {
-    const uint64_t element = first + static_cast<uint64_t>(k);
-    if (k == 0 || element % 4 == 0) bits = Philox(dropout.mask.key, element / 4);
-    factors[k] = Uniform(bits[element % 4]) < dropout.mask.probability ? 0.0f : kept;
-  }
+  const int64_t first =
+      ((sequence * dropout.global_heads + dropout.first_head + head) * shape.tokens + query) * shape.tokens + key;
+  return DropoutFactors(dropout.mask, static_cast<uint64_t>(first), count, buffer);
 }
 
 // Calls f(task, scratch) for every task, each thread with `floats` of scratch of its own. Tasks are handed out one by

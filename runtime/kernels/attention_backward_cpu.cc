@@ -20,10 +20,10 @@ struct Layout {
     return at;
   }
   int64_t padded, total = 0;
-  int64_t keys_t, values_t;               // per key block [D, kBlock]
-  int64_t keys, d_keys, d_values;         // [T, padded]
-  int64_t queries, d_out, d_queries;      // [kBlock, padded]
-  int64_t weights, d_weights;             // [kBlock, kBlock]
+  int64_t keys_t, values_t;           // per key block [D, kBlock]
+  int64_t keys, d_keys, d_values;     // [T, padded]
+  int64_t queries, d_out, d_queries;  // [kBlock, padded]
+  int64_t weights, d_weights;         // [kBlock, kBlock]
 };
 
 // One row of scores s and of d_out v^T becomes the weights p (dropped-out, for d_values) and
@@ -46,14 +46,6 @@ void ScoresRow(float* scores, float* d_weights, int64_t valid, int64_t columns, 
     }
   }
   for (int64_t k = valid; k < columns; ++k) scores[k] = d_weights[k] = 0;
-}
-
-template <typename T>
-float Dot(const T* a, const float* b, int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += static_cast<float>(a[i]) * b[i];
-  return sum;
 }
 
 template <typename T>
@@ -88,7 +80,9 @@ void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
     LoadRows(a.d_out + output.offset + q0 * output.stride, output.stride, rows, dim, 1.0f, d_out, padded);
     float delta[kBlock];
     for (int64_t r = 0; r < rows; ++r) {
-      delta[r] = Dot(a.out + output.offset + (q0 + r) * output.stride, d_out + r * padded, dim);
+      const T* out = a.out + output.offset + (q0 + r) * output.stride;
+      const float* d_row = d_out + r * padded;
+      delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(out[d]) * d_row[d]; });
     }
     for (int64_t k0 = 0; k0 <= q0; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, tokens - k0), wide = PadColumns(columns);
@@ -96,11 +90,12 @@ void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
       gemm.block(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t valid = std::min(columns, q0 + r - k0 + 1);
-        float factors[kBlock];
-        const bool dropped = a.dropout.mask.probability > 0;
-        if (dropped) DropoutFactors(shape, a.dropout, b, head, q0 + r, k0, valid, factors);
-        ScoresRow(weights + r * kBlock, d_weights + r * kBlock, valid, columns, log_sum_exp[q0 + r], delta[r],
-                  dropped ? factors : nullptr);
+        float buffer[DropoutBuffer(kBlock)];
+        const float* factors = nullptr;
+        if (a.dropout.mask.probability > 0) {
+          factors = AttentionDropoutFactors(shape, a.dropout, b, head, q0 + r, k0, valid, buffer);
+        }
+        ScoresRow(weights + r * kBlock, d_weights + r * kBlock, valid, columns, log_sum_exp[q0 + r], delta[r], factors);
       }
       gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
       gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
@@ -141,8 +136,9 @@ void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor&
   const Layout layout(shape);
   WithType(qkv.dtype(), [&](auto type) {
     using T = decltype(type);
-    const Arguments<T> arguments = {*cpu.gemm,     d_out.data<T>(), qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>(),
-                                    d_qkv.data<T>(), shape,         dropout,       layout};
+    const Arguments<T> arguments = {
+        *cpu.gemm,       d_out.data<T>(), qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>(),
+        d_qkv.data<T>(), shape,           dropout,       layout};
     ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
       KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
     });

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <limits>
 
 #include "runtime/kernels/attention.h"
 
@@ -36,16 +35,8 @@ struct Running {
 // the output so far to the new maximum.
 void UpdateRow(float* scores, int64_t valid, int64_t columns, Running& running, int64_t r, float* out, int64_t padded,
                bool first) {
-  float maximum = first ? -std::numeric_limits<float>::infinity() : running.maximum[r];
-#pragma omp simd reduction(max : maximum)
-  for (int64_t k = 0; k < valid; ++k) maximum = std::max(maximum, scores[k]);
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t k = 0; k < valid; ++k) {
-    const float weight = Exp(scores[k] - maximum);
-    scores[k] = weight;
-    sum += weight;
-  }
+  const float maximum = Maximum(scores, valid, first ? -std::numeric_limits<float>::infinity() : running.maximum[r]);
+  const float sum = SumLanes<float>(valid, [=](int64_t k) { return scores[k] = Exp(scores[k] - maximum); });
   for (int64_t k = valid; k < columns; ++k) scores[k] = 0;
   if (first) {
     running.sum[r] = sum;
@@ -68,8 +59,7 @@ void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, con
   float *keys = scratch + layout.keys, *values = scratch + layout.values, *queries = scratch + layout.queries;
   float *weights = scratch + layout.weights, *sum = scratch + layout.out;
   for (int64_t k0 = 0; k0 < tokens; k0 += kBlock) {
-    LoadTransposed(qkv + key.offset + k0 * key.stride, key.stride, std::min(kBlock, tokens - k0), dim,
-                   keys + k0 * dim);
+    LoadTransposed(qkv + key.offset + k0 * key.stride, key.stride, std::min(kBlock, tokens - k0), dim, keys + k0 * dim);
   }
   LoadRows(qkv + value.offset, value.stride, tokens, dim, 1.0f, values, padded);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
@@ -84,8 +74,8 @@ void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, con
         const int64_t valid = std::min(columns, q0 + r - k0 + 1);
         UpdateRow(weights + r * kBlock, valid, columns, running, r, sum + r * padded, padded, k0 == 0);
         if (dropout.mask.probability > 0) {
-          float factors[kBlock];
-          DropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, factors);
+          float buffer[DropoutBuffer(kBlock)];
+          const float* factors = AttentionDropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, buffer);
           for (int64_t k = 0; k < valid; ++k) weights[r * kBlock + k] *= factors[k];
         }
       }

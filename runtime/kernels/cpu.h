@@ -27,8 +27,8 @@ class MatmulEngine {
   ~MatmulEngine();
   void Matmul(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
               const Tensor& out, Accumulate accumulate, const Tensor& bias);
-  // By oneDNN, in any dtype that it has on this CPU; no size is 0. Holds the compiled products, one per kind of call, so
-  // that a training step, whose calls repeat, compiles none after its first run.
+  // By oneDNN, in any dtype that it has on this CPU; no size is 0. Holds the compiled products, one per kind of call,
+  // so that a training step, whose calls repeat, compiles none after its first run.
   void ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
                 const Tensor& out, Accumulate accumulate, const Tensor& bias);
 
@@ -46,8 +46,8 @@ void LayerNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x,
                        const Tensor& d_weight, const Tensor& d_bias);
 void RmsNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
              const Tensor& rstd);
-void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                     const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
 
 // activation_cpu.cc
 void Gelu(const CpuContext& cpu, const Tensor& x, const Tensor& y);
@@ -76,8 +76,8 @@ void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const T
                             const Tensor& statistics);
 void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& loss,
                          const Tensor& log_sum_exp);
-void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
+void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                          int64_t first_column, float scale, const Tensor& d_logits);
 
 // elementwise_cpu.cc
 void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias);

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <limits>
 
 #include "runtime/kernels/vector.h"
 
@@ -12,13 +11,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 float Finite(float maximum) { return maximum == -kInfinity ? 0.0f : maximum; }
 
 void StatisticsRow(const float* logits, int64_t columns, int64_t target, float* statistics) {
-  float maximum = -kInfinity;
-#pragma omp simd reduction(max : maximum)
-  for (int64_t j = 0; j < columns; ++j) maximum = std::max(maximum, logits[j]);
-  const float shift = Finite(maximum);
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < columns; ++j) sum += Exp(logits[j] - shift);
+  const float maximum = Maximum(logits, columns), shift = Finite(maximum);
+  const float sum = SumLanes<float>(columns, [=](int64_t j) { return Exp(logits[j] - shift); });
   statistics[0] = maximum;
   statistics[1] = sum;
   statistics[2] = 0 <= target && target < columns ? logits[target] : 0.0f;
@@ -70,8 +64,8 @@ void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const 
   });
 }
 
-void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
+void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                          int64_t first_column, float scale, const Tensor& d_logits) {
   const int64_t columns = logits.dim(1);
   const float *in = logits.data<float>(), *sums = log_sum_exp.data<float>();
   const int32_t* target = targets.data<int32_t>();

@@ -28,13 +28,10 @@ constexpr int64_t kSumBlock = 65536;
 
 template <bool kSquares, typename T>
 double SumRange(const T* x, int64_t n) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
+  return SumLanes<double>(n, [=](int64_t i) {
     const double v = static_cast<float>(x[i]);
-    sum += kSquares ? v * v : v;
-  }
-  return sum;
+    return kSquares ? v * v : v;
+  });
 }
 
 template <bool kSquares>

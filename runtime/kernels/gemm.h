@@ -1,9 +1,9 @@
 // Matrix products in fp32: the register tile that all of them come down to, and the packed product built on it.
 //
-// Every element of a result is c + (sum over the first kGemmDepth of k) + (sum over the next) + ..., each sum running in
-// order, one fused multiply-add at a time. So it depends on its row of a and its column of b alone: not on the number
-// of threads, nor on which rows and columns are computed together. A slice of a product is, to the bit, the product of
-// the slices.
+// Every element of a result is c + (sum over the first kGemmDepth of k) + (sum over the next) + ..., each sum running
+// in order, one fused multiply-add at a time. So it depends on its row of a and its column of b alone: not on the
+// number of threads, nor on which rows and columns are computed together. A slice of a product is, to the bit, the
+// product of the slices.
 //
 // Goto & van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008, for the packing.
 #pragma once

@@ -1,9 +1,8 @@
-#include "runtime/kernels/gemm.h"
-
 #include <immintrin.h>
 
 #include <cstring>
 
+#include "runtime/kernels/gemm.h"
 #include "runtime/kernels/vector.h"
 
 namespace trefoil::cpu {
@@ -41,63 +40,98 @@ void Transpose8(__m256 (&x)[8]) {
   }
 }
 
-// One panel: to[l][i] = x[i * ld + l] for i < rows (zero to `width`), l < depth.
-template <typename T>
-void PackTransposed(const T* x, int64_t ld, int64_t rows, int64_t width, int64_t depth, float* to) {
-  for (int64_t first = 0; first < width; first += 8) {
-    const int64_t valid = std::clamp<int64_t>(rows - first, 0, 8);
-    const size_t stored = sizeof(float) * static_cast<size_t>(std::min<int64_t>(8, width - first));
-    const T* from = x + first * ld;
-    int64_t l = 0;
-    for (; l + 8 <= depth; l += 8) {
-      __m256 block[8];
-      for (int64_t i = 0; i < 8; ++i) block[i] = i < valid ? Load8(from + i * ld + l) : _mm256_setzero_ps();
-      Transpose8(block);
-      for (int64_t i = 0; i < 8; ++i) std::memcpy(to + (l + i) * width + first, &block[i], stored);
+// Rows [kFirst, kFirst + 8) of a panel, of which `valid` are there: to[l][kFirst + i] = x[i * ld + l], l < depth.
+template <int kWidth, int kFirst, typename T>
+void PackEight(const T* x, int64_t ld, int64_t valid, int64_t depth, float* to) {
+  // Whole vectors are stored where what they spoil is stored later.
+  constexpr int kStored = kFirst + 8 > kWidth && kFirst > 0 ? kWidth - kFirst : 8;
+  const auto pack = [=](const T* const(&rows)[8], int64_t l, int64_t count) {
+    __m256 block[8];
+    for (int i = 0; i < 8; ++i) block[i] = i < valid ? Load8(rows[i]) : _mm256_setzero_ps();
+    Transpose8(block);
+    for (int i = 0; i < count; ++i) std::memcpy(to + (l + i) * kWidth + kFirst, &block[i], kStored * sizeof(float));
+  };
+  const T* rows[8];
+  for (int i = 0; i < 8; ++i) rows[i] = x + (i < valid ? i * ld : 0);
+  int64_t l = 0;
+  for (; l + 8 <= depth; l += 8) {
+    pack(rows, l, 8);
+    for (int i = 0; i < 8; ++i) {
+      if (l % 16 == 0) __builtin_prefetch(rows[i] + kWidth * ld);  // of the next panel
+      rows[i] += 8;
     }
-    for (; l < depth; ++l) {
-      for (int64_t i = 0; i < 8 && first + i < width; ++i) {
-        to[l * width + first + i] = i < valid ? static_cast<float>(from[i * ld + l]) : 0.0f;
+  }
+  if (l < depth) {
+    T rest[8][8] = {};
+    for (int i = 0; i < 8; ++i) {
+      std::copy_n(rows[i], depth - l, rest[i]);
+      rows[i] = rest[i];
+    }
+    pack(rows, l, depth - l);
+  }
+}
+
+// One panel: to[l][i] = x[i * ld + l] for i < rows (zero to kWidth), l < depth.
+template <int kWidth, typename T>
+void PackLines(const T* x, int64_t ld, int64_t rows, int64_t depth, float* to) {
+  PackEight<kWidth, 0>(x, ld, rows, depth, to);
+  if constexpr (kWidth > 8) PackEight<kWidth, 8>(rows > 8 ? x + 8 * ld : x, ld, rows - 8, depth, to);
+  if constexpr (kWidth > 16) PackEight<kWidth, 16>(rows > 16 ? x + 16 * ld : x, ld, rows - 16, depth, to);
+  if constexpr (kWidth > 24) PackEight<kWidth, 24>(rows > 24 ? x + 24 * ld : x, ld, rows - 24, depth, to);
+}
+
+// All panels: to[panel][l][i] = x[l * ld + panel * kWidth + i], with zeros from `columns` on.
+template <int kWidth, typename T>
+void PackRows(const T* x, int64_t ld, int64_t columns, int64_t depth, float* to) {
+  // A few panels at a time: where they begin is congruent modulo the first cache's sets.
+  constexpr int64_t kGroup = 16;
+  const int64_t whole = columns / kWidth;
+  for (int64_t first = 0; first < whole; first += kGroup) {
+    const int64_t last = std::min(whole, first + kGroup);
+    for (int64_t l = 0; l < depth; ++l) {
+      const T* row = x + l * ld;
+      for (int64_t panel = first; panel < last; ++panel) {
+        float* out = to + (panel * depth + l) * kWidth;
+        if constexpr (std::is_same_v<T, float>) {
+          std::memcpy(out, row + panel * kWidth, kWidth * sizeof(float));
+        } else {
+          for (int i = 0; i < kWidth; ++i) out[i] = static_cast<float>(row[panel * kWidth + i]);
+        }
       }
+    }
+  }
+  for (int64_t l = 0; l < depth && whole * kWidth < columns; ++l) {
+    const T* row = x + l * ld;
+    float* out = to + (whole * depth + l) * kWidth;
+    for (int64_t i = 0; i < kWidth; ++i) {
+      out[i] = whole * kWidth + i < columns ? static_cast<float>(row[whole * kWidth + i]) : 0.0f;
     }
   }
 }
 
-// All panels: to[panel][l][i] = x[l * ld + panel * width + i], with zeros from `columns` on.
 template <int kWidth, typename T>
-void PackRows(const T* x, int64_t ld, int64_t columns, int64_t depth, float* to) {
-  const int64_t whole = columns / kWidth;
-  for (int64_t l = 0; l < depth; ++l) {
-    const T* row = x + l * ld;
-    for (int64_t panel = 0; panel < whole; ++panel) {
-      float* out = to + (panel * depth + l) * kWidth;
-      for (int i = 0; i < kWidth; ++i) out[i] = static_cast<float>(row[panel * kWidth + i]);
-    }
-    if (whole * kWidth < columns) {
-      float* out = to + (whole * depth + l) * kWidth;
-      for (int64_t i = 0; i < kWidth; ++i) {
-        out[i] = whole * kWidth + i < columns ? static_cast<float>(row[whole * kWidth + i]) : 0.0f;
-      }
-    }
+void PackPanels(const T* x, int64_t ld, bool lines, int64_t rows, int64_t depth, float* to) {
+  if (!lines) return PackRows<kWidth>(x, ld, rows, depth, to);
+  for (int64_t i = 0; i < rows; i += kWidth) {
+    PackLines<kWidth>(x + i * ld, ld, std::min<int64_t>(kWidth, rows - i), depth, to + i * depth);
   }
 }
 
 // Packs `rows` rows of op(x) with `depth` inner elements in panels of `width` rows. lines: the inner elements of a row
 // lie side by side.
 template <typename T>
-void Pack(const T* x, int64_t ld, bool lines, int64_t rows, int64_t width, int64_t depth, float* to) {
-  if (lines) {
-    for (int64_t i = 0; i < rows; i += width) {
-      PackTransposed(x + i * ld, ld, std::min(width, rows - i), width, depth, to + i * depth);
-    }
-    return;
-  }
+void Pack(const T* x, int64_t ld, bool lines, int64_t rows, int width, int64_t depth, float* to) {
   switch (width) {
-    case 6: return PackRows<6>(x, ld, rows, depth, to);
-    case 12: return PackRows<12>(x, ld, rows, depth, to);
-    case 16: return PackRows<16>(x, ld, rows, depth, to);
-    case 32: return PackRows<32>(x, ld, rows, depth, to);
-    default: LOG(FATAL) << "no tile has a side of " << width;
+    case 6:
+      return PackPanels<6>(x, ld, lines, rows, depth, to);
+    case 12:
+      return PackPanels<12>(x, ld, lines, rows, depth, to);
+    case 16:
+      return PackPanels<16>(x, ld, lines, rows, depth, to);
+    case 32:
+      return PackPanels<32>(x, ld, lines, rows, depth, to);
+    default:
+      LOG(FATAL) << "no tile has a side of " << width;
   }
 }
 
@@ -113,8 +147,9 @@ struct Product {
   const float* bias;
 };
 
-// Scratch of one thread, in floats.
-constexpr int64_t kScratch = (kRows + kColumns) * kGemmDepth;
+// Scratch of one thread, in floats. Packing may spoil what lies behind the last panel.
+constexpr int64_t kSpoiled = 16;
+constexpr int64_t kScratch = (kRows + kColumns) * kGemmDepth + 2 * kSpoiled;
 constexpr int64_t kResultScratch = kResultRows * kColumns;
 
 // Rows [row, row + m) and columns [column, column + n) of the result.
@@ -122,7 +157,7 @@ template <typename T, typename Out>
 void Rectangle(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, int64_t m, int64_t column, int64_t n,
                float* scratch) {
   constexpr bool kDirect = std::is_same_v<Out, float>;
-  float *packed_a = scratch, *packed_b = scratch + kRows * kGemmDepth, *result = scratch + kScratch;
+  float *packed_a = scratch, *packed_b = scratch + kRows * kGemmDepth + kSpoiled, *result = scratch + kScratch;
   const int64_t result_rows = kDirect ? m : kResultRows;
   for (int64_t i0 = 0; i0 < m; i0 += result_rows) {
     const int64_t i_end = std::min(m, i0 + result_rows);
@@ -138,8 +173,8 @@ void Rectangle(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, 
                kernel.rows, depth, packed_a);
           float* c = result + (i - i0) * kColumns;
           if constexpr (kDirect) c = p.out + at_row * p.ldc + at_column;
-          kernel.panels(packed_a, packed_b, rows, columns, depth, c, kDirect ? p.ldc : kColumns,
-                        l > 0 || p.accumulate, l > 0 || p.bias == nullptr ? nullptr : p.bias + at_column);
+          kernel.panels(packed_a, packed_b, rows, columns, depth, c, kDirect ? p.ldc : kColumns, l > 0 || p.accumulate,
+                        l > 0 || p.bias == nullptr ? nullptr : p.bias + at_column);
         }
       }
       if constexpr (!kDirect) {
@@ -195,11 +230,16 @@ void Gemm(const CpuContext& cpu, const GemmKernel& kernel, const Tensor& a, Tran
     }
     WithType(out.dtype(), [&](auto out_type) {
       using Out = decltype(out_type);
-      const Product<T, Out> product = {a.data<T>(), b.data<T>(),
-                                       ta,          tb,
-                                       a.dim(1),    b.dim(1),
-                                       k,           out.data<Out>(),
-                                       n,           accumulate == Accumulate::kYes,
+      const Product<T, Out> product = {a.data<T>(),
+                                       b.data<T>(),
+                                       ta,
+                                       tb,
+                                       a.dim(1),
+                                       b.dim(1),
+                                       k,
+                                       out.data<Out>(),
+                                       n,
+                                       accumulate == Accumulate::kYes,
                                        bias.defined() ? wide_bias.data() : nullptr};
       ParallelFor(grid.rows * grid.columns, grid.rows * grid.columns, [&](int64_t task) {
         const int64_t row = task / grid.columns * tall, column = task % grid.columns * wide;

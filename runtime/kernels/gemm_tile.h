@@ -36,6 +36,7 @@ template <typename V, int kRows, int kVectors>
 [[gnu::always_inline]] inline void PanelTile(const float* a, const float* b, int64_t rows, int64_t columns, int64_t k,
                                              float* c, int64_t ldc, bool add, const float* bias) {
   constexpr int kLanes = sizeof(V) / sizeof(float), kColumns = kVectors * kLanes;
+  for (int64_t i = 0; i < rows; ++i) __builtin_prefetch(c + i * ldc, 1);
   V sum[kRows][kVectors] = {};
   MultiplyTile<V, kRows, kVectors>(a, 1, kRows, b, kColumns, k, sum);
   if (rows < kRows || columns < kColumns) {
@@ -49,14 +50,21 @@ template <typename V, int kRows, int kVectors>
     }
     return;
   }
+  // All reads of c before the writes: rows may be a multiple of 4096 bytes apart, and then a read would wait for the
+  // write of the row above.
+  if (add) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = *reinterpret_cast<const V*>(c + i * ldc + j * kLanes) + sum[i][j];
+    }
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
-      V* to = reinterpret_cast<V*>(c + i * ldc + j * kLanes);
-      V value = add ? *to + sum[i][j] : sum[i][j];
-      if (bias != nullptr) value += *reinterpret_cast<const V*>(bias + j * kLanes);
-      *to = value;
+      if (bias != nullptr) sum[i][j] += *reinterpret_cast<const V*>(bias + j * kLanes);
+      *reinterpret_cast<V*>(c + i * ldc + j * kLanes) = sum[i][j];
     }
   }
 }
@@ -80,13 +88,17 @@ template <typename V, int kRows, int kVectors>
   V sum[kRows][kVectors] = {};
   MultiplyTile<V, kRows, kVectors>(a.data + i * a.row_stride, a.row_stride, a.column_stride, b, ldb, k, sum);
   c += i * ldc;
+  if (add) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sum[r][j] = *reinterpret_cast<const V*>(c + r * ldc + j * kLanes) + sum[r][j];
+    }
+  }
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) {
-      V* to = reinterpret_cast<V*>(c + r * ldc + j * kLanes);
-      *to = add ? *to + sum[r][j] : sum[r][j];
-    }
+    for (int j = 0; j < kVectors; ++j) *reinterpret_cast<V*>(c + r * ldc + j * kLanes) = sum[r][j];
   }
 }
 

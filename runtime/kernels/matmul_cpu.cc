@@ -130,8 +130,9 @@ void MatmulEngine::ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose tr
   // Inner pieces, and those of the last row and column, which may be smaller.
   const auto compile = [&](int64_t rows, int64_t columns) {
     const OneThread one_thread;
-    const Call call = {rows, columns, k, a.dim(1), b.dim(1), n, ta, tb, accumulate == Accumulate::kYes, bias.defined(),
-                       a.dtype(), out.dtype()};
+    const Call call = {
+        rows,           columns,   k,          a.dim(1), b.dim(1), n, ta, tb, accumulate == Accumulate::kYes,
+        bias.defined(), a.dtype(), out.dtype()};
     auto found = compiled_->products.find(call);
     if (found == compiled_->products.end()) {
       found = compiled_->products.emplace(call, Compile(call, engine)).first;

@@ -8,16 +8,12 @@ namespace {
 template <typename T>
 void LayerNormRow(const T* x, const T* weight, const T* bias, float epsilon, int64_t columns, T* y, float* mean,
                   float* rstd) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < columns; ++j) sum += static_cast<float>(x[j]);
+  const float sum = SumLanes<float>(columns, [=](int64_t j) { return static_cast<float>(x[j]); });
   const float center = sum / static_cast<float>(columns);
-  float squares = 0;
-#pragma omp simd reduction(+ : squares)
-  for (int64_t j = 0; j < columns; ++j) {
+  const float squares = SumLanes<float>(columns, [=](int64_t j) {
     const float d = static_cast<float>(x[j]) - center;
-    squares += d * d;
-  }
+    return d * d;
+  });
   const float scale = 1.0f / std::sqrt(squares / static_cast<float>(columns) + epsilon);
 #pragma omp simd
   for (int64_t j = 0; j < columns; ++j) {
@@ -30,9 +26,8 @@ void LayerNormRow(const T* x, const T* weight, const T* bias, float epsilon, int
 
 template <typename T>
 void RmsNormRow(const T* x, const T* weight, float epsilon, int64_t columns, T* y, float* rstd) {
-  float squares = 0;
-#pragma omp simd reduction(+ : squares)
-  for (int64_t j = 0; j < columns; ++j) squares += static_cast<float>(x[j]) * static_cast<float>(x[j]);
+  const float squares =
+      SumLanes<float>(columns, [=](int64_t j) { return static_cast<float>(x[j]) * static_cast<float>(x[j]); });
   const float scale = 1.0f / std::sqrt(squares / static_cast<float>(columns) + epsilon);
 #pragma omp simd
   for (int64_t j = 0; j < columns; ++j) {
@@ -44,19 +39,17 @@ void RmsNormRow(const T* x, const T* weight, float epsilon, int64_t columns, T* 
 // One row of the backward: with n = (x - mean) * rstd and g = dy * weight,
 // dx = d_residual + rstd * (g - [mean of g] - n * mean of (g * n)); the bracket is layer norm's alone.
 template <bool kLayerNorm, typename T>
-void BackwardRow(const T* dy, const T* x, const T* weight, float mean, float rstd, const T* d_residual,
-                 int64_t columns, T* dx, float* d_weight, float* d_bias) {
-  float sum_g = 0, sum_gn = 0;
-#pragma omp simd reduction(+ : sum_g, sum_gn)
-  for (int64_t j = 0; j < columns; ++j) {
-    const float d = static_cast<float>(dy[j]);
-    const float n = (static_cast<float>(x[j]) - mean) * rstd;
-    const float g = d * static_cast<float>(weight[j]);
-    if (kLayerNorm) sum_g += g;
-    sum_gn += g * n;
-    d_weight[j] += d * n;
-    if (kLayerNorm) d_bias[j] += d;
-  }
+void BackwardRow(const T* dy, const T* x, const T* weight, float mean, float rstd, const T* d_residual, int64_t columns,
+                 T* dx, float* d_weight, float* d_bias) {
+  const float sum_g = !kLayerNorm ? 0.0f : SumLanes<float>(columns, [=](int64_t j) {
+    d_bias[j] += static_cast<float>(dy[j]);
+    return static_cast<float>(dy[j]) * static_cast<float>(weight[j]);
+  });
+  const float sum_gn = SumLanes<float>(columns, [=](int64_t j) {
+    const float dn = static_cast<float>(dy[j]) * ((static_cast<float>(x[j]) - mean) * rstd);
+    d_weight[j] += dn;
+    return dn * static_cast<float>(weight[j]);
+  });
   const float mean_g = sum_g / static_cast<float>(columns), mean_gn = sum_gn / static_cast<float>(columns);
   if (d_residual == nullptr) {
 #pragma omp simd
@@ -146,8 +139,8 @@ void RmsNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, float
   });
 }
 
-void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                     const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) {
+void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) {
   Backward<false>(cpu, dy, x, weight, nullptr, rstd.data<float>(), d_residual, dx, d_weight.data<float>(), nullptr);
 }
 

@@ -1,19 +1,21 @@
+#include "runtime/kernels/dropout.h"
 #include "runtime/random.h"
-
-#include "runtime/kernels/vector.h"
 
 namespace trefoil::cpu {
 namespace {
 
-// Elements first .. first + n of the global tensor.
+// Elements first .. first + n of the global tensor. A dropped element is 0 whatever it was.
 template <typename T>
-void DropoutRange(const T* x, int64_t n, uint64_t first, float probability, uint64_t key, T* y) {
-  const float scale = 1.0f / (1.0f - probability);
-  PhiloxBlock block = {};
-  for (int64_t i = 0; i < n; ++i) {
-    const uint64_t element = first + static_cast<uint64_t>(i);
-    if (i == 0 || element % 4 == 0) block = Philox(key, element / 4);
-    y[i] = Uniform(block[element % 4]) < probability ? T(0.0f) : T(static_cast<float>(x[i]) * scale);
+void DropoutRange(const T* x, int64_t n, uint64_t first, const DropoutMask& mask, T* y) {
+  constexpr int64_t kRun = 512;
+  float buffer[DropoutBuffer(kRun)];
+  for (int64_t i = 0; i < n; i += kRun) {
+    const int64_t count = std::min(kRun, n - i);
+    const float* factors = DropoutFactors(mask, first + static_cast<uint64_t>(i), count, buffer);
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) {
+      y[i + j] = T(factors[j] == 0.0f ? 0.0f : static_cast<float>(x[i + j]) * factors[j]);
+    }
   }
 }
 
@@ -39,12 +41,13 @@ void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, co
     T* out = y.data<T>();
     const int64_t n = x.elements();
     if (mask.probability == 0) {
-      if (in != out) ParallelBlocks(cpu.threads, n, kGrain, [=](int64_t i, int64_t end) { std::copy(in + i, in + end, out + i); });
+      if (in == out) return;
+      ParallelBlocks(cpu.threads, n, kGrain, [=](int64_t i, int64_t end) { std::copy(in + i, in + end, out + i); });
       return;
     }
     const uint64_t first = static_cast<uint64_t>(mask.first_row * mask.global_columns);
-    ParallelBlocks(cpu.threads, n, kGrain, [=, p = mask.probability, key = mask.key](int64_t i, int64_t end) {
-      DropoutRange(in + i, end - i, first + static_cast<uint64_t>(i), p, key, out + i);
+    ParallelBlocks(cpu.threads, n, kGrain, [=](int64_t i, int64_t end) {
+      DropoutRange(in + i, end - i, first + static_cast<uint64_t>(i), mask, out + i);
     });
   });
 }

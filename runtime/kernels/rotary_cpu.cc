@@ -26,7 +26,8 @@ void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shap
   float* angles = table.data();
   ParallelBlocks(cpu.threads, tokens, RowGrain(32 * half), [=](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < half; ++i) {
-      const double frequency = std::pow(static_cast<double>(theta), -static_cast<double>(i) / static_cast<double>(half));
+      const double frequency =
+          std::pow(static_cast<double>(theta), -static_cast<double>(i) / static_cast<double>(half));
       for (int64_t t = begin; t < end; ++t) {
         const double angle = static_cast<double>(t) * frequency;
         angles[t * 2 * half + i] = static_cast<float>(std::cos(angle));

@@ -1,7 +1,7 @@
 // What the CPU's kernels share: conversion, exp, the split of work over threads, scratch memory.
 //
-// Loops are plain C++ that the compiler turns into vector code; `#pragma omp simd reduction` says where it may reorder a
-// sum (by lanes, so the order depends on the instruction set alone).
+// Loops are plain C++ that the compiler turns into vector code. Sums are kept in a fixed number of lanes, so their
+// order does not depend on the width of the CPU's vectors.
 #pragma once
 
 #include <omp.h>
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "runtime/kernels/cpu.h"
 #include "runtime/tensor.h"
@@ -39,6 +40,37 @@ inline float Exp(float x) {
 
 inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
+inline constexpr int kLanes = 32;
+
+// The sum of f(i) for i in [0, n): lane i % kLanes adds in order, then the lanes are added in pairs.
+template <typename Sum, typename F>
+inline Sum SumLanes(int64_t n, const F& f) {
+  Sum lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += f(i + lane);
+  }
+  for (int lane = 0; i + lane < n; ++lane) lanes[lane] += f(i + lane);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  }
+  return lanes[0];
+}
+
+// The largest of `start` and x[0 .. n), leaving out NaNs.
+inline float Maximum(const float* x, int64_t n, float start = -std::numeric_limits<float>::infinity()) {
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, start);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  }
+  for (int lane = 0; i + lane < n; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
 // Calls f(T{}) with the activation type of `dtype`.
 template <typename F>
 inline void WithType(DType dtype, const F& f) {
@@ -58,15 +90,14 @@ inline void ParallelFor(int threads, int64_t tasks, const F& f) {
     for (int64_t i = 0; i < tasks; ++i) f(i);
     return;
   }
-#pragma omp parallel for num_threads(static_cast<int>(std::min<int64_t>(threads, tasks))) schedule(static)
+#pragma omp parallel for num_threads(static_cast <int>(std::min <int64_t>(threads, tasks))) schedule(static)
   for (int64_t i = 0; i < tasks; ++i) f(i);
 }
 
 // Calls f(begin, end) for the blocks of `block` (the last may be smaller) of [0, n). Blocks depend on n alone.
 template <typename F>
 inline void ParallelBlocks(int threads, int64_t n, int64_t block, const F& f) {
-  ParallelFor(threads, Blocks(n, block),
-              [&](int64_t i) { f(i * block, std::min(n, (i + 1) * block)); });
+  ParallelFor(threads, Blocks(n, block), [&](int64_t i) { f(i * block, std::min(n, (i + 1) * block)); });
 }
 
 // Elements that one task should have at least, so that starting it costs little.

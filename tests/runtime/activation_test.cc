@@ -69,7 +69,8 @@ TEST(Activation, GeluIsAccurateEverywhere) {
       EXPECT_TRUE(std::isnan(values[i]));
       continue;
     }
-    const double reference = points[i] * Sigmoid(2 * std::sqrt(2 / M_PI) * (points[i] + 0.044715 * std::pow(points[i], 3)));
+    const double reference =
+        points[i] * Sigmoid(2 * std::sqrt(2 / M_PI) * (points[i] + 0.044715 * std::pow(points[i], 3)));
     EXPECT_NEAR(values[i], reference, 2e-5 * std::abs(reference) + 1e-37) << points[i];
   }
 }
@@ -80,7 +81,8 @@ TEST_P(DTypes, SwiGlu) {
     for (const bool in_place : {false, true}) {
       const auto results = RunWithThreads([&](Device& device) {
         const Tensor gate_up = Random(device, GetParam(), {rows, 2 * columns}, 1, 2);
-        const Tensor dy = Random(device, GetParam(), {rows, columns}, 2), y = Poisoned(device, GetParam(), {rows, columns});
+        const Tensor dy = Random(device, GetParam(), {rows, columns}, 2),
+                     y = Poisoned(device, GetParam(), {rows, columns});
         const Values in = Get(device, gate_up), d = Get(device, dy);
         reference.assign(rows * columns, 0);
         d_reference.assign(2 * rows * columns, 0);
@@ -106,19 +108,26 @@ TEST_P(DTypes, SwiGlu) {
 TEST(Activation, BackwardIsTheSlope) {
   const std::unique_ptr<Device> device = NewCpuDevice(1);
   const DType f = DType::kFloat32;
-  const Tensor x = Random(*device, f, {4, 18}, 1), y = Poisoned(*device, f, {4, 18}), dx = Poisoned(*device, f, {4, 18});
+  const Tensor x = Random(*device, f, {4, 18}, 1), y = Poisoned(*device, f, {4, 18}),
+               dx = Poisoned(*device, f, {4, 18});
   const Tensor dy = Random(*device, f, {4, 18}, 2);
   GeluBackward(*device, dy, x, dx);
-  ExpectGradient(*device, x, [&] {
-    Gelu(*device, x, y);
-    return Dot(Get(*device, y), Get(*device, dy));
-  }, Get(*device, dx), "gelu dx");
+  ExpectGradient(
+      *device, x,
+      [&] {
+        Gelu(*device, x, y);
+        return Dot(Get(*device, y), Get(*device, dy));
+      },
+      Get(*device, dx), "gelu dx");
   const Tensor glu = Poisoned(*device, f, {4, 9}), d_glu = Random(*device, f, {4, 9}, 3);
   SwiGluBackward(*device, d_glu, x, dx);
-  ExpectGradient(*device, x, [&] {
-    SwiGlu(*device, x, glu);
-    return Dot(Get(*device, glu), Get(*device, d_glu));
-  }, Get(*device, dx), "swiglu dx");
+  ExpectGradient(
+      *device, x,
+      [&] {
+        SwiGlu(*device, x, glu);
+        return Dot(Get(*device, glu), Get(*device, d_glu));
+      },
+      Get(*device, dx), "swiglu dx");
 }
 
 INSTANTIATE_DTYPES();

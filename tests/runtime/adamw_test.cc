@@ -27,8 +27,13 @@ TEST_P(DTypes, AdamWOverSteps) {
         weight_reference = Get(device, weight);
         m_reference = v_reference = Values(n, 0);
         for (int step = 1; step <= 5; ++step) {
-          const AdamWStep s = {.learning_rate = 1e-2f * static_cast<float>(step), .beta1 = 0.9f, .beta2 = 0.95f,
-                               .epsilon = 1e-8f, .weight_decay = 0.1f, .step = step, .gradient_scale = 0.5f};
+          const AdamWStep s = {.learning_rate = 1e-2f * static_cast<float>(step),
+                               .beta1 = 0.9f,
+                               .beta2 = 0.95f,
+                               .epsilon = 1e-8f,
+                               .weight_decay = 0.1f,
+                               .step = step,
+                               .gradient_scale = 0.5f};
           const Tensor gradient = Random(device, f, {n}, 10 + step);
           ReferenceStep(s, Get(device, gradient), weight_reference, m_reference, v_reference);
           AdamW(device, weight, gradient, m, v, s, has_working ? working : Tensor());
@@ -54,7 +59,8 @@ TEST(AdamW, FirstStep) {
   const DType f = DType::kFloat32;
   const Tensor weight = From(*device, f, {3}, {1, 1, 1}), gradient = From(*device, f, {3}, {1e-3, -50, 0});
   const Tensor m = From(*device, f, {3}, {0, 0, 0}), v = From(*device, f, {3}, {0, 0, 0});
-  AdamW(*device, weight, gradient, m, v, {.learning_rate = 0.1f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-10f}, {});
+  AdamW(*device, weight, gradient, m, v, {.learning_rate = 0.1f, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-10f},
+        {});
   ExpectClose(Get(*device, weight), {0.9, 1.1, 1.0}, 1e-6);
 }
 

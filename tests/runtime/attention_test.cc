@@ -104,7 +104,8 @@ TEST(Attention, LargeScores) {
   const std::unique_ptr<Device> device = NewCpuDevice(1);
   const AttentionShape s = {1, 150, 1, 1, 4};
   const Tensor qkv = Random(*device, DType::kFloat32, {150, 12}, 1, 30);
-  const Tensor out = Poisoned(*device, DType::kFloat32, {150, 4}), sums = Poisoned(*device, DType::kFloat32, {1, 1, 150});
+  const Tensor out = Poisoned(*device, DType::kFloat32, {150, 4}),
+               sums = Poisoned(*device, DType::kFloat32, {1, 1, 150});
   const Values values = Get(*device, qkv);
   Attention(*device, qkv, s, {}, out, sums);
   for (int64_t t = 0; t < 150; ++t) {
@@ -124,7 +125,8 @@ TEST(Attention, BackwardIsTheSlope) {
   const DType f = DType::kFloat32;
   const AttentionShape s = {2, 21, 4, 2, 8};
   for (const float probability : {0.0f, 0.25f}) {
-    const AttentionDropout dropout = {.mask = {.probability = probability, .key = 7}, .first_head = 0, .global_heads = 4};
+    const AttentionDropout dropout = {
+        .mask = {.probability = probability, .key = 7}, .first_head = 0, .global_heads = 4};
     const Tensor qkv = Random(*device, f, {42, s.columns()}, 1), out = Poisoned(*device, f, {42, 32});
     const Tensor sums = Poisoned(*device, f, {2, 4, 21}), d_out = Random(*device, f, {42, 32}, 2);
     const Tensor d_qkv = Poisoned(*device, f, qkv.shape());
@@ -139,7 +141,8 @@ TEST(Attention, BackwardIsTheSlope) {
 }
 
 TEST_P(DTypes, Rotary) {
-  for (const AttentionShape& s : {AttentionShape{2, 7, 4, 2, 8}, {1, 1, 1, 1, 2}, {1, 130, 3, 1, 64}, {0, 4, 1, 1, 6}, {3, 5, 2, 2, 6}}) {
+  for (const AttentionShape& s :
+       {AttentionShape{2, 7, 4, 2, 8}, {1, 1, 1, 1, 2}, {1, 130, 3, 1, 64}, {0, 4, 1, 1, 6}, {3, 5, 2, 2, 6}}) {
     const int64_t rows = s.batch * s.tokens, half = s.head_dim / 2;
     const float theta = 500;
     Values reference, start;

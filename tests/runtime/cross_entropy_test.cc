@@ -62,7 +62,8 @@ TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
         CrossEntropyCombine(device, statistics, loss, sums);
         std::vector<Tensor> out = {loss, sums};
         for (int64_t p = 0; p < parts; ++p) {
-          const Tensor d = GetParam() == DType::kFloat32 && p % 2 == 0 ? logits[p] : Poisoned(device, GetParam(), logits[p].shape());
+          const Tensor d =
+              GetParam() == DType::kFloat32 && p % 2 == 0 ? logits[p] : Poisoned(device, GetParam(), logits[p].shape());
           CrossEntropyBackward(device, logits[p], targets, sums, split[p], kScale, d);
           out.push_back(d);
         }
@@ -86,7 +87,8 @@ TEST(CrossEntropy, StatisticsOfNoColumnsAndOfNaN) {
   EXPECT_EQ(Get(*device, statistics), Values({-kInfinity, 0, 0, -kInfinity, 0, 0}));
   // A NaN must reach the loss, wherever it is.
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  CrossEntropyStatistics(*device, From(*device, DType::kFloat32, {2, 3}, {1, nan, 2, nan, nan, nan}), targets, 0, statistics);
+  CrossEntropyStatistics(*device, From(*device, DType::kFloat32, {2, 3}, {1, nan, 2, nan, nan, nan}), targets, 0,
+                         statistics);
   const Tensor loss = Poisoned(*device, DType::kFloat32, {2}), sums = From(*device, DType::kFloat32, {2}, {0, 0});
   CrossEntropyCombine(*device, statistics.View({1, 2, 3}), loss, sums);
   EXPECT_TRUE(std::isnan(Get(*device, sums)[0]) && std::isnan(Get(*device, sums)[1]));
@@ -96,7 +98,8 @@ TEST(CrossEntropy, BackwardIsTheSlope) {
   const std::unique_ptr<Device> device = NewCpuDevice(1);
   const DType f = DType::kFloat32;
   const Tensor logits = Random(*device, f, {5, 11}, 1), targets = RandomIds(*device, 5, 2, 0, 11);
-  const Tensor statistics = Poisoned(*device, f, {1, 5, 3}), loss = Poisoned(*device, f, {5}), sums = Poisoned(*device, f, {5});
+  const Tensor statistics = Poisoned(*device, f, {1, 5, 3}), loss = Poisoned(*device, f, {5}),
+               sums = Poisoned(*device, f, {5});
   const auto mean = [&] {
     CrossEntropyStatistics(*device, logits, targets, 0, statistics.View({5, 3}));
     CrossEntropyCombine(*device, statistics, loss, sums);

@@ -25,7 +25,8 @@ void CallAll(Device& device, DType dtype) {
   const AttentionShape attention = {2, 3, 3, 1, 4};
   const Tensor x = New(device, dtype, {n, c}), y = New(device, dtype, {n, c}), dx = New(device, dtype, {n, c});
   const Tensor weight = New(device, dtype, {c}), bias = New(device, dtype, {c});
-  const Tensor mean = New(device, f, {n}), rstd = New(device, f, {n}), dw = New(device, f, {c}), db = New(device, f, {c});
+  const Tensor mean = New(device, f, {n}), rstd = New(device, f, {n}), dw = New(device, f, {c}),
+               db = New(device, f, {c});
   const Tensor matrix = New(device, dtype, {vocabulary, c}), logits = New(device, f, {n, vocabulary});
   const Tensor targets = New(device, DType::kInt32, {n}), statistics = New(device, f, {1, n, 3});
   const Tensor d_matrix = New(device, f, {vocabulary, c}), qkv = New(device, dtype, {n, attention.columns()});
@@ -91,7 +92,7 @@ TEST_P(DTypes, NullDeviceTakesEveryCallAndCountsTheSame) {
   const double size = static_cast<double>(SizeOf(GetParam()));
   EXPECT_EQ(by_name["matmul"].flops, 2.0 * 9 * 12 * 6);
   EXPECT_EQ(by_name["matmul"].bytes, size * (6 * 9 + 6 * 12) + 2 * 4 * 9 * 12);  // the last one: accumulates
-  EXPECT_EQ(by_name["attention"].flops, 2 * 2 * 2 * 3 * 3 * 3 * 4 / 2.0);         // B H T^2 D, causal
+  EXPECT_EQ(by_name["attention"].flops, 2 * 2 * 2 * 3 * 3 * 3 * 4 / 2.0);        // B H T^2 D, causal
   EXPECT_EQ(by_name["attention_backward"].flops, 2.5 * by_name["attention"].flops);
   EXPECT_EQ(by_name["add"].bytes, 3 * 6 * 12 * size);
 }

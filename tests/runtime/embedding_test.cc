@@ -15,7 +15,8 @@ TEST_P(DTypes, Embedding) {
       SCOPED_TRACE(testing::Message() << c.count << " ids, " << c.rows << " rows from " << c.first_row);
       Values reference;
       const auto results = RunWithThreads([&](Device& device) {
-        const Tensor ids = RandomIds(device, c.count, 1, 0, 40), table = Random(device, GetParam(), {c.rows, c.columns}, 2);
+        const Tensor ids = RandomIds(device, c.count, 1, 0, 40),
+                     table = Random(device, GetParam(), {c.rows, c.columns}, 2);
         const bool add = accumulate == Accumulate::kYes;
         const Tensor y = add ? Random(device, GetParam(), {c.count, c.columns}, 3)
                              : Poisoned(device, GetParam(), {c.count, c.columns});
@@ -64,7 +65,8 @@ TEST(Embedding, BackwardAddsInOrder) {
   const Values id = Get(*device, ids), d = Get(*device, dy);
   std::vector<float> sums(3 * columns);
   for (int64_t i = 0; i < count; ++i) {
-    for (int64_t j = 0; j < columns; ++j) sums[static_cast<int64_t>(id[i]) * columns + j] += static_cast<float>(d[i * columns + j]);
+    for (int64_t j = 0; j < columns; ++j)
+      sums[static_cast<int64_t>(id[i]) * columns + j] += static_cast<float>(d[i * columns + j]);
   }
   EmbeddingBackward(*device, ids, dy, 0, d_table);
   EXPECT_EQ(Get(*device, d_table), Values(sums.begin(), sums.end()));
@@ -77,10 +79,13 @@ TEST(Embedding, BackwardIsTheSlope) {
   const Tensor y = Poisoned(*device, f, {30, 9}), dy = Random(*device, f, {30, 9}, 3);
   const Tensor d_table = From(*device, f, {8, 9}, Values(72, 0));
   EmbeddingBackward(*device, ids, dy, 2, d_table);
-  ExpectGradient(*device, table, [&] {
-    Embedding(*device, ids, table, 2, y);
-    return Dot(Get(*device, y), Get(*device, dy));
-  }, Get(*device, d_table), "d_table");
+  ExpectGradient(
+      *device, table,
+      [&] {
+        Embedding(*device, ids, table, 2, y);
+        return Dot(Get(*device, y), Get(*device, dy));
+      },
+      Get(*device, d_table), "d_table");
 }
 
 INSTANTIATE_DTYPES();

@@ -15,7 +15,8 @@ Norm Reference(bool center, int64_t rows, int64_t columns, const Values& x, cons
   for (int64_t i = 0; i < rows; ++i) {
     double mean = 0, squares = 0;
     for (int64_t j = 0; center && j < columns; ++j) mean += x[i * columns + j] / static_cast<double>(columns);
-    for (int64_t j = 0; j < columns; ++j) squares += std::pow(x[i * columns + j] - mean, 2) / static_cast<double>(columns);
+    for (int64_t j = 0; j < columns; ++j)
+      squares += std::pow(x[i * columns + j] - mean, 2) / static_cast<double>(columns);
     norm.mean.push_back(mean);
     norm.rstd.push_back(1 / std::sqrt(squares + kEpsilon));
     for (int64_t j = 0; j < columns; ++j) {
@@ -108,7 +109,8 @@ TEST_P(DTypes, NormBackward) {
           Norm norm = Reference(center, rows, columns, Get(device, x), Get(device, w), Values(columns));
           const Tensor mean = From(device, DType::kFloat32, {rows}, norm.mean);
           const Tensor rstd = From(device, DType::kFloat32, {rows}, norm.rstd);
-          const Tensor dw = Random(device, DType::kFloat32, {columns}, 5), db = Random(device, DType::kFloat32, {columns}, 6);
+          const Tensor dw = Random(device, DType::kFloat32, {columns}, 5),
+                       db = Random(device, DType::kFloat32, {columns}, 6);
           const bool residual = target != Target::kFreshNoResidual;
           reference = ReferenceBackward(center, rows, columns, Get(device, dy), Get(device, x), Get(device, w), norm,
                                         residual ? Get(device, d_residual) : Values());
@@ -143,7 +145,8 @@ TEST(Norm, BackwardIsTheSlope) {
     const Tensor b = Random(*device, f, {columns}, 3), dy = Random(*device, f, {rows, columns}, 4);
     const Tensor y = Poisoned(*device, f, {rows, columns}), mean = Poisoned(*device, f, {rows});
     const Tensor rstd = Poisoned(*device, f, {rows}), dx = Poisoned(*device, f, {rows, columns});
-    const Tensor dw = From(*device, f, {columns}, Values(columns, 0)), db = From(*device, f, {columns}, Values(columns, 0));
+    const Tensor dw = From(*device, f, {columns}, Values(columns, 0)),
+                 db = From(*device, f, {columns}, Values(columns, 0));
     const auto loss = [&] {
       if (center) {
         LayerNorm(*device, x, w, b, kEpsilon, y, mean, rstd);

@@ -114,7 +114,8 @@ std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Devic
         values.push_back(Get(*device, results[i]));
         bits.push_back(Bits(*device, results[i]));
       } else {
-        EXPECT_TRUE(bits[i] == Bits(*device, results[i])) << "result " << i << " changes with " << threads << " threads";
+        EXPECT_TRUE(bits[i] == Bits(*device, results[i]))
+            << "result " << i << " changes with " << threads << " threads";
       }
     }
   }

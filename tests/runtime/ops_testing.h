@@ -37,16 +37,16 @@ double Tolerance(DType dtype);
 // returns their values.
 std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op);
 
-// Compares the gradient of `loss` with respect to the float32 tensor x with central differences: at up to `samples` elements and
-// along one random direction. `loss` reads x's current content.
+// Compares the gradient of `loss` with respect to the float32 tensor x with central differences: at up to `samples`
+// elements and along one random direction. `loss` reads x's current content.
 void ExpectGradient(Device& device, const Tensor& x, const std::function<double()>& loss, const Values& gradient,
                     const char* what, int samples = 12, double step = 1e-2, double tolerance = 4e-3);
 
 double Dot(const Values& a, const Values& b);
 
 class DTypes : public testing::TestWithParam<DType> {};
-#define INSTANTIATE_DTYPES()                                                                          \
-  INSTANTIATE_TEST_SUITE_P(, DTypes, testing::Values(DType::kFloat32, DType::kBFloat16),              \
+#define INSTANTIATE_DTYPES()                                                             \
+  INSTANTIATE_TEST_SUITE_P(, DTypes, testing::Values(DType::kFloat32, DType::kBFloat16), \
                            [](const auto& info) { return std::string(Name(info.param)); })
 
 }  // namespace trefoil
