@@ -16,13 +16,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Each loop does its rounds with enough independent accumulators to hide the latency of a multiply-add, returns the
-// FLOPs done, and leaves its result in a volatile so that it cannot be left out.
+// FLOPs done, and leaves its result in a volatile so that it cannot be left out. The accumulators start with different
+// values, or the compiler could compute one for all.
 constexpr int kAccumulators = 12;
 using Loop = double (*)(int64_t rounds);
 
 __attribute__((target("avx2,fma"))) double Avx2Loop(int64_t rounds) {
   __m256 sums[kAccumulators];
-  for (auto& sum : sums) sum = _mm256_set1_ps(1.0f);
+  for (int i = 0; i < kAccumulators; ++i) sums[i] = _mm256_set1_ps(1.0f + static_cast<float>(i));
   const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
@@ -35,7 +36,7 @@ __attribute__((target("avx2,fma"))) double Avx2Loop(int64_t rounds) {
 
 __attribute__((target("avx512f"))) double Avx512Loop(int64_t rounds) {
   __m512 sums[kAccumulators];
-  for (auto& sum : sums) sum = _mm512_set1_ps(1.0f);
+  for (int i = 0; i < kAccumulators; ++i) sums[i] = _mm512_set1_ps(1.0f + static_cast<float>(i));
   const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
@@ -48,7 +49,7 @@ __attribute__((target("avx512f"))) double Avx512Loop(int64_t rounds) {
 
 __attribute__((target("avx512f,avx512bf16"))) double Avx512Bf16Loop(int64_t rounds) {
   __m512 sums[kAccumulators];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  for (int i = 0; i < kAccumulators; ++i) sums[i] = _mm512_set1_ps(1.0f + static_cast<float>(i));
   const __m512bh a = (__m512bh)_mm512_set1_epi16(0x3c00), b = (__m512bh)_mm512_set1_epi16(0x3c00);
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
@@ -67,6 +68,8 @@ __attribute__((target("amx-tile,amx-bf16"))) double AmxLoop(int64_t rounds) {
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
   } config;
   alignas(64) static const uint16_t zeros[16 * 32] = {};
+  // GCC 12 believes that the intrinsics read 8 bytes of memory, and would leave out the writes of the others.
+  asm volatile("" : : "r"(&config), "r"(zeros) : "memory");
   _tile_loadconfig(&config);
   _tile_zero(0);
   _tile_zero(1);
