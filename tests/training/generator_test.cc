@@ -7,6 +7,7 @@
 
 #include "checkpoint/directory.h"
 #include "data/loader.h"
+#include "runtime/ops.h"
 #include "tests/training/run_testing.h"
 #include "training/resume.h"
 #include "training/step.h"
@@ -116,7 +117,10 @@ TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
   RunRanksAsThreads(1, [&](World& world) {
     const std::unique_ptr<Device> device = NewCpuDevice(1);
     Worker worker(single, world, *device);
-    ASSERT_TRUE(LoadCheckpoint(FileSystem::Posix(), worker, checkpoint, /*weights_only=*/true).ok());
+    const auto state = LoadCheckpoint(FileSystem::Posix(), worker, checkpoint, /*weights_only=*/true);
+    ASSERT_TRUE(state.ok()) << state.status();
+    EXPECT_EQ(state->step(), 0);
+    EXPECT_EQ(SumOfSquares(*device, worker.store.buckets().front().v), 0);
     Generator generator(single.model(), world, *device);
     ASSERT_TRUE(generator.Load(FileSystem::Posix(), checkpoint).ok());
     for (const int64_t sample : {3, 40}) {

@@ -60,6 +60,15 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }"));
 
+TEST(MemoryPlan, IsOfTheRankThatNeedsMost) {
+  // The first stage keeps the most micro-batches in flight; the last one, whose logits are wide, the largest.
+  const RunConfig deep = TinyRun(NewFolder("deep"), "parallel { tensor: 2 pipeline: 2 }");
+  EXPECT_EQ(PlanMemory(deep, 4).rank, 0);
+  const RunConfig wide = TinyRun(
+      NewFolder("wide"), "model { vocabulary: 4001 } parallel { tensor: 2 pipeline: 2 } training { micro_batch: 4 }");
+  EXPECT_EQ(PlanMemory(wide, 4).rank, 2);
+}
+
 TEST(MemoryPlan, ShowsWhatLayoutsSave) {
   const RunConfig config = TinyRun(NewFolder("run"), "training { precision: BF16 }");
   const auto planned = [&](const char* more, Purpose purpose) {

@@ -149,6 +149,16 @@ TEST_F(TrainTest, ARankThatCannotReadTheCheckpointStopsAll) {
   ExpectRecovers();
 }
 
+// Rank 0 says which checkpoint it is, also to a rank that finds none by itself.
+TEST_F(TrainTest, RanksDoNotChooseTheirCheckpointByThemselves) {
+  SetUpRuns();
+  const RunOutcome outcome = RunTraining(unbroken_, [&](int rank, RankRun& run) {
+    if (rank == 3) run.config.set_folder(folder_ + "/nothing");
+  });
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_NE(outcome.output.find("This run is finished: step 6 of 6"), std::string::npos) << outcome.output;
+}
+
 TEST_F(TrainTest, ACheckpointOfAnotherModelIsRefusedByField) {
   SetUpRuns();
   const RunConfig other = With(unbroken_, "model { layers: 3 feed_forward: 48 }");
