@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 namespace trefoil {
@@ -30,12 +29,12 @@ absl::Status SystemError(const std::string& path) {
 class StoredSource : public ByteSource {
  public:
   StoredSource(std::string path, int fd, int64_t begin, int64_t end)
-      : path_(std::move(path)), fd_(fd), at_(begin), end_(end < 0 ? std::numeric_limits<int64_t>::max() : end) {}
+      : path_(std::move(path)), fd_(fd), at_(begin), end_(end) {}
   ~StoredSource() override { close(fd_); }
 
   absl::Status Append(int64_t bytes, std::string* out) override {
     const size_t size = out->size();
-    bytes = std::min(bytes, end_ - at_);
+    bytes = std::max<int64_t>(std::min(bytes, end_ - at_), 0);
     out->resize(size + bytes);
     ssize_t n = 0;
     if (bytes > 0) {
@@ -178,9 +177,12 @@ bool ByteSource::IsCompressed(const std::string& path) {
 absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& path, int64_t begin, int64_t end) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return SystemError(path);
+  struct stat info;
+  if (fstat(fd, &info) != 0) info.st_size = 0;
+  if (end < 0 || end > info.st_size) end = info.st_size;  // so that little is asked of a small file
   auto stored = std::make_unique<StoredSource>(path, fd, begin, end);
   if (!IsCompressed(path)) return stored;
-  CHECK(begin == 0 && end < 0);
+  CHECK(begin == 0 && end == info.st_size) << path << " is compressed: it is read whole";
   if (absl::EndsWith(path, ".gz")) return std::make_unique<GzipSource>(std::move(stored));
   return std::make_unique<ZstdSource>(std::move(stored));
 }

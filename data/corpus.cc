@@ -38,7 +38,8 @@ bool IsJsonLines(const std::string& path) {
 size_t AfterBlankLine(std::string_view text, size_t from, bool complete) {
   for (size_t at = from == 0 ? 0 : from - 1; (at = text.find('\n', at)) != std::string_view::npos; ++at) {
     size_t end = at + 1;
-    while (end < text.size() && (text[end] == '\n' || (text[end] == '\r' && end + 1 < text.size() && text[end + 1] == '\n')))
+    while (end < text.size() &&
+           (text[end] == '\n' || (text[end] == '\r' && end + 1 < text.size() && text[end + 1] == '\n')))
       ++end;
     if (end == text.size() && !complete) return std::string_view::npos;
     if (end > at + 1 && end > from) return end;
@@ -61,8 +62,8 @@ size_t BlockCut(std::string_view text, size_t block_bytes, bool complete) {
   return complete ? text.size() : 0;
 }
 
-// First cut of an uncompressed file at or after byte `from` (0 < from < size): after a line of .jsonl, after a blank line
-// of .txt, or where there is none near, after a newline, or anywhere.
+// First cut of an uncompressed file at or after byte `from` (0 < from < size): after a line of .jsonl, after a blank
+// line of .txt, or where there is none near, after a newline, or anywhere.
 absl::StatusOr<int64_t> SliceCut(const TextSlice& slice, int64_t from, int64_t size) {
   TREFOIL_ASSIGN_OR_RETURN(auto source, ByteSource::Open(slice.path, from - 1, -1));
   std::string text;
@@ -116,7 +117,7 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return Leave(); }
   bool end_array() override { return Leave(); }
   bool key(string_t& name) override {
-    is_text_ = depth_ == 1 && name == "text";
+    is_text_ = name == "text";
     return true;
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
@@ -197,7 +198,8 @@ absl::Status ReadText(ByteSource& source, int64_t stored_bytes, int64_t block_by
     at = 0;
     TREFOIL_RETURN_IF_ERROR(source.Append(kReadBytes, &buffer));
     if (first && buffer.size() >= kByteOrderMark.size()) {
-      if (absl::StartsWith(buffer, {kByteOrderMark.data(), kByteOrderMark.size()})) buffer.erase(0, kByteOrderMark.size());
+      if (absl::StartsWith(buffer, {kByteOrderMark.data(), kByteOrderMark.size()}))
+        buffer.erase(0, kByteOrderMark.size());
       first = false;
     }
   }
@@ -270,8 +272,9 @@ absl::StatusOr<std::vector<std::string>> ExpandInputs(const std::vector<std::str
       rest.remove_prefix(bar + 1);
     }
     if (!matched) {
-      return absl::NotFoundError(absl::StrCat(
-          "input: ", input, ": ", HasWildcard(input) ? "matches no file" : "no such file", "; give .txt or .jsonl files (.gz, .zst)"));
+      return absl::NotFoundError(absl::StrCat("input: ", input, ": ",
+                                              HasWildcard(input) ? "matches no file" : "no such file",
+                                              "; give .txt or .jsonl files (.gz, .zst)"));
     }
   }
   if (paths.empty()) return absl::InvalidArgumentError("input: none given; name at least one .txt or .jsonl file");

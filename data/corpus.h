@@ -13,11 +13,11 @@
 //   any other name: as .txt
 //
 // A *block* is what is handed over at once: a document is cut at the first blank line after each `block_bytes`; where
-// there is none within 4 times that, at a newline; else at 8 times that, between two characters. The blocks of a document
-// put together are the document. A *slice* is a part of the input that can be read alone, so that ranks can share a large
-// file: an uncompressed file is cut every `slice_bytes` (.txt at the next blank line, .jsonl at the next line), a
-// compressed one is one slice. A document of .txt ends where its slice ends. Slices and blocks depend on the files and
-// the two sizes only.
+// there is none within 4 times that, at a newline; else at 8 times that, between two characters. The blocks of a
+// document put together are the document. A *slice* is a part of the input that can be read alone, so that ranks can
+// share a large file: an uncompressed file is cut every `slice_bytes` (.txt at the next blank line, .jsonl at the next
+// line), a compressed one is one slice. A document of .txt ends where its slice ends. Slices and blocks depend on the
+// files and the two sizes only.
 //
 // Failure: each error names the file and the rule, and for .jsonl the line. Threads: none shared; call from any.
 #pragma once

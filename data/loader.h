@@ -3,10 +3,10 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto loader, Loader::Open({"corpus/train-*"}, /*sequence_length=*/256, vocabulary, seed));
 //   TREFOIL_ASSIGN_OR_RETURN(Batch batch, loader->Get(/*first_sample=*/step * 32 + rank * 8, /*count=*/8));
 //
-// The data set is the concatenated tokens of all matched files, sorted by path. With T = sequence_length its sample i is
-// tokens [i T, i T + T + 1): T inputs and, moved by one, T targets; the last target of a sample is the first input of
-// the next. There are n = (tokens - 1) / T samples; up to T tokens at the end go unused. A sample may span documents and
-// files.
+// The data set is the concatenated tokens of all matched files, sorted by path. With T = sequence_length its sample i
+// is tokens [i T, i T + T + 1): T inputs and, moved by one, T targets; the last target of a sample is the first input
+// of the next. There are n = (tokens - 1) / T samples; up to T tokens at the end go unused. A sample may span documents
+// and files.
 //
 // Which sample of the data set is number k of the run is arithmetic (data/sampler.h): Get is a pure function of the
 // files, the seed and its arguments, so ranks that ask for different rows need not talk, and resuming needs no state.
@@ -31,8 +31,8 @@ class Loader {
   // Each of `globs` is a prefix of token files or a shell pattern of prefixes ("corpus/train-*" finds
   // corpus/train-00000.idx); a file matched twice counts once. `vocabulary` and `sequence_length` are at least 1.
   //
-  // Failure: a pattern that matches nothing, a pair that token_file.h rejects, and fewer than sequence_length + 1 tokens
-  // in all.
+  // Failure: a pattern that matches nothing, a pair that token_file.h rejects, and fewer than sequence_length + 1
+  // tokens in all.
   static absl::StatusOr<std::unique_ptr<Loader>> Open(const std::vector<std::string>& globs, int64_t sequence_length,
                                                       int64_t vocabulary, uint64_t seed);
 
@@ -50,8 +50,8 @@ class Loader {
   // samples(). Batch.first_sample is `first`.
   absl::StatusOr<Batch> GetInOrder(int64_t first, int64_t count) const;
 
-  // Entropy in nats of one token drawn from the whole data set: the cross-entropy of the best model that ignores context,
-  // which a trained model must beat. Reads every token.
+  // Entropy in nats of one token drawn from the whole data set: the cross-entropy of the best model that ignores
+  // context, which a trained model must beat. Reads every token.
   absl::StatusOr<double> UnigramEntropy() const;
 
  private:

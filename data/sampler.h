@@ -14,8 +14,8 @@
 // the fewest even number of bits that reaches `size`, with cycle walking: what falls outside [0, size) is put through
 // again until it does not (Black & Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002, method 2). The domain
 // is less than 4 size, so that takes less than 4 turns on average. The round function is the 64-bit finaliser of
-// SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) of half a number and a
-// key made from (seed, epoch, round). Its values are frozen by a test: changing it would change every resumed run.
+// SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014) of half a number and
+// a key made from (seed, epoch, round). Its values are frozen by a test: changing it would change every resumed run.
 //
 // Threads: const, share freely.
 #pragma once

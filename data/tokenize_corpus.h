@@ -6,17 +6,19 @@
 //   TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Train(texts, 4096));
 //   TREFOIL_ASSIGN_OR_RETURN(CorpusCounts counts, TokenizeShare(fs, plan, folder, tokenizer, rank, ranks, progress));
 //
-// What is written: for each shard s of the plan, folder/train-SSSSS.{bin,idx} and folder/held_out-SSSSS.{bin,idx}; a file
-// without tokens is left out, and one that outgrows `file_tokens` goes on in train-SSSSS-001 and so on. Documents end with
-// the tokenizer's end of text. Shares take whole shards, so the files are the same, byte for byte, for any number of shares.
+// What is written: for each shard s of the plan, folder/train-SSSSS.{bin,idx} and folder/held_out-SSSSS.{bin,idx}; a
+// file without tokens is left out, and one that outgrows `file_tokens` goes on in train-SSSSS-001 and so on. Documents
+// end with the tokenizer's end of text. Shares take whole shards, so the files are the same, byte for byte, for any
+// number of shares.
 //
-// Held-out text is chosen by block (data/corpus.h), so that a corpus of a few long files has some too: of the blocks of a
-// slice, number b is held out when floor((b + 1) h + u) > floor(b h + u), where h is the share to hold out and u in [0, 1)
-// a hash of (seed, slice number). That is every 1/h-th block, begun anywhere: each long file gives its share to within a
-// block, and each short one with probability h. Neighbouring blocks of one document that go to the same side stay one
-// document; where the side changes the document ends. The choice depends on the files, the seed and h only.
+// Held-out text is chosen by block (data/corpus.h), so that a corpus of a few long files has some too: of the blocks of
+// a slice, number b is held out when floor((b + 1) h + u) > floor(b h + u), where h is the share to hold out and u in
+// [0, 1) a hash of (seed, slice number). That is every 1/h-th block, begun anywhere: each long file gives its share to
+// within a block, and each short one with probability h. Neighbouring blocks of one document that go to the same side
+// stay one document; where the side changes the document ends. The choice depends on the files, the seed and h only.
 //
-// Memory: a few MB, the tokenizer, and 4 bytes per document of a shard; for SampleTexts up to twice the bytes asked for.
+// Memory: a few MB, the tokenizer, and 4 bytes per document of a shard; for SampleTexts up to twice the bytes asked
+// for.
 #pragma once
 
 #include <cstdint>
@@ -64,11 +66,11 @@ absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int
                                                      const CorpusProgress& progress);
 
 struct CorpusCounts {
-  int64_t documents = 0;        // of the input
-  int64_t text_bytes = 0;       // of the input, decompressed, without what surrounds the text in .jsonl
-  int64_t train_tokens = 0;     // end-of-text tokens included
+  int64_t documents = 0;     // of the input
+  int64_t text_bytes = 0;    // of the input, decompressed, without what surrounds the text in .jsonl
+  int64_t train_tokens = 0;  // end-of-text tokens included
   int64_t held_out_tokens = 0;
-  int64_t train_files = 0;      // pairs
+  int64_t train_files = 0;  // pairs
   int64_t held_out_files = 0;
 };
 

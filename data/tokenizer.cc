@@ -52,7 +52,8 @@ std::unordered_set<uint32_t> FrequentCharacters(std::span<const std::string> tex
   return frequent;
 }
 
-// Cuts texts into sentences for the trainer: at newlines, at characters it is not to learn, and every few KB at a space.
+// Cuts texts into sentences for the trainer: at newlines, at characters it is not to learn, and every few KB at a
+// space.
 class Sentences {
  public:
   Sentences(std::span<const std::string> texts, std::unordered_set<uint32_t> characters)
@@ -178,7 +179,10 @@ absl::StatusOr<Tokenizer> Tokenizer::FromSerialized(std::string serialized, cons
 bool Tokenizer::Probe() const {
   if (std::find(byte_ids_.begin(), byte_ids_.end(), -1) != byte_ids_.end()) return false;
   // Normalisation shows on texts that NFKC, case folding, or the trimming of spaces would change.
-  for (const char* text : {"a", " a", "  a  b ", "\t\xef\xac\x81 \xe2\x91\xa0\xc3\x85" "e\xcc\x81 A\xc2\xa0\xe3\x80\x80z ", "\n \n\n\n"}) {
+  for (const char* text : {"a", " a", "  a  b ",
+                           "\t\xef\xac\x81 \xe2\x91\xa0\xc3\x85"
+                           "e\xcc\x81 A\xc2\xa0\xe3\x80\x80z ",
+                           "\n \n\n\n"}) {
     std::vector<int32_t> ids;
     model_.Encode(text, &ids);
     std::string decoded;

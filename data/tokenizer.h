@@ -1,21 +1,21 @@
-// Text to token ids and back, by byte-pair encoding (Sennrich, Haddow & Birch, "Neural machine translation of rare words
-// with subword units", ACL 2016) as SentencePiece does it.
+// Text to token ids and back, by byte-pair encoding (Sennrich, Haddow & Birch, "Neural machine translation of rare
+// words with subword units", ACL 2016) as SentencePiece does it.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Train(texts, /*vocabulary=*/4096));
 //   TREFOIL_RETURN_IF_ERROR(tokenizer.Save(fs, "corpus/tokenizer.model"));
 //   std::vector<int32_t> ids = tokenizer.Encode("It is a truth universally acknowledged");
 //   tokenizer.Decode(ids);   // "It is a truth universally acknowledged"
 //
-// A tokenizer trained here loses nothing: Decode(Encode(text)) == text for any bytes at all. Spaces, tabs and newlines are
-// kept as they are; a newline, and two together, are tokens of their own; each digit is a token; characters that the
-// vocabulary lacks, invalid UTF-8, NUL and U+2581 (SentencePiece's stand-in for a space) are spelled as byte tokens. No
-// token crosses from a word into the space before the next or mixes letters with digits or signs.
+// A tokenizer trained here loses nothing: Decode(Encode(text)) == text for any bytes at all. Spaces, tabs and newlines
+// are kept as they are; a newline, and two together, are tokens of their own; each digit is a token; characters that
+// the vocabulary lacks, invalid UTF-8, NUL and U+2581 (SentencePiece's stand-in for a space) are spelled as byte
+// tokens. No token crosses from a word into the space before the next or mixes letters with digits or signs.
 //
 // A model file made elsewhere (Llama's tokenizer.model) is used as SentencePiece itself would: what it normalises away
 // does not come back. `exact()` tells which. It must have an end-of-sentence symbol.
 //
-// The file is an ordinary SentencePiece model. Ids of one trained here: 0 end of text, 1 unknown (never produced), 2 and 3
-// the newlines, then the 256 bytes, then pieces.
+// The file is an ordinary SentencePiece model. Ids of one trained here: 0 end of text, 1 unknown (never produced), 2
+// and 3 the newlines, then the 256 bytes, then pieces.
 //
 // Threads: one at a time per Tokenizer, since Encode remembers words (at most a few tens of MB); Load once per thread.
 #pragma once
@@ -78,7 +78,7 @@ class Tokenizer {
   std::string serialized_;
   SentencePieceModel model_;
   bool exact_ = false;
-  std::vector<int32_t> byte_ids_;     // id of each byte, if the model has them
+  std::vector<int32_t> byte_ids_;      // id of each byte, if the model has them
   std::vector<std::string> surfaces_;  // bytes that each id stands for, if exact_
   std::bitset<65536> joined_;          // pairs of bytes that are side by side in some piece
   // What Encode remembers: the ids of a word are word_ids_[first, last).

@@ -84,12 +84,9 @@ absl::Status Bench(const RunConfig& config, World& world, Device& device) {
   };
   for (int i = 0; i < FLAGS_warm_up; ++i) TREFOIL_RETURN_IF_ERROR(one_step().status());
   // Measured between warm-up and timing: the same minute, and the machine awake. All ranks at once, as in a step.
-  worker.all->Barrier();
-  double peak = MeasurePeakFlops(dtype, device.threads());
-  worker.all->Barrier();
-  const double own_bandwidth = MeasureMemoryBandwidth(device.threads());
-  const double own_peak = peak;
-  worker.all->AllReduceSum(std::span(&peak, 1));
+  const double peak = MeasurePeakFlops(dtype, device.threads(), SumOver(*worker.all));
+  const double own_peak = peak / world.size();
+  const double own_bandwidth = MeasureMemoryBandwidth(device.threads(), SumOver(*worker.all)) / world.size();
   const int64_t acquisitions = device.arena().acquisitions();
   std::vector<double> seconds;
   for (int i = 0; i < FLAGS_steps; ++i) {

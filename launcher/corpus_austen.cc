@@ -115,9 +115,10 @@ absl::StatusOr<std::vector<Novel>> ReadNovels(const std::string& name, std::stri
     const size_t begin = rdb.size() - fields.rest().size();
     Novel novel;
     if (!ReadNovel(Inflate(&fields), &novel)) {
-      return absl::DataLossError(absl::StrCat(name, ": the record at byte ", begin,
-                                              " is no character vector of R; a whole data/Rdata.rdb of r-cran-janeaustenr is "
-                                              "needed"));
+      return absl::DataLossError(
+          absl::StrCat(name, ": the record at byte ", begin,
+                       " is no character vector of R; a whole data/Rdata.rdb of r-cran-janeaustenr is "
+                       "needed"));
     }
     novels.push_back(std::move(novel));
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <span>
 #include <thread>
 
 #include "data/tokenizer.h"
@@ -89,6 +90,13 @@ std::unique_ptr<Device> NewDeviceFor(const RuntimeConfig& runtime, int ranks_on_
   }
   if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_host;
   return NewCpuDevice(std::max(1, threads));
+}
+
+Together SumOver(Group& all) {
+  return [&all](double rate) {
+    all.AllReduceSum(std::span(&rate, 1));
+    return rate;
+  };
 }
 
 int Fail(const char* command, const absl::Status& status, bool speak) {

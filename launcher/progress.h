@@ -6,7 +6,8 @@
 //
 //   tokenizing [=========>          ]  47%   61.2 MB/s   0:12 left
 //
-// Writes to stderr; a line that a terminal shows is rewritten in place at most ten times a second. One thread at a time.
+// Writes to stderr; a line that a terminal shows is rewritten in place at most ten times a second. One thread at a
+// time.
 #pragma once
 
 #include <chrono>

@@ -17,9 +17,10 @@
 #include "parallel/world.h"
 #include "runtime/device.h"
 
-DEFINE_string(input, "",
-              "Text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as plain "
-              "words. A .txt is a document, so is each line's field \"text\" in a .jsonl.");
+DEFINE_string(
+    input, "",
+    "Text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as plain "
+    "words. A .txt is a document, so is each line's field \"text\" in a .jsonl.");
 DEFINE_string(tokenizer, "", "A SentencePiece model to use. Empty: train one on the input.");
 DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
 DEFINE_double(held_out, 0.05, "Share of the text to hold out for evaluation.");
@@ -42,7 +43,8 @@ bool IsOurs(const std::string& name) {
 absl::StatusOr<std::vector<std::string>> OurFiles(FileSystem& fs, const std::string& folder) {
   TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> names, fs.List(folder));
   std::erase_if(names, [](const std::string& name) { return !IsOurs(name); });
-  std::stable_partition(names.begin(), names.end(), [](const std::string& name) { return !absl::EndsWith(name, ".idx"); });
+  std::stable_partition(names.begin(), names.end(),
+                        [](const std::string& name) { return !absl::EndsWith(name, ".idx"); });
   return names;
 }
 
@@ -95,17 +97,17 @@ absl::Status CheckCounts(const CorpusPlan& plan, const CorpusCounts& counts) {
                      " files have no text to train on; more text is needed"));
   }
   if (plan.options.held_out > 0 && counts.held_out_tokens == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("held_out: %g of so little text (%d bytes, chosen by blocks of %d) is none; take a larger share, "
-                        "another split_seed, or 0",
-                        plan.options.held_out, counts.text_bytes, plan.block_bytes));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "held_out: %g of so little text (%d bytes, chosen by blocks of %d) is none; take a larger share, "
+        "another split_seed, or 0",
+        plan.options.held_out, counts.text_bytes, plan.block_bytes));
   }
   return absl::OkStatus();
 }
 
 void Sum(Group& group, CorpusCounts* counts) {
-  int64_t* const fields[] = {&counts->documents,    &counts->text_bytes,  &counts->train_tokens, &counts->held_out_tokens,
-                             &counts->train_files, &counts->held_out_files};
+  int64_t* const fields[] = {&counts->documents,       &counts->text_bytes,  &counts->train_tokens,
+                             &counts->held_out_tokens, &counts->train_files, &counts->held_out_files};
   double values[std::size(fields)];  // exact: below 2^53
   for (size_t i = 0; i < std::size(fields); ++i) values[i] = static_cast<double>(*fields[i]);
   group.AllReduceSum(std::span<double>(values));
@@ -118,16 +120,17 @@ std::string WithCommas(int64_t number) {
   return digits;
 }
 
-void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCounts& counts, const Tokenizer& tokenizer,
-                  double seconds, int ranks, std::ostream& out) {
+void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCounts& counts,
+                  const Tokenizer& tokenizer, double seconds, int ranks, std::ostream& out) {
   const int64_t tokens = counts.train_tokens + counts.held_out_tokens;
   out << absl::StrFormat("text         %.2f MB, %s documents, %d files\n", counts.text_bytes / 1e6,
                          WithCommas(counts.documents), plan.paths.size());
   out << absl::StrFormat("tokenizer    %s/tokenizer.model, vocabulary %s, %.2f bytes a token\n", run.output,
                          WithCommas(tokenizer.vocabulary()), static_cast<double>(counts.text_bytes) / tokens);
   const auto side = [&](const char* label, const char* name, int64_t side_tokens, int64_t files) {
-    out << absl::StrFormat("%-12s %s/%s-*, %s tokens (%.1f%%), %d %s\n", label, run.output, name, WithCommas(side_tokens),
-                           100.0 * side_tokens / tokens, files, files == 1 ? "pair of files" : "pairs of files");
+    out << absl::StrFormat("%-12s %s/%s-*, %s tokens (%.1f%%), %d %s\n", label, run.output, name,
+                           WithCommas(side_tokens), 100.0 * side_tokens / tokens, files,
+                           files == 1 ? "pair of files" : "pairs of files");
   };
   side("train", "train", counts.train_tokens, counts.train_files);
   if (counts.held_out_tokens > 0) side("held out", "held_out", counts.held_out_tokens, counts.held_out_files);
@@ -156,8 +159,9 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   if (!first) {
     status = keep(Tokenizer::Load(fs, model_path));
     if (!status.ok()) {
-      status = absl::FailedPreconditionError(absl::StrCat("rank ", group.rank(), " cannot read what rank 0 wrote: ",
-                                                          status.message(), "; output is to be a folder that all hosts see"));
+      status = absl::FailedPreconditionError(absl::StrCat("rank ", group.rank(),
+                                                          " cannot read what rank 0 wrote: ", status.message(),
+                                                          "; output is to be a folder that all hosts see"));
     }
   }
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));

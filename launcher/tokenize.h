@@ -7,8 +7,8 @@
 // format, data/token_file.h). Without --tokenizer one is trained on a sample of the text that is not held out. Ranks
 // share the work by shards; the files are the same for any number of ranks.
 //
-// All is written under OUTPUT/partial and moved to its place when everything is done: whoever finds token files in OUTPUT
-// finds all of them. On failure OUTPUT/partial is removed and OUTPUT is as it was.
+// All is written under OUTPUT/partial and moved to its place when everything is done: whoever finds token files in
+// OUTPUT finds all of them. On failure OUTPUT/partial is removed and OUTPUT is as it was.
 #pragma once
 
 #include <ostream>
@@ -29,8 +29,8 @@ struct TokenizeRun {
   bool overwrite = false;  // replace the token files and tokenizer that OUTPUT has
 };
 
-// Every rank of the group calls this with the same `run`; rank 0 shows progress and prints the summary to `out`. Returns
-// the same on every rank.
+// Every rank of the group calls this with the same `run`; rank 0 shows progress and prints the summary to `out`.
+// Returns the same on every rank.
 absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, std::ostream& out);
 
 int TokenizeMain(int argc, char** argv);

@@ -57,12 +57,9 @@ int TrainMain(int argc, char** argv) {
   const std::unique_ptr<Device> device = NewDeviceFor(config->runtime(), world->local_size());
   double peak = 0;
   {
-    // All ranks at once: they share the machine in a step too.
     const std::unique_ptr<Group> all = world->NewGroupOfAll(*device);
-    all->Barrier();
     peak = MeasurePeakFlops(config->training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
-                            device->threads());
-    all->AllReduceSum(std::span(&peak, 1));
+                            device->threads(), SumOver(*all));
   }
   if (speak) std::cout << Describe(*config, Summarise(*config, world->size(), peak, device->threads())) << std::flush;
   const TrainerOptions options = {

@@ -3,6 +3,8 @@
 
 namespace trefoil {
 
+// AVX-512 as x86-64-v4 has it.
+bool CpuHasAvx512();
 // AMX tiles with bf16 products. Asks Linux for the tile registers, which it gives to a process on request only.
 bool CpuHasAmxBFloat16();
 // AVX-512 dot products of bf16.

@@ -8,7 +8,8 @@
 //   device->Upload(host.data(), x);
 //   Gelu(*device, x, y);
 //
-// Threads: one rank's main thread calls ops. Allocate, Upload and Download may be called from any thread.
+// Threads: a rank calls ops from its main thread, and those of its gradient reduction from a second one at the same time;
+// Allocate, Upload and Download may be called from any. An observer is called on the thread of its op.
 #pragma once
 
 #include <chrono>

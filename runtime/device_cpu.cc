@@ -15,7 +15,8 @@ using T = const Tensor&;
 
 class CpuKernels : public Kernels {
  public:
-  CpuKernels(Arena* arena, int threads) : cpu_{arena, threads, &cpu::BestGemmKernel()} {}
+  CpuKernels(Arena* arena, int threads, bool avx512)
+      : cpu_{arena, threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), avx512} {}
 
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
@@ -84,7 +85,7 @@ class CpuKernels : public Kernels {
 class CpuDevice : public Device {
  public:
   CpuDevice(std::shared_ptr<Arena> arena, int threads)
-      : Device(arena, std::make_unique<CpuKernels>(arena.get(), threads)), threads_(threads) {}
+      : Device(arena, std::make_unique<CpuKernels>(arena.get(), threads, CpuHasAvx512())), threads_(threads) {}
   void Upload(const void* host, const Tensor& tensor) override {
     if (tensor.bytes() > 0) std::memcpy(tensor.raw(), host, tensor.bytes());
   }

@@ -97,35 +97,29 @@ Loop LoopFor(DType dtype) {
   return __builtin_cpu_supports("avx512f") ? Avx512Loop : Avx2Loop;
 }
 
-// Best of a few tries of `work`, which returns an amount, on all threads at once: amount per second.
+// Best of a few tries: the amounts that `work` returns, again and again on all threads at once, per second.
 template <typename Work>
-double BestRate(int threads, const Work& work) {
+double BestRate(int threads, const Together& together, const Work& work) {
+  together(0);  // begin side by side
   double best = 0;
   for (int attempt = 0; attempt < 4; ++attempt) {
     double amount = 0;
-    const Clock::time_point begin = Clock::now();
+    const Clock::time_point begin = Clock::now(), end = begin + std::chrono::milliseconds(25);
 #pragma omp parallel num_threads(threads) reduction(+ : amount)
-    amount += work(omp_get_thread_num());
-    best = std::max(best, amount / std::chrono::duration<double>(Clock::now() - begin).count());
+    while (Clock::now() < end) amount += work(omp_get_thread_num());
+    best = std::max(best, together(amount / std::chrono::duration<double>(Clock::now() - begin).count()));
   }
   return best;
 }
 
 }  // namespace
 
-double MeasurePeakFlops(DType dtype, int threads) {
+double MeasurePeakFlops(DType dtype, int threads, const Together& together) {
   const Loop loop = LoopFor(dtype);
-  // Rounds that take about 20 ms, found by doubling.
-  int64_t rounds = 1 << 12;
-  for (double seconds = 0; seconds < 0.01; rounds *= 2) {
-    const Clock::time_point begin = Clock::now();
-    loop(rounds);
-    seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-  return BestRate(threads, [&](int) { return loop(rounds); });
+  return BestRate(threads, together, [&](int) { return loop(int64_t{1} << 13); });
 }
 
-double MeasureMemoryBandwidth(int threads) {
+double MeasureMemoryBandwidth(int threads, const Together& together) {
   constexpr int64_t kElements = int64_t{8} << 20;  // of each thread's two arrays: far beyond its caches
   std::vector<std::vector<float>> a(threads), b(threads);
 #pragma omp parallel num_threads(threads)
@@ -134,7 +128,7 @@ double MeasureMemoryBandwidth(int threads) {
     a[thread].assign(kElements, 1.0f);
     b[thread].assign(kElements, 0.5f);
   }
-  return BestRate(threads, [&](int thread) {
+  return BestRate(threads, together, [&](int thread) {
     float* to = a[thread].data();
     const float* from = b[thread].data();
     for (int64_t i = 0; i < kElements; ++i) to[i] += from[i];

@@ -1,19 +1,28 @@
 // What this machine can do at best, measured: the ceilings that speeds are compared with.
 //
-// Both take about a tenth of a second, use `threads` threads, and return the best of a few tries: other work on the
-// machine makes single tries worse, never better.
-// Threads: any; several ranks may measure at once, to learn what each gets when all work.
+// Both take about a tenth of a second, use `threads` threads, and return the best of a few tries of a fixed time: other
+// work on the machine makes single tries worse, never better.
+//
+// Several ranks that share a machine measure what they reach together: `together` is called after each try with this
+// rank's rate and returns the sum of all ranks' when all have come, so that their tries run side by side.
+//
+//   const double peak = MeasurePeakFlops(DType::kFloat32, 2, [&](double rate) { return all.AllReduceSum(rate); });
 #pragma once
+
+#include <functional>
 
 #include "runtime/dtype.h"
 
 namespace trefoil {
 
+using Together = std::function<double(double rate)>;
+inline double Alone(double rate) { return rate; }
+
 // FLOP/s of multiply-adds on registers only, in the widest instructions the CPU has: AVX2, AVX-512, or for bfloat16 AMX
 // tiles or AVX-512 BF16. Where bf16 has no instructions its peak is float32's: that is what its products are made with.
-double MeasurePeakFlops(DType dtype, int threads);
+double MeasurePeakFlops(DType dtype, int threads, const Together& together = Alone);
 
 // Bytes per second of adding one large array to another, reads and writes counted.
-double MeasureMemoryBandwidth(int threads);
+double MeasureMemoryBandwidth(int threads, const Together& together = Alone);
 
 }  // namespace trefoil

@@ -12,7 +12,7 @@ void GeluRange(const T* x, int64_t n, T* y) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float v = static_cast<float>(x[i]);
-    y[i] = T(v * Sigmoid(v * (kA + kB * v * v)));
+    Store(y[i], v * Sigmoid(v * (kA + kB * v * v)));
   }
 }
 
@@ -23,7 +23,7 @@ void GeluBackwardRange(const T* dy, const T* x, int64_t n, T* dx) {
     const float v = static_cast<float>(x[i]);
     const float s = Sigmoid(v * (kA + kB * v * v));
     const float slope = s + v * (s * (1.0f - s)) * (kA + 3.0f * kB * v * v);
-    dx[i] = T(static_cast<float>(dy[i]) * slope);
+    Store(dx[i], static_cast<float>(dy[i]) * slope);
   }
 }
 
@@ -32,7 +32,7 @@ void SwiGluRow(const T* gate, const T* up, int64_t n, T* y) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const float g = static_cast<float>(gate[i]);
-    y[i] = T(g * Sigmoid(g) * static_cast<float>(up[i]));
+    Store(y[i], g * Sigmoid(g) * static_cast<float>(up[i]));
   }
 }
 
@@ -42,8 +42,8 @@ void SwiGluBackwardRow(const T* dy, const T* gate, const T* up, int64_t n, T* d_
   for (int64_t i = 0; i < n; ++i) {
     const float d = static_cast<float>(dy[i]), g = static_cast<float>(gate[i]), u = static_cast<float>(up[i]);
     const float s = Sigmoid(g);
-    d_gate[i] = T(d * u * s * (1.0f + g * (1.0f - s)));
-    d_up[i] = T(d * g * s);
+    Store(d_gate[i], d * u * s * (1.0f + g * (1.0f - s)));
+    Store(d_up[i], d * g * s);
   }
 }
 
@@ -54,7 +54,7 @@ void Gelu(const CpuContext& cpu, const Tensor& x, const Tensor& y) {
     using T = decltype(type);
     const T* in = x.data<T>();
     T* out = y.data<T>();
-    ParallelBlocks(cpu.threads, x.elements(), kGrain,
+    ParallelBlocks(cpu, x.elements(), kGrain,
                    [=](int64_t begin, int64_t end) { GeluRange(in + begin, end - begin, out + begin); });
   });
 }
@@ -64,7 +64,7 @@ void GeluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, cons
     using T = decltype(type);
     const T *d = dy.data<T>(), *in = x.data<T>();
     T* out = dx.data<T>();
-    ParallelBlocks(cpu.threads, x.elements(), kGrain, [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, x.elements(), kGrain, [=](int64_t begin, int64_t end) {
       GeluBackwardRange(d + begin, in + begin, end - begin, out + begin);
     });
   });
@@ -76,7 +76,7 @@ void SwiGlu(const CpuContext& cpu, const Tensor& gate_up, const Tensor& y) {
     using T = decltype(type);
     const T* in = gate_up.data<T>();
     T* out = y.data<T>();
-    ParallelBlocks(cpu.threads, y.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, y.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         SwiGluRow(in + 2 * i * columns, in + (2 * i + 1) * columns, columns, out + i * columns);
       }
@@ -90,7 +90,7 @@ void SwiGluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& gate_
     using T = decltype(type);
     const T *d = dy.data<T>(), *in = gate_up.data<T>();
     T* out = d_gate_up.data<T>();
-    ParallelBlocks(cpu.threads, dy.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, dy.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t gate = 2 * i * columns, up = gate + columns;
         SwiGluBackwardRow(d + i * columns, in + gate, in + up, columns, out + gate, out + up);

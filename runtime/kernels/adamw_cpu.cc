@@ -21,7 +21,7 @@ void AdamWRange(float* __restrict weight, const float* __restrict gradient, floa
     v[i] = f.beta2 * v[i] + (1.0f - f.beta2) * (g * g);
     const float direction = m[i] * f.m_scale / (std::sqrt(v[i] * f.v_scale) + f.epsilon);
     weight[i] -= f.rate * direction + f.decay * weight[i];
-    if (kWorking) working[i] = T(weight[i]);
+    if (kWorking) Store(working[i], weight[i]);
   }
 }
 
@@ -43,7 +43,7 @@ void AdamW(const CpuContext& cpu, const Tensor& weight, const Tensor& gradient, 
   WithType(working.defined() ? working.dtype() : DType::kFloat32, [&](auto type) {
     using T = decltype(type);
     T* copy = working.defined() ? working.data<T>() : nullptr;
-    ParallelBlocks(cpu.threads, weight.elements(), kGrain, [=](int64_t i, int64_t end) {
+    ParallelBlocks(cpu, weight.elements(), kGrain, [=](int64_t i, int64_t end) {
       if (copy == nullptr) {
         AdamWRange<false, T>(w + i, g + i, m_data + i, v_data + i, factors, end - i, nullptr);
       } else {

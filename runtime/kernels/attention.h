@@ -60,7 +60,7 @@ inline void StoreRows(const float* from, int64_t padded, int64_t rows, int64_t c
     const float* row = from + r * padded;
     T* out = to + r * stride;
 #pragma omp simd
-    for (int64_t d = 0; d < columns; ++d) out[d] = T(row[d] * scale);
+    for (int64_t d = 0; d < columns; ++d) Store(out[d], row[d] * scale);
   }
 }
 
@@ -81,12 +81,13 @@ inline void ParallelTasks(const CpuContext& cpu, int64_t tasks, int64_t floats, 
   const int threads = static_cast<int>(std::min<int64_t>(cpu.threads, tasks));
   const Workspace workspace(cpu, floats * std::max(threads, 1));
   float* scratch = workspace.data();
+  const auto run = [&](int64_t task, float* own) { cpu.avx512 ? CallWide(f, task, own) : f(task, own); };
   if (threads <= 1) {
-    for (int64_t i = 0; i < tasks; ++i) f(i, scratch);
+    for (int64_t i = 0; i < tasks; ++i) run(i, scratch);
     return;
   }
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (int64_t i = 0; i < tasks; ++i) f(i, scratch + omp_get_thread_num() * floats);
+  for (int64_t i = 0; i < tasks; ++i) run(i, scratch + omp_get_thread_num() * floats);
 }
 
 }  // namespace trefoil::cpu

@@ -17,6 +17,7 @@ struct CpuContext {
   Arena* arena = nullptr;
   int threads = 1;
   const GemmKernel* gemm = nullptr;  // the tile of matrix products that suits this CPU
+  bool avx512 = false;               // whether loops run in their AVX-512 version
 };
 
 // Matrix products: our own in fp32 (gemm.h); oneDNN's in bf16 where the CPU multiplies bf16 in hardware. Without such

@@ -23,8 +23,8 @@ void BackwardRow(const float* logits, int64_t columns, int64_t target, float log
   const bool mine = 0 <= target && target < columns;
   const float target_logit = mine ? logits[target] : 0.0f;
 #pragma omp simd
-  for (int64_t j = 0; j < columns; ++j) d_logits[j] = T(scale * Exp(logits[j] - log_sum_exp));
-  if (mine) d_logits[target] = T(scale * (Exp(target_logit - log_sum_exp) - 1.0f));
+  for (int64_t j = 0; j < columns; ++j) Store(d_logits[j], scale * Exp(logits[j] - log_sum_exp));
+  if (mine) Store(d_logits[target], scale * (Exp(target_logit - log_sum_exp) - 1.0f));
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const T
   const float* in = logits.data<float>();
   const int32_t* target = targets.data<int32_t>();
   float* out = statistics.data<float>();
-  ParallelBlocks(cpu.threads, logits.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+  ParallelBlocks(cpu, logits.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       StatisticsRow(in + i * columns, columns, target[i] - first_column, out + 3 * i);
     }
@@ -47,7 +47,7 @@ void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const 
   const int64_t parts = statistics.dim(0), rows = statistics.dim(1);
   const float* in = statistics.data<float>();
   float *loss_data = loss.data<float>(), *out = log_sum_exp.data<float>();
-  ParallelBlocks(cpu.threads, rows, kGrain / 8, [=](int64_t begin, int64_t end) {
+  ParallelBlocks(cpu, rows, kGrain / 8, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       float maximum = -kInfinity;
       for (int64_t part = 0; part < parts; ++part) maximum = std::max(maximum, in[(part * rows + i) * 3]);
@@ -72,7 +72,7 @@ void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Ten
   WithType(d_logits.dtype(), [&](auto type) {
     using T = decltype(type);
     T* out = d_logits.data<T>();
-    ParallelBlocks(cpu.threads, logits.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, logits.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         BackwardRow(in + i * columns, columns, target[i] - first_column, sums[i], scale, out + i * columns);
       }

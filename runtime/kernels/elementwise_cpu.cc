@@ -9,7 +9,7 @@ namespace {
 template <typename T>
 void AddRange(const T* a, const T* b, int64_t n, T* out) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = T(static_cast<float>(a[i]) + static_cast<float>(b[i]));
+  for (int64_t i = 0; i < n; ++i) Store(out[i], static_cast<float>(a[i]) + static_cast<float>(b[i]));
 }
 
 template <typename T>
@@ -21,7 +21,7 @@ void AddTo(const T* in, int64_t n, float* out) {
 template <typename From, typename To>
 void CastRange(const From* in, int64_t n, To* out) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = To(static_cast<float>(in[i]));
+  for (int64_t i = 0; i < n; ++i) Store(out[i], static_cast<float>(in[i]));
 }
 
 constexpr int64_t kSumBlock = 65536;
@@ -40,7 +40,7 @@ double SumAll(const CpuContext& cpu, const Tensor& x) {
   WithType(x.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* in = x.data<T>();
-    ParallelBlocks(cpu.threads, x.elements(), kSumBlock, [in, out = sums.data()](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, x.elements(), kSumBlock, [in, out = sums.data()](int64_t begin, int64_t end) {
       out[begin / kSumBlock] = SumRange<kSquares>(in + begin, end - begin);
     });
   });
@@ -74,7 +74,7 @@ void AddBias(const CpuContext& cpu, const Tensor& x, const Tensor& bias) {
     using T = decltype(type);
     T* data = x.data<T>();
     const T* b = bias.data<T>();
-    ParallelBlocks(cpu.threads, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) AddRange(data + i * columns, b, columns, data + i * columns);
     });
   });
@@ -85,7 +85,7 @@ void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& 
     using T = decltype(type);
     const T *a_data = a.data<T>(), *b_data = b.data<T>();
     T* o = out.data<T>();
-    ParallelBlocks(cpu.threads, a.elements(), kGrain, [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, a.elements(), kGrain, [=](int64_t begin, int64_t end) {
       AddRange(a_data + begin, b_data + begin, end - begin, o + begin);
     });
   });
@@ -98,7 +98,7 @@ void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out) {
     using T = decltype(type);
     const T* in = parts.data<T>();
     T* o = out.data<T>();
-    ParallelBlocks(cpu.threads, n, kBlock, [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, n, kBlock, [=](int64_t begin, int64_t end) {
       float sum[kBlock];
       CastRange(in + begin, end - begin, sum);
       for (int64_t part = 1; part < count; ++part) AddTo(in + part * n + begin, end - begin, sum);
@@ -112,7 +112,7 @@ void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out) {
     WithType(out.dtype(), [&](auto out_type) {
       const auto* from = in.data<decltype(in_type)>();
       auto* to = out.data<decltype(out_type)>();
-      ParallelBlocks(cpu.threads, in.elements(), kGrain,
+      ParallelBlocks(cpu, in.elements(), kGrain,
                      [=](int64_t begin, int64_t end) { CastRange(from + begin, end - begin, to + begin); });
     });
   });
@@ -122,7 +122,7 @@ void Fill(const CpuContext& cpu, const Tensor& x, float value) {
   WithType(x.dtype(), [&](auto type) {
     using T = decltype(type);
     T* data = x.data<T>();
-    ParallelBlocks(cpu.threads, x.elements(), kGrain,
+    ParallelBlocks(cpu, x.elements(), kGrain,
                    [=](int64_t begin, int64_t end) { std::fill(data + begin, data + end, T(value)); });
   });
 }

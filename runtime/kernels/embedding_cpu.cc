@@ -10,7 +10,7 @@ void Embedding(const CpuContext& cpu, const Tensor& ids, const Tensor& table, in
     using T = decltype(type);
     const T* source = table.data<T>();
     T* out = y.data<T>();
-    ParallelBlocks(cpu.threads, y.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, y.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = id[i] - first_row;
         const bool mine = 0 <= row && row < rows;
@@ -24,7 +24,7 @@ void Embedding(const CpuContext& cpu, const Tensor& ids, const Tensor& table, in
           }
         } else if (mine) {
 #pragma omp simd
-          for (int64_t j = 0; j < columns; ++j) to[j] = T(static_cast<float>(to[j]) + static_cast<float>(from[j]));
+          for (int64_t j = 0; j < columns; ++j) Store(to[j], static_cast<float>(to[j]) + static_cast<float>(from[j]));
         }
       }
     });
@@ -41,7 +41,7 @@ void EmbeddingBackward(const CpuContext& cpu, const Tensor& ids, const Tensor& d
   WithType(dy.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* d = dy.data<T>();
-    ParallelBlocks(cpu.threads, columns, block, [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, columns, block, [=](int64_t begin, int64_t end) {
       for (int64_t i = 0; i < count; ++i) {
         const int64_t row = id[i] - first_row;
         if (row < 0 || row >= rows) continue;

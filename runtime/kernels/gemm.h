@@ -41,9 +41,9 @@ struct GemmKernel {
 inline constexpr int64_t kGemmColumns = 16;
 inline int64_t PadColumns(int64_t n) { return (n + kGemmColumns - 1) / kGemmColumns * kGemmColumns; }
 
-// The best that this CPU can run.
-const GemmKernel& BestGemmKernel();
+// For any CPU of x86-64-v3, and for those of x86-64-v4.
 const GemmKernel& Avx2GemmKernel();
+const GemmKernel& Avx512GemmKernel();
 
 // As Matmul of runtime/ops.h, for float32 and bfloat16 (converted while packing). The inner dim is not 0.
 void Gemm(const CpuContext& cpu, const GemmKernel& kernel, const Tensor& a, Transpose transpose_a, const Tensor& b,

@@ -181,7 +181,7 @@ void Rectangle(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, 
         for (int64_t i = i0; i < i_end; ++i) {
           Out* to = p.out + (row + i) * p.ldc + at_column;
           const float* from = result + (i - i0) * kColumns;
-          for (int64_t c = 0; c < columns; ++c) to[c] = Out(from[c]);
+          for (int64_t c = 0; c < columns; ++c) Store(to[c], from[c]);
         }
       }
     }

@@ -30,11 +30,9 @@ const GemmKernel& Avx2GemmKernel() {
   return kKernel;
 }
 
-const GemmKernel& BestGemmKernel() {
-  static constexpr GemmKernel kAvx512 = {12, 32, Panels512, Block512};
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  return avx512 ? kAvx512 : Avx2GemmKernel();
+const GemmKernel& Avx512GemmKernel() {
+  static constexpr GemmKernel kKernel = {12, 32, Panels512, Block512};
+  return kKernel;
 }
 
 }  // namespace trefoil::cpu

@@ -18,7 +18,7 @@ void LayerNormRow(const T* x, const T* weight, const T* bias, float epsilon, int
 #pragma omp simd
   for (int64_t j = 0; j < columns; ++j) {
     const float normal = (static_cast<float>(x[j]) - center) * scale;
-    y[j] = T(normal * static_cast<float>(weight[j]) + static_cast<float>(bias[j]));
+    Store(y[j], normal * static_cast<float>(weight[j]) + static_cast<float>(bias[j]));
   }
   *mean = center;
   *rstd = scale;
@@ -31,7 +31,7 @@ void RmsNormRow(const T* x, const T* weight, float epsilon, int64_t columns, T* 
   const float scale = 1.0f / std::sqrt(squares / static_cast<float>(columns) + epsilon);
 #pragma omp simd
   for (int64_t j = 0; j < columns; ++j) {
-    y[j] = T(static_cast<float>(x[j]) * scale * static_cast<float>(weight[j]));
+    Store(y[j], static_cast<float>(x[j]) * scale * static_cast<float>(weight[j]));
   }
   *rstd = scale;
 }
@@ -56,14 +56,14 @@ void BackwardRow(const T* dy, const T* x, const T* weight, float mean, float rst
     for (int64_t j = 0; j < columns; ++j) {
       const float n = (static_cast<float>(x[j]) - mean) * rstd;
       const float g = static_cast<float>(dy[j]) * static_cast<float>(weight[j]);
-      dx[j] = T(rstd * (g - mean_g - n * mean_gn));
+      Store(dx[j], rstd * (g - mean_g - n * mean_gn));
     }
   } else {
 #pragma omp simd
     for (int64_t j = 0; j < columns; ++j) {
       const float n = (static_cast<float>(x[j]) - mean) * rstd;
       const float g = static_cast<float>(dy[j]) * static_cast<float>(weight[j]);
-      dx[j] = T(static_cast<float>(d_residual[j]) + rstd * (g - mean_g - n * mean_gn));
+      Store(dx[j], static_cast<float>(d_residual[j]) + rstd * (g - mean_g - n * mean_gn));
     }
   }
 }
@@ -107,7 +107,7 @@ void LayerNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, con
     const T *x_data = x.data<T>(), *weight_data = weight.data<T>(), *bias_data = bias.data<T>();
     T* y_data = y.data<T>();
     float *mean_data = mean.data<float>(), *rstd_data = rstd.data<float>();
-    ParallelBlocks(cpu.threads, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         LayerNormRow(x_data + i * columns, weight_data, bias_data, epsilon, columns, y_data + i * columns,
                      mean_data + i, rstd_data + i);
@@ -131,7 +131,7 @@ void RmsNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, float
     const T *x_data = x.data<T>(), *weight_data = weight.data<T>();
     T* y_data = y.data<T>();
     float* rstd_data = rstd.data<float>();
-    ParallelBlocks(cpu.threads, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         RmsNormRow(x_data + i * columns, weight_data, epsilon, columns, y_data + i * columns, rstd_data + i);
       }

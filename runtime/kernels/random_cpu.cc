@@ -14,7 +14,7 @@ void DropoutRange(const T* x, int64_t n, uint64_t first, const DropoutMask& mask
     const float* factors = DropoutFactors(mask, first + static_cast<uint64_t>(i), count, buffer);
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
-      y[i + j] = T(factors[j] == 0.0f ? 0.0f : static_cast<float>(x[i + j]) * factors[j]);
+      Store(y[i + j], factors[j] == 0.0f ? 0.0f : static_cast<float>(x[i + j]) * factors[j]);
     }
   }
 }
@@ -42,11 +42,11 @@ void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, co
     const int64_t n = x.elements();
     if (mask.probability == 0) {
       if (in == out) return;
-      ParallelBlocks(cpu.threads, n, kGrain, [=](int64_t i, int64_t end) { std::copy(in + i, in + end, out + i); });
+      ParallelBlocks(cpu, n, kGrain, [=](int64_t i, int64_t end) { std::copy(in + i, in + end, out + i); });
       return;
     }
     const uint64_t first = static_cast<uint64_t>(mask.first_row * mask.global_columns);
-    ParallelBlocks(cpu.threads, n, kGrain, [=](int64_t i, int64_t end) {
+    ParallelBlocks(cpu, n, kGrain, [=](int64_t i, int64_t end) {
       DropoutRange(in + i, end - i, first + static_cast<uint64_t>(i), mask, out + i);
     });
   });

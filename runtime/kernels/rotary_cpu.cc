@@ -10,8 +10,8 @@ void TurnHead(T* head, const float* cosine, const float* sine, int64_t half) {
 #pragma omp simd
   for (int64_t i = 0; i < half; ++i) {
     const float a = static_cast<float>(head[i]), b = static_cast<float>(head[i + half]);
-    head[i] = T(a * cosine[i] - b * sine[i]);
-    head[i + half] = T(b * cosine[i] + a * sine[i]);
+    Store(head[i], a * cosine[i] - b * sine[i]);
+    Store(head[i + half], b * cosine[i] + a * sine[i]);
   }
 }
 
@@ -24,7 +24,7 @@ void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shap
   // Row t: cosines, then sines, of position t's angles.
   const Workspace table(cpu, tokens * 2 * half);
   float* angles = table.data();
-  ParallelBlocks(cpu.threads, tokens, RowGrain(32 * half), [=](int64_t begin, int64_t end) {
+  ParallelBlocks(cpu, tokens, RowGrain(32 * half), [=](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < half; ++i) {
       const double frequency =
           std::pow(static_cast<double>(theta), -static_cast<double>(i) / static_cast<double>(half));
@@ -39,7 +39,7 @@ void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shap
     using T = decltype(type);
     T* data = qkv.data<T>();
     const int64_t columns = shape.columns();
-    ParallelBlocks(cpu.threads, qkv.dim(0), RowGrain(2 * half * heads), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, qkv.dim(0), RowGrain(2 * half * heads), [=](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const float* cosine = angles + row % tokens * 2 * half;
         for (int64_t h = 0; h < heads; ++h) TurnHead(data + row * columns + h * 2 * half, cosine, cosine + half, half);

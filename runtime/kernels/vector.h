@@ -16,6 +16,10 @@
 
 namespace trefoil::cpu {
 
+// to = value, rounded to its type. (Assigning a whole BFloat16 keeps GCC 12 from using vectors.)
+inline void Store(float& to, float value) { to = value; }
+inline void Store(BFloat16& to, float value) { to.bits = BFloat16(value).bits; }
+
 // e^x within 2 units in the last place, with gradual underflow, 0 at -infinity, infinity on overflow, NaN kept.
 // Cody-Waite reduction x = n ln 2 + r and the polynomial of Cephes' expf.
 inline float Exp(float x) {
@@ -94,10 +98,19 @@ inline void ParallelFor(int threads, int64_t tasks, const F& f) {
   for (int64_t i = 0; i < tasks; ++i) f(i);
 }
 
+// Calls f(arguments...), compiled for AVX-512 together with all that it calls.
+template <typename F, typename... Arguments>
+[[gnu::target("arch=x86-64-v4"), gnu::flatten]] void CallWide(const F& f, Arguments... arguments) {
+  f(arguments...);
+}
+
 // Calls f(begin, end) for the blocks of `block` (the last may be smaller) of [0, n). Blocks depend on n alone.
 template <typename F>
-inline void ParallelBlocks(int threads, int64_t n, int64_t block, const F& f) {
-  ParallelFor(threads, Blocks(n, block), [&](int64_t i) { f(i * block, std::min(n, (i + 1) * block)); });
+inline void ParallelBlocks(const CpuContext& cpu, int64_t n, int64_t block, const F& f) {
+  ParallelFor(cpu.threads, Blocks(n, block), [&, avx512 = cpu.avx512](int64_t i) {
+    if (avx512) return CallWide(f, i * block, std::min(n, (i + 1) * block));
+    f(i * block, std::min(n, (i + 1) * block));
+  });
 }
 
 // Elements that one task should have at least, so that starting it costs little.
@@ -122,7 +135,7 @@ inline int64_t SumBlockRows(int64_t rows) { return std::max<int64_t>(16, Blocks(
 // out[j] += the sum over `parts` of partial[part][j], in order of part.
 inline void AddPartials(const CpuContext& cpu, const float* partial, int64_t parts, int64_t stride, int64_t columns,
                         float* out) {
-  ParallelBlocks(cpu.threads, columns, 1024, [=](int64_t begin, int64_t end) {
+  ParallelBlocks(cpu, columns, 1024, [=](int64_t begin, int64_t end) {
     for (int64_t part = 0; part < parts; ++part) {
       const float* row = partial + part * stride;
       for (int64_t j = begin; j < end; ++j) out[j] += row[j];

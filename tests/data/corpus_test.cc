@@ -95,7 +95,8 @@ std::string Joined(const std::vector<std::string>& parts) {
 
 TEST(ExpandInputs, PatternsFoldersAndSuffixes) {
   const std::string folder = Folder();
-  for (const char* name : {"a.txt", "b.txt", "c.jsonl", "d.jsonl.gz", "e.txt.zst", "f.md"}) Write(folder + "/" + name, "x");
+  for (const char* name : {"a.txt", "b.txt", "c.jsonl", "d.jsonl.gz", "e.txt.zst", "f.md"})
+    Write(folder + "/" + name, "x");
   auto expand = [&](const std::vector<std::string>& inputs) {
     auto paths = ExpandInputs(inputs);
     EXPECT_TRUE(paths.ok()) << paths.status();
@@ -118,8 +119,8 @@ TEST(ExpandInputs, PatternsFoldersAndSuffixes) {
 TEST(Corpus, TextIsOneDocumentWhateverTheBlocks) {
   const std::string folder = Folder();
   const std::string long_line = std::string(300, 'q') + "\xe2\x82\xac" + std::string(900, 'r');
-  for (const std::string& text : {std::string(), std::string("\n"), std::string("\n\n\n"), std::string("no end"), RandomText(5000, 1),
-                                  RandomText(3000000, 2), RandomText(5000, 3, 0), long_line}) {
+  for (const std::string& text : {std::string(), std::string("\n"), std::string("\n\n\n"), std::string("no end"),
+                                  RandomText(5000, 1), RandomText(3000000, 2), RandomText(5000, 3, 0), long_line}) {
     const std::string path = Write(folder + "/x.txt", text);
     for (int64_t block_bytes : {1, 10, 100, 5000, 10000000}) {
       if (text.size() > 100000 && block_bytes < 100) continue;
@@ -138,11 +139,16 @@ TEST(Corpus, TextIsOneDocumentWhateverTheBlocks) {
 TEST(Corpus, BlocksEndAtBlankLinesThenNewlinesThenCharacters) {
   const std::string folder = Folder();
   const std::string path = Write(folder + "/x.txt", "aaaa\nbbbb\n\n\ncc\n\nddddd\n\r\ne");
-  EXPECT_EQ(ReadSlices(path, INT64_MAX, 6).blocks, (std::vector<std::string>{"aaaa\nbbbb\n\n\n", "cc\n\nddddd\n\r\n", "e"}));
+  EXPECT_EQ(ReadSlices(path, INT64_MAX, 6).blocks,
+            (std::vector<std::string>{"aaaa\nbbbb\n\n\n", "cc\n\nddddd\n\r\n", "e"}));
   Write(path, "aaaaaaaaaaaaaaaa\nb\ncccc");
   EXPECT_EQ(ReadSlices(path, INT64_MAX, 3).blocks, (std::vector<std::string>{"aaaaaaaaaaaaaaaa\n", "b\ncccc"}));
   Write(path, "aaaaaaa\xe2\x82\xac" "aaaaa");
   EXPECT_EQ(ReadSlices(path, INT64_MAX, 1).blocks[0], "aaaaaaa");
+  // Blank lines that reach over the end of what is read at once, 1 MiB, stay together.
+  const std::string million((1 << 20) - 2, 'a');
+  Write(path, million + "\n\n\n\nb");
+  EXPECT_EQ(ReadSlices(path, INT64_MAX, 1 << 19).blocks.back(), "b");
 }
 
 TEST(Corpus, SlicesTileTheFile) {
@@ -174,7 +180,8 @@ TEST(Corpus, JsonLinesAreDocuments) {
   std::vector<std::string> texts;
   for (int i = 0; i < 200; ++i) {
     texts.push_back(i % 17 == 0 ? "" : RandomText(1 + i * 7 % 300, i) + "\"quoted\" \t \xf0\x9f\x8d\x80 {\"text\": 1}");
-    nlohmann::json line = {{"id", i}, {"text", texts.back()}, {"meta", {{"text", "not this"}, {"list", {1, "text", nullptr}}}}};
+    nlohmann::json line = {
+        {"id", i}, {"text", texts.back()}, {"meta", {{"text", "not this"}, {"list", {1, "text", nullptr}}}}};
     content += line.dump() + (i % 5 == 0 ? "\r\n" : i % 7 == 0 ? "\n\n  \n" : "\n");
   }
   content.pop_back();

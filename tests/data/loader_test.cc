@@ -27,7 +27,8 @@ void WritePair(const std::string& prefix, const std::vector<int32_t>& tokens, in
   ASSERT_TRUE((*writer)->Finish().ok());
 }
 
-// Three files that hold 0, 1, 2 ... 202 in order: token t of the data set is t. The middle one is shorter than a sample.
+// Three files that hold 0, 1, 2 ... 202 in order: token t of the data set is t. The middle one is shorter than a
+// sample.
 std::string WriteCounting() {
   const std::string folder = Folder();
   std::vector<int32_t> all(203);
@@ -126,7 +127,8 @@ TEST(Loader, SequenceOfSamplesDoesNotDependOnDataSize) {
 
 TEST(Loader, AFileNamedTwiceCountsOnce) {
   const std::string folder = WriteCounting();
-  EXPECT_EQ(OpenOrDie({folder + "/train-*", folder + "/train-00001", folder + "/train-00002.idx"}, 10, 1)->tokens(), 203);
+  EXPECT_EQ(OpenOrDie({folder + "/train-*", folder + "/train-00001", folder + "/train-00002.idx"}, 10, 1)->tokens(),
+            203);
   EXPECT_EQ(OpenOrDie({folder + "/train-00001.bin"}, 2, 1)->tokens(), 3);
 }
 

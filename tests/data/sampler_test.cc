@@ -68,8 +68,8 @@ TEST(Sampler, Scatters) {
   EXPECT_NEAR(product / kSize * 12, 0, 0.02);            // correlation
 }
 
-// Computed by a separate program (Python, unbounded integers) from the description in sampler.h. If these change, resumed
-// runs see other samples than before.
+// Computed by a separate program (Python, unbounded integers) from the description in sampler.h. If these change,
+// resumed runs see other samples than before.
 TEST(Sampler, OrderIsFrozen) {
   const Sampler small(1000, 7);
   const int64_t first[] = {97, 394, 314, 31, 637, 358, 808, 25};

@@ -119,11 +119,13 @@ TEST(TokenFile, ReadsEveryIntegerTypeAndModes) {
     const char* bin;  // 3 tokens
     std::vector<int32_t> ids;
   };
-  for (const Case& c : {Case{1, "01 02 ff", {1, 2, 255}}, Case{2, "01 02 ff", {1, 2, -1}},
-                        Case{3, "0100 0200 ffff", {1, 2, -1}}, Case{4, "01000000 02000000 ffffff7f", {1, 2, 0x7fffffff}},
-                        Case{5, "0100000000000000 0000000001000000 0000008000ffffff",
-                             {1, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}},
-                        Case{8, "0100 0200 ffff", {1, 2, 65535}}}) {
+  for (const Case& c :
+       {Case{1, "01 02 ff", {1, 2, 255}}, Case{2, "01 02 ff", {1, 2, -1}}, Case{3, "0100 0200 ffff", {1, 2, -1}},
+        Case{4, "01000000 02000000 ffffff7f", {1, 2, 0x7fffffff}},
+        Case{5,
+             "0100000000000000 0000000001000000 0000008000ffffff",
+             {1, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}},
+        Case{8, "0100 0200 ffff", {1, 2, 65535}}}) {
     const std::string prefix = Path("code" + std::to_string(c.code));
     std::string idx = FromHex("4d4d49444944580000 0100000000000000 00 0100000000000000 0200000000000000 03000000 "
                               "0000000000000000 0000000000000000 0100000000000000 00");

@@ -51,8 +51,8 @@ CorpusPlan PlanOrDie(const CorpusOptions& options) {
 }
 
 Tokenizer& SmallTokenizer() {
-  static Tokenizer* tokenizer =
-      new Tokenizer(*Tokenizer::Train(std::vector<std::string>{Text(20000, 3) + " Document number 0123456789 of"}, 300));
+  static Tokenizer* tokenizer = new Tokenizer(
+      *Tokenizer::Train(std::vector<std::string>{Text(20000, 3) + " Document number 0123456789 of"}, 300));
   return *tokenizer;
 }
 
@@ -149,6 +149,17 @@ TEST(TokenizeCorpus, HeldOutIsTheShareAskedForAndTheRestIsTrained) {
   const std::string train = SmallTokenizer().Decode(Tokens(out + "/train-*"));
   const std::string held_out = SmallTokenizer().Decode(Tokens(out + "/held_out-*"));
   EXPECT_EQ(static_cast<int64_t>(train.size() + held_out.size()), counts.text_bytes);
+  // At a tenth no two neighbouring blocks are held out, so each is a document of its own.
+  int64_t held_out_blocks = 0;
+  for (size_t i = 0; i < plan.slices.size(); ++i) {
+    int64_t block = 0;
+    ASSERT_TRUE(ReadSlice(plan.slices[i], plan.block_bytes, [&](const TextBlock&) {
+                  held_out_blocks += plan.IsHeldOut(static_cast<int64_t>(i), block++);
+                  return absl::OkStatus();
+                }).ok());
+  }
+  const std::vector<int32_t> held_out_ids = Tokens(out + "/held_out-*");
+  EXPECT_EQ(std::count(held_out_ids.begin(), held_out_ids.end(), SmallTokenizer().end_of_text()), held_out_blocks);
   // Each document of the .jsonl is on one side, whole.
   int held_out_lines = 0;
   for (int i = 0; i < 40; ++i) {
@@ -219,7 +230,8 @@ TEST(TokenizeCorpus, BadOptionsAreExplained) {
   EXPECT_NE(message(options).find("a.txt"), std::string::npos);
   options = WriteCorpus(in);
   options.held_out = 0.6;
-  EXPECT_NE(message(options).find("held_out: 0.6 is outside [0, 0.5]; nearest: 0.5"), std::string::npos) << message(options);
+  EXPECT_NE(message(options).find("held_out: 0.6 is outside [0, 0.5]; nearest: 0.5"), std::string::npos)
+      << message(options);
   options.held_out = 0.1;
   options.inputs = {in + "/*.csv"};
   EXPECT_NE(message(options).find("/*.csv"), std::string::npos) << message(options);

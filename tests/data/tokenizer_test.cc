@@ -152,8 +152,10 @@ TEST(Tokenizer, ErrorsSayTheBound) {
 TEST(Tokenizer, TrainsOnMoreCharactersThanTheVocabularyHolds) {
   std::string text = Texts()[0];
   for (unsigned c = 0x4e00; c < 0x4e00 + 500; ++c) {
-    text += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)), static_cast<char>(0x80 | (c & 63))};
+    text += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)),
+             static_cast<char>(0x80 | (c & 63))};
   }
+  text += std::string("nul \0 and \xff here\0", 20);
   auto tokenizer = Tokenizer::Train(std::vector<std::string>{text}, 320);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
@@ -164,14 +166,16 @@ TEST(Tokenizer, ForeignModelsAreUsedAsTheyAre) {
   const auto texts = Texts();
   size_t at = 0;
   std::string serialized;
-  ASSERT_EQ(SentencePieceModel::Train({{"vocab_size", "60"}, {"model_type", "bpe"}, {"hard_vocab_limit", "false"}},
-                                      [&](std::string* sentence) {
-                                        if (at == 50) return false;
-                                        *sentence = texts[0].substr(80 * at++, 80);
-                                        return true;
-                                      },
-                                      &serialized),
-            "");
+  ASSERT_EQ(
+      SentencePieceModel::Train(
+          {{"vocab_size", "330"}, {"model_type", "bpe"}, {"byte_fallback", "true"}, {"hard_vocab_limit", "false"}},
+          [&](std::string* sentence) {
+            if (at == 50) return false;
+            *sentence = texts[0].substr(80 * at++, 80);
+            return true;
+          },
+          &serialized),
+      "");
   const std::string path = Path("foreign.model");
   ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, serialized).ok());
   auto tokenizer = Tokenizer::Load(FileSystem::Posix(), path);

@@ -30,7 +30,8 @@ std::string Record(const std::string& object) {
 TEST(ReadNovels, LinesComeBackWithNewlines) {
   std::string missing = Object({"EMMA", "", "x"});
   missing.replace(missing.size() - 5, 5, U32(UINT32_MAX));  // the last line is R's NA
-  const std::string rdb = Record(Object({"", "PERSUASION", "", "  Sir Walter \xe2\x80\x94", "FINIS"})) + Record(missing);
+  const std::string rdb =
+      Record(Object({"", "PERSUASION", "", "  Sir Walter \xe2\x80\x94", "FINIS"})) + Record(missing);
   auto novels = ReadNovels("x.rdb", rdb);
   ASSERT_TRUE(novels.ok()) << novels.status();
   ASSERT_EQ(novels->size(), 2u);
@@ -55,6 +56,9 @@ TEST(ReadNovels, DamageIsLocated) {
   std::string number = Object({"EMMA"});
   number[26] = 13;  // an integer vector
   EXPECT_FALSE(ReadNovels("x.rdb", Record(number)).ok());
+  std::string symbol = Object({"EMMA", "text"});
+  symbol[symbol.size() - 9] = 1;  // the last line is no string
+  EXPECT_FALSE(ReadNovels("x.rdb", Record(symbol)).ok());
   std::string too_long = Object({"EMMA"});
   too_long[too_long.size() - 5] = 5;  // one more byte than there is
   EXPECT_FALSE(ReadNovels("x.rdb", Record(too_long)).ok());

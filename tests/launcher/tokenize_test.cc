@@ -177,7 +177,8 @@ TEST_F(Tokenize, BadOptionsAreExplained) {
 }
 
 TEST(ProgressBar, ShowsShareSpeedAndTimeLeft) {
-  EXPECT_EQ(ProgressBar::Line("tokenizing", 0.5, 61.2e6, 12.2, 10), "tokenizing [=====>    ]  50%    61.2 MB/s  0:12 left");
+  EXPECT_EQ(ProgressBar::Line("tokenizing", 0.5, 61.2e6, 12.2, 10),
+            "tokenizing [=====>    ]  50%    61.2 MB/s  0:12 left");
   EXPECT_EQ(ProgressBar::Line("x", 1, 1e6, 0, 4), "x [====] 100%     1.0 MB/s  0:00 left");
   EXPECT_EQ(ProgressBar::Line("x", 0, 0, 3723, 4), "x [>   ]   0%     0.0 MB/s  1:02:03 left");
 }

@@ -22,6 +22,16 @@ TEST(Peak, FlopsOfOneThread) {
 
 TEST(Peak, FlopsOfTwoThreads) { EXPECT_GT(MeasurePeakFlops(DType::kFloat32, 2), 1e9); }
 
+TEST(Peak, EachTryIsAddedUp) {
+  int calls = 0;
+  const auto together = [&](double rate) {
+    ++calls;
+    return rate + 1e15;  // another rank
+  };
+  EXPECT_GT(MeasurePeakFlops(DType::kFloat32, 1, together), 1e15);
+  EXPECT_GT(calls, 2);
+}
+
 TEST(Peak, MemoryBandwidth) {
   const double bandwidth = MeasureMemoryBandwidth(1);
   EXPECT_GT(bandwidth, 1e8);
