@@ -10,21 +10,23 @@ const char* Name(Purpose purpose) {
   return kNames[static_cast<size_t>(purpose)];
 }
 
-std::shared_ptr<Arena> Arena::Create(Acquire acquire, Release release) {
-  return std::shared_ptr<Arena>(new Arena(std::move(acquire), std::move(release)));
+std::shared_ptr<Arena> Arena::Create(Acquire acquire, Release release, Queue queue) {
+  return std::shared_ptr<Arena>(new Arena(std::move(acquire), std::move(release), std::move(queue)));
 }
 
-Arena::Arena(Acquire acquire, Release release) : acquire_(std::move(acquire)), release_(std::move(release)) {}
+Arena::Arena(Acquire acquire, Release release, Queue queue)
+    : acquire_(std::move(acquire)), release_(std::move(release)), queue_(std::move(queue)) {}
 
 Arena::~Arena() {
-  for (auto& [bytes, blocks] : free_) {
-    for (void* block : blocks) release_(block, bytes);
+  for (auto& [shelf, blocks] : free_) {
+    for (void* block : blocks) release_(block, shelf.second);
   }
 }
 
 Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   bytes = (bytes + 63) / 64 * 64;
   const auto i = static_cast<size_t>(purpose);
+  const Shelf shelf = {queue_(), bytes};
   void* data = nullptr;
   bool reused = false;
   {
@@ -33,7 +35,7 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
     use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
     use_.current_total += bytes;
     use_.peak_total = std::max(use_.peak_total, use_.current_total);
-    if (auto found = free_.find(bytes); found != free_.end() && !found->second.empty()) {
+    if (auto found = free_.find(shelf); found != free_.end() && !found->second.empty()) {
       data = found->second.back();
       found->second.pop_back();
       reused = true;
@@ -43,18 +45,18 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   }
   if (!reused) data = acquire_(bytes);
   // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
-  std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
-    arena->Return(data, bytes, purpose);
+  std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, shelf, purpose](void*) {
+    arena->Return(data, shelf, purpose);
   });
   return Block{std::move(owner), data};
 }
 
-void Arena::Return(void* data, int64_t bytes, Purpose purpose) {
+void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
   const auto i = static_cast<size_t>(purpose);
   std::lock_guard lock(mutex_);
-  use_.current[i] -= bytes;
-  use_.current_total -= bytes;
-  free_[bytes].push_back(data);
+  use_.current[i] -= shelf.second;
+  use_.current_total -= shelf.second;
+  free_[shelf].push_back(data);
 }
 
 MemoryUse Arena::use() const {

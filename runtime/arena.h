@@ -4,6 +4,9 @@
 // size, so a training step, whose requests repeat, stops asking the system after its first run. It counts, per purpose,
 // the bytes in use and their high-water mark: that is what the summary and the planner print.
 //
+// On a device whose threads have queues of their own, a block goes back to the queue that it was allocated for: the
+// next owner's work is then queued behind the last one's.
+//
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.
 #pragma once
 
@@ -13,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace trefoil {
@@ -32,7 +36,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
   using Acquire = std::function<void*(int64_t bytes)>;  // may return null: a device that only counts
   using Release = std::function<void(void*, int64_t bytes)>;
 
-  static std::shared_ptr<Arena> Create(Acquire acquire, Release release);
+  using Queue = std::function<int()>;  // number of the calling thread's queue
+
+  static std::shared_ptr<Arena> Create(Acquire acquire, Release release, Queue queue = [] { return 0; });
   ~Arena();
 
   struct Block {
@@ -47,13 +53,16 @@ class Arena : public std::enable_shared_from_this<Arena> {
   int64_t acquisitions() const;
 
  private:
-  Arena(Acquire acquire, Release release);
-  void Return(void* data, int64_t bytes, Purpose purpose);
+  using Shelf = std::pair<int, int64_t>;  // queue and size
+
+  Arena(Acquire acquire, Release release, Queue queue);
+  void Return(void* data, Shelf shelf, Purpose purpose);
 
   const Acquire acquire_;
   const Release release_;
+  const Queue queue_;
   mutable std::mutex mutex_;
-  std::map<int64_t, std::vector<void*>> free_;  // by size
+  std::map<Shelf, std::vector<void*>> free_;
   MemoryUse use_;
   int64_t acquisitions_ = 0;
 };

@@ -41,7 +41,18 @@ class Device {
   // Host to device and back, whole tensors. On return the copy is complete. No-ops on the null device.
   virtual void Upload(const void* host, const Tensor& tensor) = 0;
   virtual void Download(const Tensor& tensor, void* host) = 0;
-  // Waits for all work queued on the device.
+  // A device may return from an op before it is done. Each thread that calls ops then has a queue of its own, in which
+  // its work is done in order. A thread that needs what another thread's ops write says so:
+  //
+  //   Device::Mark written = device.MarkWork();   // on the writing thread, after its ops
+  //   device.WaitFor(written);                    // on the reading thread: its later ops start after the mark
+  //
+  // A tensor must not be given up before its last use on another thread's queue is known to be done. Both return at
+  // once; on the CPU, where ops return when they are done, they do nothing.
+  using Mark = std::shared_ptr<void>;
+  virtual Mark MarkWork() { return nullptr; }
+  virtual void WaitFor(const Mark&) {}
+  // Waits until all work that this thread has queued is done.
   virtual void Synchronize() = 0;
   // False on the null device: results have no values.
   virtual bool computes() const = 0;

@@ -94,5 +94,23 @@ TEST_F(ArenaTest, ManyThreads) {
   EXPECT_LE(arena_->acquisitions(), 12);
 }
 
+TEST(Arena, BlocksStayWithTheirQueue) {
+  int queue = 0, acquired = 0;
+  const auto arena = Arena::Create([&](int64_t) { return ++acquired, nullptr; }, [](void*, int64_t) {},
+                                   [&] { return queue; });
+  arena->Allocate(64, Purpose::kWeights);  // and given back at once
+  queue = 1;
+  arena->Allocate(64, Purpose::kWeights);
+  EXPECT_EQ(acquired, 2);
+  auto kept = arena->Allocate(64, Purpose::kWeights);
+  queue = 0;
+  kept = {};  // goes back to queue 1, where it came from
+  arena->Allocate(64, Purpose::kWeights);
+  arena->Allocate(64, Purpose::kWeights);
+  queue = 1;
+  arena->Allocate(64, Purpose::kWeights);
+  EXPECT_EQ(acquired, 2);
+}
+
 }  // namespace
 }  // namespace trefoil

@@ -34,7 +34,8 @@ void ExpectClose(const Values& values, const Values& reference, double tolerance
 double Tolerance(DType dtype);
 
 // Calls `op` on CPU devices of one, two and three threads, expects the same bits of every tensor that it returns, and
-// returns their values.
+// returns their values. With TREFOIL_TEST_DEVICE=cuda in the environment (tests/gpu_check), calls it on the GPU instead,
+// twice, and expects the same bits both times.
 std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op);
 
 // Compares the gradient of `loss` with respect to the float32 tensor x with central differences: at up to `samples`

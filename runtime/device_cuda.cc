@@ -1,0 +1,262 @@
+#include "runtime/device_cuda.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "runtime/kernels.h"
+#include "runtime/kernels/cuda.h"
+
+namespace trefoil {
+namespace cuda {
+
+void Check(cudaError_t error, const char* call, const char* file, int line) {
+  if (error == cudaSuccess) return;
+  LOG(FATAL) << file << ":" << line << ": " << call << ": " << cudaGetErrorString(error);
+}
+
+}  // namespace cuda
+
+namespace {
+
+using T = const Tensor&;
+
+// A stream for each thread that calls ops, made at its first call.
+class Queues {
+ public:
+  explicit Queues(int ordinal) : ordinal_(ordinal) {}
+  ~Queues() {
+    for (const auto& [thread, queue] : queues_) {
+      TREFOIL_CUDA(cudaStreamSynchronize(queue.stream));
+      TREFOIL_CUDA(cudaStreamDestroy(queue.stream));
+    }
+  }
+
+  struct Queue {
+    cudaStream_t stream = nullptr;
+    int number = 0;
+  };
+  // Of the calling thread.
+  const Queue& Mine() {
+    std::lock_guard lock(mutex_);
+    Queue& queue = queues_[std::this_thread::get_id()];
+    if (queue.stream == nullptr) {
+      TREFOIL_CUDA(cudaSetDevice(ordinal_));  // the runtime keeps the current device per thread
+      TREFOIL_CUDA(cudaStreamCreateWithFlags(&queue.stream, cudaStreamNonBlocking));
+      queue.number = static_cast<int>(queues_.size());
+    }
+    return queue;
+  }
+
+ private:
+  const int ordinal_;
+  std::mutex mutex_;
+  std::map<std::thread::id, Queue> queues_;
+};
+
+// Page-locked memory through which small uploads go, so that the caller need not wait for the device.
+class Staging {
+ public:
+  static constexpr int64_t kBytes = int64_t{1} << 20;
+
+  ~Staging() {
+    for (Slot& slot : slots_) {
+      if (slot.memory == nullptr) continue;
+      TREFOIL_CUDA(cudaEventDestroy(slot.free));
+      TREFOIL_CUDA(cudaFreeHost(slot.memory));
+    }
+  }
+
+  // Queues the copy; `host` may be changed on return. At most kBytes.
+  void Copy(const void* host, void* to, int64_t bytes, cudaStream_t stream) {
+    std::lock_guard lock(mutex_);
+    Slot& slot = slots_[next_++ % slots_.size()];
+    if (slot.memory == nullptr) {
+      TREFOIL_CUDA(cudaMallocHost(&slot.memory, kBytes));
+      TREFOIL_CUDA(cudaEventCreateWithFlags(&slot.free, cudaEventDisableTiming));
+    } else {
+      TREFOIL_CUDA(cudaEventSynchronize(slot.free));
+    }
+    std::memcpy(slot.memory, host, static_cast<size_t>(bytes));
+    TREFOIL_CUDA(cudaMemcpyAsync(to, slot.memory, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream));
+    TREFOIL_CUDA(cudaEventRecord(slot.free, stream));
+  }
+
+ private:
+  struct Slot {
+    void* memory = nullptr;
+    cudaEvent_t free = nullptr;  // when its last copy is done
+  };
+  std::mutex mutex_;
+  std::array<Slot, 8> slots_;
+  size_t next_ = 0;
+};
+
+class CudaKernels : public Kernels {
+ public:
+  CudaKernels(Queues& queues, Arena* arena, int multiprocessors)
+      : queues_(queues), arena_(arena), multiprocessors_(multiprocessors) {}
+
+  void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
+    matmul_.Matmul(Here(), a, transpose_a, b, transpose_b, out, accumulate, bias);
+  }
+  void BiasBackward(T dy, T d_bias) override { cuda::BiasBackward(Here(), dy, d_bias); }
+  void AddBias(T x, T bias) override { cuda::AddBias(Here(), x, bias); }
+  void LayerNorm(T x, T weight, T bias, float epsilon, T y, T mean, T rstd) override {
+    cuda::LayerNorm(Here(), x, weight, bias, epsilon, y, mean, rstd);
+  }
+  void LayerNormBackward(T dy, T x, T weight, T mean, T rstd, T d_residual, T dx, T d_weight, T d_bias) override {
+    cuda::LayerNormBackward(Here(), dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
+  }
+  void RmsNorm(T x, T weight, float epsilon, T y, T rstd) override { cuda::RmsNorm(Here(), x, weight, epsilon, y, rstd); }
+  void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
+    cuda::RmsNormBackward(Here(), dy, x, weight, rstd, d_residual, dx, d_weight);
+  }
+  void Gelu(T x, T y) override { cuda::Gelu(Here(), x, y); }
+  void GeluBackward(T dy, T x, T dx) override { cuda::GeluBackward(Here(), dy, x, dx); }
+  void SwiGlu(T gate_up, T y) override { cuda::SwiGlu(Here(), gate_up, y); }
+  void SwiGluBackward(T dy, T gate_up, T d_gate_up) override { cuda::SwiGluBackward(Here(), dy, gate_up, d_gate_up); }
+  void Dropout(T x, const DropoutMask& mask, T y) override { cuda::Dropout(Here(), x, mask, y); }
+  void Rotary(T qkv, const AttentionShape& shape, float theta, bool inverse) override {
+    cuda::Rotary(Here(), qkv, shape, theta, inverse);
+  }
+  void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
+    cuda::Attention(Here(), qkv, shape, dropout, out, log_sum_exp);
+  }
+  void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
+                         const AttentionDropout& dropout, T d_qkv) override {
+    cuda::AttentionBackward(Here(), d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  }
+  void Embedding(T ids, T table, int64_t first_row, T y, Accumulate accumulate) override {
+    cuda::Embedding(Here(), ids, table, first_row, y, accumulate);
+  }
+  void EmbeddingBackward(T ids, T dy, int64_t first_row, T d_table) override {
+    cuda::EmbeddingBackward(Here(), ids, dy, first_row, d_table);
+  }
+  void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
+    cuda::CrossEntropyStatistics(Here(), logits, targets, first_column, statistics);
+  }
+  void CrossEntropyCombine(T statistics, T loss, T log_sum_exp) override {
+    cuda::CrossEntropyCombine(Here(), statistics, loss, log_sum_exp);
+  }
+  void CrossEntropyBackward(T logits, T targets, T log_sum_exp, int64_t first_column, float scale,
+                            T d_logits) override {
+    cuda::CrossEntropyBackward(Here(), logits, targets, log_sum_exp, first_column, scale, d_logits);
+  }
+  void Add(T a, T b, T out) override { cuda::Add(Here(), a, b, out); }
+  void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }
+  void Cast(T in, T out) override { cuda::Cast(Here(), in, out); }
+  void Fill(T x, float value) override { cuda::Fill(Here(), x, value); }
+  double SumOfSquares(T x) override { return cuda::SumOfSquares(Here(), x); }
+  double Sum(T x) override { return cuda::Sum(Here(), x); }
+  void FillNormal(T x, const Shape& global, const Shape& offset, uint64_t key, float deviation) override {
+    cuda::FillNormal(Here(), x, global, offset, key, deviation);
+  }
+  void AdamW(T weight, T gradient, T m, T v, const AdamWStep& step, T working) override {
+    cuda::AdamW(Here(), weight, gradient, m, v, step, working);
+  }
+
+ private:
+  cuda::CudaContext Here() const { return {arena_, queues_.Mine().stream, multiprocessors_}; }
+
+  Queues& queues_;
+  Arena* const arena_;
+  const int multiprocessors_;
+  cuda::MatmulEngine matmul_;
+};
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice(int ordinal, int multiprocessors, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena)
+      : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), multiprocessors)),
+        ordinal_(ordinal),
+        queues_(std::move(queues)) {}
+
+  void Upload(const void* host, const Tensor& tensor) override {
+    if (tensor.bytes() == 0) return;
+    const cudaStream_t stream = queues_->Mine().stream;
+    if (tensor.bytes() <= Staging::kBytes) return staging_.Copy(host, tensor.raw(), tensor.bytes(), stream);
+    TREFOIL_CUDA(cudaMemcpyAsync(tensor.raw(), host, static_cast<size_t>(tensor.bytes()), cudaMemcpyHostToDevice, stream));
+    TREFOIL_CUDA(cudaStreamSynchronize(stream));
+  }
+  void Download(const Tensor& tensor, void* host) override {
+    if (tensor.bytes() == 0) return;
+    const cudaStream_t stream = queues_->Mine().stream;
+    TREFOIL_CUDA(cudaMemcpyAsync(host, tensor.raw(), static_cast<size_t>(tensor.bytes()), cudaMemcpyDeviceToHost, stream));
+    TREFOIL_CUDA(cudaStreamSynchronize(stream));
+  }
+  Mark MarkWork() override {
+    auto event = std::shared_ptr<cudaEvent_t>(new cudaEvent_t, [](cudaEvent_t* dead) {
+      TREFOIL_CUDA(cudaEventDestroy(*dead));
+      delete dead;
+    });
+    const cudaStream_t stream = queues_->Mine().stream;
+    TREFOIL_CUDA(cudaEventCreateWithFlags(event.get(), cudaEventDisableTiming));
+    TREFOIL_CUDA(cudaEventRecord(*event, stream));
+    return event;
+  }
+  void WaitFor(const Mark& mark) override {
+    if (mark == nullptr) return;
+    TREFOIL_CUDA(cudaStreamWaitEvent(queues_->Mine().stream, *static_cast<cudaEvent_t*>(mark.get())));
+  }
+  void Synchronize() override { TREFOIL_CUDA(cudaStreamSynchronize(queues_->Mine().stream)); }
+  bool computes() const override { return true; }
+  std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
+  int threads() const override { return 1; }
+
+ private:
+  const int ordinal_;
+  const std::shared_ptr<Queues> queues_;
+  Staging staging_;
+};
+
+}  // namespace
+
+absl::StatusOr<int> CudaDevices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    return absl::UnavailableError(std::string("no GPU can be used: ") + cudaGetErrorString(error));
+  }
+  if (count == 0) return absl::UnavailableError("no GPU can be used: the CUDA runtime finds none");
+  return count;
+}
+
+absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal) {
+  TREFOIL_ASSIGN_OR_RETURN(const int count, CudaDevices());
+  if (ordinal < 0 || ordinal >= count) {
+    return absl::NotFoundError("GPU " + std::to_string(ordinal) + ": this host has " + std::to_string(count) +
+                               ", numbered from 0");
+  }
+  cudaDeviceProp properties;
+  TREFOIL_CUDA(cudaGetDeviceProperties(&properties, ordinal));
+  if (properties.major < 8) {
+    return absl::FailedPreconditionError(std::string("GPU ") + std::to_string(ordinal) + " (" + properties.name +
+                                         ") has compute capability " + std::to_string(properties.major) + "." +
+                                         std::to_string(properties.minor) + "; at least 8.0 is needed (bf16)");
+  }
+  TREFOIL_CUDA(cudaSetDevice(ordinal));
+  auto queues = std::make_shared<Queues>(ordinal);
+  auto acquire = [ordinal](int64_t bytes) {
+    void* data = nullptr;
+    TREFOIL_CUDA(cudaSetDevice(ordinal));
+    const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 64)));
+    size_t free = 0, total = 0;
+    if (error == cudaErrorMemoryAllocation) TREFOIL_CUDA(cudaMemGetInfo(&free, &total));
+    CHECK(error != cudaErrorMemoryAllocation)
+        << "out of GPU memory: " << bytes << " bytes more are wanted, " << free << " of " << total << " are free";
+    TREFOIL_CUDA(error);
+    return data;
+  };
+  auto release = [](void* data, int64_t) { TREFOIL_CUDA(cudaFree(data)); };
+  // The arena may outlive the device, in the hands of tensors: it keeps the streams that its blocks are used on.
+  std::shared_ptr<Arena> arena = Arena::Create(acquire, release, [queues] { return queues->Mine().number; });
+  return std::make_unique<CudaDevice>(ordinal, properties.multiProcessorCount, std::move(queues), std::move(arena));
+}
+
+}  // namespace trefoil

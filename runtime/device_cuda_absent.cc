@@ -1,0 +1,12 @@
+// What a build without CUDA has in the place of device_cuda.cc.
+#include "runtime/device_cuda.h"
+
+namespace trefoil {
+
+absl::StatusOr<int> CudaDevices() {
+  return absl::UnimplementedError("this program was built without CUDA; build it with --config=cuda");
+}
+
+absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int) { return CudaDevices().status(); }
+
+}  // namespace trefoil

@@ -1,0 +1,101 @@
+// The CUDA device's kernels, one file per kind: NAME_cuda.cu, the twin of NAME_cpu.cc. What each computes is said in
+// runtime/ops.h; what differs from the CPU is the order of additions inside a sum, which here too depends on shapes only.
+//
+// Each takes a CudaContext first and queues its work on `stream`; the call returns before the work is done. Only
+// SumOfSquares and Sum wait. Workspace comes from the arena: a block that a kernel gives back may be handed out again at
+// once, because what uses it next is queued behind on the same stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <memory>
+
+#include "runtime/arena.h"
+#include "runtime/ops.h"
+
+namespace trefoil::cuda {
+
+struct CudaContext {
+  Arena* arena = nullptr;
+  cudaStream_t stream = nullptr;
+  int multiprocessors = 1;
+};
+
+// Ends the program with the call, the device's message and its place unless `error` is success.
+#define TREFOIL_CUDA(call) ::trefoil::cuda::Check((call), #call, __FILE__, __LINE__)
+void Check(cudaError_t error, const char* call, const char* file, int line);
+
+// matmul_cuda.cu: products by cuBLASLt, whose choice of algorithm is made once per kind of call.
+class MatmulEngine {
+ public:
+  MatmulEngine();
+  ~MatmulEngine();
+  void Matmul(const CudaContext& cuda, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
+              const Tensor& out, Accumulate accumulate, const Tensor& bias);
+
+ private:
+  struct Compiled;
+  const std::unique_ptr<Compiled> compiled_;
+};
+
+// norm_cuda.cu
+void LayerNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+               const Tensor& y, const Tensor& mean, const Tensor& rstd);
+void LayerNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                       const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
+                       const Tensor& d_weight, const Tensor& d_bias);
+void RmsNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
+             const Tensor& rstd);
+void RmsNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+
+// activation_cuda.cu
+void Gelu(const CudaContext& cuda, const Tensor& x, const Tensor& y);
+void GeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& dx);
+void SwiGlu(const CudaContext& cuda, const Tensor& gate_up, const Tensor& y);
+void SwiGluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
+
+// rotary_cuda.cu
+void Rotary(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+
+// attention_cuda.cu, attention_backward_cuda.cu
+void Attention(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp);
+void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const Tensor& d_qkv);
+
+// embedding_cuda.cu
+void Embedding(const CudaContext& cuda, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
+               Accumulate accumulate);
+void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor& dy, int64_t first_row,
+                       const Tensor& d_table);
+
+// cross_entropy_cuda.cu
+void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, int64_t first_column,
+                            const Tensor& statistics);
+void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& loss,
+                         const Tensor& log_sum_exp);
+void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                          int64_t first_column, float scale, const Tensor& d_logits);
+
+// elementwise_cuda.cu
+void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias);
+void AddBias(const CudaContext& cuda, const Tensor& x, const Tensor& bias);
+void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& out);
+void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out);
+void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out);
+void Fill(const CudaContext& cuda, const Tensor& x, float value);
+double SumOfSquares(const CudaContext& cuda, const Tensor& x);
+double Sum(const CudaContext& cuda, const Tensor& x);
+
+// random_cuda.cu
+void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, const Tensor& y);
+void FillNormal(const CudaContext& cuda, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
+                float deviation);
+
+// adamw_cuda.cu
+void AdamW(const CudaContext& cuda, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
+           const AdamWStep& step, const Tensor& working);
+
+}  // namespace trefoil::cuda
