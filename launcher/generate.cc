@@ -14,7 +14,7 @@
 
 DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint is taken) or one checkpoint's folder.");
 DEFINE_string(prompt, "", "Text to continue. Empty: the model starts a document.");
-DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: the one that the run's config.pbtxt names.");
+DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
 DEFINE_int32(tokens, 200, "Tokens to generate at most; the end of the document ends the text.");
 DEFINE_double(temperature, 0.8, "Divides the logits: lower is safer, 0 always takes the likeliest token.");
 DEFINE_int32(top_k, 0, "Choose among the k likeliest tokens only. 0: all.");
@@ -23,8 +23,6 @@ DEFINE_uint64(seed, 1, "The same seed gives the same text.");
 
 namespace trefoil {
 namespace {
-
-using google::protobuf::TextFormat;
 
 absl::Status CheckFlags() {
   if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
@@ -57,12 +55,9 @@ absl::StatusOr<Place> Find(FileSystem& fs, std::string path) {
 
 absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const Place& place) {
   if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
-  RunConfig config;
-  const absl::StatusOr<std::string> text = ReadFile(fs, place.run + "/config.pbtxt");
-  if (!text.ok() || !TextFormat::ParseFromString(*text, &config) || config.data().tokenizer().empty()) {
-    return absl::NotFoundError("--tokenizer_model: missing, and " + place.run + "/config.pbtxt names no data.tokenizer");
-  }
-  return config.data().tokenizer();
+  const std::string path = place.run + "/tokenizer.model";
+  if (fs.Exists(path)) return path;
+  return absl::NotFoundError("--tokenizer_model: missing, and " + path + " does not exist: the run named no data.tokenizer");
 }
 
 absl::Status Generate(FileSystem& fs, World& world) {
@@ -72,7 +67,7 @@ absl::Status Generate(FileSystem& fs, World& world) {
   TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, tokenizer_path));
   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, place.checkpoint));
   ModelConfig model;
-  if (!TextFormat::ParseFromString(reader.model(), &model)) {
+  if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &model)) {
     return absl::DataLossError(place.checkpoint + ": its model description is not readable");
   }
   if (tokenizer.vocabulary() > model.vocabulary()) {

@@ -87,6 +87,12 @@ class Trainer {
     if (const absl::Status made = options_.fs->MakeFolder(config_.folder()); !made.ok()) {
       return absl::Status(made.code(), "folder: " + config_.folder() + " cannot be made: " + std::string(made.message()));
     }
+    // The run folder has what its checkpoints need to be used.
+    if (const std::string& tokenizer = config_.data().tokenizer(); !tokenizer.empty()) {
+      const absl::StatusOr<std::string> model = ReadFile(*options_.fs, tokenizer);
+      if (!model.ok()) return absl::Status(model.status().code(), "data.tokenizer: " + std::string(model.status().message()));
+      TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(*options_.fs, config_.folder() + "/tokenizer.model", *model));
+    }
     std::string text;
     google::protobuf::TextFormat::PrintToString(config_, &text);
     return WriteFileAtomically(*options_.fs, config_.folder() + "/config.pbtxt",

@@ -3,8 +3,9 @@
 //   TrainerOptions options = {.stop_requested = [] { return stop.load(); }};
 //   absl::Status status = Train(config, *world, *device, options);
 //
-// The run folder (config.folder) gets: config.pbtxt (the filled config), metrics.jsonl, TensorBoard event files,
-// checkpoints/. Starting the same run again goes on from its newest checkpoint; a finished run says so and does nothing.
+// The run folder (config.folder) gets: config.pbtxt (the filled config), tokenizer.model (if the config names one),
+// metrics.jsonl, TensorBoard event files, checkpoints/. Starting the same run again goes on from its newest checkpoint; a
+// finished run says so and does nothing.
 //
 // Threads: the rank's main thread; every rank of the job calls it.
 #pragma once

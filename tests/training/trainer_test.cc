@@ -56,6 +56,18 @@ TEST_F(TrainTest, WritesWhatItSaysIntoItsFolder) {
   EXPECT_EQ(Glob(unbroken_.folder() + "/*tfevents*").size(), 1u);
 }
 
+TEST_F(TrainTest, KeepsTheTokenizerBesideItsCheckpoints) {
+  const std::string folder = NewFolder("tokenizer");
+  const std::string path = folder + "/some.model";
+  const RunConfig config = TinyRun(folder, "data { tokenizer: '" + path + "' } training { steps: 1 }");
+  ExpectError(RunTraining(config).status, {"data.tokenizer: ", path, "no such file"});
+  ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, "a tokenizer").ok());
+  ASSERT_TRUE(RunTraining(config).status.ok());
+  const auto copy = ReadFile(FileSystem::Posix(), config.folder() + "/tokenizer.model");
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  EXPECT_EQ(*copy, "a tokenizer");
+}
+
 TEST_F(TrainTest, ALossThatIsNotFiniteStopsTheRunAndKeepsTheCheckpoint) {
   SetUpRuns();
   const RunOutcome before = RunAndStopAfter(config_, 3);
