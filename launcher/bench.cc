@@ -10,9 +10,9 @@
 #include <mutex>
 
 #include "launcher/config.h"
+#include "launcher/machine.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
-#include "runtime/peak.h"
 #include "runtime/random.h"
 #include "training/step.h"
 
@@ -84,9 +84,9 @@ absl::Status Bench(const RunConfig& config, World& world, Device& device) {
   };
   for (int i = 0; i < FLAGS_warm_up; ++i) TREFOIL_RETURN_IF_ERROR(one_step().status());
   // Measured between warm-up and timing: the same minute, and the machine awake. All ranks at once, as in a step.
-  const double peak = MeasurePeakFlops(dtype, device.threads(), SumOver(*worker.all));
+  const double peak = MeasurePeak(device, dtype, *worker.all);
   const double own_peak = peak / world.size();
-  const double own_bandwidth = MeasureMemoryBandwidth(device.threads(), SumOver(*worker.all)) / world.size();
+  const double own_bandwidth = MeasureBandwidth(device, *worker.all);
   const int64_t acquisitions = device.arena().acquisitions();
   std::vector<double> seconds;
   for (int i = 0; i < FLAGS_steps; ++i) {
@@ -142,8 +142,9 @@ int BenchMain(int argc, char** argv) {
   const absl::Status agreed = AgreeOnConfig(*world, config.status());
   if (!agreed.ok()) return Fail("bench", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
-  const std::unique_ptr<Device> device = NewDeviceFor(config->runtime(), world->local_size());
-  const absl::Status status = Bench(*config, *world, *device);
+  const auto machine = OpenMachine(config->runtime(), *world);
+  if (!machine.ok()) return Fail("bench", machine.status(), speak);
+  const absl::Status status = Bench(*config, (*machine)->world(), *(*machine)->device);
   return status.ok() ? 0 : Fail("bench", status, speak);
 }
 

@@ -8,6 +8,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "data/tokenizer.h"
+#include "launcher/machine.h"
 #include "launcher/prepare.h"
 #include "parallel/world.h"
 #include "training/generator.h"
@@ -74,7 +75,7 @@ absl::Status Generate(FileSystem& fs, World& world) {
     return absl::InvalidArgumentError(tokenizer_path + " has " + std::to_string(tokenizer.vocabulary()) +
                                       " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));
   }
-  const std::unique_ptr<Device> device = NewDeviceFor(RuntimeConfig(), /*ranks_on_host=*/1);
+  const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
   Generator generator(model, world, *device);
   TREFOIL_RETURN_IF_ERROR(generator.Load(fs, place.checkpoint));
 

@@ -2,15 +2,13 @@
 
 #include <gflags/gflags.h>
 
-#include <algorithm>
-#include <cstdlib>
 #include <iostream>
-#include <span>
-#include <thread>
+#include <memory>
 
 #include "data/tokenizer.h"
 #include "launcher/config.h"
 #include "runtime/cpu_features.h"
+#include "runtime/device.h"
 #include "training/validate.h"
 
 DEFINE_string(config, "", "The run's config: a file in protobuf text format, or the name of a preset (trefoil presets).");
@@ -52,7 +50,8 @@ absl::Status UseTokenizer(FileSystem& fs, RunConfig* config) {
 }
 
 absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks) {
-  FillDefaults(&config, ranks, CpuHasBFloat16());
+  // Every GPU that the CUDA device takes has it.
+  FillDefaults(&config, ranks, config.runtime().device() == RuntimeConfig::CUDA || CpuHasBFloat16());
   const std::vector<std::string> violations = Violations(config, ranks);
   if (violations.empty()) return config;
   std::string message = violations.size() == 1 ? "the config is not legal:"
@@ -81,22 +80,6 @@ absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::ve
 absl::Status AgreeOnConfig(World& world, const absl::Status& status) {
   const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
   return world.NewGroupOfAll(*device)->Agree(status);
-}
-
-std::unique_ptr<Device> NewDeviceFor(const RuntimeConfig& runtime, int ranks_on_host) {
-  int threads = runtime.threads();
-  if (const char* variable = std::getenv("OMP_NUM_THREADS"); threads == 0 && variable != nullptr) {
-    threads = std::atoi(variable);
-  }
-  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_host;
-  return NewCpuDevice(std::max(1, threads));
-}
-
-Together SumOver(Group& all) {
-  return [&all](double rate) {
-    all.AllReduceSum(std::span(&rate, 1));
-    return rate;
-  };
 }
 
 int Fail(const char* command, const absl::Status& status, bool speak) {

@@ -3,15 +3,11 @@
 
 #include <gflags/gflags_declare.h>
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
 #include "parallel/world.h"
-#include "runtime/device.h"
 #include "runtime/file.h"
-#include "runtime/peak.h"
 #include "training/run.pb.h"
 
 DECLARE_string(config);
@@ -27,12 +23,6 @@ absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::ve
 
 // Every rank's outcome of the above, as one: what only one rank cannot read is every rank's error.
 absl::Status AgreeOnConfig(World& world, const absl::Status& status);
-
-// The device of a rank: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among its ranks.
-std::unique_ptr<Device> NewDeviceFor(const RuntimeConfig& runtime, int ranks_on_host);
-
-// For runtime/peak.h: the ranks of `all`, which must outlive it, measure side by side.
-Together SumOver(Group& all);
 
 // Prints an error as `trefoil COMMAND: message` if `speak`; the exit status for it: 2 for a wrong command line or config,
 // else 1.

@@ -5,9 +5,9 @@
 
 #include "launcher/config.h"
 #include "launcher/describe.h"
+#include "launcher/machine.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
-#include "runtime/peak.h"
 #include "training/memory_plan.h"
 #include "training/trainer.h"
 
@@ -54,17 +54,16 @@ int TrainMain(int argc, char** argv) {
   const absl::Status agreed = AgreeOnConfig(*world, config.status());
   if (!agreed.ok()) return Fail("train", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
-  const std::unique_ptr<Device> device = NewDeviceFor(config->runtime(), world->local_size());
-  double peak = 0;
-  {
-    const std::unique_ptr<Group> all = world->NewGroupOfAll(*device);
-    peak = MeasurePeakFlops(config->training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
-                            device->threads(), SumOver(*all));
-  }
-  if (speak) std::cout << Describe(*config, Summarise(*config, world->size(), peak, device->threads())) << std::flush;
+  const auto machine = OpenMachine(config->runtime(), *world);
+  if (!machine.ok()) return Fail("train", machine.status(), speak);
+  Device& device = *(*machine)->device;
+  const double peak =
+      MeasurePeak(device, config->training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
+                  *world->NewGroupOfAll(*NewCpuDevice(/*threads=*/1)));
+  if (speak) std::cout << Describe(*config, Summarise(*config, world->size(), peak, device.threads())) << std::flush;
   const TrainerOptions options = {
       .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak_flops = peak};
-  const absl::Status status = Train(*config, *world, *device, options);
+  const absl::Status status = Train(*config, (*machine)->world(), device, options);
   return status.ok() ? 0 : Fail("train", status, speak);
 }
 

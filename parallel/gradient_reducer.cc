@@ -35,7 +35,7 @@ void GradientReducer::HomeDone(int home) {
       continue;
     }
     std::lock_guard lock(mutex_);
-    queue_.push_back(&memory);
+    queue_.push_back({.memory = &memory, .written = device_.MarkWork()});
   }
   changed_.notify_all();
 }
@@ -46,6 +46,7 @@ void GradientReducer::Finish() {
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
+    device_.WaitFor(reduced_);
   }
   for (BucketMemory& memory : store_.buckets()) {
     if (groups_.sequence_parallel && groups_.tensor.size() > 1) ReduceOverTensor(memory);
@@ -58,12 +59,15 @@ void GradientReducer::Run() {
   while (true) {
     changed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
     if (stop_) return;
-    BucketMemory* memory = queue_.front();
+    const Ready ready = queue_.front();
     queue_.pop_front();
     busy_ = true;
     lock.unlock();
-    ReduceOverData(*memory);
+    device_.WaitFor(ready.written);
+    ReduceOverData(*ready.memory);
+    const Device::Mark reduced = device_.MarkWork();
     lock.lock();
+    reduced_ = reduced;
     busy_ = false;
     changed_.notify_all();
   }

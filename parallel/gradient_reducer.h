@@ -9,7 +9,8 @@
 // of its own takes buckets in that order, which is the same on all data ranks, and reduce-scatters (optimizer split) or
 // all-reduces them. The sum is in rank order, so the result does not depend on timing.
 // On a device that only counts there is no thread, and HomeDone reduces at once: what is counted does not depend on
-// timing either.
+// timing either. On a device with queues the thread's work starts after the backward that it sums, and what the main
+// thread does after Finish starts after the sums: neither waits on the host for the other.
 //
 // Threads: HomeDone and Finish from the main thread. Between HomeDone and Finish that home's gradients, and the data
 // group, belong to the reducer.
@@ -43,6 +44,11 @@ class GradientReducer {
   void Finish();
 
  private:
+  struct Ready {
+    BucketMemory* memory;
+    Device::Mark written;  // all gradients of the bucket
+  };
+
   void Run();
   void ReduceOverData(BucketMemory& memory);
   void ReduceOverTensor(BucketMemory& memory);
@@ -55,7 +61,8 @@ class GradientReducer {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<BucketMemory*> queue_;
+  std::deque<Ready> queue_;
+  Device::Mark reduced_;  // the last bucket
   bool busy_ = false, stop_ = false;
   std::thread thread_;  // only with more than one data rank, on a device that computes
 };

@@ -97,28 +97,36 @@ bool ParameterStore::Owns(const Parameter& parameter) const {
   return home_here && first_tensor_rank && first_data_rank;
 }
 
-std::vector<ShardedTensor> ParameterStore::State(bool owned_only) const {
-  std::vector<ShardedTensor> state;
+ParameterStore::HostState ParameterStore::State(bool owned_only) const {
+  HostState state;
   for (const BucketMemory& memory : buckets_) {
     const int64_t begin = memory.shard_begin;
-    for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
-      if (owned_only && !Owns(*piece.parameter)) continue;
-      auto add = [&](const std::string& prefix, const Tensor& buffer) {
-        const Tensor elements = buffer.Range(piece.begin - begin, piece.box.extent);
-        state.push_back({.name = prefix + piece.parameter->name,
-                         .dtype = DType::kFloat32,
-                         .global = piece.parameter->shape,
-                         .box = piece.box,
-                         .data = static_cast<std::byte*>(elements.raw())});
-      };
-      add("", memory.master);
-      if (trainable_) {
-        add("adam.m/", memory.m);
-        add("adam.v/", memory.v);
+    const auto add = [&](const std::string& prefix, const Tensor& buffer) {
+      auto* elements = static_cast<std::byte*>(buffer.raw());
+      if (!device_.host_addressable()) {
+        state.copies.push_back({.tensor = buffer, .host = std::make_unique<std::byte[]>(buffer.bytes())});
+        elements = state.copies.back().host.get();
+        device_.Download(buffer, elements);
       }
-    }
+      for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
+        if (owned_only && !Owns(*piece.parameter)) continue;
+        state.slices.push_back({.name = prefix + piece.parameter->name,
+                                .dtype = DType::kFloat32,
+                                .global = piece.parameter->shape,
+                                .box = piece.box,
+                                .data = elements + (piece.begin - begin) * static_cast<int64_t>(sizeof(float))});
+      }
+    };
+    add("", memory.master);
+    if (!trainable_) continue;
+    add("adam.m/", memory.m);
+    add("adam.v/", memory.v);
   }
   return state;
+}
+
+void ParameterStore::TakeBack(const HostState& state) {
+  for (const HostState::Copy& copy : state.copies) device_.Upload(copy.host.get(), copy.tensor);
 }
 
 }  // namespace trefoil

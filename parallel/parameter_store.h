@@ -56,10 +56,20 @@ class ParameterStore {
   // After master weights were set (loaded): converts them into working weights and gathers those.
   void PublishMasterWeights(Group& data);
 
-  // Master weights ("NAME") and moments ("adam.m/NAME", "adam.v/NAME") as slices, pointing into this store's memory
-  // (the CPU device only). With `owned_only`, each element of the global model is listed by exactly one rank of the
-  // job: what a checkpoint writes. Without: all that this rank needs to load.
-  std::vector<ShardedTensor> State(bool owned_only) const;
+  // Master weights ("NAME") and moments ("adam.m/NAME", "adam.v/NAME") as slices: on the CPU pointing into this store's
+  // memory, on other devices into copies on the host. With `owned_only`, each element of the global model is listed by
+  // exactly one rank of the job: what a checkpoint writes. Without: all that this rank needs to load.
+  struct HostState {
+    std::vector<ShardedTensor> slices;
+    struct Copy {
+      Tensor tensor;
+      std::unique_ptr<std::byte[]> host;
+    };
+    std::vector<Copy> copies;
+  };
+  HostState State(bool owned_only) const;
+  // After slices' elements were changed (loaded): brings them to the device.
+  void TakeBack(const HostState& state);
 
   // Whether this rank is the one that speaks for a parameter of a bucket, where several hold the same elements.
   bool Owns(const Parameter& parameter) const;

@@ -26,7 +26,7 @@ PointToPointGroup::PointToPointGroup(std::string name, std::vector<int> ranks, i
       device_(device),
       transport_(std::move(transport)),
       timeout_seconds_(timeout_seconds) {
-  CHECK(device.name() == "cpu" || !device.computes())
+  CHECK(device.host_addressable() || !device.computes())
       << "group " << this->name() << ": messages are made in host memory, not on device " << device.name();
 }
 

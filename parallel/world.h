@@ -40,6 +40,10 @@ std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv);
 // waits longer than its time-out CHECK-fails the process.
 void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body);
 
+// `world` for tensors whose memory its messages cannot reach: each is copied to the host, sent or reduced there, and
+// copied back. Any device; slow. `world` outlives what is returned.
+std::unique_ptr<World> NewStagedWorld(World& world);
+
 // Rank `rank` of `size` ranks that are not there: collectives check sizes, count bytes and allocate memory as the real
 // ones do, leave values as they are, and never wait. Every other rank's text is this rank's.
 std::unique_ptr<World> NewNullWorld(int size, int rank);

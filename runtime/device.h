@@ -56,6 +56,8 @@ class Device {
   virtual void Synchronize() = 0;
   // False on the null device: results have no values.
   virtual bool computes() const = 0;
+  // Whether Tensor::raw() of its tensors may be read and written by the host: the CPU device.
+  virtual bool host_addressable() const { return false; }
   virtual std::string name() const = 0;  // "cpu", "null", "cuda:0"
   virtual int threads() const = 0;       // threads that kernels use; 1 where it means nothing
 

@@ -94,6 +94,7 @@ class CpuDevice : public Device {
   }
   void Synchronize() override {}
   bool computes() const override { return true; }
+  bool host_addressable() const override { return true; }
   std::string name() const override { return "cpu"; }
   int threads() const override { return threads_; }
 

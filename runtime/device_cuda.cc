@@ -204,6 +204,7 @@ class CudaDevice : public Device {
     if (mark == nullptr) return;
     TREFOIL_CUDA(cudaStreamWaitEvent(queues_->Mine().stream, *static_cast<cudaEvent_t*>(mark.get())));
   }
+  cudaStream_t stream() { return queues_->Mine().stream; }
   void Synchronize() override { TREFOIL_CUDA(cudaStreamSynchronize(queues_->Mine().stream)); }
   bool computes() const override { return true; }
   std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
@@ -216,6 +217,12 @@ class CudaDevice : public Device {
 };
 
 }  // namespace
+
+CUstream_st* CudaStreamOf(Device& device) {
+  auto* cuda = dynamic_cast<CudaDevice*>(&device);
+  CHECK(cuda != nullptr) << "device " << device.name() << " has no CUDA stream";
+  return cuda->stream();
+}
 
 absl::StatusOr<int> CudaDevices() {
   int count = 0;

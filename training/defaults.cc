@@ -77,7 +77,12 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
   ParallelDefaults(config->mutable_parallel(), ranks);
   TrainingDefaults(config->mutable_training(), bf16_hardware);
   if (config->data().seed() == 0) config->mutable_data()->set_seed(config->training().seed());
-  if (config->runtime().timeout_seconds() == 0) config->mutable_runtime()->set_timeout_seconds(600);
+  RuntimeConfig* runtime = config->mutable_runtime();
+  if (runtime->timeout_seconds() == 0) runtime->set_timeout_seconds(600);
+  if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);
+  if (runtime->device() == RuntimeConfig::CUDA && runtime->messages() == RuntimeConfig::MESSAGES_UNSET) {
+    runtime->set_messages(RuntimeConfig::NCCL);
+  }
 }
 
 }  // namespace trefoil

@@ -22,7 +22,10 @@ Generator::Generator(const ModelConfig& model, World& world, Device& device)
 
 absl::Status Generator::Load(FileSystem& fs, const std::string& checkpoint_folder) {
   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, checkpoint_folder));
-  return reader.Read(store_.State(/*owned_only=*/false));
+  const ParameterStore::HostState host = store_.State(/*owned_only=*/false);
+  TREFOIL_RETURN_IF_ERROR(reader.Read(host.slices));
+  store_.TakeBack(host);
+  return absl::OkStatus();
 }
 
 std::vector<float> Generator::NextLogits(std::span<const int32_t> ids) {

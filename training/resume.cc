@@ -42,9 +42,10 @@ absl::StatusOr<TrainerState> ReadInto(FileSystem& fs, Worker& worker, const std:
   if (!weights_only && !TextFormat::ParseFromString(reader.trainer_state(), &state)) {
     return absl::DataLossError(folder + ": the trainer state is not readable");
   }
-  std::vector<ShardedTensor> slices = worker.store.State(/*owned_only=*/false);
-  if (weights_only) std::erase_if(slices, [](const ShardedTensor& s) { return s.name.starts_with("adam."); });
-  TREFOIL_RETURN_IF_ERROR(reader.Read(slices));
+  ParameterStore::HostState host = worker.store.State(/*owned_only=*/false);
+  if (weights_only) std::erase_if(host.slices, [](const ShardedTensor& s) { return s.name.starts_with("adam."); });
+  TREFOIL_RETURN_IF_ERROR(reader.Read(host.slices));
+  worker.store.TakeBack(host);
   return state;
 }
 
@@ -63,7 +64,8 @@ absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& 
   content.step = state.step();
   TextFormat::PrintToString(state, &content.trainer_state);
   content.model = ModelText(worker.config.model());
-  content.slices = worker.store.State(/*owned_only=*/true);
+  const ParameterStore::HostState host = worker.store.State(/*owned_only=*/true);
+  content.slices = host.slices;
   return WriteCheckpoint(fs, *worker.all, CheckpointsFolder(worker.config), content,
                          worker.config.training().checkpoint().keep_last());
 }

@@ -74,6 +74,7 @@ class Checker {
     Parallel();
     Data();
     Training();
+    Runtime();
     return std::move(lines_);
   }
 
@@ -360,6 +361,21 @@ class Checker {
     if (Good(prefix + "warmup_steps", "training.steps") && optimizer.warmup_steps() > training.steps()) {
       Broken(prefix, "warmup_steps: ", optimizer.warmup_steps(), ", must be at most training.steps ", training.steps(),
              "; nearest legal: ", training.steps());
+    }
+  }
+
+  void Runtime() {
+    const RuntimeConfig& runtime = config_.runtime();
+    if (!Good("runtime.device", "runtime.messages")) return;
+    if (runtime.device() != RuntimeConfig::CUDA) {
+      const char* rule = ", only with runtime.device CUDA; nearest legal: leave it out";
+      if (runtime.messages() != RuntimeConfig::MESSAGES_UNSET) {
+        Broken("runtime.messages: ", RuntimeConfig::Messages_Name(runtime.messages()), rule);
+      }
+      if (runtime.allow_shared_device()) Broken("runtime.allow_shared_device: true", rule);
+    } else if (runtime.allow_shared_device() && runtime.messages() == RuntimeConfig::NCCL) {
+      Broken("runtime.messages: NCCL, which does not serve ranks that share a GPU (runtime.allow_shared_device); "
+             "nearest legal: HOST");
     }
   }
 

@@ -16,10 +16,10 @@ class Collector {
  public:
   void Add(Worker& worker) {
     std::lock_guard lock(mutex_);
-    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/true)) {
+    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/true).slices) {
       AddSlice(slice, &owned_, &owners_);
     }
-    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false)) {
+    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false).slices) {
       AddSlice(slice, &all_, nullptr);
     }
     for (const BucketMemory& memory : worker.store.buckets()) {

@@ -18,6 +18,12 @@ class CollectivesOnThreads : public testing::TestWithParam<int> {};
 TEST_P(CollectivesOnThreads, DoWhatAnyWorldMust) {
   for (const auto check : kChecks) RunRanksAsThreads(GetParam(), check);
 }
+TEST_P(CollectivesOnThreads, DoTheSameThroughCopies) {
+  for (const auto check : kChecks) {
+    if (check == CheckBytesSent) continue;  // it also compares the device's memory, where copies take none
+    RunRanksAsThreads(GetParam(), [&](World& world) { check(*NewStagedWorld(world)); });
+  }
+}
 INSTANTIATE_TEST_SUITE_P(Ranks, CollectivesOnThreads, testing::Range(1, 6));
 
 TEST(ThreadWorld, RanksAreAllOnThisHost) {

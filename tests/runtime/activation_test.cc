@@ -57,7 +57,7 @@ TEST_P(DTypes, GeluBackward) {
 
 // Relative, not absolute: the tails too, and the ends of the range of exp.
 TEST(Activation, GeluIsAccurateEverywhere) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   Values points = {0, -0.0, 1e-30, 1e30, -1e30, std::numeric_limits<double>::quiet_NaN()};
   for (double x = -9; x < 12; x += 0.01) points.push_back(static_cast<float>(x));
   const Tensor x = From(*device, DType::kFloat32, {static_cast<int64_t>(points.size())}, points);
@@ -106,7 +106,7 @@ TEST_P(DTypes, SwiGlu) {
 }
 
 TEST(Activation, BackwardIsTheSlope) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const DType f = DType::kFloat32;
   const Tensor x = Random(*device, f, {4, 18}, 1), y = Poisoned(*device, f, {4, 18}),
                dx = Poisoned(*device, f, {4, 18});

@@ -55,7 +55,7 @@ TEST_P(DTypes, AdamWOverSteps) {
 
 // The first step moves every weight by the learning rate against its gradient's sign, whatever its size.
 TEST(AdamW, FirstStep) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const DType f = DType::kFloat32;
   const Tensor weight = From(*device, f, {3}, {1, 1, 1}), gradient = From(*device, f, {3}, {1e-3, -50, 0});
   const Tensor m = From(*device, f, {3}, {0, 0, 0}), v = From(*device, f, {3}, {0, 0, 0});

@@ -101,7 +101,7 @@ TEST_P(DTypes, AttentionWithDropout) {
 
 // Scores far apart and far from zero: the softmax is over differences from the maximum.
 TEST(Attention, LargeScores) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const AttentionShape s = {1, 150, 1, 1, 4};
   const Tensor qkv = Random(*device, DType::kFloat32, {150, 12}, 1, 30);
   const Tensor out = Poisoned(*device, DType::kFloat32, {150, 4}),
@@ -121,7 +121,7 @@ TEST(Attention, LargeScores) {
 }
 
 TEST(Attention, BackwardIsTheSlope) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const DType f = DType::kFloat32;
   const AttentionShape s = {2, 21, 4, 2, 8};
   for (const float probability : {0.0f, 0.25f}) {

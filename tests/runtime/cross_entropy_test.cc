@@ -80,7 +80,7 @@ TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
 }
 
 TEST(CrossEntropy, StatisticsOfNoColumnsAndOfNaN) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const Tensor targets = Ids(*device, {0, 0});
   const Tensor statistics = Poisoned(*device, DType::kFloat32, {2, 3});
   CrossEntropyStatistics(*device, From(*device, DType::kFloat32, {2, 0}, {}), targets, 0, statistics);
@@ -95,7 +95,7 @@ TEST(CrossEntropy, StatisticsOfNoColumnsAndOfNaN) {
 }
 
 TEST(CrossEntropy, BackwardIsTheSlope) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const DType f = DType::kFloat32;
   const Tensor logits = Random(*device, f, {5, 11}, 1), targets = RandomIds(*device, 5, 2, 0, 11);
   const Tensor statistics = Poisoned(*device, f, {1, 5, 3}), loss = Poisoned(*device, f, {5}),

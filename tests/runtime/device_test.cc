@@ -73,10 +73,10 @@ std::vector<OpCount> Count(Device& device, DType dtype) {
 }
 
 TEST_P(DTypes, NullDeviceTakesEveryCallAndCountsTheSame) {
-  const std::unique_ptr<Device> cpu = NewCpuDevice(1), null = NewNullDevice();
-  EXPECT_TRUE(cpu->computes());
+  const std::unique_ptr<Device> computing = NewTestDevice(), null = NewNullDevice();
+  EXPECT_TRUE(computing->computes());
   EXPECT_FALSE(null->computes());
-  const std::vector<OpCount> real = Count(*cpu, GetParam()), counted = Count(*null, GetParam());
+  const std::vector<OpCount> real = Count(*computing, GetParam()), counted = Count(*null, GetParam());
   ASSERT_EQ(real.size(), counted.size());
   std::map<std::string, OpCount> by_name;
   for (size_t i = 0; i < real.size(); ++i) {
@@ -108,7 +108,7 @@ TEST(Device, NullTensorsHaveSizesButNoElements) {
 }
 
 TEST(Device, SteadyStepsTakeNoNewMemory) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   CallAll(*device, DType::kBFloat16);
   const int64_t acquired = device->arena().acquisitions();
   CallAll(*device, DType::kBFloat16);

@@ -70,7 +70,7 @@ TEST_P(DTypes, SumPartsAddsInOrder) {
 TEST(Elementwise, CastRoundsToNearestEven) {
   // 1 + 2^-8 lies half way between two bf16: to even, down; 1 + 3 * 2^-8: to even, up.
   const Values in = {1 + 0x1p-8, 1 + 3 * 0x1p-8, 1 + 0x1.8p-8, -(1 + 0x1p-8), 3.4e38, 0, 1e-40, -INFINITY};
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const Tensor x = From(*device, DType::kFloat32, {8}, in), y = Poisoned(*device, DType::kBFloat16, {8});
   Cast(*device, x, y);
   Values values = Get(*device, y);
@@ -112,7 +112,7 @@ TEST_P(DTypes, Sums) {
     SCOPED_TRACE(n);
     double sums[2][2];
     for (const int threads : {1, 2}) {
-      const std::unique_ptr<Device> device = NewCpuDevice(threads);
+      const std::unique_ptr<Device> device = NewTestDevice(threads);
       const Tensor x = Random(*device, GetParam(), {n}, 1, 1, 0.5);
       const Values values = Get(*device, x);
       sums[threads - 1][0] = SumOfSquares(*device, x);

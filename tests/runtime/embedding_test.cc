@@ -58,7 +58,7 @@ TEST_P(DTypes, EmbeddingBackward) {
 
 // Added up row by row in order of i: exactly what a plain loop in float gives.
 TEST(Embedding, BackwardAddsInOrder) {
-  const std::unique_ptr<Device> device = NewCpuDevice(2);
+  const std::unique_ptr<Device> device = NewTestDevice(2);
   const int64_t count = 500, columns = 70;
   const Tensor ids = RandomIds(*device, count, 1, 0, 3), dy = Random(*device, DType::kFloat32, {count, columns}, 2);
   const Tensor d_table = From(*device, DType::kFloat32, {3, columns}, Values(3 * columns, 0));
@@ -73,7 +73,7 @@ TEST(Embedding, BackwardAddsInOrder) {
 }
 
 TEST(Embedding, BackwardIsTheSlope) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const DType f = DType::kFloat32;
   const Tensor ids = RandomIds(*device, 30, 1, 0, 12), table = Random(*device, f, {8, 9}, 2);
   const Tensor y = Poisoned(*device, f, {30, 9}), dy = Random(*device, f, {30, 9}, 3);

@@ -47,7 +47,8 @@ void Compare(const Product& p, DType dtype) {
     Matmul(device, a, p.ta, b, p.tb, out, p.accumulate, bias);
     return std::vector<Tensor>{out};
   });
-  ExpectClose(results[0], reference, Tolerance(p.out));
+  // The GPU's library may add all of a long inner dim into one float; the CPU's kernels add it in blocks.
+  ExpectClose(results[0], reference, OnGpu() && p.out == DType::kFloat32 ? 1e-5 : Tolerance(p.out));
 }
 
 constexpr Transpose kTransposes[] = {Transpose::kNo, Transpose::kYes};
@@ -91,7 +92,8 @@ TEST_P(DTypes, MatmulDoesNotDependOnThreads) {
   }
 }
 
-// What lets ranks that hold rows or columns of a product agree with one that holds all of it.
+// What lets ranks that hold rows or columns of a product agree with one that holds all of it. The CPU's promise: the
+// GPU's library chooses by shape how it adds.
 TEST(Matmul, SliceOfTheProductIsTheProductOfTheSlicesToTheBit) {
   const std::unique_ptr<Device> device = NewCpuDevice(2);
   const int64_t m = 130, n = 100, k = 700;
@@ -186,7 +188,7 @@ TEST(Matmul, OneDnnInPieces) {
           const Product p = {m, n, k, ta, tb, accumulate, !add, DType::kFloat32};
           const auto& [m_, n_, k_] = std::tie(m, n, k);
           Values reference;
-          const auto results = RunWithThreads([&](Device& device) {
+          const auto results = RunWithCpuThreads([&](Device& device) {
             const Tensor a = Random(device, DType::kFloat32, at ? Shape{k_, m_} : Shape{m_, k_}, 1);
             const Tensor b = Random(device, DType::kFloat32, bt ? Shape{n_, k_} : Shape{k_, n_}, 2);
             const Tensor bias = add ? Tensor() : Random(device, DType::kFloat32, {n_}, 3);
@@ -212,7 +214,7 @@ TEST(Matmul, OneDnnInPieces) {
 
 // The linear layer's three products, against finite differences.
 TEST(Matmul, BackwardOfLinear) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const int64_t rows = 6, in = 5, out = 7;
   const Tensor x = Random(*device, DType::kFloat32, {rows, in}, 1), w = Random(*device, DType::kFloat32, {out, in}, 2);
   const Tensor b = Random(*device, DType::kFloat32, {out}, 3), dy = Random(*device, DType::kFloat32, {rows, out}, 4);

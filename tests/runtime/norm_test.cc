@@ -137,7 +137,7 @@ TEST_P(DTypes, NormBackward) {
 }
 
 TEST(Norm, BackwardIsTheSlope) {
-  const std::unique_ptr<Device> device = NewCpuDevice(1);
+  const std::unique_ptr<Device> device = NewTestDevice();
   const int64_t rows = 5, columns = 19;
   const DType f = DType::kFloat32;
   for (const bool center : {true, false}) {

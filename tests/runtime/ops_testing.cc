@@ -1,10 +1,30 @@
 #include "tests/runtime/ops_testing.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <random>
+#include <string_view>
+
+#include "runtime/device_cuda.h"
 
 namespace trefoil {
+
+bool OnGpu() {
+  const char* name = std::getenv("TREFOIL_TEST_DEVICE");
+  if (name == nullptr || std::string_view(name) == "cpu") return false;
+  CHECK_EQ(std::string_view(name), "cuda") << "TREFOIL_TEST_DEVICE must be cpu or cuda";
+  return true;
+}
+
+std::unique_ptr<Device> NewTestDevice(int cpu_threads) {
+  if (!OnGpu()) return NewCpuDevice(cpu_threads);
+  auto device = NewCudaDevice(0);
+  CHECK(device.ok()) << device.status();
+  return *std::move(device);
+}
 
 Tensor From(Device& device, DType dtype, const Shape& shape, const Values& values) {
   EXPECT_EQ(shape.elements(), static_cast<int64_t>(values.size()));
@@ -103,23 +123,41 @@ void ExpectClose(const Values& values, const Values& reference, double tolerance
                             << ", must be " << reference[worst] << "; error in units of the tolerance " << tolerance;
 }
 
-std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op) {
+namespace {
+
+// The values of what `op` gives on the first device; expects the same bits on the others.
+std::vector<Values> RunOnEach(const std::vector<std::unique_ptr<Device>>& devices,
+                              const std::function<std::vector<Tensor>(Device&)>& op) {
   std::vector<Values> values;
   std::vector<std::vector<char>> bits;
-  for (const int threads : {1, 2, 3}) {
-    const std::unique_ptr<Device> device = NewCpuDevice(threads);
+  for (const std::unique_ptr<Device>& device : devices) {
     const std::vector<Tensor> results = op(*device);
     for (size_t i = 0; i < results.size(); ++i) {
-      if (threads == 1) {
+      if (device == devices[0]) {
         values.push_back(Get(*device, results[i]));
         bits.push_back(Bits(*device, results[i]));
       } else {
         EXPECT_TRUE(bits[i] == Bits(*device, results[i]))
-            << "result " << i << " changes with " << threads << " threads";
+            << "result " << i << " changes on " << device->name() << " with " << device->threads() << " threads";
       }
     }
   }
   return values;
+}
+
+}  // namespace
+
+std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op) {
+  if (!OnGpu()) return RunWithCpuThreads(op);
+  std::vector<std::unique_ptr<Device>> devices;
+  for (int run = 0; run < 2; ++run) devices.push_back(NewTestDevice());
+  return RunOnEach(devices, op);
+}
+
+std::vector<Values> RunWithCpuThreads(const std::function<std::vector<Tensor>(Device&)>& op) {
+  std::vector<std::unique_ptr<Device>> devices;
+  for (const int threads : {1, 2, 3}) devices.push_back(NewCpuDevice(threads));
+  return RunOnEach(devices, op);
 }
 
 void ExpectGradient(Device& device, const Tensor& x, const std::function<double()>& loss, const Values& gradient,

@@ -33,10 +33,16 @@ void ExpectClose(const Values& values, const Values& reference, double tolerance
 // A tolerance for results of `dtype`: bf16 keeps 8 bits.
 double Tolerance(DType dtype);
 
+// With TREFOIL_TEST_DEVICE=cuda in the environment (tests/gpu_check), tests of ops run on GPU 0 instead of the CPU.
+bool OnGpu();
+// A CPU device of so many threads, or the GPU.
+std::unique_ptr<Device> NewTestDevice(int cpu_threads = 1);
+
 // Calls `op` on CPU devices of one, two and three threads, expects the same bits of every tensor that it returns, and
-// returns their values. With TREFOIL_TEST_DEVICE=cuda in the environment (tests/gpu_check), calls it on the GPU instead,
-// twice, and expects the same bits both times.
+// returns their values. On the GPU, calls it twice and expects the same bits both times.
 std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op);
+// The same, on the CPU wherever other tests run: for ops that are the CPU's own.
+std::vector<Values> RunWithCpuThreads(const std::function<std::vector<Tensor>(Device&)>& op);
 
 // Compares the gradient of `loss` with respect to the float32 tensor x with central differences: at up to `samples`
 // elements and along one random direction. `loss` reads x's current content.

@@ -129,7 +129,7 @@ TEST(TrainStep, ANaNLeavesTheParametersAsTheyWere) {
       if (worker.place.stage == 0) worker.store.Weight({"embedding.token.weight"}).data<float>()[0] = NAN;
       const auto state = [&] {
         std::string bytes;
-        for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false)) {
+        for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false).slices) {
           bytes.append(reinterpret_cast<const char*>(slice.data), static_cast<size_t>(slice.bytes()));
         }
         return bytes;

@@ -125,6 +125,16 @@ TEST(ViolationsTest, ChunksGoWithInterleaved) {
   EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED }")), IsEmpty());
 }
 
+TEST(ViolationsTest, MessagesAndSharingAreForGpus) {
+  EXPECT_THAT(Check(Changed("runtime { device: CUDA }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("runtime { device: CUDA messages: HOST allow_shared_device: true }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("runtime { messages: HOST allow_shared_device: true }")),
+              ElementsAre(StartsWith("runtime.messages: HOST, only with runtime.device CUDA"),
+                          StartsWith("runtime.allow_shared_device: true, only with")));
+  EXPECT_THAT(Check(Changed("runtime { device: CUDA allow_shared_device: true }")),
+              ElementsAre(AllOf(StartsWith("runtime.messages: NCCL"), HasSubstr("nearest legal: HOST"))));
+}
+
 TEST(ViolationsTest, InterleavedNeedsStagesAndWholeRoundsOfMicroBatches) {
   EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED pipeline: 1 }")),
               ElementsAre(StartsWith("parallel.schedule: INTERLEAVED")));
@@ -278,7 +288,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
                  optimizer { learning_rate: 3e-4 final_share: 0.1 beta1: 0.9 beta2: 0.95 epsilon: 1e-8
                              weight_decay: 0.1 clip_norm: 1 schedule: COSINE decay_share: 0.2 }
                  checkpoint { keep_last: 2 } evaluate_samples: 256 log_every_steps: 1 }
-      runtime { timeout_seconds: 600 })", &expected));
+      runtime { timeout_seconds: 600 device: CPU })", &expected));
   EXPECT_EQ(config.DebugString(), expected.DebugString());
   FillDefaults(&config, 8, false);
   EXPECT_EQ(config.DebugString(), expected.DebugString());
@@ -294,7 +304,7 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
                  optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
                              schedule: WSD decay_share: 0 }
                  checkpoint { keep_last: 5 } evaluate_samples: 3 log_every_steps: 10 }
-      runtime { timeout_seconds: 5 })";
+      runtime { timeout_seconds: 5 device: CUDA messages: HOST })";
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
   ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));

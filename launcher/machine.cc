@@ -1,0 +1,101 @@
+#include "launcher/machine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <span>
+#include <string>
+#include <thread>
+
+#include "parallel/collectives_nccl.h"
+#include "runtime/device_cuda.h"
+#include "runtime/ops.h"
+
+namespace trefoil {
+namespace {
+
+// The sum of all ranks' rates, for runtime/peak.h.
+Together SumOver(Group& all) {
+  return [&all](double rate) {
+    all.AllReduceSum(std::span(&rate, 1));
+    return rate;
+  };
+}
+
+absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RuntimeConfig& runtime, const World& host) {
+  TREFOIL_ASSIGN_OR_RETURN(const int gpus, CudaDevices());
+  if (host.local_size() > gpus && !runtime.allow_shared_device()) {
+    return absl::FailedPreconditionError(
+        "runtime.device: CUDA with " + std::to_string(host.local_size()) + " ranks on a host of " +
+        std::to_string(gpus) + " GPUs; start at most " + std::to_string(gpus) +
+        " a host, or, for testing, set runtime.allow_shared_device and runtime.messages: HOST");
+  }
+  return NewCudaDevice(host.local_rank() % gpus);
+}
+
+// Amount per second of `work`, which queues `amount` on the device: the best of a few tries.
+double BestRate(Device& device, const Together& together, double amount, const std::function<void()>& work) {
+  work();  // the first call chooses algorithms
+  device.Synchronize();
+  double best = 0;
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    const auto begin = std::chrono::steady_clock::now();
+    constexpr int kCalls = 10;
+    for (int i = 0; i < kCalls; ++i) work();
+    device.Synchronize();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    best = std::max(best, together(kCalls * amount / seconds));
+  }
+  return best;
+}
+
+}  // namespace
+
+std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host) {
+  int threads = runtime.threads();
+  if (const char* variable = std::getenv("OMP_NUM_THREADS"); threads == 0 && variable != nullptr) {
+    threads = std::atoi(variable);
+  }
+  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_host;
+  return NewCpuDevice(std::max(1, threads));
+}
+
+absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RuntimeConfig& runtime, World& host) {
+  auto machine = std::make_unique<Machine>(Machine{.host = host, .device = nullptr, .own_world = nullptr});
+  if (runtime.device() != RuntimeConfig::CUDA) {
+    machine->device = OpenCpu(runtime, host.local_size());
+    return machine;
+  }
+  absl::StatusOr<std::unique_ptr<Device>> gpu = OpenGpu(runtime, host);
+  absl::StatusOr<std::unique_ptr<World>> world =
+      runtime.messages() == RuntimeConfig::HOST ? NewStagedWorld(host) : NewNcclWorld(host);
+  const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);
+  TREFOIL_RETURN_IF_ERROR(host.NewGroupOfAll(*cpu)->Agree(!gpu.ok() ? gpu.status() : world.status()));
+  machine->device = *std::move(gpu);
+  machine->own_world = *std::move(world);
+  return machine;
+}
+
+double MeasurePeak(Device& device, DType dtype, Group& all) {
+  if (device.host_addressable()) return MeasurePeakFlops(dtype, device.threads(), SumOver(all));
+  constexpr int64_t kSide = 8192;
+  const auto square = [&] {
+    const Tensor x = device.Allocate(dtype, {kSide, kSide}, Purpose::kWorkspace);
+    Fill(device, x, 0.01f);
+    return x;
+  };
+  const Tensor a = square(), b = square(), out = square();
+  return BestRate(device, SumOver(all), 2.0 * kSide * kSide * kSide,
+                  [&] { Matmul(device, a, Transpose::kNo, b, Transpose::kYes, out); });
+}
+
+double MeasureBandwidth(Device& device, Group& all) {
+  if (device.host_addressable()) return MeasureMemoryBandwidth(device.threads(), SumOver(all)) / all.size();
+  const Tensor x = device.Allocate(DType::kFloat32, {int64_t{64} << 20}, Purpose::kWorkspace);
+  Fill(device, x, 0);
+  return BestRate(device, SumOver(all), 3.0 * static_cast<double>(x.bytes()), [&] { Add(device, x, x, x); }) /
+         all.size();
+}
+
+}  // namespace trefoil

@@ -1,0 +1,39 @@
+// What a rank computes on, and through what its tensors reach other ranks: what train and bench have in common.
+//
+//   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<Machine> machine, OpenMachine(config.runtime(), *mpi));
+//   Worker worker(config, machine->world(), *machine->device);
+#pragma once
+
+#include <memory>
+
+#include "parallel/world.h"
+#include "runtime/device.h"
+#include "runtime/peak.h"
+#include "runtime/status.h"
+#include "training/training.pb.h"
+
+namespace trefoil {
+
+struct Machine {
+  World& host;  // MPI
+  std::unique_ptr<Device> device;
+  std::unique_ptr<World> own_world;  // if tensors travel otherwise than through `host`
+  World& world() const { return own_world != nullptr ? *own_world : host; }
+};
+
+// `runtime` is filled and legal. CPU: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among
+// its ranks. CUDA: the GPU of this rank's number on its host. Every rank calls this, and what one rank cannot have is
+// every rank's error: too few GPUs, none, or a build without CUDA. `host` outlives the machine.
+absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RuntimeConfig& runtime, World& host);
+
+// The CPU device alone, for a program of one rank.
+std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host);
+
+// FLOP/s at best of all ranks together, side by side: of the CPU in registers (runtime/peak.h); of a GPU in its largest
+// matrix products, which is some tenths below the vendor's figure.
+double MeasurePeak(Device& device, DType dtype, Group& all);
+
+// Bytes per second of this rank's share of the memory's bandwidth, measured as the peak is.
+double MeasureBandwidth(Device& device, Group& all);
+
+}  // namespace trefoil

@@ -1,0 +1,101 @@
+// Collectives for a device whose memory the message library cannot read: through copies on the host.
+#include <glog/logging.h>
+
+#include <utility>
+
+#include "parallel/world.h"
+
+namespace trefoil {
+namespace {
+
+class StagedGroup : public Group {
+ public:
+  StagedGroup(std::unique_ptr<Group> group, Device& host, Device& device)
+      : Group(group->name(), group->rank(), group->size()), group_(std::move(group)), host_(host), device_(device) {}
+
+  void AllReduceSum(const Tensor& x) override {
+    if (size() == 1) return;
+    const Tensor copy = ToHost(x);
+    group_->AllReduceSum(copy);
+    ToDevice(copy, x);
+  }
+  void ReduceScatterSum(const Tensor& in, const Tensor& out) override {
+    const Tensor sum = Like(out);
+    group_->ReduceScatterSum(ToHost(in), sum);
+    ToDevice(sum, out);
+  }
+  void AllGather(const Tensor& in, const Tensor& out) override {
+    const Tensor all = Like(out);
+    group_->AllGather(ToHost(in), all);
+    ToDevice(all, out);
+  }
+  void Broadcast(const Tensor& x, int root) override {
+    if (size() == 1) return;
+    const Tensor copy = rank() == root ? ToHost(x) : Like(x);
+    group_->Broadcast(copy, root);
+    if (rank() != root) device_.Upload(copy.raw(), x);
+    bytes_sent_ = group_->bytes_sent();
+  }
+  void Send(const Tensor& x, int to, int tag) override {
+    group_->Send(ToHost(x), to, tag);
+    bytes_sent_ = group_->bytes_sent();
+  }
+  void Receive(const Tensor& x, int from, int tag) override {
+    const Tensor copy = Like(x);
+    group_->Receive(copy, from, tag);
+    ToDevice(copy, x);
+  }
+  void FinishSends() override { group_->FinishSends(); }
+
+  void AllReduceSum(std::span<double> values) override {
+    group_->AllReduceSum(values);
+    bytes_sent_ = group_->bytes_sent();
+  }
+  void AllReduceMax(std::span<double> values) override {
+    group_->AllReduceMax(values);
+    bytes_sent_ = group_->bytes_sent();
+  }
+  std::vector<std::string> AllGatherStrings(const std::string& text) override {
+    auto texts = group_->AllGatherStrings(text);
+    bytes_sent_ = group_->bytes_sent();
+    return texts;
+  }
+
+ private:
+  Tensor Like(const Tensor& x) { return host_.Allocate(x.dtype(), x.shape(), Purpose::kCommunication); }
+  Tensor ToHost(const Tensor& x) {
+    const Tensor copy = Like(x);
+    device_.Download(x, copy.raw());
+    return copy;
+  }
+  void ToDevice(const Tensor& copy, const Tensor& x) {
+    device_.Upload(copy.raw(), x);
+    bytes_sent_ = group_->bytes_sent();
+  }
+
+  const std::unique_ptr<Group> group_;
+  Device &host_, &device_;
+};
+
+class StagedWorld : public World {
+ public:
+  explicit StagedWorld(World& world) : world_(world), host_(NewCpuDevice(/*threads=*/1)) {}
+  int rank() const override { return world_.rank(); }
+  int size() const override { return world_.size(); }
+  int local_rank() const override { return world_.local_rank(); }
+  int local_size() const override { return world_.local_size(); }
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
+    return std::make_unique<StagedGroup>(world_.NewGroup(name, ranks, *host_), *host_, device);
+  }
+  void set_timeout_seconds(double seconds) override { world_.set_timeout_seconds(seconds); }
+
+ private:
+  World& world_;
+  const std::unique_ptr<Device> host_;
+};
+
+}  // namespace
+
+std::unique_ptr<World> NewStagedWorld(World& world) { return std::make_unique<StagedWorld>(world); }
+
+}  // namespace trefoil
