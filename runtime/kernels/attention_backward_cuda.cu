@@ -38,7 +38,7 @@ __device__ inline float Backward(const AttentionGeometry& g, bool seen, float lo
 
 template <typename T, int D>
 constexpr size_t QueryBytes() {
-  return sizeof(T) * (2 * TileSize<T, D>(kRows) + 4 * TileSize<T, D>(kStep<D>));
+  return sizeof(T) * (2 * TileSize<T, D>(kRows) + 4 * TileSize<T, D>(kStep<T, D>));
 }
 
 // d_query of one block of queries of one head, from key tiles in ascending order.
@@ -53,16 +53,16 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
   T* const queries = SharedMemory<T>();              // [kRows, D]
   T* const d_out = queries + TileSize<T, D>(kRows);  // [kRows, D]
   T* const keys = d_out + TileSize<T, D>(kRows);     // two of [kStep, D]
-  T* const values = keys + 2 * TileSize<T, D>(kStep<D>);
+  T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const T* const warp_d_out = d_out + TileSize<T, D>(16) * warp;
   const T* const all_keys = x.qkv + g.Key(sequence, kv_head);
   const T* const all_values = x.qkv + g.Value(sequence, kv_head);
   const auto load = [&](int tile) {
-    const int64_t first = static_cast<int64_t>(tile) * kStep<D>;
-    const int at = tile % 2 * TileSize<T, D>(kStep<D>), inside = g.tokens - tile * kStep<D>;
-    LoadTile<D>(g, all_keys + first * g.columns, g.columns, kStep<D>, inside, keys + at);
-    LoadTile<D>(g, all_values + first * g.columns, g.columns, kStep<D>, inside, values + at);
+    const int64_t first = static_cast<int64_t>(tile) * kStep<T, D>;
+    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - tile * kStep<T, D>;
+    LoadTile<D>(g, all_keys + first * g.columns, g.columns, kStep<T, D>, inside, keys + at);
+    LoadTile<D>(g, all_values + first * g.columns, g.columns, kStep<T, D>, inside, values + at);
   };
   const int64_t query_offset = g.Query(sequence, head), out_offset = g.Out(sequence, head);
   LoadTile<D>(g, x.qkv + query_offset + q0 * g.columns, g.columns, kRows, g.tokens - q0, queries);
@@ -80,15 +80,15 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     log_sum_exp[half] = x.log_sum_exp[g.Statistic(sequence, head) + query];
     delta[half] = x.delta[g.Statistic(sequence, head) + query];
   }
-  const int tiles = (min(q0 + kRows, g.tokens) + kStep<D> - 1) / kStep<D>;
+  const int tiles = (min(q0 + kRows, g.tokens) + kStep<T, D> - 1) / kStep<T, D>;
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
-    const int k0 = tile * kStep<D>, at = tile % 2 * TileSize<T, D>(kStep<D>);
+    const int k0 = tile * kStep<T, D>, at = tile % 2 * TileSize<T, D>(kStep<T, D>);
     if (k0 < warp_q0 + 16) {
-      Fragment<kStep<D>> scores, d_scores;
+      Fragment<kStep<T, D>> scores, d_scores;
       AddProductTransposed<D>(scores, warp_queries, keys + at);
       AddProductTransposed<D>(d_scores, warp_d_out, values + at);
 #pragma unroll
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
 
 template <typename T, int D>
 constexpr size_t KeyBytes() {
-  return QueryBytes<T, D>() + 4 * sizeof(float) * kStep<D>;
+  return QueryBytes<T, D>() + 4 * sizeof(float) * kStep<T, D>;
 }
 
 // d_key and d_value of one block of keys of one key/value head: the query heads that attend with it in order, of each the
@@ -129,24 +129,24 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   T* const keys = SharedMemory<T>();                // [kRows, D]
   T* const values = keys + TileSize<T, D>(kRows);   // [kRows, D]
   T* const queries = values + TileSize<T, D>(kRows);  // two of [kStep, D]
-  T* const d_out = queries + 2 * TileSize<T, D>(kStep<D>);
-  auto* const statistics = reinterpret_cast<float*>(d_out + 2 * TileSize<T, D>(kStep<D>));  // two of [2, kStep]
+  T* const d_out = queries + 2 * TileSize<T, D>(kStep<T, D>);
+  auto* const statistics = reinterpret_cast<float*>(d_out + 2 * TileSize<T, D>(kStep<T, D>));  // two of [2, kStep]
   T* const warp_keys = keys + TileSize<T, D>(16) * warp;
   T* const warp_values = values + TileSize<T, D>(16) * warp;
 
-  const int group = g.heads / g.kv_heads, first_tile = k0 / kStep<D>;
-  const int tiles = (g.tokens + kStep<D> - 1) / kStep<D> - first_tile;  // of a head
+  const int group = g.heads / g.kv_heads, first_tile = k0 / kStep<T, D>;
+  const int tiles = (g.tokens + kStep<T, D> - 1) / kStep<T, D> - first_tile;  // of a head
   const auto load = [&](int number) {
-    const int head = kv_head * group + number / tiles, q0 = (first_tile + number % tiles) * kStep<D>;
-    const int at = number % 2 * TileSize<T, D>(kStep<D>), inside = g.tokens - q0;
-    LoadTile<D>(g, x.qkv + g.Query(sequence, head) + q0 * g.columns, g.columns, kStep<D>, inside, queries + at);
-    LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kStep<D>, inside, d_out + at);
-    static_assert(2 * kStep<D> <= kThreads);
+    const int head = kv_head * group + number / tiles, q0 = (first_tile + number % tiles) * kStep<T, D>;
+    const int at = number % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - q0;
+    LoadTile<D>(g, x.qkv + g.Query(sequence, head) + q0 * g.columns, g.columns, kStep<T, D>, inside, queries + at);
+    LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kStep<T, D>, inside, d_out + at);
+    static_assert(2 * kStep<T, D> <= kThreads);
     const int i = static_cast<int>(threadIdx.x);
-    if (i >= 2 * kStep<D>) return;
-    const float* const from = (i < kStep<D> ? x.log_sum_exp : x.delta) + g.Statistic(sequence, head);
-    const int query = q0 + i % kStep<D>;
-    CopyAsync<4>(statistics + number % 2 * 2 * kStep<D> + i, from + min(query, g.tokens - 1), query < g.tokens);
+    if (i >= 2 * kStep<T, D>) return;
+    const float* const from = (i < kStep<T, D> ? x.log_sum_exp : x.delta) + g.Statistic(sequence, head);
+    const int query = q0 + i % kStep<T, D>;
+    CopyAsync<4>(statistics + number % 2 * 2 * kStep<T, D> + i, from + min(query, g.tokens - 1), query < g.tokens);
   };
   const int64_t key_offset = g.Key(sequence, kv_head) + k0 * g.columns;
   const int64_t value_offset = g.Value(sequence, kv_head) + k0 * g.columns;
@@ -161,13 +161,13 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
-    const int q0 = (first_tile + number % tiles) * kStep<D>;
-    if (warp_k0 < q0 + kStep<D>) {
-      const int at = number % 2 * TileSize<T, D>(kStep<D>);
-      const float* const log_sum_exp = statistics + number % 2 * 2 * kStep<D>;
-      const float* const delta = log_sum_exp + kStep<D>;
+    const int q0 = (first_tile + number % tiles) * kStep<T, D>;
+    if (warp_k0 < q0 + kStep<T, D>) {
+      const int at = number % 2 * TileSize<T, D>(kStep<T, D>);
+      const float* const log_sum_exp = statistics + number % 2 * 2 * kStep<T, D>;
+      const float* const delta = log_sum_exp + kStep<T, D>;
       const HeadDropout dropout(g, sequence, kv_head * group + number / tiles);
-      Fragment<kStep<D>> weights, d_scores;
+      Fragment<kStep<T, D>> weights, d_scores;
       AddProductTransposed<D>(weights, warp_keys, queries + at);
       AddProductTransposed<D>(d_scores, warp_values, d_out + at);
 #pragma unroll

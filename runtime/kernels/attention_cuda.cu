@@ -5,7 +5,7 @@ namespace {
 
 template <typename T, int D>
 constexpr size_t SharedBytes() {
-  return sizeof(T) * (TileSize<T, D>(kRows) + 4 * TileSize<T, D>(kStep<D>));
+  return sizeof(T) * (TileSize<T, D>(kRows) + 4 * TileSize<T, D>(kStep<T, D>));
 }
 
 // One block of queries of one head, against key tiles in ascending order (Dao et al. 2022, algorithm 1, with the loops
@@ -22,15 +22,15 @@ __global__ void __launch_bounds__(kThreads, 2)
 
   T* const queries = SharedMemory<T>();                 // [kRows, D]
   T* const keys = queries + TileSize<T, D>(kRows);      // two of [kStep, D]
-  T* const values = keys + 2 * TileSize<T, D>(kStep<D>);
+  T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const T* const all_keys = qkv + g.Key(sequence, kv_head);
   const T* const all_values = qkv + g.Value(sequence, kv_head);
   const auto load = [&](int tile) {
-    const int64_t first = static_cast<int64_t>(tile) * kStep<D>;
-    const int at = tile % 2 * TileSize<T, D>(kStep<D>), inside = g.tokens - tile * kStep<D>;
-    LoadTile<D>(g, all_keys + first * g.columns, g.columns, kStep<D>, inside, keys + at);
-    LoadTile<D>(g, all_values + first * g.columns, g.columns, kStep<D>, inside, values + at);
+    const int64_t first = static_cast<int64_t>(tile) * kStep<T, D>;
+    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - tile * kStep<T, D>;
+    LoadTile<D>(g, all_keys + first * g.columns, g.columns, kStep<T, D>, inside, keys + at);
+    LoadTile<D>(g, all_values + first * g.columns, g.columns, kStep<T, D>, inside, values + at);
   };
   LoadTile<D>(g, qkv + g.Query(sequence, head) + q0 * g.columns, g.columns, kRows, g.tokens - q0, queries);
   load(0);
@@ -40,15 +40,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   Fragment<D> sum;                                     // of weights times values
   float maximum[2] = {-INFINITY, -INFINITY};           // of the scores of rows Row(0) and Row(2)
   float weight_sum[2] = {};                            // this lane's part
-  const int tiles = (min(q0 + kRows, g.tokens) + kStep<D> - 1) / kStep<D>;
+  const int tiles = (min(q0 + kRows, g.tokens) + kStep<T, D> - 1) / kStep<T, D>;
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
-    const int k0 = tile * kStep<D>, at = tile % 2 * TileSize<T, D>(kStep<D>);
+    const int k0 = tile * kStep<T, D>, at = tile % 2 * TileSize<T, D>(kStep<T, D>);
     if (k0 < warp_q0 + 16) {
-      Fragment<kStep<D>> weights;
+      Fragment<kStep<T, D>> weights;
       AddProductTransposed<D>(weights, warp_queries, keys + at);
       float highest[2] = {maximum[0], maximum[1]};
 #pragma unroll

@@ -19,9 +19,9 @@
 namespace trefoil::cuda {
 
 inline constexpr int kWarps = 4, kThreads = 32 * kWarps, kRows = 16 * kWarps;
-// Fewer for wide heads: what a warp keeps must fit its registers.
-template <int D>
-inline constexpr int kStep = D <= 64 ? 64 : 32;
+// Fewer for wide heads, and for fp32, whose products keep operands in registers: all that a warp keeps must fit.
+template <typename T, int D>
+inline constexpr int kStep = (D <= 64 ? 64 : 32) / (sizeof(T) == 4 ? 2 : 1);
 
 // Host-made arguments of every kernel.
 struct AttentionGeometry {
