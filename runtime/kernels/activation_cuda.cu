@@ -85,8 +85,7 @@ void SwiGlu(const CudaContext& cuda, const Tensor& gate_up, const Tensor& y) {
     T* out = y.data<T>();
     WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(in, out), [&](auto access) {
       using A = decltype(access);
-      SwiGluKernel<A><<<GridSize(rows), RowThreads(columns, A::kWidth), 0, cuda.stream>>>(in, RowIndex(columns), out);
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, SwiGluKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, in, RowIndex(columns), out);
     });
   });
 }
@@ -100,9 +99,8 @@ void SwiGluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& gat
     T* out = d_gate_up.data<T>();
     WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(d, in, out), [&](auto access) {
       using A = decltype(access);
-      SwiGluBackwardKernel<A><<<GridSize(rows), RowThreads(columns, A::kWidth), 0, cuda.stream>>>(
-          d, in, RowIndex(columns), out);
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, SwiGluBackwardKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, d, in,
+             RowIndex(columns), out);
     });
   });
 }

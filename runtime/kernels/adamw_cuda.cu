@@ -11,7 +11,8 @@ struct Factors {
 };
 
 template <typename A, bool kWorking, typename T>
-__device__ inline void StepPack(float* weight, const float* gradient, float* m, float* v, const Factors& f, T* working) {
+__device__ inline void StepPack(float* weight, const float* gradient, float* m, float* v, const Factors& f,
+                                T* working) {
   constexpr int W = A::kWidth;
   Pack<W> w = Load<A>(weight), m_new = Load<A>(m), v_new = Load<A>(v);
   const Pack<W> g = Load<A>(gradient);
@@ -45,14 +46,13 @@ __global__ void AdamWKernel(float* weight, const float* gradient, float* m, floa
 }
 
 template <bool kWorking, typename T>
-void Launch(const CudaContext& cuda, float* weight, const float* gradient, float* m, float* v, const Factors& factors,
-            int64_t n, T* working) {
+void QueueSteps(const CudaContext& cuda, float* weight, const float* gradient, float* m, float* v,
+                const Factors& factors, int64_t n, T* working) {
   constexpr int kThreads = 256, W = kFullWidth<float>;
   const bool packs = Aligned<W>(weight, gradient, m, v, working);
   const auto kernel = packs ? AdamWKernel<Access<W, true>, kWorking, T> : AdamWKernel<OneByOne, kWorking, T>;
-  kernel<<<GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, cuda.stream>>>(weight, gradient, m, v, factors,
-                                                                                        n, working);
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, weight, gradient, m, v, factors, n,
+         working);
 }
 
 }  // namespace
@@ -73,12 +73,12 @@ void AdamW(const CudaContext& cuda, const Tensor& weight, const Tensor& gradient
   const float* g = gradient.data<float>();
   float *w = weight.data<float>(), *m_data = m.data<float>(), *v_data = v.data<float>();
   if (!working.defined()) {
-    Launch<false>(cuda, w, g, m_data, v_data, factors, n, static_cast<float*>(nullptr));
+    QueueSteps<false>(cuda, w, g, m_data, v_data, factors, n, static_cast<float*>(nullptr));
     return;
   }
   WithType(working.dtype(), [&](auto type) {
     using T = decltype(type);
-    Launch<true>(cuda, w, g, m_data, v_data, factors, n, working.data<T>());
+    QueueSteps<true>(cuda, w, g, m_data, v_data, factors, n, working.data<T>());
   });
 }
 

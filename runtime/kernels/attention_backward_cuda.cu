@@ -26,8 +26,8 @@ struct Operands {
   T* d_qkv;
 };
 
-// Turns a score and its d_weight into d_score = weight * (d_weight - delta); returns the dropped-out weight, for d_value.
-// factor: of dropout.
+// Turns a score and its d_weight into d_score = weight * (d_weight - delta); returns the dropped-out weight, for
+// d_value. factor: of dropout.
 template <typename T>
 __device__ inline float Backward(const AttentionGeometry& g, bool seen, float log_sum_exp, float delta, float factor,
                                  float score, float& d_weight) {
@@ -117,8 +117,8 @@ constexpr size_t KeyBytes() {
   return QueryBytes<T, D>() + 4 * sizeof(float) * kStep<T, D>;
 }
 
-// d_key and d_value of one block of keys of one key/value head: the query heads that attend with it in order, of each the
-// tiles of queries in ascending order. Scores are computed transposed, keys down and queries across.
+// d_key and d_value of one block of keys of one key/value head: the query heads that attend with it in order, of each
+// the tiles of queries in ascending order. Scores are computed transposed, keys down and queries across.
 template <typename T, int D>
 __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const AttentionGeometry g, const Operands<T> x) {
   const int all_heads = g.sequences * g.kv_heads, number = static_cast<int>(blockIdx.x);
@@ -126,8 +126,8 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   const int sequence = number % all_heads / g.kv_heads, kv_head = number % g.kv_heads;
   const int k0 = block * kRows, warp = static_cast<int>(threadIdx.x) / 32, warp_k0 = k0 + 16 * warp;
 
-  T* const keys = SharedMemory<T>();                // [kRows, D]
-  T* const values = keys + TileSize<T, D>(kRows);   // [kRows, D]
+  T* const keys = SharedMemory<T>();                  // [kRows, D]
+  T* const values = keys + TileSize<T, D>(kRows);     // [kRows, D]
   T* const queries = values + TileSize<T, D>(kRows);  // two of [kStep, D]
   T* const d_out = queries + 2 * TileSize<T, D>(kStep<T, D>);
   auto* const statistics = reinterpret_cast<float*>(d_out + 2 * TileSize<T, D>(kStep<T, D>));  // two of [2, kStep]
@@ -140,7 +140,8 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
     const int head = kv_head * group + number / tiles, q0 = (first_tile + number % tiles) * kStep<T, D>;
     const int at = number % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - q0;
     LoadTile<D>(g, x.qkv + g.Query(sequence, head) + q0 * g.columns, g.columns, kStep<T, D>, inside, queries + at);
-    LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kStep<T, D>, inside, d_out + at);
+    LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kStep<T, D>, inside,
+                d_out + at);
     static_assert(2 * kStep<T, D> <= kThreads);
     const int i = static_cast<int>(threadIdx.x);
     if (i >= 2 * kStep<T, D>) return;
@@ -205,18 +206,13 @@ void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tenso
     constexpr int D = dim.value;
     const Operands<T> operands = {d_out.data<T>(), qkv.data<T>(), log_sum_exp.data<float>(), delta.data(),
                                   d_qkv.data<T>()};
-    DeltaKernel<T><<<GridSize(Blocks(log_sum_exp.elements(), kDeltaWarps)), 32 * kDeltaWarps, 0, cuda.stream>>>(
-        geometry, operands.d_out, out.data<T>(), delta.data());
-    TREFOIL_CUDA(cudaGetLastError());
+    Launch(cuda, DeltaKernel<T>, GridSize(Blocks(log_sum_exp.elements(), kDeltaWarps)), 32 * kDeltaWarps, 0, geometry,
+           operands.d_out, out.data<T>(), delta.data());
     constexpr size_t kQueryBytes = QueryBytes<T, D>(), kKeyBytes = KeyBytes<T, D>();
-    AllowSharedMemory(QueryBackwardKernel<T, D>, kQueryBytes);
-    QueryBackwardKernel<T, D><<<GridSize(row_blocks * shape.heads), kThreads, kQueryBytes, cuda.stream>>>(geometry,
-                                                                                                        operands);
-    TREFOIL_CUDA(cudaGetLastError());
-    AllowSharedMemory(KeyBackwardKernel<T, D>, kKeyBytes);
-    KeyBackwardKernel<T, D><<<GridSize(row_blocks * shape.kv_heads), kThreads, kKeyBytes, cuda.stream>>>(geometry,
-                                                                                                       operands);
-    TREFOIL_CUDA(cudaGetLastError());
+    Launch(cuda, QueryBackwardKernel<T, D>, GridSize(row_blocks * shape.heads), kThreads, kQueryBytes, geometry,
+           operands);
+    Launch(cuda, KeyBackwardKernel<T, D>, GridSize(row_blocks * shape.kv_heads), kThreads, kKeyBytes, geometry,
+           operands);
   });
 }
 

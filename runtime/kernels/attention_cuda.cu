@@ -11,17 +11,16 @@ constexpr size_t SharedBytes() {
 // One block of queries of one head, against key tiles in ascending order (Dao et al. 2022, algorithm 1, with the loops
 // exchanged). Blocks are numbered from the last queries, which have the most keys, to the first.
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads, 2)
-    AttentionKernel(const AttentionGeometry g, const T* __restrict__ qkv, T* __restrict__ out,
-                    float* __restrict__ log_sum_exp) {
+__global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGeometry g, const T* __restrict__ qkv,
+                                                               T* __restrict__ out, float* __restrict__ log_sum_exp) {
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;
   const int sequence = number % all_heads / g.heads, head = number % g.heads;
   const int kv_head = head / (g.heads / g.kv_heads);
   const int q0 = block * kRows, warp = static_cast<int>(threadIdx.x) / 32, warp_q0 = q0 + 16 * warp;
 
-  T* const queries = SharedMemory<T>();                 // [kRows, D]
-  T* const keys = queries + TileSize<T, D>(kRows);      // two of [kStep, D]
+  T* const queries = SharedMemory<T>();             // [kRows, D]
+  T* const keys = queries + TileSize<T, D>(kRows);  // two of [kStep, D]
   T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const T* const all_keys = qkv + g.Key(sequence, kv_head);
@@ -37,9 +36,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   CommitCopies();
 
   const HeadDropout dropout(g, sequence, head);
-  Fragment<D> sum;                                     // of weights times values
-  float maximum[2] = {-INFINITY, -INFINITY};           // of the scores of rows Row(0) and Row(2)
-  float weight_sum[2] = {};                            // this lane's part
+  Fragment<D> sum;                            // of weights times values
+  float maximum[2] = {-INFINITY, -INFINITY};  // of the scores of rows Row(0) and Row(2)
+  float weight_sum[2] = {};                   // this lane's part
   const int tiles = (min(q0 + kRows, g.tokens) + kStep<T, D> - 1) / kStep<T, D>;
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
@@ -116,10 +115,8 @@ void Attention(const CudaContext& cuda, const Tensor& qkv, const AttentionShape&
     using T = decltype(type);
     constexpr int D = dim.value;
     constexpr size_t kBytes = SharedBytes<T, D>();
-    AllowSharedMemory(AttentionKernel<T, D>, kBytes);
-    AttentionKernel<T, D><<<blocks, kThreads, kBytes, cuda.stream>>>(
-        geometry, qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>());
-    TREFOIL_CUDA(cudaGetLastError());
+    Launch(cuda, AttentionKernel<T, D>, blocks, kThreads, kBytes, geometry, qkv.data<T>(), out.data<T>(),
+           log_sum_exp.data<float>());
   });
 }
 

@@ -12,8 +12,9 @@ __device__ inline float Finite(float maximum) { return maximum == -kInfinity ? 0
 // What exp(x - from) must be multiplied with to be exp(x - to). 1 where both are infinite, and their difference a NaN.
 __device__ inline float Rescale(float from, float to) { return from == to ? 1.0f : expf(from - to); }
 
-// Which four columns of a row a thread takes in a round. In packs: neighbours. Else, where rows cannot be read so: every
-// thread one column, four times; that way too, several loads are under way at once, and neighbours read neighbours.
+// Which four columns of a row a thread takes in a round. In packs: neighbours. Else, where rows cannot be read so:
+// every thread one column, four times; that way too, several loads are under way at once, and neighbours read
+// neighbours.
 template <typename A>
 __device__ inline int Column(int round, int k) {
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
@@ -55,7 +56,8 @@ __device__ inline void StoreFour(T* row, int columns, int round, const Pack<W>& 
 // down whenever the maximum grows. Maxima leave out NaNs, sums become NaN.
 template <typename A>
 __global__ void __launch_bounds__(kMaxRowThreads)
-    StatisticsKernel(const float* logits, const int32_t* targets, int64_t first_column, int columns, float* statistics) {
+    StatisticsKernel(const float* logits, const int32_t* targets, int64_t first_column, int columns,
+                     float* statistics) {
   const float* row = logits + int64_t{blockIdx.x} * columns;
   float maximum = -kInfinity, sum = 0;
   const int rounds = Rounds(columns);
@@ -122,9 +124,8 @@ void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const
   if (rows == 0) return;
   const float* in = logits.data<float>();
   WithAccess<W>(columns, Aligned<W>(in), [&](auto access) {
-    StatisticsKernel<decltype(access)><<<GridSize(rows), RowThreads(columns, W), 0, cuda.stream>>>(
-        in, targets.data<int32_t>(), first_column, RowIndex(columns), statistics.data<float>());
-    TREFOIL_CUDA(cudaGetLastError());
+    Launch(cuda, StatisticsKernel<decltype(access)>, GridSize(rows), RowThreads(columns, W), 0, in,
+           targets.data<int32_t>(), first_column, RowIndex(columns), statistics.data<float>());
   });
 }
 
@@ -132,13 +133,12 @@ void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, cons
                          const Tensor& log_sum_exp) {
   const int64_t parts = statistics.dim(0), rows = statistics.dim(1);
   if (rows == 0) return;
-  CombineKernel<<<GridSize(Blocks(rows, 128)), 128, 0, cuda.stream>>>(statistics.data<float>(), parts, rows,
-                                                                      loss.data<float>(), log_sum_exp.data<float>());
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, CombineKernel, GridSize(Blocks(rows, 128)), 128, 0, statistics.data<float>(), parts, rows,
+         loss.data<float>(), log_sum_exp.data<float>());
 }
 
-void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                          int64_t first_column, float scale, const Tensor& d_logits) {
+void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
   const int64_t rows = logits.dim(0), columns = logits.dim(1);
   if (logits.elements() == 0) return;
   const float* in = logits.data<float>();
@@ -147,9 +147,8 @@ void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const T
     T* out = d_logits.data<T>();
     WithAccess<W>(columns, Aligned<W>(in) && Aligned<W>(out), [&](auto access) {
       using A = decltype(access);
-      BackwardKernel<A><<<GridSize(rows), RowThreads(columns, W), 0, cuda.stream>>>(
-          in, targets.data<int32_t>(), log_sum_exp.data<float>(), first_column, scale, RowIndex(columns), out);
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, BackwardKernel<A, T>, GridSize(rows), RowThreads(columns, W), 0, in, targets.data<int32_t>(),
+             log_sum_exp.data<float>(), first_column, scale, RowIndex(columns), out);
     });
   });
 }

@@ -1,8 +1,8 @@
-// What the forward and the backward of attention on the GPU share: how heads lie in memory, how they are cut into tiles,
-// dropout, and the choice of a kernel.
+// What the forward and the backward of attention on the GPU share: how heads lie in memory, how they are cut into
+// tiles, dropout, and the choice of a kernel.
 //
-// A thread block has kWarps warps. It owns kRows rows of a head, queries or keys, 16 to a warp, and streams the rows of the
-// other kind through shared memory in steps of kStep, two steps at a time: one being computed with, one on its way.
+// A thread block has kWarps warps. It owns kRows rows of a head, queries or keys, 16 to a warp, and streams the rows of
+// the other kind through shared memory in steps of kStep, two steps at a time: one being computed with, one on its way.
 // D is the head dim padded to a multiple of 32; padding columns are zeros.
 #pragma once
 
@@ -26,9 +26,9 @@ inline constexpr int kStep = (D <= 64 ? 64 : 32) / (sizeof(T) == 4 ? 2 : 1);
 // Host-made arguments of every kernel.
 struct AttentionGeometry {
   int sequences, tokens, heads, kv_heads, head_dim;
-  int64_t columns;  // of qkv
-  float scale;      // of q k^T
-  bool wide;        // rows of heads start and end at multiples of 16 bytes
+  int64_t columns;          // of qkv
+  float scale;              // of q k^T
+  bool wide;                // rows of heads start and end at multiples of 16 bytes
   float probability, kept;  // of dropout; kept: the factor of what is not dropped
   uint64_t key;
   int64_t first_sequence, first_head, global_heads;
@@ -110,22 +110,17 @@ __device__ inline float Exp(float x) {
   return __expf(x);
 }
 
-template <typename T>
-__device__ inline T* SharedMemory() {
-  extern __shared__ __align__(16) unsigned char trefoil_shared_memory[];
-  return reinterpret_cast<T*>(trefoil_shared_memory);
-}
-
 // Elements of a tile of `rows` rows.
 template <typename T, int D>
 constexpr int TileSize(int rows) {
   return rows * kPitch<T, D>;
 }
 
-// Starts (wide) or does the copy of `rows` rows of a head into a tile, by all threads; rows from `inside` on, and columns
-// from the head dim on, become zeros. inside: at least 1.
+// Starts (wide) or does the copy of `rows` rows of a head into a tile, by all threads; rows from `inside` on, and
+// columns from the head dim on, become zeros. inside: at least 1.
 template <int D, typename T>
-__device__ inline void LoadTile(const AttentionGeometry& g, const T* from, int64_t stride, int rows, int inside, T* tile) {
+__device__ inline void LoadTile(const AttentionGeometry& g, const T* from, int64_t stride, int rows, int inside,
+                                T* tile) {
   const int thread = static_cast<int>(threadIdx.x);
   if (g.wide) {
     constexpr int kVector = 16 / sizeof(T), kVectors = D / kVector;
@@ -145,8 +140,8 @@ __device__ inline void LoadTile(const AttentionGeometry& g, const T* from, int64
   }
 }
 
-// Writes a warp's 16 rows, of which `inside` (which may be none, or more than 16) are real, to a head. `tile`: 16 rows that
-// no other warp uses and this one no longer needs; they are overwritten.
+// Writes a warp's 16 rows, of which `inside` (which may be none, or more than 16) are real, to a head. `tile`: 16 rows
+// that no other warp uses and this one no longer needs; they are overwritten.
 template <int D, typename T>
 __device__ inline void StoreRows(const AttentionGeometry& g, const Fragment<D>& from, T* tile, T* to, int64_t stride,
                                  int inside) {
@@ -196,13 +191,6 @@ void WithTypeAndDim(DType dtype, int64_t head_dim, const F& f) {
     if (head_dim <= 128) return f(type, PaddedDim<128>{});
     LOG(FATAL) << "attention on a GPU has kernels for head dims up to 128, not for " << head_dim;
   });
-}
-
-// Allows `kernel` more shared memory than the 48 KiB that need no asking for.
-template <typename Kernel>
-void AllowSharedMemory(Kernel* kernel, size_t bytes) {
-  TREFOIL_CUDA(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(bytes)));
 }
 
 }  // namespace trefoil::cuda

@@ -1,11 +1,11 @@
 // Products of small matrices by one warp: the accumulator in registers, the operands in shared memory.
 //
-// bf16 goes through the tensor cores; fp32 is multiplied and added one by one, in the same spread over the lanes, so that
-// the code around a product does not depend on the type. Sums are fp32 and run over the inner dim in order (in the order
-// of the tensor cores inside each 16).
+// bf16 goes through the tensor cores; fp32 is multiplied and added one by one, in the same spread over the lanes, so
+// that the code around a product does not depend on the type. Sums are fp32 and run over the inner dim in order (in the
+// order of the tensor cores inside each 16).
 //
-// A tile is a matrix in shared memory with rows of Pitch<T, D> elements: 16-byte aligned, and a padding of 16 bytes that
-// spreads the rows over the banks.
+// A tile is a matrix in shared memory with rows of Pitch<T, D> elements: 16-byte aligned, and a padding of 16 bytes
+// that spreads the rows over the banks.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +68,8 @@ __device__ inline void AddProductTransposed(Fragment<kColumns>& sum, const float
   b += sum.Column(0, 0) * kRow;
 #pragma unroll 2
   for (int d = 0; d < D; d += 4) {
-    const float4 left[2] = {*reinterpret_cast<const float4*>(a + d), *reinterpret_cast<const float4*>(a + 8 * kRow + d)};
+    const float4 left[2] = {*reinterpret_cast<const float4*>(a + d),
+                            *reinterpret_cast<const float4*>(a + 8 * kRow + d)};
 #pragma unroll
     for (int tile = 0; tile < sum.kTiles; ++tile) {
 #pragma unroll

@@ -14,6 +14,8 @@
 #include <limits>
 
 #include "runtime/kernels/cuda.h"
+#include "runtime/kernels/cuda_launch.h"
+#include "runtime/kernels/cuda_ptx.h"
 #include "runtime/tensor.h"
 
 namespace trefoil::cuda {
@@ -23,12 +25,6 @@ namespace trefoil::cuda {
 __device__ inline float ToFloat(float x) { return x; }
 __device__ inline float ToFloat(BFloat16 x) { return __uint_as_float(uint32_t{x.bits} << 16); }
 
-// Two bf16 in a word, `first` in its low half, which is the lower address. Rounded to nearest, ties to even.
-__device__ inline uint32_t PairOfBFloat16(float first, float second) {
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-  return pair;
-}
 __device__ inline void StoreElement(float* to, float value) { *to = value; }
 __device__ inline void StoreElement(BFloat16* to, float value) {
   to->bits = static_cast<uint16_t>(PairOfBFloat16(value, 0.0f));
@@ -275,11 +271,11 @@ inline void Map(const CudaContext& cuda, int64_t n, const F& f, Out* out, const 
   constexpr int kThreads = 256;
   constexpr int W = 16 / static_cast<int>(std::min({sizeof(Out), sizeof(In)...}));
   if (Aligned<W>(out, in...)) {
-    MapKernel<Access<W, true>><<<GridSize(Blocks(n, kThreads * W)), kThreads, 0, cuda.stream>>>(n, f, out, in...);
+    Launch(cuda, MapKernel<Access<W, true>, F, Out, In...>, GridSize(Blocks(n, kThreads * W)), kThreads, 0, n, f, out,
+           in...);
   } else {
-    MapKernel<OneByOne><<<GridSize(Blocks(n, kThreads)), kThreads, 0, cuda.stream>>>(n, f, out, in...);
+    Launch(cuda, MapKernel<OneByOne, F, Out, In...>, GridSize(Blocks(n, kThreads)), kThreads, 0, n, f, out, in...);
   }
-  TREFOIL_CUDA(cudaGetLastError());
 }
 
 // ---- partial sums ----
@@ -304,9 +300,8 @@ __global__ void AddPartialsKernel(const float* partial, int64_t parts, int64_t s
 template <int kLanes = 32>
 inline void AddPartials(const CudaContext& cuda, const float* partial, int64_t parts, int64_t stride, int64_t columns,
                         float* out) {
-  AddPartialsKernel<kLanes><<<GridSize(Blocks(columns, 32)), dim3(32, kLanes), 0, cuda.stream>>>(
-      partial, parts, stride, columns, out);
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, AddPartialsKernel<kLanes>, GridSize(Blocks(columns, 32)), dim3(32, kLanes), 0, partial, parts, stride,
+         columns, out);
 }
 
 // Blocks that rows are summed in, at most: two for each multiprocessor of an H100, and the same on every GPU, because

@@ -107,13 +107,11 @@ double SumAll(const CudaContext& cuda, const Tensor& x) {
     constexpr int W = kFullWidth<T>;
     const T* in = x.data<T>();
     // By packs whether or not they lie on 16 bytes: the order of the sum depends on n alone.
-    const auto kernel = Aligned<W>(in) ? SumBlockKernel<kSquares, Access<W, true>, T>
-                                       : SumBlockKernel<kSquares, Access<W, false>, T>;
-    kernel<<<GridSize(blocks), kSumThreads, 0, cuda.stream>>>(in, n, sums.data());
-    TREFOIL_CUDA(cudaGetLastError());
+    const auto kernel =
+        Aligned<W>(in) ? SumBlockKernel<kSquares, Access<W, true>, T> : SumBlockKernel<kSquares, Access<W, false>, T>;
+    Launch(cuda, kernel, GridSize(blocks), kSumThreads, 0, in, n, sums.data());
   });
-  SumOfSumsKernel<<<1, 1024, 0, cuda.stream>>>(sums.data(), blocks);
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, SumOfSumsKernel, 1, 1024, 0, sums.data(), blocks);
   double sum = 0;
   TREFOIL_CUDA(cudaMemcpyAsync(&sum, sums.data(), sizeof(sum), cudaMemcpyDeviceToHost, cuda.stream));
   TREFOIL_CUDA(cudaStreamSynchronize(cuda.stream));
@@ -135,9 +133,8 @@ void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bia
       const int64_t most = std::min(Blocks(rows, 4 * kColumnLanes), Blocks(2 * kSumParts, blocks));
       const int64_t part_rows = Blocks(rows, most), parts = Blocks(rows, part_rows);
       const Workspace<float> partial(cuda, parts * columns);
-      ColumnSumKernel<A><<<dim3(GridSize(blocks), GridSize(parts)), dim3(32, kColumnLanes), 0, cuda.stream>>>(
-          in, rows, columns, part_rows, partial.data());
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, ColumnSumKernel<A, T>, dim3(GridSize(blocks), GridSize(parts)), dim3(32, kColumnLanes), 0, in, rows,
+             columns, part_rows, partial.data());
       AddPartials(cuda, partial.data(), parts, columns, columns, d_bias.data<float>());
     });
   });
@@ -152,8 +149,7 @@ void AddBias(const CudaContext& cuda, const Tensor& x, const Tensor& bias) {
     const T* b = bias.data<T>();
     WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(data, b), [&](auto access) {
       using A = decltype(access);
-      AddBiasKernel<A><<<GridSize(rows), RowThreads(columns, A::kWidth), 0, cuda.stream>>>(data, b, RowIndex(columns));
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, AddBiasKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, data, b, RowIndex(columns));
     });
   });
 }
@@ -174,8 +170,7 @@ void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out) {
     T* o = out.data<T>();
     WithAccess<kFullWidth<T>>(n, Aligned<kFullWidth<T>>(in, o), [&](auto access) {
       using A = decltype(access);
-      SumPartsKernel<A><<<GridSize(Blocks(n, 256 * A::kWidth)), 256, 0, cuda.stream>>>(in, count, n, o);
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, SumPartsKernel<A, T>, GridSize(Blocks(n, 256 * A::kWidth)), 256, 0, in, count, n, o);
     });
   });
 }

@@ -24,10 +24,11 @@ __global__ void __launch_bounds__(kMaxRowThreads)
 }
 
 // The backward gathers, for each row of the table, the numbers i of the ids that name it (its bucket), puts each bucket
-// in order, and lets one thread per pack of columns add a bucket's rows of dy in that order: the work is N C, whatever V.
+// in order, and lets one thread per pack of columns add a bucket's rows of dy in that order: the work is N C, whatever
+// V.
 //
-// Where a bucket lies in `members`, and in which order its members first arrive there, is a race of integer atomics; the
-// sort takes the second away, and nothing depends on the first.
+// Where a bucket lies in `members`, and in which order its members first arrive there, is a race of integer atomics;
+// the sort takes the second away, and nothing depends on the first.
 struct Buckets {
   int32_t* used;     // [1] places of `members` given to buckets so far
   int32_t* size;     // [V]
@@ -111,9 +112,8 @@ void Embedding(const CudaContext& cuda, const Tensor& ids, const Tensor& table, 
     WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(source, out), [&](auto access) {
       using A = decltype(access);
       const auto kernel = accumulate == Accumulate::kYes ? EmbeddingKernel<true, A, T> : EmbeddingKernel<false, A, T>;
-      kernel<<<GridSize(y.dim(0)), RowThreads(columns, A::kWidth), 0, cuda.stream>>>(
-          ids.data<int32_t>(), source, first_row, rows, RowIndex(columns), out);
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, kernel, GridSize(y.dim(0)), RowThreads(columns, A::kWidth), 0, ids.data<int32_t>(), source,
+             first_row, rows, RowIndex(columns), out);
     });
   });
 }
@@ -134,14 +134,10 @@ void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor&
   const unsigned of_ids = GridSize(Blocks(count, kThreads)), of_rows = GridSize(Blocks(rows, kThreads));
   const auto zeroed = static_cast<size_t>(1 + rows) * sizeof(int32_t);  // used and size
   TREFOIL_CUDA(cudaMemsetAsync(memory.data(), 0, zeroed, cuda.stream));
-  CountKernel<<<of_ids, kThreads, 0, cuda.stream>>>(id, count, first_row, rows, buckets);
-  TREFOIL_CUDA(cudaGetLastError());
-  PlaceBucketsKernel<<<of_rows, kThreads, 0, cuda.stream>>>(rows, buckets);
-  TREFOIL_CUDA(cudaGetLastError());
-  PlaceMembersKernel<<<of_ids, kThreads, 0, cuda.stream>>>(id, count, first_row, rows, buckets);
-  TREFOIL_CUDA(cudaGetLastError());
-  SortKernel<<<of_ids, kThreads, 0, cuda.stream>>>(id, count, first_row, rows, buckets);
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, CountKernel, of_ids, kThreads, 0, id, count, first_row, rows, buckets);
+  Launch(cuda, PlaceBucketsKernel, of_rows, kThreads, 0, rows, buckets);
+  Launch(cuda, PlaceMembersKernel, of_ids, kThreads, 0, id, count, first_row, rows, buckets);
+  Launch(cuda, SortKernel, of_ids, kThreads, 0, id, count, first_row, rows, buckets);
   WithType(dy.dtype(), [&](auto type) {
     using T = decltype(type);
     constexpr int W = kFullWidth<T>;
@@ -150,8 +146,7 @@ void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor&
     WithAccess<W>(columns, Aligned<W>(d) && Aligned<W>(out), [&](auto access) {
       using A = decltype(access);
       const dim3 grid(GridSize(count), GridSize(Blocks(columns, kThreads * A::kWidth)));
-      AddBucketsKernel<A><<<grid, kThreads, 0, cuda.stream>>>(id, d, first_row, rows, columns, buckets, out);
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, AddBucketsKernel<A, T>, grid, kThreads, 0, id, d, first_row, rows, columns, buckets, out);
     });
   });
 }

@@ -76,18 +76,18 @@ struct BackwardSizes {
 // dx = d_residual + rstd * (g - [mean of g] - n * mean of (g * n)); the bracket is layer norm's alone.
 // A block takes part_rows rows, a threadIdx.y one of them at a time, and adds up what they give to d_weight and d_bias
 // in its own sums [C] or [2, C]: in shared memory, or where that is too small (then blockDim.y is 1) in `partial`.
-// A thread touches only its own columns' sums until the row loop is over. partial [parts, C] or [parts, 2, C] is written.
+// A thread touches only its own columns' sums until the row loop is over. partial [parts, C] or [parts, 2, C] is
+// written.
 template <bool kLayerNorm, bool kShared, typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads)
     BackwardKernel(const T* dy, const T* x, const T* weight, const float* mean, const float* rstd, const T* d_residual,
                    BackwardSizes sizes, T* dx, float* partial) {
   constexpr int W = A::kWidth;
   using Sums = Access<W, true>;  // their starts are ours to choose
-  extern __shared__ float4 shared[];
   const int columns = sizes.columns, stride = kLayerNorm ? 2 * columns : columns;
   const int step = static_cast<int>(blockDim.x) * W, start = static_cast<int>(threadIdx.x) * W;
   float* const of_block = partial + int64_t{blockIdx.x} * stride;
-  float* const of_groups = reinterpret_cast<float*>(shared);
+  float* const of_groups = SharedMemory<float>();
   float* const dw = kShared ? of_groups + threadIdx.y * stride : of_block;
   float* const db = dw + columns;
   for (int j = start; j < columns; j += step) {
@@ -162,10 +162,8 @@ void Backward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const 
       const Workspace<float> partial(cuda, parts * stride);
       const auto kernel = shared ? BackwardKernel<kLayerNorm, true, A, T> : BackwardKernel<kLayerNorm, false, A, T>;
       const auto bytes = static_cast<size_t>(shared ? groups * sum_bytes : 0);
-      TREFOIL_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes));
-      kernel<<<GridSize(parts), dim3(threads, GridSize(groups)), bytes, cuda.stream>>>(
-          d, in, w, mean, rstd, residual, {rows, part_rows, RowIndex(columns)}, out, partial.data());
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, kernel, GridSize(parts), dim3(threads, GridSize(groups)), bytes, d, in, w, mean, rstd, residual,
+             BackwardSizes{rows, part_rows, RowIndex(columns)}, out, partial.data());
       AddPartials(cuda, partial.data(), parts, stride, columns, d_weight);
       if (kLayerNorm) AddPartials(cuda, partial.data() + columns, parts, stride, columns, d_bias);
     });
@@ -184,9 +182,8 @@ void LayerNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, c
     T* out = y.data<T>();
     WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(in, w, b, out), [&](auto access) {
       using A = decltype(access);
-      LayerNormKernel<A><<<GridSize(rows), RowThreads(columns, A::kWidth), 0, cuda.stream>>>(
-          in, w, b, epsilon, RowIndex(columns), out, mean.data<float>(), rstd.data<float>());
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, LayerNormKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, in, w, b, epsilon,
+             RowIndex(columns), out, mean.data<float>(), rstd.data<float>());
     });
   });
 }
@@ -208,9 +205,8 @@ void RmsNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, flo
     T* out = y.data<T>();
     WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(in, w, out), [&](auto access) {
       using A = decltype(access);
-      RmsNormKernel<A><<<GridSize(rows), RowThreads(columns, A::kWidth), 0, cuda.stream>>>(
-          in, w, epsilon, RowIndex(columns), out, rstd.data<float>());
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, RmsNormKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, in, w, epsilon,
+             RowIndex(columns), out, rstd.data<float>());
     });
   });
 }

@@ -3,10 +3,11 @@
 namespace trefoil::cuda {
 namespace {
 
-// A thread takes a pack; `first` is the global number of element 0. With packs of more than one element it is a multiple
-// of 4, so that they begin where blocks of random words do. A dropped element is 0 whatever it was.
+// A thread takes a pack; `first` is the global number of element 0. With packs of more than one element it is a
+// multiple of 4, so that they begin where blocks of random words do. A dropped element is 0 whatever it was.
 template <typename A, typename T>
-__global__ void DropoutKernel(const T* x, int64_t n, uint64_t first, uint64_t key, float probability, float kept, T* y) {
+__global__ void DropoutKernel(const T* x, int64_t n, uint64_t first, uint64_t key, float probability, float kept,
+                              T* y) {
   constexpr int W = A::kWidth;
   const int64_t i = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * W;
   if (i >= n) return;
@@ -80,9 +81,8 @@ void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, 
     const auto first = static_cast<uint64_t>(mask.first_row * mask.global_columns);
     const bool packs = first % 4 == 0 && Aligned<W>(in, out);
     const auto kernel = packs ? DropoutKernel<Access<W, true>, T> : DropoutKernel<OneByOne, T>;
-    kernel<<<GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, cuda.stream>>>(
-        in, n, first, mask.key, mask.probability, 1.0f / (1.0f - mask.probability), out);
-    TREFOIL_CUDA(cudaGetLastError());
+    Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, in, n, first, mask.key,
+           mask.probability, 1.0f / (1.0f - mask.probability), out);
   });
 }
 
@@ -96,9 +96,7 @@ void FillNormal(const CudaContext& cuda, const Tensor& x, const Shape& global, c
     box.offset[dim] = offset[dim];
     box.global[dim] = global[dim];
   }
-  FillNormalKernel<<<GridSize(Blocks(n, kThreads)), kThreads, 0, cuda.stream>>>(x.data<float>(), n, box, key,
-                                                                                deviation);
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, FillNormalKernel, GridSize(Blocks(n, kThreads)), kThreads, 0, x.data<float>(), n, box, key, deviation);
 }
 
 }  // namespace trefoil::cuda

@@ -53,17 +53,15 @@ void Rotary(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& sh
   const int64_t heads = shape.heads + shape.kv_heads;  // the values are not turned
   if (qkv.elements() == 0) return;
   const Workspace<float> angles(cuda, tokens * 2 * half);
-  AnglesKernel<<<dim3(GridSize(Blocks(tokens, kPositions)), GridSize(Blocks(half, kThreads))), kThreads, 0,
-                 cuda.stream>>>(tokens, static_cast<int>(half), theta, inverse, angles.data());
-  TREFOIL_CUDA(cudaGetLastError());
+  Launch(cuda, AnglesKernel, dim3(GridSize(Blocks(tokens, kPositions)), GridSize(Blocks(half, kThreads))), kThreads, 0,
+         tokens, static_cast<int>(half), theta, inverse, angles.data());
   WithType(qkv.dtype(), [&](auto type) {
     using T = decltype(type);
     T* data = qkv.data<T>();
     WithAccess<kFullWidth<T>>(half, Aligned<kFullWidth<T>>(data), [&](auto access) {
       using A = decltype(access);
-      TurnKernel<A><<<GridSize(qkv.dim(0)), RowThreads(heads * half, A::kWidth), 0, cuda.stream>>>(
-          data, angles.data(), tokens, RowIndex(shape.columns()), static_cast<int>(heads), static_cast<int>(half));
-      TREFOIL_CUDA(cudaGetLastError());
+      Launch(cuda, TurnKernel<A, T>, GridSize(qkv.dim(0)), RowThreads(heads * half, A::kWidth), 0, data, angles.data(),
+             tokens, RowIndex(shape.columns()), static_cast<int>(heads), static_cast<int>(half));
     });
   });
 }
