@@ -67,6 +67,7 @@ class Staging {
   ~Staging() {
     for (Slot& slot : slots_) {
       if (slot.memory == nullptr) continue;
+      TREFOIL_CUDA(cudaEventSynchronize(slot.free));
       TREFOIL_CUDA(cudaEventDestroy(slot.free));
       TREFOIL_CUDA(cudaFreeHost(slot.memory));
     }
