@@ -21,6 +21,19 @@ class CpuKernels : public Kernels {
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
   }
+  void MatmulGelu(T a, T b, T bias, T before, T out) override {
+    Matmul(a, Transpose::kNo, b, Transpose::kYes, before, Accumulate::kNo, bias);
+    Gelu(before, out);
+  }
+  void MatmulGeluBackward(T dy, T weight, T before, T dx, T d_bias) override {
+    Matmul(dy, Transpose::kNo, weight, Transpose::kNo, dx, Accumulate::kNo, Tensor());
+    GeluBackward(dx, before, dx);
+    if (d_bias.defined()) BiasBackward(dx, d_bias);
+  }
+  void WeightGradient(T dy, T x, T d_weight, T d_bias) override {
+    Matmul(dy, Transpose::kYes, x, Transpose::kNo, d_weight, Accumulate::kYes, Tensor());
+    if (d_bias.defined()) BiasBackward(dy, d_bias);
+  }
   void BiasBackward(T dy, T d_bias) override { cpu::BiasBackward(cpu_, dy, d_bias); }
   void AddBias(T x, T bias) override { cpu::AddBias(cpu_, x, bias); }
   void LayerNorm(T x, T weight, T bias, float epsilon, T y, T mean, T rstd) override {

@@ -106,6 +106,13 @@ class CudaKernels : public Kernels {
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(Here(), a, transpose_a, b, transpose_b, out, accumulate, bias);
   }
+  void MatmulGelu(T a, T b, T bias, T before, T out) override { matmul_.MatmulGelu(Here(), a, b, bias, before, out); }
+  void MatmulGeluBackward(T dy, T weight, T before, T dx, T d_bias) override {
+    matmul_.MatmulGeluBackward(Here(), dy, weight, before, dx, d_bias);
+  }
+  void WeightGradient(T dy, T x, T d_weight, T d_bias) override {
+    matmul_.WeightGradient(Here(), dy, x, d_weight, d_bias);
+  }
   void BiasBackward(T dy, T d_bias) override { cuda::BiasBackward(Here(), dy, d_bias); }
   void AddBias(T x, T bias) override { cuda::AddBias(Here(), x, bias); }
   void LayerNorm(T x, T weight, T bias, float epsilon, T y, T mean, T rstd) override {

@@ -9,6 +9,9 @@ using T = const Tensor&;
 class NullKernels : public Kernels {
  public:
   void Matmul(T, Transpose, T, Transpose, T, Accumulate, T) override {}
+  void MatmulGelu(T, T, T, T, T) override {}
+  void MatmulGeluBackward(T, T, T, T, T) override {}
+  void WeightGradient(T, T, T, T) override {}
   void BiasBackward(T, T) override {}
   void AddBias(T, T) override {}
   void LayerNorm(T, T, T, float, T, T, T) override {}

@@ -19,6 +19,11 @@ class Kernels {
 
   virtual void Matmul(const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b, const Tensor& out,
                       Accumulate accumulate, const Tensor& bias) = 0;
+  virtual void MatmulGelu(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
+                          const Tensor& out) = 0;
+  virtual void MatmulGeluBackward(const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
+                                  const Tensor& d_bias) = 0;
+  virtual void WeightGradient(const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias) = 0;
   virtual void BiasBackward(const Tensor& dy, const Tensor& d_bias) = 0;
   virtual void AddBias(const Tensor& x, const Tensor& bias) = 0;
 

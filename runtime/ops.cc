@@ -89,6 +89,43 @@ void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
       [&](Kernels& kernels) { kernels.Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias); });
 }
 
+void MatmulGelu(Device& device, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
+                const Tensor& out) {
+  CheckActivation("a", a, 2);
+  CheckActivation("b", b, 2);
+  const int64_t m = a.dim(0), k = a.dim(1), n = b.dim(0);
+  Check("b", b, a.dtype(), {n, k});
+  if (bias.defined()) Check("bias", bias, a.dtype(), {n});
+  Check("before", before, a.dtype(), {m, n});
+  Check("out", out, a.dtype(), {m, n});
+  Run(device, "matmul_gelu", 2.0 * m * n * k, Bytes({&a, &b, &bias, &before, &out}),
+      [&](Kernels& kernels) { kernels.MatmulGelu(a, b, bias, before, out); });
+}
+
+void MatmulGeluBackward(Device& device, const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
+                        const Tensor& d_bias) {
+  CheckActivation("dy", dy, 2);
+  CheckActivation("weight", weight, 2);
+  const int64_t m = dy.dim(0), k = dy.dim(1), n = weight.dim(1);
+  Check("weight", weight, dy.dtype(), {k, n});
+  Check("before", before, dy.dtype(), {m, n});
+  Check("dx", dx, dy.dtype(), {m, n});
+  if (d_bias.defined()) Check("d_bias", d_bias, kFloat, {n});
+  Run(device, "matmul_gelu_backward", 2.0 * m * n * k, Bytes({&dy, &weight, &before, &dx, &d_bias, &d_bias}),
+      [&](Kernels& kernels) { kernels.MatmulGeluBackward(dy, weight, before, dx, d_bias); });
+}
+
+void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias) {
+  CheckActivation("dy", dy, 2);
+  CheckActivation("x", x, 2);
+  const int64_t m = dy.dim(0), n = dy.dim(1), k = x.dim(1);
+  Check("x", x, dy.dtype(), {m, k});
+  Check("d_weight", d_weight, kFloat, {n, k});
+  if (d_bias.defined()) Check("d_bias", d_bias, kFloat, {n});
+  Run(device, "weight_gradient", 2.0 * m * n * k, Bytes({&dy, &x, &d_weight, &d_weight, &d_bias, &d_bias}),
+      [&](Kernels& kernels) { kernels.WeightGradient(dy, x, d_weight, d_bias); });
+}
+
 void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias) {
   CheckActivation("dy", dy, 2);
   Check("d_bias", d_bias, kFloat, {dy.dim(1)});

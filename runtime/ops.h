@@ -28,6 +28,22 @@ enum class Accumulate : bool { kNo = false, kYes = true };
 void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
             const Tensor& out, Accumulate accumulate = Accumulate::kNo, const Tensor& bias = {});
 
+// Products with what stands next to them in a network; on GPUs in one pass over the result where the library can. There
+// the element-wise part sees the product before it is rounded to the activation dtype.
+
+// before = a b^T + bias, out = gelu(before).  a: [M, K]; b: [N, K], a linear layer's weight; bias: [N] or not defined;
+// before (for the backward), out: [M, N]; all of one activation dtype.
+void MatmulGelu(Device& device, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
+                const Tensor& out);
+// dx = (dy weight) * gelu'(before), the gradient of `before` where y = gelu(before) weight^T; and
+// d_bias[j] += sum over rows of dx[i][j], which on GPUs may be rounded once to dx's dtype.
+// dy: [M, K]; weight: [K, N]; before, dx: [M, N]; d_bias: [N] float32, or not defined.
+void MatmulGeluBackward(Device& device, const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
+                        const Tensor& d_bias);
+// d_weight += dy^T x, d_bias[j] += sum over rows of dy[i][j].  dy: [M, N]; x: [M, K]; d_weight: [N, K] float32;
+// d_bias: [N] float32, or not defined.
+void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias);
+
 // d_bias[j] += sum over rows of dy[i][j].  dy: [N, C]; d_bias: [C] float32.
 void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias);
 // x[i][j] += bias[j], in place.  x: [N, C]; bias: [C].

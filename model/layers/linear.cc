@@ -61,19 +61,51 @@ Tensor Linear::Forward(const Context& context, const Tensor& x) const {
   return y;
 }
 
+Tensor Linear::ForwardGelu(const Context& context, const Tensor& x, Tensor* before) const {
+  CHECK(split_ == Split::kColumn);
+  const Tensor all = context.GatherTokens(x);
+  *before = context.New({all.dim(0), weight_.dim(0)});
+  const Tensor y = context.New(before->shape());
+  MatmulGelu(context.device, all, weight_, bias_, *before, y);
+  return y;
+}
+
 Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& x, WeightGradients& weights) const {
+  return Backward(context, dy, x, d_bias_, weights);
+}
+
+Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& d_bias,
+                        WeightGradients& weights) const {
   const bool column = split_ == Split::kColumn;
   const Tensor all_dy = column ? dy : context.GatherTokens(dy);
   const Tensor all_x = column ? context.GatherTokens(x) : x;
   Tensor dx = context.New({all_dy.dim(0), weight_.dim(1)});
   Matmul(context.device, all_dy, Transpose::kNo, weight_, Transpose::kNo, dx);
   if (column) dx = context.ReduceTokens(dx);
-  weights.Add([this, &device = context.device, dy, all_dy, all_x] {
-    Matmul(device, all_dy, Transpose::kYes, all_x, Transpose::kNo, d_weight_, Accumulate::kYes);
-    // A row layer adds its bias to this rank's tokens only.
-    if (d_bias_.defined()) BiasBackward(device, dy, d_bias_);
-  });
+  AddWeightGradients(context, dy, all_dy, all_x, d_bias, weights);
   return dx;
+}
+
+Tensor Linear::BackwardGelu(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& before,
+                            const Linear& previous, const Tensor& previous_x, WeightGradients& weights) const {
+  CHECK(split_ == Split::kRow && previous.split_ == Split::kColumn);
+  const Tensor d_before = context.New(before.shape());
+  {
+    const Tensor all_dy = context.GatherTokens(dy);  // given up before the other layer's backward
+    MatmulGeluBackward(context.device, all_dy, weight_, before, d_before, previous.d_bias_);
+    AddWeightGradients(context, dy, all_dy, x, d_bias_, weights);
+  }
+  return previous.Backward(context, d_before, previous_x, /*d_bias=*/Tensor(), weights);
+}
+
+void Linear::AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Tensor& all_x,
+                                const Tensor& d_bias, WeightGradients& weights) const {
+  // A row layer adds its bias to this rank's tokens only.
+  const bool bias_apart = split_ == Split::kRow && context.splits_tokens() && d_bias.defined();
+  weights.Add([this, &device = context.device, dy, all_dy, all_x, d_bias, bias_apart] {
+    WeightGradient(device, all_dy, all_x, d_weight_, bias_apart ? Tensor() : d_bias);
+    if (bias_apart) BiasBackward(device, dy, d_bias);
+  });
 }
 
 }  // namespace trefoil

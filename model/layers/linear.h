@@ -33,10 +33,24 @@ class Linear {
   Linear(const ParameterStore& store, const LinearShape& shape);
 
   Tensor Forward(const Context& context, const Tensor& x) const;
+  // gelu(y) of a column layer; y goes to `before`.
+  Tensor ForwardGelu(const Context& context, const Tensor& x, Tensor* before) const;
+
   // dx, from dy and the x of the forward; the weights' gradients go through `weights`.
   Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, WeightGradients& weights) const;
+  // The backward of two layers with GELU between them, a column layer `previous` and this, a row layer:
+  // before = previous(previous_x), x = gelu(before), y = this(x). Returns the gradient of previous_x.
+  Tensor BackwardGelu(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& before,
+                      const Linear& previous, const Tensor& previous_x, WeightGradients& weights) const;
 
  private:
+  // d_bias: d_bias_, or undefined to leave the bias's gradient out.
+  Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& d_bias,
+                  WeightGradients& weights) const;
+  // Of dy for this rank's tokens and for all, and of x for all.
+  void AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Tensor& all_x,
+                          const Tensor& d_bias, WeightGradients& weights) const;
+
   const Split split_;
   Tensor weight_, bias_, d_weight_, d_bias_;  // bias tensors undefined where there is none
 };

@@ -52,23 +52,22 @@ Tensor Mlp::Activate(const Context& context, const Tensor& f) const {
 }
 
 Tensor Mlp::Forward(const Context& context, const Tensor& h, Saved* saved) const {
-  saved->f = up_.Forward(context, h);
-  saved->a = Activate(context, saved->f);
+  if (activation_ == Recipe::Activation::kGelu) {
+    saved->a = up_.ForwardGelu(context, h, &saved->f);
+  } else {
+    saved->f = up_.Forward(context, h);
+    saved->a = Activate(context, saved->f);
+  }
   return down_.Forward(context, saved->a);
 }
 
 Tensor Mlp::Backward(const Context& context, const Tensor& dy, const Tensor& h, const Saved& saved,
                      WeightGradients& weights) const {
   const Tensor a = saved.a.defined() ? saved.a : Activate(context, saved.f);
+  if (activation_ == Recipe::Activation::kGelu) return down_.BackwardGelu(context, dy, a, saved.f, up_, h, weights);
   const Tensor da = down_.Backward(context, dy, a, weights);
-  Tensor df;
-  if (activation_ == Recipe::Activation::kGelu) {
-    df = da;
-    GeluBackward(context.device, da, saved.f, df);
-  } else {
-    df = context.New(saved.f.shape());
-    SwiGluBackward(context.device, da, saved.f, df);
-  }
+  const Tensor df = context.New(saved.f.shape());
+  SwiGluBackward(context.device, da, saved.f, df);
   return up_.Backward(context, df, h, weights);
 }
 

@@ -25,17 +25,24 @@ struct CudaContext {
 #define TREFOIL_CUDA(call) ::trefoil::cuda::Check((call), #call, __FILE__, __LINE__)
 void Check(cudaError_t error, const char* call, const char* file, int line);
 
-// matmul_cuda.cu: products by cuBLASLt, whose choice of algorithm is made once per kind of call.
+class Blas;  // cuda_blas.h
+
+// matmul_cuda.cu: products by cuBLASLt, with what follows them fused where it can.
 class MatmulEngine {
  public:
   MatmulEngine();
   ~MatmulEngine();
   void Matmul(const CudaContext& cuda, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
               const Tensor& out, Accumulate accumulate, const Tensor& bias);
+  void MatmulGelu(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
+                  const Tensor& out);
+  void MatmulGeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& weight, const Tensor& before,
+                          const Tensor& dx, const Tensor& d_bias);
+  void WeightGradient(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& d_weight,
+                      const Tensor& d_bias);
 
  private:
-  struct Compiled;
-  const std::unique_ptr<Compiled> compiled_;
+  const std::unique_ptr<Blas> blas_;
 };
 
 // norm_cuda.cu

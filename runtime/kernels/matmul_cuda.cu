@@ -1,117 +1,28 @@
-#include <cublasLt.h>
 #include <glog/logging.h>
 
-#include <compare>
-#include <map>
-#include <mutex>
-
-#include "runtime/kernels/cuda.h"
+#include "runtime/kernels/cuda_blas.h"
 
 namespace trefoil::cuda {
 namespace {
 
-void CheckCublas(cublasStatus_t status, const char* call) {
-  CHECK(status == CUBLAS_STATUS_SUCCESS) << call << ": " << cublasLtGetStatusString(status);
-}
-#define TREFOIL_CUBLAS(call) CheckCublas((call), #call)
-
-constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for sm_90; less would do before
-
-cudaDataType_t TypeOf(DType dtype) { return dtype == DType::kBFloat16 ? CUDA_R_16BF : CUDA_R_32F; }
-
-bool Aligned(const Tensor& x) { return reinterpret_cast<uintptr_t>(x.raw()) % 16 == 0; }
-
-// What an algorithm's choice depends on.
-struct Call {
-  int64_t m, n, k;
-  bool transpose_a, transpose_b, accumulate, bias;
-  DType in, out;
-  bool a_aligned, b_aligned, out_aligned;
-  auto operator<=>(const Call&) const = default;
-};
-
-struct Product {
-  cublasLtMatmulDesc_t operation = nullptr;
-  cublasLtMatrixLayout_t a = nullptr, b = nullptr, out = nullptr;
-  cublasLtMatmulAlgo_t algorithm = {};
-};
-
-// cuBLASLt's matrices are column-major, where ours is its transpose: out^T = op(b)^T op(a)^T, so our b comes first, and
-// the columns of ours, which the bias follows, are its rows, as its bias epilogue wants.
-Product Choose(cublasLtHandle_t handle, const Call& call) {
-  Product product;
-  // float32 stays float32: TF32 would keep 11 bits of each operand.
-  TREFOIL_CUBLAS(cublasLtMatmulDescCreate(&product.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-  const cublasOperation_t first = call.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-  const cublasOperation_t second = call.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-    TREFOIL_CUBLAS(cublasLtMatmulDescSetAttribute(product.operation, attribute, &value, sizeof(value)));
-  };
-  set(CUBLASLT_MATMUL_DESC_TRANSA, first);
-  set(CUBLASLT_MATMUL_DESC_TRANSB, second);
-  if (call.bias) {
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, TypeOf(call.out));
-  }
-  // A row-major [r, c] is a column-major c x r with leading dimension c.
-  const auto layout = [](cublasLtMatrixLayout_t* made, DType dtype, int64_t r, int64_t c) {
-    TREFOIL_CUBLAS(cublasLtMatrixLayoutCreate(made, TypeOf(dtype), static_cast<uint64_t>(c), static_cast<uint64_t>(r), c));
-  };
-  layout(&product.a, call.in, call.transpose_a ? call.k : call.m, call.transpose_a ? call.m : call.k);
-  layout(&product.b, call.in, call.transpose_b ? call.n : call.k, call.transpose_b ? call.k : call.n);
-  layout(&product.out, call.out, call.m, call.n);
-
-  cublasLtMatmulPreference_t preference = nullptr;
-  TREFOIL_CUBLAS(cublasLtMatmulPreferenceCreate(&preference));
-  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    TREFOIL_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
-  };
-  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kWorkspaceBytes));
-  const auto alignment = [](bool aligned, DType dtype) { return static_cast<uint32_t>(aligned ? 16 : SizeOf(dtype)); };
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(call.b_aligned, call.in));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(call.a_aligned, call.in));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(call.out_aligned, call.out));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(call.out_aligned, call.out));
-  cublasLtMatmulHeuristicResult_t result = {};
-  int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, product.operation, product.b, product.a,
-                                                               product.out, product.out, preference, 1, &result, &found);
-  CHECK(status == CUBLAS_STATUS_SUCCESS && found > 0)
-      << "cuBLASLt has no algorithm for [" << call.m << ", " << call.k << "] x [" << call.k << ", " << call.n << "] of "
-      << Name(call.in) << " into " << Name(call.out) << ": " << cublasLtGetStatusString(status);
-  TREFOIL_CUBLAS(cublasLtMatmulPreferenceDestroy(preference));
-  product.algorithm = result.algo;
-  return product;
+Tensor NewWorkspace(const CudaContext& cuda, DType dtype, const Shape& shape) {
+  Arena::Block block =
+      cuda.arena->Allocate(shape.elements() * static_cast<int64_t>(SizeOf(dtype)), Purpose::kWorkspace);
+  return Tensor(std::move(block.owner), block.data, dtype, shape);
 }
 
 // out += bias in every row.
 void AddBiasTo(const CudaContext& cuda, const Tensor& bias, const Tensor& out) {
   if (bias.dtype() == out.dtype()) return AddBias(cuda, out, bias);
-  Arena::Block block = cuda.arena->Allocate(2 * bias.bytes(), Purpose::kWorkspace);
-  const Tensor wide(std::move(block.owner), block.data, DType::kFloat32, bias.shape());
+  const Tensor wide = NewWorkspace(cuda, DType::kFloat32, bias.shape());
   Cast(cuda, bias, wide);
   AddBias(cuda, out, wide);
 }
 
 }  // namespace
 
-struct MatmulEngine::Compiled {
-  std::mutex mutex;
-  cublasLtHandle_t handle = nullptr;  // made by the first call, on the device's thread
-  std::map<Call, Product> products;
-};
-
-MatmulEngine::MatmulEngine() : compiled_(std::make_unique<Compiled>()) {}
-
-MatmulEngine::~MatmulEngine() {
-  for (const auto& [call, product] : compiled_->products) {
-    cublasLtMatrixLayoutDestroy(product.a);
-    cublasLtMatrixLayoutDestroy(product.b);
-    cublasLtMatrixLayoutDestroy(product.out);
-    cublasLtMatmulDescDestroy(product.operation);
-  }
-  if (compiled_->handle != nullptr) cublasLtDestroy(compiled_->handle);
-}
+MatmulEngine::MatmulEngine() : blas_(std::make_unique<Blas>()) {}
+MatmulEngine::~MatmulEngine() = default;
 
 void MatmulEngine::Matmul(const CudaContext& cuda, const Tensor& a, Transpose transpose_a, const Tensor& b,
                           Transpose transpose_b, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
@@ -121,41 +32,82 @@ void MatmulEngine::Matmul(const CudaContext& cuda, const Tensor& a, Transpose tr
     if (bias.defined()) AddBiasTo(cuda, bias, out);
     return;
   }
+  BlasProduct product = {.a = a,
+                         .transpose_a = transpose_a,
+                         .b = b,
+                         .transpose_b = transpose_b,
+                         .out = out,
+                         .accumulate = accumulate};
   // The epilogue takes a bias of out's dtype only.
-  const bool fused = bias.defined() && bias.dtype() == out.dtype();
-  const bool ta = transpose_a == Transpose::kYes, tb = transpose_b == Transpose::kYes;
-  const Call call = {.m = out.dim(0),
-                     .n = out.dim(1),
-                     .k = a.dim(ta ? 0 : 1),
-                     .transpose_a = ta,
-                     .transpose_b = tb,
-                     .accumulate = accumulate == Accumulate::kYes,
-                     .bias = fused,
-                     .in = a.dtype(),
-                     .out = out.dtype(),
-                     .a_aligned = Aligned(a),
-                     .b_aligned = Aligned(b),
-                     .out_aligned = Aligned(out)};
-  {
-    const Arena::Block workspace = cuda.arena->Allocate(kWorkspaceBytes, Purpose::kWorkspace);
-    const float one = 1, beta = call.accumulate ? 1 : 0;
-    const std::lock_guard lock(compiled_->mutex);
-    if (compiled_->handle == nullptr) TREFOIL_CUBLAS(cublasLtCreate(&compiled_->handle));
-    auto found = compiled_->products.find(call);
-    if (found == compiled_->products.end()) {
-      found = compiled_->products.emplace(call, Choose(compiled_->handle, call)).first;
-    }
-    const Product& product = found->second;
-    if (fused) {
-      const void* pointer = bias.raw();
-      TREFOIL_CUBLAS(cublasLtMatmulDescSetAttribute(product.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &pointer,
-                                                    sizeof(pointer)));
-    }
-    TREFOIL_CUBLAS(cublasLtMatmul(compiled_->handle, product.operation, &one, b.raw(), product.b, a.raw(), product.a,
-                                  &beta, out.raw(), product.out, out.raw(), product.out, &product.algorithm,
-                                  workspace.data, static_cast<size_t>(kWorkspaceBytes), cuda.stream));
+  if (bias.defined() && bias.dtype() == out.dtype()) {
+    product.epilogue = CUBLASLT_EPILOGUE_BIAS;
+    product.bias = bias;
+    if (blas_->Multiply(cuda, product)) return;
+    product.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   }
-  if (bias.defined() && !fused) AddBiasTo(cuda, bias, out);
+  CHECK(blas_->Multiply(cuda, product)) << "cuBLASLt has no algorithm for " << a.shape() << " x " << b.shape() << " of "
+                                        << Name(a.dtype()) << " into " << out.shape() << " of " << Name(out.dtype());
+  if (bias.defined()) AddBiasTo(cuda, bias, out);
+}
+
+void MatmulEngine::MatmulGelu(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& bias,
+                              const Tensor& before, const Tensor& out) {
+  if (out.elements() == 0) return;
+  if (a.elements() > 0 &&
+      blas_->Multiply(cuda, {.a = a,
+                             .b = b,
+                             .transpose_b = Transpose::kYes,
+                             .out = out,
+                             .epilogue = bias.defined() ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX,
+                             .bias = bias,
+                             .before = before})) {
+    return;
+  }
+  Matmul(cuda, a, Transpose::kNo, b, Transpose::kYes, before, Accumulate::kNo, bias);
+  Gelu(cuda, before, out);
+}
+
+void MatmulEngine::MatmulGeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& weight,
+                                      const Tensor& before, const Tensor& dx, const Tensor& d_bias) {
+  if (dx.elements() == 0) return;
+  BlasProduct product = {.a = dy, .b = weight, .out = dx, .before = before};
+  bool done = false;
+  Tensor summed = dx;  // its columns' sums are the bias's gradient
+  if (dy.elements() > 0 && d_bias.defined()) {
+    // The epilogue overwrites, in dx's dtype.
+    const Tensor sums = NewWorkspace(cuda, dx.dtype(), {1, dx.dim(1)});
+    product.epilogue = CUBLASLT_EPILOGUE_DGELU_BGRAD;
+    product.bias = sums;
+    done = blas_->Multiply(cuda, product);
+    if (done) summed = sums;
+  }
+  if (dy.elements() > 0 && !done) {
+    product.epilogue = CUBLASLT_EPILOGUE_DGELU;
+    done = blas_->Multiply(cuda, product);
+  }
+  if (!done) {
+    Matmul(cuda, dy, Transpose::kNo, weight, Transpose::kNo, dx, Accumulate::kNo, Tensor());
+    GeluBackward(cuda, dx, before, dx);
+  }
+  if (d_bias.defined()) BiasBackward(cuda, summed, d_bias);
+}
+
+void MatmulEngine::WeightGradient(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& d_weight,
+                                  const Tensor& d_bias) {
+  if (d_bias.defined() && dy.elements() > 0 && x.elements() > 0) {
+    const Tensor sums = NewWorkspace(cuda, DType::kFloat32, {1, dy.dim(1)});
+    if (blas_->Multiply(cuda, {.a = dy,
+                               .transpose_a = Transpose::kYes,
+                               .b = x,
+                               .out = d_weight,
+                               .accumulate = Accumulate::kYes,
+                               .epilogue = CUBLASLT_EPILOGUE_BGRADB,
+                               .bias = sums})) {
+      return BiasBackward(cuda, sums, d_bias);
+    }
+  }
+  Matmul(cuda, dy, Transpose::kYes, x, Transpose::kNo, d_weight, Accumulate::kYes, Tensor());
+  if (d_bias.defined()) BiasBackward(cuda, dy, d_bias);
 }
 
 }  // namespace trefoil::cuda
