@@ -4,6 +4,7 @@
 #include <cublasLt.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -172,7 +173,7 @@ void Compute(const Product& p, float alpha, const void* a, const void* b, float 
   std::vector<float> wide_a(p.m * p.k), wide_b(p.k * p.n);
   for (int64_t i = 0; i < p.m; ++i) {
     for (int64_t l = 0; l < p.k; ++l) {
-      wide_a[i * p.k + l] = Read(a, p.a.type, p.transpose_a ? l + i * p.a.leading : i + l * p.a.leading);
+      wide_a[l * p.m + i] = Read(a, p.a.type, p.transpose_a ? l + i * p.a.leading : i + l * p.a.leading);
     }
   }
   for (int64_t j = 0; j < p.n; ++j) {
@@ -183,11 +184,14 @@ void Compute(const Product& p, float alpha, const void* a, const void* b, float 
   if (p.a_scale != nullptr) alpha *= *p.a_scale;
   if (p.b_scale != nullptr) alpha *= *p.b_scale;
   std::vector<float> bias_gradient(p.bias_gradient_b() ? p.n : p.m);
+  std::vector<float> sums(p.m);
   for (int64_t j = 0; j < p.n; ++j) {
+    std::fill(sums.begin(), sums.end(), 0.0f);
+    for (int64_t l = 0; l < p.k; ++l) {
+      for (int64_t i = 0; i < p.m; ++i) sums[i] += wide_a[l * p.m + i] * wide_b[j * p.k + l];
+    }
     for (int64_t i = 0; i < p.m; ++i) {
-      float sum = 0;
-      for (int64_t l = 0; l < p.k; ++l) sum += wide_a[i * p.k + l] * wide_b[j * p.k + l];
-      float value = alpha * sum;
+      float value = alpha * sums[i];
       if (beta != 0) value += beta * Read(c, p.c.type, i + j * p.c.leading);
       if (p.adds_bias()) value += Read(p.bias, p.bias_type, i);
       if (p.gelu()) {
@@ -200,7 +204,7 @@ void Compute(const Product& p, float alpha, const void* a, const void* b, float 
     }
   }
   if (p.bias_gradient_a()) {
-    for (int64_t i = 0; i < p.m * p.k; ++i) bias_gradient[i / p.k] += wide_a[i];
+    for (int64_t i = 0; i < p.m * p.k; ++i) bias_gradient[i % p.m] += wide_a[i];
   }
   if (p.bias_gradient_b()) {
     for (int64_t i = 0; i < p.n * p.k; ++i) bias_gradient[i / p.k] += wide_b[i];
