@@ -27,7 +27,8 @@ std::map<void*, Mapping>& Mappings() {
 }
 size_t used = 0;
 
-// Blocks end at a page that may not be touched, and one lies before them; they start as NaNs.
+// Blocks end at a page that may not be touched, and one lies before them. Those up to kPoisoned bytes start as NaNs.
+constexpr size_t kPoisoned = 4 << 20;
 cudaError_t Map(void** data, size_t bytes) {
   if (trefoil::emulation::Capturing()) return cudaErrorStreamCaptureUnsupported;
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -38,7 +39,7 @@ cudaError_t Map(void** data, size_t bytes) {
       mmap(nullptr, pages + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   CHECK(start != MAP_FAILED);
   CHECK_EQ(mprotect(start + page, pages, PROT_READ | PROT_WRITE), 0);
-  std::memset(start + page, 0xff, pages);
+  if (pages <= kPoisoned) std::memset(start + page, 0xff, pages);
   *data = start + page + pages - rounded;
   Mappings()[*data] = {start, pages + 2 * page};
   used += pages;
