@@ -169,7 +169,11 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   absl::StrAppend(&text, "; ZeRO: ", ParallelConfig::Zero_Name(parallel.zero()),
                   "; recompute: ", ParallelConfig::Recompute_Name(parallel.recompute()),
                   "; sequence parallel: ", parallel.sequence_parallel() ? "on" : "off",
-                  "; precision: ", TrainingConfig::Precision_Name(training.precision()), "\n");
+                  "; precision: ", TrainingConfig::Precision_Name(training.precision()));
+  if (config.runtime().device() == RuntimeConfig::CUDA) {
+    absl::StrAppend(&text, "; attention: ", RuntimeConfig::Attention_Name(config.runtime().attention()));
+  }
+  text += "\n";
 
   const int64_t micro_batches = training.global_batch() / (int64_t{training.micro_batch()} * parallel.data());
   const double tokens = static_cast<double>(training.global_batch()) * model.sequence_length();

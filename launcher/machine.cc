@@ -23,6 +23,17 @@ Together SumOver(Group& all) {
   };
 }
 
+CudaOptions::Attention AttentionOf(const RuntimeConfig& runtime) {
+  switch (runtime.attention()) {
+    case RuntimeConfig::CUDNN:
+      return CudaOptions::Attention::kCudnn;
+    case RuntimeConfig::CUDNN_DETERMINISTIC:
+      return CudaOptions::Attention::kCudnnDeterministic;
+    default:
+      return CudaOptions::Attention::kOwn;
+  }
+}
+
 absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RuntimeConfig& runtime, const World& host) {
   TREFOIL_ASSIGN_OR_RETURN(const int gpus, CudaDevices());
   if (host.local_size() > gpus && !runtime.allow_shared_device()) {
@@ -31,7 +42,7 @@ absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RuntimeConfig& runtime, co
         std::to_string(gpus) + " GPUs; start at most " + std::to_string(gpus) +
         " a host, or, for testing, set runtime.allow_shared_device and runtime.messages: HOST");
   }
-  return NewCudaDevice(host.local_rank() % gpus);
+  return NewCudaDevice(host.local_rank() % gpus, {.attention = AttentionOf(runtime)});
 }
 
 // Amount per second of `work`, which queues `amount` on the device: the best of a few tries.

@@ -100,8 +100,11 @@ class Staging {
 
 class CudaKernels : public Kernels {
  public:
-  CudaKernels(Queues& queues, Arena* arena, int multiprocessors)
-      : queues_(queues), arena_(arena), multiprocessors_(multiprocessors) {}
+  CudaKernels(Queues& queues, Arena* arena, int multiprocessors, const CudaOptions& options)
+      : queues_(queues), arena_(arena), multiprocessors_(multiprocessors) {
+    if (options.attention == CudaOptions::Attention::kOwn) return;
+    cudnn_ = std::make_unique<cuda::CudnnAttention>(options.attention == CudaOptions::Attention::kCudnnDeterministic);
+  }
 
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(Here(), a, transpose_a, b, transpose_b, out, accumulate, bias);
@@ -134,10 +137,12 @@ class CudaKernels : public Kernels {
     cuda::Rotary(Here(), qkv, shape, theta, inverse);
   }
   void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
+    if (cudnn_ != nullptr && cudnn_->Forward(Here(), qkv, shape, dropout, out, log_sum_exp)) return;
     cuda::Attention(Here(), qkv, shape, dropout, out, log_sum_exp);
   }
   void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
                          const AttentionDropout& dropout, T d_qkv) override {
+    if (cudnn_ != nullptr && cudnn_->Backward(Here(), d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv)) return;
     cuda::AttentionBackward(Here(), d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
   }
   void Embedding(T ids, T table, int64_t first_row, T y, Accumulate accumulate) override {
@@ -176,12 +181,14 @@ class CudaKernels : public Kernels {
   Arena* const arena_;
   const int multiprocessors_;
   cuda::MatmulEngine matmul_;
+  std::unique_ptr<cuda::CudnnAttention> cudnn_;  // null: our own attention
 };
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, int multiprocessors, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena)
-      : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), multiprocessors)),
+  CudaDevice(int ordinal, int multiprocessors, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena,
+             const CudaOptions& options)
+      : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), multiprocessors, options)),
         ordinal_(ordinal),
         queues_(std::move(queues)) {}
 
@@ -242,7 +249,7 @@ absl::StatusOr<int> CudaDevices() {
   return count;
 }
 
-absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal) {
+absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOptions& options) {
   TREFOIL_ASSIGN_OR_RETURN(const int count, CudaDevices());
   if (ordinal < 0 || ordinal >= count) {
     return absl::NotFoundError("GPU " + std::to_string(ordinal) + ": this host has " + std::to_string(count) +
@@ -271,7 +278,8 @@ absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal) {
   auto release = [](void* data, int64_t) { TREFOIL_CUDA(cudaFree(data)); };
   // The arena may outlive the device, in the hands of tensors: it keeps the streams that its blocks are used on.
   std::shared_ptr<Arena> arena = Arena::Create(acquire, release, [queues] { return queues->Mine().number; });
-  return std::make_unique<CudaDevice>(ordinal, properties.multiProcessorCount, std::move(queues), std::move(arena));
+  return std::make_unique<CudaDevice>(ordinal, properties.multiProcessorCount, std::move(queues), std::move(arena),
+                                      options);
 }
 
 }  // namespace trefoil

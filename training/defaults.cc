@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "runtime/device_cuda.h"
 #include "training/validate.h"
 
 namespace trefoil {
@@ -52,6 +53,12 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
   if (training->log_every_steps() == 0) training->set_log_every_steps(1);
 }
 
+bool CudnnCan(const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  const DType dtype = config.training().precision() == TrainingConfig::FP32 ? DType::kFloat32 : DType::kBFloat16;
+  return model.dropout() == 0 && CudnnTakesAttention(dtype, model.head_dim(), model.sequence_length());
+}
+
 }  // namespace
 
 void ModelDefaults(ModelConfig* model) {
@@ -82,6 +89,9 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
   if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);
   if (runtime->device() == RuntimeConfig::CUDA && runtime->messages() == RuntimeConfig::MESSAGES_UNSET) {
     runtime->set_messages(RuntimeConfig::NCCL);
+  }
+  if (runtime->device() == RuntimeConfig::CUDA && runtime->attention() == RuntimeConfig::ATTENTION_UNSET) {
+    runtime->set_attention(CudnnCan(*config) ? RuntimeConfig::CUDNN : RuntimeConfig::OWN);
   }
 }
 

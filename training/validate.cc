@@ -14,6 +14,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "runtime/device_cuda.h"
+
 namespace trefoil {
 namespace {
 
@@ -366,16 +368,44 @@ class Checker {
 
   void Runtime() {
     const RuntimeConfig& runtime = config_.runtime();
-    if (!Good("runtime.device", "runtime.messages")) return;
+    if (!Good("runtime.device", "runtime.messages", "runtime.attention")) return;
     if (runtime.device() != RuntimeConfig::CUDA) {
       const char* rule = ", only with runtime.device CUDA; nearest legal: leave it out";
+      if (runtime.attention() != RuntimeConfig::ATTENTION_UNSET) {
+        Broken("runtime.attention: ", RuntimeConfig::Attention_Name(runtime.attention()), rule);
+      }
       if (runtime.messages() != RuntimeConfig::MESSAGES_UNSET) {
         Broken("runtime.messages: ", RuntimeConfig::Messages_Name(runtime.messages()), rule);
       }
       if (runtime.allow_shared_device()) Broken("runtime.allow_shared_device: true", rule);
-    } else if (runtime.allow_shared_device() && runtime.messages() == RuntimeConfig::NCCL) {
+      return;
+    }
+    if (runtime.allow_shared_device() && runtime.messages() == RuntimeConfig::NCCL) {
       Broken("runtime.messages: NCCL, which does not serve ranks that share a GPU (runtime.allow_shared_device); "
              "nearest legal: HOST");
+    }
+    Attention();
+  }
+
+  // On a GPU.
+  void Attention() {
+    const ModelConfig& model = config_.model();
+    if (!Good("model.head_dim", "model.sequence_length", "model.dropout", "training.precision")) return;
+    const std::string name = RuntimeConfig::Attention_Name(config_.runtime().attention());
+    if (model.head_dim() > 128) {
+      Broken("model.head_dim: ", model.head_dim(), ", must be at most 128 with runtime.device CUDA; ",
+             "nearest legal: 128");
+    } else if (config_.runtime().attention() == RuntimeConfig::OWN) {
+      return;
+    } else if (model.dropout() > 0) {
+      Broken("runtime.attention: ", name, ", must not be cuDNN's with model.dropout ", model.dropout(),
+             ", whose mask it does not have; nearest legal: OWN");
+    } else if (config_.training().precision() != TrainingConfig::BF16) {
+      Broken("runtime.attention: ", name, ", cuDNN's must have training.precision BF16; nearest legal: OWN");
+    } else if (!CudnnTakesAttention(DType::kBFloat16, model.head_dim(), model.sequence_length())) {
+      Broken("runtime.attention: ", name, ", cuDNN's must have a model.head_dim that is a multiple of 8, and a ",
+             "model.sequence_length of at least 2, found ", model.head_dim(), " and ", model.sequence_length(),
+             "; nearest legal: OWN");
     }
   }
 

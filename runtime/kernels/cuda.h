@@ -72,6 +72,27 @@ void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tenso
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                        const Tensor& d_qkv);
 
+// attention_cudnn.cc: bf16 attention by cuDNN's flash attention, whose plans are made once per shape; the statistics mean
+// the same as those of the functions above. Each function returns false, having done nothing, where cuDNN has no kernel
+// for the call: dropout, and what CudnnTakesAttention (device_cuda.h) leaves out.
+enum class AttentionPass;
+class CudnnAttention {
+ public:
+  // deterministic: the backward adds in the same order each time, in workspace that grows with T x T.
+  explicit CudnnAttention(bool deterministic);
+  ~CudnnAttention();
+  bool Forward(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp);
+  bool Backward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                const Tensor& d_qkv);
+
+ private:
+  struct Compiled;
+  const AttentionPass backward_;
+  const std::unique_ptr<Compiled> compiled_;
+};
+
 // embedding_cuda.cu
 void Embedding(const CudaContext& cuda, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
                Accumulate accumulate);

@@ -62,6 +62,19 @@ compute   328 GFLOP per step; measured peak 150 GFLOP/s of all ranks together
 )");
 }
 
+TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
+  const std::string model = "model { family: GPT layers: 1 hidden: 16 heads: 2 sequence_length: 4 }"
+                            "training { global_batch: 1 precision: BF16 }";
+  Summary summary;
+  summary.ranks = 1;
+  summary.pieces = {{0, 1, 2}};
+  EXPECT_THAT(Describe(Filled(model, 1), summary), Not(HasSubstr("attention")));
+  EXPECT_THAT(Describe(Filled(model + "runtime { device: CUDA }", 1), summary),
+              HasSubstr("; precision: BF16; attention: CUDNN\n"));
+  EXPECT_THAT(Describe(Filled(model + "runtime { device: CUDA attention: CUDNN_DETERMINISTIC }", 1), summary),
+              HasSubstr("; attention: CUDNN_DETERMINISTIC\n"));
+}
+
 TEST(DescribeTest, ShowsTheChunksOfAStage) {
   const RunConfig config = Filled("model { family: GPT layers: 5 hidden: 8 heads: 2 sequence_length: 4 }"
                                   "parallel { pipeline: 2 schedule: INTERLEAVED } training { global_batch: 2 }", 2);

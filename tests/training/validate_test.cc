@@ -135,6 +135,34 @@ TEST(ViolationsTest, MessagesAndSharingAreForGpus) {
               ElementsAre(AllOf(StartsWith("runtime.messages: NCCL"), HasSubstr("nearest legal: HOST"))));
 }
 
+TEST(ViolationsTest, CudnnsAttentionIsForWhatItCanDo) {
+  const std::string bf16 = "training { precision: BF16 } ";
+  for (const std::string attention : {"CUDNN", "CUDNN_DETERMINISTIC"}) {
+    const std::string cuda = "runtime { device: CUDA attention: " + attention + " } ";
+    const std::string name = "runtime.attention: " + attention;
+    EXPECT_THAT(Check(Changed(bf16 + cuda)), IsEmpty());
+    EXPECT_THAT(Check(Changed("runtime { attention: " + attention + " }")),
+                ElementsAre(name + ", only with runtime.device CUDA; nearest legal: leave it out"));
+    EXPECT_THAT(Check(Changed(cuda + "training { precision: FP32 }")),
+                ElementsAre(name + ", cuDNN's must have training.precision BF16; nearest legal: OWN"));
+    EXPECT_THAT(Check(Changed(bf16 + cuda + "model { family: GPT dropout: 0.125 }")),
+                ElementsAre(name + ", must not be cuDNN's with model.dropout 0.125, whose mask it does not have; "
+                                   "nearest legal: OWN"));
+    EXPECT_THAT(Check(Changed(bf16 + cuda + "model { head_dim: 12 }")),
+                ElementsAre(AllOf(StartsWith(name), HasSubstr("found 12 and 64"), HasSubstr("nearest legal: OWN"))));
+    EXPECT_THAT(Check(Changed(bf16 + cuda + "model { sequence_length: 1 }")),
+                ElementsAre(AllOf(StartsWith(name), HasSubstr("found 8 and 1"))));
+  }
+  EXPECT_THAT(Check(Changed("runtime { device: CUDA attention: OWN } model { head_dim: 12 }")), IsEmpty());
+}
+
+TEST(ViolationsTest, HeadsOnGpusAreAtMost128Wide) {
+  EXPECT_THAT(Check(Changed("runtime { device: CUDA } model { head_dim: 128 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("runtime { device: CUDA } model { head_dim: 136 }")),
+              ElementsAre("model.head_dim: 136, must be at most 128 with runtime.device CUDA; nearest legal: 128"));
+  EXPECT_THAT(Check(Changed("model { head_dim: 136 }")), IsEmpty());
+}
+
 TEST(ViolationsTest, InterleavedNeedsStagesAndWholeRoundsOfMicroBatches) {
   EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED pipeline: 1 }")),
               ElementsAre(StartsWith("parallel.schedule: INTERLEAVED")));
@@ -304,7 +332,7 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
                  optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
                              schedule: WSD decay_share: 0 }
                  checkpoint { keep_last: 5 } evaluate_samples: 3 log_every_steps: 10 }
-      runtime { timeout_seconds: 5 device: CUDA messages: HOST })";
+      runtime { timeout_seconds: 5 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC })";
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
   ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));
@@ -322,6 +350,23 @@ TEST(FillDefaultsTest, DependsOnFamilyScheduleAndHardware) {
   EXPECT_EQ(config.parallel().chunks(), 2);
   EXPECT_EQ(config.data().seed(), 5u);
   EXPECT_EQ(config.training().precision(), TrainingConfig::FP32);
+}
+
+TEST(FillDefaultsTest, AttentionIsCudnnsWhereItCanBe) {
+  const auto attention = [](const std::string& changes, bool bf16_hardware = true) {
+    RunConfig config = Changed(changes);
+    RuntimeConfig* runtime = config.mutable_runtime();
+    if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CUDA);
+    FillDefaults(&config, kRanks, bf16_hardware);
+    return config.runtime().attention();
+  };
+  EXPECT_EQ(attention(""), RuntimeConfig::CUDNN);
+  EXPECT_EQ(attention("training { precision: FP32 }"), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("", /*bf16_hardware=*/false), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("model { family: GPT dropout: 0.1 }"), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("model { head_dim: 20 }"), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("model { sequence_length: 1 }"), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("runtime { device: CPU }"), RuntimeConfig::ATTENTION_UNSET);
 }
 
 // The widths that the published Llama models have.
