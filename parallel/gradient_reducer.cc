@@ -30,28 +30,51 @@ void GradientReducer::HomeDone(int home) {
     if ((bucket.home != home && bucket.tied_home != home) || waits_for(bucket.home) || waits_for(bucket.tied_home)) {
       continue;
     }
-    if (!thread_.joinable()) {
-      ReduceOverData(memory);
-      continue;
-    }
-    std::lock_guard lock(mutex_);
-    queue_.push_back({.memory = &memory, .written = device_.MarkWork()});
+    Start(Task::kReduce, memory);
   }
-  changed_.notify_all();
 }
 
 void GradientReducer::Finish() {
   CHECK_EQ(done_.size(), homes_.size()) << "a home has gradients missing";
   done_.clear();
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
-    device_.WaitFor(reduced_);
-  }
+  WaitForThread();
   for (BucketMemory& memory : store_.buckets()) {
     if (groups_.sequence_parallel && groups_.tensor.size() > 1) ReduceOverTensor(memory);
     if (memory.bucket.tied_home >= 0 && groups_.tied != nullptr) groups_.tied->AllReduceSum(memory.GradientShard());
   }
+}
+
+void GradientReducer::GatherWeights(BucketMemory& memory) {
+  if (groups_.data.size() > 1) Start(Task::kGather, memory);
+}
+
+void GradientReducer::FinishGathers() { WaitForThread(); }
+
+void GradientReducer::Start(Task task, BucketMemory& memory) {
+  if (!thread_.joinable()) {
+    Perform(task, memory);
+    return;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back({.task = task, .memory = &memory, .written = device_.MarkWork()});
+  }
+  changed_.notify_all();
+}
+
+void GradientReducer::Perform(Task task, BucketMemory& memory) {
+  if (task == Task::kReduce) {
+    ReduceOverData(memory);
+  } else {
+    store_.GatherWeights(memory, groups_.data);
+  }
+}
+
+void GradientReducer::WaitForThread() {
+  if (!thread_.joinable()) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
+  device_.WaitFor(performed_);
 }
 
 void GradientReducer::Run() {
@@ -64,10 +87,10 @@ void GradientReducer::Run() {
     busy_ = true;
     lock.unlock();
     device_.WaitFor(ready.written);
-    ReduceOverData(*ready.memory);
-    const Device::Mark reduced = device_.MarkWork();
+    Perform(ready.task, *ready.memory);
+    const Device::Mark performed = device_.MarkWork();
     lock.lock();
-    reduced_ = reduced;
+    performed_ = performed;
     busy_ = false;
     changed_.notify_all();
   }

@@ -1,19 +1,23 @@
 // Adds up the partial sums that gradients are: over the data ranks while the backward of earlier blocks still computes,
-// then over the tensor ranks (parameters used on split tokens) and between the two stages of a tied parameter.
+// then over the tensor ranks (parameters used on split tokens) and between the two stages of a tied parameter. Brings
+// the weights that came of them to every data rank, while later buckets are still updated.
 //
 //   GradientReducer reducer(store, homes, {.data = data, .tensor = tensor, .tied = tied, .sequence_parallel = true});
-//   reducer.HomeDone(home);     // main thread: all micro-batches have added to this home's gradients
-//   reducer.Finish();           // every bucket's GradientShard() holds the gradient of the global batch
+//   reducer.HomeDone(home);        // main thread: all micro-batches have added to this home's gradients
+//   reducer.Finish();              // every bucket's GradientShard() holds the gradient of the global batch
+//   reducer.GatherWeights(bucket); // this rank's shard of the bucket's working weights is updated
+//   reducer.FinishGathers();       // the working weights are whole
 //
 // A bucket of one home is queued when the home is done, a tied bucket when both of its homes on this rank are. A thread
 // of its own takes buckets in that order, which is the same on all data ranks, and reduce-scatters (optimizer split) or
-// all-reduces them. The sum is in rank order, so the result does not depend on timing.
-// On a device that only counts there is no thread, and HomeDone reduces at once: what is counted does not depend on
-// timing either. On a device with queues the thread's work starts after the backward that it sums, and what the main
-// thread does after Finish starts after the sums: neither waits on the host for the other.
+// all-reduces them. The sum is in rank order, so the result does not depend on timing. Gathers go to the same thread.
+// On a device that only counts there is no thread, and all is done at once: what is counted does not depend on timing
+// either. On a device with queues the thread's work starts after the backward (the update) whose results it sends, and
+// what the main thread does after Finish (FinishGathers) starts after the sums (gathers): neither waits on the host for
+// the device.
 //
-// Threads: HomeDone and Finish from the main thread. Between HomeDone and Finish that home's gradients, and the data
-// group, belong to the reducer.
+// Threads: all functions from the main thread. Between HomeDone and Finish that home's gradients belong to the reducer,
+// between GatherWeights and FinishGathers the bucket's working weights, and in both times the data group.
 #pragma once
 
 #include <condition_variable>
@@ -42,14 +46,24 @@ class GradientReducer {
   void HomeDone(int home);
   // Every home must be done.
   void Finish();
+  // Every data rank makes the same calls in the same order, and FinishGathers after the last.
+  void GatherWeights(BucketMemory& memory);
+  void FinishGathers();
 
  private:
+  enum class Task { kReduce, kGather };
   struct Ready {
+    Task task;
     BucketMemory* memory;
-    Device::Mark written;  // all gradients of the bucket
+    Device::Mark written;  // all gradients of the bucket, or the shard of its weights
   };
 
   void Run();
+  // Now, or on the thread if there is one.
+  void Start(Task task, BucketMemory& memory);
+  void Perform(Task task, BucketMemory& memory);
+  // Waits until the thread has queued all that was started; this thread's later ops start after it.
+  void WaitForThread();
   void ReduceOverData(BucketMemory& memory);
   void ReduceOverTensor(BucketMemory& memory);
 
@@ -62,7 +76,7 @@ class GradientReducer {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Ready> queue_;
-  Device::Mark reduced_;  // the last bucket
+  Device::Mark performed_;  // the last task
   bool busy_ = false, stop_ = false;
   std::thread thread_;  // only with more than one data rank, on a device that computes
 };

@@ -81,14 +81,13 @@ class CpuKernels : public Kernels {
   void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }
   void Cast(T in, T out) override { cpu::Cast(cpu_, in, out); }
   void Fill(T x, float value) override { cpu::Fill(cpu_, x, value); }
-  double SumOfSquares(T x) override { return cpu::SumOfSquares(cpu_, x); }
-  double Sum(T x) override { return cpu::Sum(cpu_, x); }
+  TwoSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
+    return cpu::Sums(cpu_, summed, squared);
+  }
   void FillNormal(T x, const Shape& global, const Shape& offset, uint64_t key, float deviation) override {
     cpu::FillNormal(cpu_, x, global, offset, key, deviation);
   }
-  void AdamW(T weight, T gradient, T m, T v, const AdamWStep& step, T working) override {
-    cpu::AdamW(cpu_, weight, gradient, m, v, step, working);
-  }
+  void AdamW(std::span<const AdamWPart> parts, const AdamWStep& step) override { cpu::AdamW(cpu_, parts, step); }
 
  private:
   const cpu::CpuContext cpu_;

@@ -165,14 +165,13 @@ class CudaKernels : public Kernels {
   void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }
   void Cast(T in, T out) override { cuda::Cast(Here(), in, out); }
   void Fill(T x, float value) override { cuda::Fill(Here(), x, value); }
-  double SumOfSquares(T x) override { return cuda::SumOfSquares(Here(), x); }
-  double Sum(T x) override { return cuda::Sum(Here(), x); }
+  TwoSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
+    return cuda::Sums(Here(), summed, squared);
+  }
   void FillNormal(T x, const Shape& global, const Shape& offset, uint64_t key, float deviation) override {
     cuda::FillNormal(Here(), x, global, offset, key, deviation);
   }
-  void AdamW(T weight, T gradient, T m, T v, const AdamWStep& step, T working) override {
-    cuda::AdamW(Here(), weight, gradient, m, v, step, working);
-  }
+  void AdamW(std::span<const AdamWPart> parts, const AdamWStep& step) override { cuda::AdamW(Here(), parts, step); }
 
  private:
   cuda::CudaContext Here() const { return {arena_, queues_.Mine().stream, multiprocessors_}; }

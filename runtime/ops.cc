@@ -342,19 +342,35 @@ void Fill(Device& device, const Tensor& x, float value) {
   Run(device, "fill", 0, Bytes({&x}), [&](Kernels& kernels) { kernels.Fill(x, value); });
 }
 
-double SumOfSquares(Device& device, const Tensor& x) {
-  CheckActivation("x", x, kAnyRank);
-  double sum = 0;
-  Run(device, "sum_of_squares", 2.0 * x.elements(), Bytes({&x}),
-      [&](Kernels& kernels) { sum = kernels.SumOfSquares(x); });
-  return sum;
+namespace {
+
+TwoSums AddUp(Device& device, const char* op, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+  double flops = 0, bytes = 0;
+  for (const Tensor& x : summed) {
+    CheckActivation("summed", x, kAnyRank);
+    flops += static_cast<double>(x.elements());
+    bytes += Bytes({&x});
+  }
+  for (const Tensor& x : squared) {
+    CheckActivation("squared", x, kAnyRank);
+    flops += 2.0 * static_cast<double>(x.elements());
+    bytes += Bytes({&x});
+  }
+  TwoSums sums;
+  Run(device, op, flops, bytes, [&](Kernels& kernels) { sums = kernels.Sums(summed, squared); });
+  return sums;
 }
 
-double Sum(Device& device, const Tensor& x) {
-  CheckActivation("x", x, kAnyRank);
-  double sum = 0;
-  Run(device, "sum", x.elements(), Bytes({&x}), [&](Kernels& kernels) { sum = kernels.Sum(x); });
-  return sum;
+}  // namespace
+
+TwoSums Sums(Device& device, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+  return AddUp(device, "sums", summed, squared);
+}
+
+double Sum(Device& device, const Tensor& x) { return AddUp(device, "sum", {&x, 1}, {}).sum; }
+
+double SumOfSquares(Device& device, const Tensor& x) {
+  return AddUp(device, "sum_of_squares", {}, {&x, 1}).sum_of_squares;
 }
 
 void FillNormal(Device& device, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
@@ -369,20 +385,26 @@ void FillNormal(Device& device, const Tensor& x, const Shape& global, const Shap
       [&](Kernels& kernels) { kernels.FillNormal(x, global, offset, key, deviation); });
 }
 
-void AdamW(Device& device, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
-           const AdamWStep& step, const Tensor& working) {
-  CheckActivation("weight", weight, 1);
-  Check("weight", weight, kFloat, weight.shape());
-  Check("gradient", gradient, kFloat, weight.shape());
-  Check("m", m, kFloat, weight.shape());
-  Check("v", v, kFloat, weight.shape());
-  if (working.defined()) {
-    CheckActivation("working", working, 1);
-    Check("working", working, working.dtype(), weight.shape());
+void AdamW(Device& device, std::span<const AdamWPart> parts, const AdamWStep& step) {
+  const Tensor* working = nullptr;  // of the first part that has one
+  double flops = 0, bytes = 0;
+  for (const AdamWPart& part : parts) {
+    const Shape& shape = part.weight.shape();
+    CheckActivation("weight", part.weight, 1);
+    Check("weight", part.weight, kFloat, shape);
+    Check("gradient", part.gradient, kFloat, shape);
+    Check("m", part.m, kFloat, shape);
+    Check("v", part.v, kFloat, shape);
+    if (part.working.defined()) {
+      CheckActivation("working", part.working, 1);
+      if (working == nullptr) working = &part.working;
+      Check("working", part.working, working->dtype(), shape);
+    }
+    flops += 15.0 * static_cast<double>(part.weight.elements());
+    bytes += Bytes({&part.weight, &part.weight, &part.gradient, &part.m, &part.m, &part.v, &part.v, &part.working});
   }
   CHECK_GE(step.step, 1);
-  Run(device, "adamw", 15.0 * weight.elements(), Bytes({&weight, &weight, &gradient, &m, &m, &v, &v, &working}),
-      [&](Kernels& kernels) { kernels.AdamW(weight, gradient, m, v, step, working); });
+  Run(device, "adamw", flops, bytes, [&](Kernels& kernels) { kernels.AdamW(parts, step); });
 }
 
 }  // namespace trefoil

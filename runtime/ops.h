@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "runtime/device.h"
 #include "runtime/tensor.h"
@@ -154,10 +155,15 @@ void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 void Cast(Device& device, const Tensor& in, const Tensor& out);
 // x = value everywhere (float dtypes).
 void Fill(Device& device, const Tensor& x, float value);
-// Sum of squares, added up in double in blocks of a fixed size. Waits for the device. 0 on the null device.
-double SumOfSquares(Device& device, const Tensor& x);
-// Sum, the same way.
+// The sum of all elements of the tensors `summed`, and the sum of the squares of those of `squared`: each tensor's in
+// double in blocks of a fixed size, then tensor by tensor in their order. Waits for the device, once. 0 on the null device.
+struct TwoSums {
+  double sum = 0, sum_of_squares = 0;
+};
+TwoSums Sums(Device& device, std::span<const Tensor> summed, std::span<const Tensor> squared);
+// Of one tensor, the same way.
 double Sum(Device& device, const Tensor& x);
+double SumOfSquares(Device& device, const Tensor& x);
 
 // ---- parameters ----
 
@@ -166,16 +172,20 @@ double Sum(Device& device, const Tensor& x);
 void FillNormal(Device& device, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
                 float deviation);
 
+// What one AdamW step updates with one weight decay: all [n]; weight (master), gradient, m, v float32.
+// working: the weight in the activation dtype for the layers, written too; or undefined.
+struct AdamWPart {
+  Tensor weight, gradient, m, v, working;
+  float weight_decay = 0;
+};
 struct AdamWStep {
-  float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 0, weight_decay = 0;
+  float learning_rate = 0, beta1 = 0, beta2 = 0, epsilon = 0;
   int64_t step = 1;          // t of the bias corrections, from 1
   float gradient_scale = 1;  // applied to the gradient first (clipping)
 };
-// AdamW (Loshchilov & Hutter 2019, algorithm 2), one pass:  all [n]; weight (master), gradient, m, v float32.
+// AdamW (Loshchilov & Hutter 2019, algorithm 2), one pass over all parts; their working copies are of one dtype.
 //   g = gradient * gradient_scale;  m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2;
 //   weight -= learning_rate * (m / (1-beta1^t) / (sqrt(v / (1-beta2^t)) + epsilon) + weight_decay * weight).
-// working: the weight in the activation dtype for the layers, written too; or undefined.
-void AdamW(Device& device, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
-           const AdamWStep& step, const Tensor& working);
+void AdamW(Device& device, std::span<const AdamWPart> parts, const AdamWStep& step);
 
 }  // namespace trefoil

@@ -1,13 +1,11 @@
 #include "training/optimizer.h"
 
-#include <cmath>
-
 #include "runtime/ops.h"
 
 namespace trefoil {
 namespace {
 
-// Ranges of a bucket's shard whose parameters have the same weight decay, neighbours merged: one kernel call each.
+// Ranges of a bucket's shard whose parameters have the same weight decay, neighbours merged.
 struct Range {
   int64_t begin = 0, end = 0;  // in the bucket
   bool decay = false;
@@ -29,41 +27,46 @@ std::vector<Range> DecayRanges(const BucketMemory& memory) {
 
 }  // namespace
 
-double GradientNorm(ParameterStore& store, Device& device, Group& all) {
-  double sum = 0;
+std::vector<Tensor> OwnedGradients(ParameterStore& store) {
+  std::vector<Tensor> owned;
   for (BucketMemory& memory : store.buckets()) {
     const int64_t begin = memory.shard_begin;
     for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
       if (!store.Owns(*piece.parameter)) continue;
-      sum += SumOfSquares(device, memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
+      owned.push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
     }
   }
-  all.AllReduceSum(std::span(&sum, 1));
-  return std::sqrt(sum);
+  return owned;
 }
 
-void UpdateParameters(ParameterStore& store, Device& device, Group& data, const OptimizerConfig& config,
+void UpdateParameters(ParameterStore& store, Device& device, GradientReducer& reducer, const OptimizerConfig& config,
                       double learning_rate, int64_t step, double gradient_norm) {
   const double clip = config.clip_norm();
-  AdamWStep adamw = {.learning_rate = static_cast<float>(learning_rate),
-                     .beta1 = config.beta1(),
-                     .beta2 = config.beta2(),
-                     .epsilon = config.epsilon(),
-                     .step = step,
-                     .gradient_scale = clip > 0 && gradient_norm > clip ? static_cast<float>(clip / gradient_norm) : 1};
+  const AdamWStep adamw = {.learning_rate = static_cast<float>(learning_rate),
+                           .beta1 = config.beta1(),
+                           .beta2 = config.beta2(),
+                           .epsilon = config.epsilon(),
+                           .step = step,
+                           .gradient_scale =
+                               clip > 0 && gradient_norm > clip ? static_cast<float>(clip / gradient_norm) : 1};
   const bool separate_master = store.working_dtype() != DType::kFloat32;
   for (BucketMemory& memory : store.buckets()) {
+    std::vector<AdamWPart> parts;
     for (const Range& range : DecayRanges(memory)) {
       const Shape shape = {range.end - range.begin};
       const int64_t at = range.begin - memory.shard_begin;
-      adamw.weight_decay = range.decay ? config.weight_decay() : 0;
-      AdamW(device, memory.master.Range(at, shape), memory.gradients.Range(range.begin, shape),
-            memory.m.Range(at, shape), memory.v.Range(at, shape), adamw,
-            separate_master ? memory.weights.Range(range.begin, shape) : Tensor());
+      parts.push_back({.weight = memory.master.Range(at, shape),
+                       .gradient = memory.gradients.Range(range.begin, shape),
+                       .m = memory.m.Range(at, shape),
+                       .v = memory.v.Range(at, shape),
+                       .working = separate_master ? memory.weights.Range(range.begin, shape) : Tensor(),
+                       .weight_decay = range.decay ? config.weight_decay() : 0});
     }
-    store.GatherWeights(memory, data);
+    AdamW(device, parts, adamw);
+    reducer.GatherWeights(memory);
     Fill(device, memory.gradients, 0);
   }
+  reducer.FinishGathers();
 }
 
 }  // namespace trefoil

@@ -41,14 +41,15 @@ absl::StatusOr<std::vector<MicroBatch>> ReadMicroBatches(Worker& worker, const B
   return micro_batches;
 }
 
-// Sum of all tokens' losses over the data ranks; every rank gets it.
-double TotalLoss(Worker& worker) {
-  double sum = 0;
-  if (worker.last_stage() && worker.tensor->rank() == 0) {
-    for (const Tensor& loss : worker.transformer.Losses()) sum += Sum(worker.device, loss);
-  }
-  worker.all->AllReduceSum(std::span(&sum, 1));
-  return sum;
+// Over all ranks: the sum of all tokens' losses, and of the squares of `gradients`. Every rank gets them. The one place
+// of a step where the host waits for the device.
+TwoSums TotalSums(Worker& worker, std::span<const Tensor> gradients) {
+  const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
+  const TwoSums mine =
+      Sums(worker.device, has_losses ? std::span(worker.transformer.Losses()) : std::span<const Tensor>(), gradients);
+  double sums[] = {mine.sum, mine.sum_of_squares};
+  worker.all->AllReduceSum(sums);
+  return {.sum = sums[0], .sum_of_squares = sums[1]};
 }
 
 }  // namespace
@@ -71,10 +72,10 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   RunSchedule(worker.actions, worker.transformer, *worker.pipeline);
   worker.reducer.Finish();
 
-  StepResult result;
+  const TwoSums sums = TotalSums(worker, OwnedGradients(worker.store));
   const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
-  result.loss = TotalLoss(worker) / static_cast<double>(tokens);
-  result.gradient_norm = GradientNorm(worker.store, worker.device, *worker.all);
+  const StepResult result = {.loss = sums.sum / static_cast<double>(tokens),
+                             .gradient_norm = std::sqrt(sums.sum_of_squares)};
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
     const bool loss = !std::isfinite(result.loss);
     return absl::DataLossError("step " + std::to_string(step) + ": the " + (loss ? "loss" : "gradient norm") + " is " +
@@ -82,7 +83,7 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
                                ", must be finite; the parameters were not updated. A lower "
                                "training.optimizer.learning_rate or a longer warmup_steps usually helps");
   }
-  UpdateParameters(worker.store, worker.device, *worker.data, training.optimizer(), learning_rate, step,
+  UpdateParameters(worker.store, worker.device, worker.reducer, training.optimizer(), learning_rate, step,
                    result.gradient_norm);
   return result;
 }
@@ -99,7 +100,7 @@ absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64
     TREFOIL_RETURN_IF_ERROR(worker.all->Agree(micro_batches.status()));
     worker.transformer.Begin(*std::move(micro_batches));
     RunSchedule(forward, worker.transformer, *worker.pipeline);
-    sum += TotalLoss(worker);
+    sum += TotalSums(worker, {}).sum;
   }
   return sum / static_cast<double>(batches * global_batch * worker.config.model().sequence_length());
 }

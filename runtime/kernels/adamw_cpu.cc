@@ -25,25 +25,13 @@ void AdamWRange(float* __restrict weight, const float* __restrict gradient, floa
   }
 }
 
-}  // namespace
-
-void AdamW(const CpuContext& cpu, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
-           const AdamWStep& step, const Tensor& working) {
-  const double t = static_cast<double>(step.step);
-  const Factors factors = {step.learning_rate,
-                           step.beta1,
-                           step.beta2,
-                           step.epsilon,
-                           step.learning_rate * step.weight_decay,
-                           step.gradient_scale,
-                           static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta1), t))),
-                           static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta2), t)))};
-  const float* g = gradient.data<float>();
-  float *w = weight.data<float>(), *m_data = m.data<float>(), *v_data = v.data<float>();
-  WithType(working.defined() ? working.dtype() : DType::kFloat32, [&](auto type) {
+void AdamWOfPart(const CpuContext& cpu, const AdamWPart& part, const Factors& factors) {
+  const float* g = part.gradient.data<float>();
+  float *w = part.weight.data<float>(), *m_data = part.m.data<float>(), *v_data = part.v.data<float>();
+  WithType(part.working.defined() ? part.working.dtype() : DType::kFloat32, [&](auto type) {
     using T = decltype(type);
-    T* copy = working.defined() ? working.data<T>() : nullptr;
-    ParallelBlocks(cpu, weight.elements(), kGrain, [=](int64_t i, int64_t end) {
+    T* copy = part.working.defined() ? part.working.data<T>() : nullptr;
+    ParallelBlocks(cpu, part.weight.elements(), kGrain, [=](int64_t i, int64_t end) {
       if (copy == nullptr) {
         AdamWRange<false, T>(w + i, g + i, m_data + i, v_data + i, factors, end - i, nullptr);
       } else {
@@ -51,6 +39,23 @@ void AdamW(const CpuContext& cpu, const Tensor& weight, const Tensor& gradient, 
       }
     });
   });
+}
+
+}  // namespace
+
+void AdamW(const CpuContext& cpu, std::span<const AdamWPart> parts, const AdamWStep& step) {
+  const double t = static_cast<double>(step.step);
+  for (const AdamWPart& part : parts) {
+    AdamWOfPart(cpu, part,
+                {.rate = step.learning_rate,
+                 .beta1 = step.beta1,
+                 .beta2 = step.beta2,
+                 .epsilon = step.epsilon,
+                 .decay = step.learning_rate * part.weight_decay,
+                 .gradient_scale = step.gradient_scale,
+                 .m_scale = static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta1), t))),
+                 .v_scale = static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta2), t)))});
+  }
 }
 
 }  // namespace trefoil::cpu

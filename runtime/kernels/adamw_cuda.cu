@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "runtime/kernels/cuda_table.h"
 #include "runtime/kernels/cuda_vector.h"
 
 namespace trefoil::cuda {
@@ -30,56 +31,89 @@ __device__ inline void StepPack(float* weight, const float* gradient, float* m, 
   if constexpr (kWorking) Store<A>(working, w);
 }
 
-// A thread takes a pack.
-template <typename A, bool kWorking, typename T>
-__global__ void AdamWKernel(float* weight, const float* gradient, float* m, float* v, Factors factors, int64_t n,
-                            T* working) {
+// A part of the step as the kernel sees it.
+struct Entry {
+  float* weight;
+  const float* gradient;
+  float *m, *v;
+  void* working;  // null: none
+  int64_t n;
+  float decay;
+  bool whole;  // all of them start where packs may be read at once
+  int first_block = 0;
+};
+
+constexpr int kThreads = 256;
+constexpr int64_t kBlockElements = 4096;  // a multiple of every pack
+
+template <typename A, typename T>
+__device__ inline void StepOfBlock(const Entry& entry, const Factors& f, int64_t begin, int64_t end) {
   constexpr int W = A::kWidth;
-  const int64_t i = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * W;
-  if (i + W <= n) {
-    StepPack<A, kWorking>(weight + i, gradient + i, m + i, v + i, factors, working + i);
-  } else {
-    for (int64_t j = i; j < n; ++j) {
-      StepPack<OneByOne, kWorking>(weight + j, gradient + j, m + j, v + j, factors, working + j);
+  T* working = static_cast<T*>(entry.working);
+  const auto step = [&]<typename Each>(Each, int64_t i) {
+    if (working == nullptr) {
+      StepPack<Each, false, T>(entry.weight + i, entry.gradient + i, entry.m + i, entry.v + i, f, nullptr);
+    } else {
+      StepPack<Each, true>(entry.weight + i, entry.gradient + i, entry.m + i, entry.v + i, f, working + i);
     }
+  };
+  int64_t i = begin + threadIdx.x * W;
+  for (; i + W <= end; i += kThreads * W) step(A(), i);
+  for (; i < end; ++i) step(OneByOne(), i);  // one thread's: n % W elements
+}
+
+// A block takes kBlockElements of one part. T: of the working copies.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) AdamWKernel(const Table<Entry> table, Factors factors) {
+  const Entry entry = EntryOfBlock(table);
+  factors.decay = entry.decay;
+  const int64_t begin = (blockIdx.x - entry.first_block) * kBlockElements, end = min(entry.n, begin + kBlockElements);
+  if (entry.whole) {
+    StepOfBlock<Access<kFullWidth<float>, true>, T>(entry, factors, begin, end);
+  } else {
+    StepOfBlock<OneByOne, T>(entry, factors, begin, end);
   }
 }
 
-template <bool kWorking, typename T>
-void QueueSteps(const CudaContext& cuda, float* weight, const float* gradient, float* m, float* v,
-                const Factors& factors, int64_t n, T* working) {
-  constexpr int kThreads = 256, W = kFullWidth<float>;
-  const bool packs = Aligned<W>(weight, gradient, m, v, working);
-  const auto kernel = packs ? AdamWKernel<Access<W, true>, kWorking, T> : AdamWKernel<OneByOne, kWorking, T>;
-  Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, weight, gradient, m, v, factors, n,
-         working);
+template <typename T>
+void StepOfParts(const CudaContext& cuda, std::span<const AdamWPart> parts, const AdamWStep& step) {
+  constexpr int W = kFullWidth<float>;
+  const double t = static_cast<double>(step.step);
+  const Factors factors = {.rate = step.learning_rate,
+                           .beta1 = step.beta1,
+                           .beta2 = step.beta2,
+                           .epsilon = step.epsilon,
+                           .decay = 0,  // of each part
+                           .gradient_scale = step.gradient_scale,
+                           .m_scale = static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta1), t))),
+                           .v_scale = static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta2), t)))};
+  TableLauncher<Entry> tables([&](const Table<Entry>& table, int64_t blocks) {
+    Launch(cuda, AdamWKernel<T>, GridSize(blocks), kThreads, 0, table, factors);
+  });
+  for (const AdamWPart& part : parts) {
+    const int64_t n = part.weight.elements();
+    float *weight = part.weight.data<float>(), *m = part.m.data<float>(), *v = part.v.data<float>();
+    const float* gradient = part.gradient.data<float>();
+    T* working = part.working.defined() ? part.working.data<T>() : nullptr;
+    tables.Add({.weight = weight,
+                .gradient = gradient,
+                .m = m,
+                .v = v,
+                .working = working,
+                .n = n,
+                .decay = step.learning_rate * part.weight_decay,
+                .whole = Aligned<W>(weight, gradient, m, v, working)},
+               Blocks(n, kBlockElements));
+  }
+  tables.Finish();
 }
 
 }  // namespace
 
-void AdamW(const CudaContext& cuda, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
-           const AdamWStep& step, const Tensor& working) {
-  const int64_t n = weight.elements();
-  if (n == 0) return;
-  const double t = static_cast<double>(step.step);
-  const Factors factors = {step.learning_rate,
-                           step.beta1,
-                           step.beta2,
-                           step.epsilon,
-                           step.learning_rate * step.weight_decay,
-                           step.gradient_scale,
-                           static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta1), t))),
-                           static_cast<float>(1 / (1 - std::pow(static_cast<double>(step.beta2), t)))};
-  const float* g = gradient.data<float>();
-  float *w = weight.data<float>(), *m_data = m.data<float>(), *v_data = v.data<float>();
-  if (!working.defined()) {
-    QueueSteps<false>(cuda, w, g, m_data, v_data, factors, n, static_cast<float*>(nullptr));
-    return;
-  }
-  WithType(working.dtype(), [&](auto type) {
-    using T = decltype(type);
-    QueueSteps<true>(cuda, w, g, m_data, v_data, factors, n, working.data<T>());
-  });
+void AdamW(const CudaContext& cuda, std::span<const AdamWPart> parts, const AdamWStep& step) {
+  DType working = DType::kFloat32;
+  for (const AdamWPart& part : parts) working = part.working.defined() ? part.working.dtype() : working;
+  WithType(working, [&](auto type) { StepOfParts<decltype(type)>(cuda, parts, step); });
 }
 
 }  // namespace trefoil::cuda

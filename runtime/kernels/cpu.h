@@ -87,8 +87,7 @@ void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& 
 void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out);
 void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out);
 void Fill(const CpuContext& cpu, const Tensor& x, float value);
-double SumOfSquares(const CpuContext& cpu, const Tensor& x);
-double Sum(const CpuContext& cpu, const Tensor& x);
+TwoSums Sums(const CpuContext& cpu, std::span<const Tensor> summed, std::span<const Tensor> squared);
 
 // random_cpu.cc
 void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, const Tensor& y);
@@ -96,7 +95,6 @@ void FillNormal(const CpuContext& cpu, const Tensor& x, const Shape& global, con
                 float deviation);
 
 // adamw_cpu.cc
-void AdamW(const CpuContext& cpu, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
-           const AdamWStep& step, const Tensor& working);
+void AdamW(const CpuContext& cpu, std::span<const AdamWPart> parts, const AdamWStep& step);
 
 }  // namespace trefoil::cpu

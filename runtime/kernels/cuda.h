@@ -2,7 +2,7 @@
 // runtime/ops.h; what differs from the CPU is the order of additions inside a sum, which here too depends on shapes only.
 //
 // Each takes a CudaContext first and queues its work on `stream`; the call returns before the work is done. Only
-// SumOfSquares and Sum wait. Workspace comes from the arena: a block that a kernel gives back may be handed out again at
+// Sums waits. Workspace comes from the arena: a block that a kernel gives back may be handed out again at
 // once, because what uses it next is queued behind on the same stream.
 #pragma once
 
@@ -114,8 +114,7 @@ void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor
 void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out);
 void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out);
 void Fill(const CudaContext& cuda, const Tensor& x, float value);
-double SumOfSquares(const CudaContext& cuda, const Tensor& x);
-double Sum(const CudaContext& cuda, const Tensor& x);
+TwoSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared);
 
 // random_cuda.cu
 void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, const Tensor& y);
@@ -123,7 +122,6 @@ void FillNormal(const CudaContext& cuda, const Tensor& x, const Shape& global, c
                 float deviation);
 
 // adamw_cuda.cu
-void AdamW(const CudaContext& cuda, const Tensor& weight, const Tensor& gradient, const Tensor& m, const Tensor& v,
-           const AdamWStep& step, const Tensor& working);
+void AdamW(const CudaContext& cuda, std::span<const AdamWPart> parts, const AdamWStep& step);
 
 }  // namespace trefoil::cuda

@@ -127,7 +127,11 @@ void Fill(const CpuContext& cpu, const Tensor& x, float value) {
   });
 }
 
-double SumOfSquares(const CpuContext& cpu, const Tensor& x) { return SumAll<true>(cpu, x); }
-double Sum(const CpuContext& cpu, const Tensor& x) { return SumAll<false>(cpu, x); }
+TwoSums Sums(const CpuContext& cpu, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+  TwoSums sums;
+  for (const Tensor& x : summed) sums.sum += SumAll<false>(cpu, x);
+  for (const Tensor& x : squared) sums.sum_of_squares += SumAll<true>(cpu, x);
+  return sums;
+}
 
 }  // namespace trefoil::cpu

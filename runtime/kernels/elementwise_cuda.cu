@@ -1,3 +1,4 @@
+#include "runtime/kernels/cuda_table.h"
 #include "runtime/kernels/cuda_vector.h"
 
 namespace trefoil::cuda {
@@ -67,15 +68,22 @@ __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out)
 constexpr int kSumThreads = 256;
 constexpr int64_t kSumBlock = 32768;  // elements; a multiple of every pack
 
-// sums[block] = the sum over the block's elements: thread t adds packs t, t + kSumThreads ...
-template <bool kSquares, typename A, typename T>
-__global__ void __launch_bounds__(kSumThreads) SumBlockKernel(const T* x, int64_t n, double* sums) {
+struct SumEntry {
+  const void* x;
+  int64_t n;
+  bool squares, bfloat16;
+  bool whole;  // x starts on 16 bytes
+  int first_block = 0;
+};
+
+// The sum over [begin, end) of x: thread t adds packs t, t + kSumThreads ...
+template <typename A, typename T>
+__device__ inline double SumOfThread(const T* x, int64_t begin, int64_t end, bool squares) {
   constexpr int W = A::kWidth;
-  const int64_t begin = blockIdx.x * kSumBlock, end = min(n, begin + kSumBlock);
   double sum = 0;
   const auto add = [&](float value) {
     const double wide = value;
-    sum += kSquares ? wide * wide : wide;
+    sum += squares ? wide * wide : wide;
   };
   int64_t i = begin + threadIdx.x * W;
 #pragma unroll 4
@@ -85,37 +93,39 @@ __global__ void __launch_bounds__(kSumThreads) SumBlockKernel(const T* x, int64_
     for (int k = 0; k < W; ++k) add(pack.v[k]);
   }
   for (; i < end; ++i) add(ToFloat(x[i]));  // one thread's: n % W elements
-  sum = GroupSum(sum);
+  return sum;
+}
+
+// sums[block] = the sum over a block's elements. By packs whether or not they lie on 16 bytes: the order of the sum
+// depends on n alone.
+__global__ void __launch_bounds__(kSumThreads) SumBlocksKernel(const Table<SumEntry> table, double* sums) {
+  const SumEntry entry = EntryOfBlock(table);
+  const int64_t begin = (blockIdx.x - entry.first_block) * kSumBlock, end = min(entry.n, begin + kSumBlock);
+  const auto of_type = [&](auto type) {
+    using T = decltype(type);
+    constexpr int W = kFullWidth<T>;
+    const T* x = static_cast<const T*>(entry.x);
+    return entry.whole ? SumOfThread<Access<W, true>>(x, begin, end, entry.squares)
+                       : SumOfThread<Access<W, false>>(x, begin, end, entry.squares);
+  };
+  const double sum = GroupSum(entry.bfloat16 ? of_type(BFloat16{}) : of_type(float{}));
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// sums[0] = their sum, by one block.
-__global__ void __launch_bounds__(1024) SumOfSumsKernel(double* sums, int64_t count) {
+// results[0] = the sum of sums[0 .. split), by block 0; results[1] = of sums[split .. count), by block 1.
+__global__ void __launch_bounds__(1024)
+    SumOfSumsKernel(const double* sums, int64_t split, int64_t count, double* results) {
+  const int64_t end = blockIdx.x == 0 ? split : count;
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += sums[i];
+  for (int64_t i = (blockIdx.x == 0 ? 0 : split) + threadIdx.x; i < end; i += blockDim.x) sum += sums[i];
   sum = GroupSum(sum);
-  if (threadIdx.x == 0) sums[0] = sum;
+  if (threadIdx.x == 0) results[blockIdx.x] = sum;
 }
 
-template <bool kSquares>
-double SumAll(const CudaContext& cuda, const Tensor& x) {
-  const int64_t n = x.elements(), blocks = Blocks(n, kSumBlock);
-  if (n == 0) return 0;
-  const Workspace<double> sums(cuda, blocks);
-  WithType(x.dtype(), [&](auto type) {
-    using T = decltype(type);
-    constexpr int W = kFullWidth<T>;
-    const T* in = x.data<T>();
-    // By packs whether or not they lie on 16 bytes: the order of the sum depends on n alone.
-    const auto kernel =
-        Aligned<W>(in) ? SumBlockKernel<kSquares, Access<W, true>, T> : SumBlockKernel<kSquares, Access<W, false>, T>;
-    Launch(cuda, kernel, GridSize(blocks), kSumThreads, 0, in, n, sums.data());
-  });
-  Launch(cuda, SumOfSumsKernel, 1, 1024, 0, sums.data(), blocks);
-  double sum = 0;
-  TREFOIL_CUDA(cudaMemcpyAsync(&sum, sums.data(), sizeof(sum), cudaMemcpyDeviceToHost, cuda.stream));
-  TREFOIL_CUDA(cudaStreamSynchronize(cuda.stream));
-  return sum;
+int64_t SumBlocks(std::span<const Tensor> xs) {
+  int64_t blocks = 0;
+  for (const Tensor& x : xs) blocks += Blocks(x.elements(), kSumBlock);
+  return blocks;
 }
 
 }  // namespace
@@ -187,7 +197,31 @@ void Fill(const CudaContext& cuda, const Tensor& x, float value) {
   WithType(x.dtype(), [&](auto type) { Map(cuda, x.elements(), Always{value}, x.data<decltype(type)>()); });
 }
 
-double SumOfSquares(const CudaContext& cuda, const Tensor& x) { return SumAll<true>(cuda, x); }
-double Sum(const CudaContext& cuda, const Tensor& x) { return SumAll<false>(cuda, x); }
+TwoSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+  const int64_t split = SumBlocks(summed), count = split + SumBlocks(squared);
+  if (count == 0) return {};
+  const Workspace<double> workspace(cuda, 2 + count);
+  double *results = workspace.data(), *sums = results + 2, *next = sums;
+  TableLauncher<SumEntry> tables([&](const Table<SumEntry>& table, int64_t blocks) {
+    Launch(cuda, SumBlocksKernel, GridSize(blocks), kSumThreads, 0, table, next);
+    next += blocks;
+  });
+  const auto add = [&](const Tensor& x, bool squares) {
+    tables.Add({.x = x.raw(),
+                .n = x.elements(),
+                .squares = squares,
+                .bfloat16 = x.dtype() == DType::kBFloat16,
+                .whole = Aligned<16>(static_cast<const char*>(x.raw()))},
+               Blocks(x.elements(), kSumBlock));
+  };
+  for (const Tensor& x : summed) add(x, false);
+  for (const Tensor& x : squared) add(x, true);
+  tables.Finish();
+  Launch(cuda, SumOfSumsKernel, 2, 1024, 0, sums, split, count, results);
+  double both[2] = {};
+  TREFOIL_CUDA(cudaMemcpyAsync(both, results, sizeof(both), cudaMemcpyDeviceToHost, cuda.stream));
+  TREFOIL_CUDA(cudaStreamSynchronize(cuda.stream));
+  return {.sum = both[0], .sum_of_squares = both[1]};
+}
 
 }  // namespace trefoil::cuda

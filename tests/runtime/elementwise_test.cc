@@ -128,6 +128,41 @@ TEST_P(DTypes, Sums) {
   }
 }
 
+// Many tensors at once, of both dtypes, some of them not on 16 bytes: each by itself, then in their order.
+TEST(Elementwise, SumsOfManyTensors) {
+  std::vector<double> results[2];
+  for (const int threads : {1, 2}) {
+    const std::unique_ptr<Device> device = NewTestDevice(threads);
+    const Tensor wide = Random(*device, DType::kFloat32, {200000}, 1, 1, 0.5);
+    const Tensor narrow = Random(*device, DType::kBFloat16, {200000}, 2, 1, 0.5);
+    std::vector<Tensor> summed, squared;
+    for (int64_t i = 0; i < 300; ++i) {  // more than a table of the CUDA kernel holds
+      const Tensor& from = i % 3 == 0 ? narrow : wide;
+      const Shape shape = {i == 7 ? 0 : i == 9 ? 100000 : i * 5 % 101};
+      (i % 2 == 0 ? summed : squared).push_back(from.Range(i * 17, shape));
+    }
+    double sum = 0, squares = 0;
+    for (const Tensor& x : summed) {
+      for (const double value : Get(*device, x)) sum += value;
+    }
+    for (const Tensor& x : squared) {
+      for (const double value : Get(*device, x)) squares += value * value;
+    }
+    const TwoSums both = Sums(*device, summed, squared);
+    EXPECT_NEAR(both.sum, sum, 1e-12 * squares);
+    EXPECT_NEAR(both.sum_of_squares, squares, 1e-12 * squares);
+    double of_each = 0;
+    for (const Tensor& x : summed) of_each += Sum(*device, x);
+    EXPECT_NEAR(both.sum, of_each, OnGpu() ? 1e-12 * squares : 0);
+    results[threads - 1] = {both.sum, both.sum_of_squares, Sums(*device, summed, {}).sum,
+                            Sums(*device, {}, squared).sum_of_squares};
+    EXPECT_EQ(both.sum, results[threads - 1][2]);
+    EXPECT_EQ(both.sum_of_squares, results[threads - 1][3]);
+    EXPECT_EQ(Sums(*device, {}, {}).sum, 0);
+  }
+  EXPECT_EQ(results[0], results[1]);
+}
+
 INSTANTIATE_DTYPES();
 
 }  // namespace

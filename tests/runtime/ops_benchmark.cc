@@ -118,7 +118,8 @@ class Benchmark {
     const Tensor working = New({parameters}), parts = New({4, parameters / 4}), total = New({parameters / 4});
     Fill(*device_, v, 1);
     Time("adamw 20M", [&](Device& d) {
-      AdamW(d, weight, g, m, v, {.learning_rate = 1e-4f, .beta1 = .9f, .beta2 = .95f, .epsilon = 1e-8f}, working);
+      const AdamWPart part = {.weight = weight, .gradient = g, .m = m, .v = v, .working = working, .weight_decay = 0};
+      AdamW(d, {&part, 1}, {.learning_rate = 1e-4f, .beta1 = .9f, .beta2 = .95f, .epsilon = 1e-8f});
     });
     Time("sum of squares 20M", [&](Device& d) { SumOfSquares(d, g); });
     Time("sum parts 4 x 5M", [&](Device& d) { SumParts(d, parts, total); });
