@@ -52,6 +52,10 @@ class Group {
   // Waits until all that was sent is delivered.
   virtual void FinishSends() = 0;
 
+  // After Device::Recording::Replay of work that has calls of this group in it: they count as made from here on where an
+  // implementation watches for calls that never end.
+  virtual void Replayed() {}
+
   // Numbers and text on the host. Sums are in rank order.
   virtual void AllReduceSum(std::span<double> values) = 0;
   virtual void AllReduceMax(std::span<double> values) = 0;

@@ -34,6 +34,11 @@ void GradientReducer::HomeDone(int home) {
   }
 }
 
+void GradientReducer::AllHomesDone() {
+  CHECK_EQ(groups_.data.size(), 1);
+  done_ = homes_;
+}
+
 void GradientReducer::Finish() {
   CHECK_EQ(done_.size(), homes_.size()) << "a home has gradients missing";
   done_.clear();

@@ -44,6 +44,8 @@ class GradientReducer {
   ~GradientReducer();
 
   void HomeDone(int home);
+  // Of all homes at once, in whatever order they became so (a replayed recording). For one data rank.
+  void AllHomesDone();
   // Every home must be done.
   void Finish();
   // Every data rank makes the same calls in the same order, and FinishGathers after the last.

@@ -1,6 +1,9 @@
 #include "runtime/arena.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
+#include <limits>
 
 namespace trefoil {
 
@@ -19,14 +22,14 @@ Arena::Arena(Acquire acquire, Release release, Queue queue)
 
 Arena::~Arena() {
   for (auto& [shelf, blocks] : free_) {
-    for (void* block : blocks) release_(block, shelf.second);
+    for (void* block : blocks) release_(block, shelf.bytes);
   }
 }
 
 Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   bytes = (bytes + 63) / 64 * 64;
   const auto i = static_cast<size_t>(purpose);
-  const Shelf shelf = {queue_(), bytes};
+  Shelf shelf = {.reservation = 0, .queue = queue_(), .bytes = bytes};
   void* data = nullptr;
   bool reused = false;
   {
@@ -35,13 +38,10 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
     use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
     use_.current_total += bytes;
     use_.peak_total = std::max(use_.peak_total, use_.current_total);
-    if (auto found = free_.find(shelf); found != free_.end() && !found->second.empty()) {
-      data = found->second.back();
-      found->second.pop_back();
-      reused = true;
-    } else {
-      ++acquisitions_;
-    }
+    const Shelf common = shelf;
+    if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
+    reused = TakeFree(shelf, &data) || TakeFree(common, &data);
+    if (!reused) ++acquisitions_;
   }
   if (!reused) data = acquire_(bytes);
   // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
@@ -51,13 +51,51 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   return Block{std::move(owner), data};
 }
 
+bool Arena::TakeFree(const Shelf& shelf, void** data) {
+  const auto found = free_.find(shelf);
+  if (found == free_.end() || found->second.empty()) return false;
+  *data = found->second.back();
+  found->second.pop_back();
+  return true;
+}
+
 void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
   const auto i = static_cast<size_t>(purpose);
   std::lock_guard lock(mutex_);
-  use_.current[i] -= shelf.second;
-  use_.current_total -= shelf.second;
+  use_.current[i] -= shelf.bytes;
+  use_.current_total -= shelf.bytes;
+  if (!reserved_.contains(shelf.reservation)) shelf.reservation = 0;
   free_[shelf].push_back(data);
 }
+
+std::unique_ptr<Arena::Reservation> Arena::Reserve() {
+  const int queue = queue_();
+  std::lock_guard lock(mutex_);
+  const int64_t number = ++reservations_;
+  reserved_.insert(number);
+  CHECK(open_.emplace(queue, number).second) << "queue " << queue << " has an open reservation";
+  return std::unique_ptr<Reservation>(new Reservation(shared_from_this(), number));
+}
+
+void Arena::Close(int64_t reservation) {
+  std::lock_guard lock(mutex_);
+  std::erase_if(open_, [&](const auto& open) { return open.second == reservation; });
+}
+
+void Arena::GiveUp(int64_t reservation) {
+  Close(reservation);
+  std::lock_guard lock(mutex_);
+  reserved_.erase(reservation);
+  const auto first = free_.lower_bound({.reservation = reservation, .queue = std::numeric_limits<int>::min(), .bytes = 0});
+  for (auto shelf = first; shelf != free_.end() && shelf->first.reservation == reservation;) {
+    std::vector<void*>& common = free_[{.reservation = 0, .queue = shelf->first.queue, .bytes = shelf->first.bytes}];
+    common.insert(common.end(), shelf->second.begin(), shelf->second.end());
+    shelf = free_.erase(shelf);
+  }
+}
+
+Arena::Reservation::~Reservation() { arena_->GiveUp(number_); }
+void Arena::Reservation::Close() { arena_->Close(number_); }
 
 MemoryUse Arena::use() const {
   std::lock_guard lock(mutex_);

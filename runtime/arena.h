@@ -7,15 +7,24 @@
 // On a device whose threads have queues of their own, a block goes back to the queue that it was allocated for: the
 // next owner's work is then queued behind the last one's.
 //
+// Work that will run again without asking for memory (a recording, runtime/device.h) needs blocks that nobody else gets
+// in the meantime:
+//
+//   std::unique_ptr<Arena::Reservation> mine = arena->Reserve();  // what this thread's queue allocates from here on ...
+//   mine->Close();                                                // ... to here, free or not, is kept out of use
+//   mine = nullptr;                                               // and is the arena's again
+//
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -47,22 +56,49 @@ class Arena : public std::enable_shared_from_this<Arena> {
   };
   // `bytes` may be 0. The content is undefined.
   Block Allocate(int64_t bytes, Purpose purpose);
+
+  class Reservation {
+   public:
+    ~Reservation();
+    void Close();
+
+   private:
+    friend class Arena;
+    Reservation(std::shared_ptr<Arena> arena, int64_t number) : arena_(std::move(arena)), number_(number) {}
+    const std::shared_ptr<Arena> arena_;
+    const int64_t number_;
+  };
+  // For the calling thread's queue, which has none open. Blocks that come free while it is open serve it again, and so
+  // do those that were free before; only then is the device asked for memory. Counts in `use` are as without it.
+  std::unique_ptr<Reservation> Reserve();
+
   MemoryUse use() const;
   void ResetPeak();
   // Times that the arena had to ask the device for memory. Constant over steady steps.
   int64_t acquisitions() const;
 
  private:
-  using Shelf = std::pair<int, int64_t>;  // queue and size
+  struct Shelf {
+    int64_t reservation;  // 0: none
+    int queue;
+    int64_t bytes;  // of each block
+    auto operator<=>(const Shelf&) const = default;
+  };
 
   Arena(Acquire acquire, Release release, Queue queue);
+  bool TakeFree(const Shelf& shelf, void** data);
   void Return(void* data, Shelf shelf, Purpose purpose);
+  void Close(int64_t reservation);
+  void GiveUp(int64_t reservation);
 
   const Acquire acquire_;
   const Release release_;
   const Queue queue_;
   mutable std::mutex mutex_;
   std::map<Shelf, std::vector<void*>> free_;
+  int64_t reservations_ = 0;      // made so far
+  std::set<int64_t> reserved_;    // that exist
+  std::map<int, int64_t> open_;   // by queue
   MemoryUse use_;
   int64_t acquisitions_ = 0;
 };

@@ -52,6 +52,24 @@ class Device {
   using Mark = std::shared_ptr<void>;
   virtual Mark MarkWork() { return nullptr; }
   virtual void WaitFor(const Mark&) {}
+  // Ops that were called once, to be run again without a call for each: what the host spends on them falls away.
+  //
+  //   std::unique_ptr<Device::Recording> recording = device.Record([&] { Gelu(device, x, y); Add(device, y, z, z); });
+  //   recording->Replay();   // as often as wanted: the same ops on the same tensors, with what these hold by then
+  //
+  // Record calls `ops` once, on this thread, but none of its work is done before Replay. Null, without calling it, on
+  // devices that cannot record: the caller then runs the ops. The same ops must have run before: what they choose once is
+  // then chosen, and the memory that they took and gave back is there, as a recording may not ask the system for more.
+  // That memory is the recording's own until it dies. `ops` must not wait for the device, nor Upload, Download, MarkWork
+  // or WaitFor; tensors that it uses and does not make must outlive the recording; other arguments stay as they are now.
+  // No observer may be set. CHECKs all of this but the last two.
+  class Recording {
+   public:
+    virtual ~Recording() = default;
+    // Queues the work, on the thread that recorded, behind what that thread has queued before.
+    virtual void Replay() = 0;
+  };
+  virtual std::unique_ptr<Recording> Record(const std::function<void()>&) { return nullptr; }
   // Waits until all work that this thread has queued is done.
   virtual void Synchronize() = 0;
   // False on the null device: results have no values.

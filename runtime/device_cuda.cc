@@ -40,9 +40,10 @@ class Queues {
   struct Queue {
     cudaStream_t stream = nullptr;
     int number = 0;
+    bool recording = false;
   };
   // Of the calling thread.
-  const Queue& Mine() {
+  Queue& Mine() {
     std::lock_guard lock(mutex_);
     Queue& queue = queues_[std::this_thread::get_id()];
     if (queue.stream == nullptr) {
@@ -50,6 +51,12 @@ class Queues {
       TREFOIL_CUDA(cudaStreamCreateWithFlags(&queue.stream, cudaStreamNonBlocking));
       queue.number = static_cast<int>(queues_.size());
     }
+    return queue;
+  }
+  // For `call`, which a recording could not repeat.
+  Queue& MineUnrecorded(const char* call) {
+    Queue& queue = Mine();
+    CHECK(!queue.recording) << call << " within Device::Record";
     return queue;
   }
 
@@ -166,6 +173,7 @@ class CudaKernels : public Kernels {
   void Cast(T in, T out) override { cuda::Cast(Here(), in, out); }
   void Fill(T x, float value) override { cuda::Fill(Here(), x, value); }
   TwoSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
+    queues_.MineUnrecorded("Sums");
     return cuda::Sums(Here(), summed, squared);
   }
   void FillNormal(T x, const Shape& global, const Shape& offset, uint64_t key, float deviation) override {
@@ -183,6 +191,27 @@ class CudaKernels : public Kernels {
   std::unique_ptr<cuda::CudnnAttention> cudnn_;  // null: our own attention
 };
 
+// A CUDA graph of what a queue was given while it recorded.
+class CudaRecording : public Device::Recording {
+ public:
+  CudaRecording(std::shared_ptr<Queues> queues, std::unique_ptr<Arena::Reservation> memory, cudaGraph_t graph)
+      : queues_(std::move(queues)), queue_(queues_->Mine()), memory_(std::move(memory)) {
+    TREFOIL_CUDA(cudaGraphInstantiate(&graph_, graph, 0));
+  }
+  // The memory goes back to the queue, where what uses it next is behind the last replay.
+  ~CudaRecording() override { TREFOIL_CUDA(cudaGraphExecDestroy(graph_)); }
+  void Replay() override {
+    CHECK(&queues_->MineUnrecorded("Replay") == &queue_) << "a recording is replayed by the thread that made it";
+    TREFOIL_CUDA(cudaGraphLaunch(graph_, queue_.stream));
+  }
+
+ private:
+  const std::shared_ptr<Queues> queues_;
+  const Queues::Queue& queue_;
+  const std::unique_ptr<Arena::Reservation> memory_;
+  cudaGraphExec_t graph_ = nullptr;
+};
+
 class CudaDevice : public Device {
  public:
   CudaDevice(int ordinal, int multiprocessors, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena,
@@ -192,15 +221,15 @@ class CudaDevice : public Device {
         queues_(std::move(queues)) {}
 
   void Upload(const void* host, const Tensor& tensor) override {
+    const cudaStream_t stream = queues_->MineUnrecorded("Upload").stream;
     if (tensor.bytes() == 0) return;
-    const cudaStream_t stream = queues_->Mine().stream;
     if (tensor.bytes() <= Staging::kBytes) return staging_.Copy(host, tensor.raw(), tensor.bytes(), stream);
     TREFOIL_CUDA(cudaMemcpyAsync(tensor.raw(), host, static_cast<size_t>(tensor.bytes()), cudaMemcpyHostToDevice, stream));
     TREFOIL_CUDA(cudaStreamSynchronize(stream));
   }
   void Download(const Tensor& tensor, void* host) override {
+    const cudaStream_t stream = queues_->MineUnrecorded("Download").stream;
     if (tensor.bytes() == 0) return;
-    const cudaStream_t stream = queues_->Mine().stream;
     TREFOIL_CUDA(cudaMemcpyAsync(host, tensor.raw(), static_cast<size_t>(tensor.bytes()), cudaMemcpyDeviceToHost, stream));
     TREFOIL_CUDA(cudaStreamSynchronize(stream));
   }
@@ -209,17 +238,33 @@ class CudaDevice : public Device {
       TREFOIL_CUDA(cudaEventDestroy(*dead));
       delete dead;
     });
-    const cudaStream_t stream = queues_->Mine().stream;
+    const cudaStream_t stream = queues_->MineUnrecorded("MarkWork").stream;
     TREFOIL_CUDA(cudaEventCreateWithFlags(event.get(), cudaEventDisableTiming));
     TREFOIL_CUDA(cudaEventRecord(*event, stream));
     return event;
   }
   void WaitFor(const Mark& mark) override {
     if (mark == nullptr) return;
-    TREFOIL_CUDA(cudaStreamWaitEvent(queues_->Mine().stream, *static_cast<cudaEvent_t*>(mark.get())));
+    TREFOIL_CUDA(cudaStreamWaitEvent(queues_->MineUnrecorded("WaitFor").stream, *static_cast<cudaEvent_t*>(mark.get())));
+  }
+  // Stream capture, in the mode that lets other threads do what they like meanwhile.
+  std::unique_ptr<Recording> Record(const std::function<void()>& ops) override {
+    CHECK(!observer()) << "a recording cannot be observed";
+    Queues::Queue& queue = queues_->MineUnrecorded("Record");
+    std::unique_ptr<Arena::Reservation> memory = arena().Reserve();
+    queue.recording = true;
+    TREFOIL_CUDA(cudaStreamBeginCapture(queue.stream, cudaStreamCaptureModeThreadLocal));
+    ops();
+    cudaGraph_t graph = nullptr;
+    TREFOIL_CUDA(cudaStreamEndCapture(queue.stream, &graph));
+    queue.recording = false;
+    memory->Close();
+    auto recording = std::make_unique<CudaRecording>(queues_, std::move(memory), graph);
+    TREFOIL_CUDA(cudaGraphDestroy(graph));
+    return recording;
   }
   cudaStream_t stream() { return queues_->Mine().stream; }
-  void Synchronize() override { TREFOIL_CUDA(cudaStreamSynchronize(queues_->Mine().stream)); }
+  void Synchronize() override { TREFOIL_CUDA(cudaStreamSynchronize(queues_->MineUnrecorded("Synchronize").stream)); }
   bool computes() const override { return true; }
   std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
   int threads() const override { return 1; }
@@ -263,7 +308,9 @@ absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOpt
   }
   TREFOIL_CUDA(cudaSetDevice(ordinal));
   auto queues = std::make_shared<Queues>(ordinal);
-  auto acquire = [ordinal](int64_t bytes) {
+  auto acquire = [ordinal, queues](int64_t bytes) {
+    CHECK(!queues->Mine().recording) << "a recording takes a block of " << bytes << " bytes more than the ops took when "
+                                        "they ran before it";
     void* data = nullptr;
     TREFOIL_CUDA(cudaSetDevice(ordinal));
     const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 64)));

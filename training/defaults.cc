@@ -61,6 +61,23 @@ bool CudnnCan(const RunConfig& config) {
 
 }  // namespace
 
+std::string WhyNoGraphs(const RunConfig& config) {
+  const ParallelConfig& parallel = config.parallel();
+  const auto must_be_one = [](const char* axis, int32_t found) {
+    return std::string("parallel.") + axis + " is " + std::to_string(found) + ", must be 1";
+  };
+  if (parallel.pipeline() > 1) return must_be_one("pipeline", parallel.pipeline());
+  if (parallel.data() > 1) return must_be_one("data", parallel.data());
+  if (parallel.schedule() != ParallelConfig::ONE_F_ONE_B) {
+    return "parallel.schedule is " + ParallelConfig::Schedule_Name(parallel.schedule()) + ", must be ONE_F_ONE_B";
+  }
+  if (config.model().dropout() > 0) return "model.dropout is above 0, and a recording would drop the same elements again";
+  if (parallel.tensor() > 1 && config.runtime().messages() != RuntimeConfig::NCCL) {
+    return must_be_one("tensor", parallel.tensor()) + " with runtime.messages HOST";
+  }
+  return "";
+}
+
 void ModelDefaults(ModelConfig* model) {
   const int64_t hidden = model->hidden();
   const int64_t heads = model->heads();
@@ -92,6 +109,9 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
   }
   if (runtime->device() == RuntimeConfig::CUDA && runtime->attention() == RuntimeConfig::ATTENTION_UNSET) {
     runtime->set_attention(CudnnCan(*config) ? RuntimeConfig::CUDNN : RuntimeConfig::OWN);
+  }
+  if (runtime->device() == RuntimeConfig::CUDA && runtime->graphs() == RuntimeConfig::GRAPHS_UNSET) {
+    runtime->set_graphs(WhyNoGraphs(*config).empty() ? RuntimeConfig::ON : RuntimeConfig::OFF);
   }
 }
 

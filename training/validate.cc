@@ -368,7 +368,7 @@ class Checker {
 
   void Runtime() {
     const RuntimeConfig& runtime = config_.runtime();
-    if (!Good("runtime.device", "runtime.messages", "runtime.attention")) return;
+    if (!Good("runtime.device", "runtime.messages", "runtime.attention", "runtime.graphs")) return;
     if (runtime.device() != RuntimeConfig::CUDA) {
       const char* rule = ", only with runtime.device CUDA; nearest legal: leave it out";
       if (runtime.attention() != RuntimeConfig::ATTENTION_UNSET) {
@@ -378,7 +378,14 @@ class Checker {
         Broken("runtime.messages: ", RuntimeConfig::Messages_Name(runtime.messages()), rule);
       }
       if (runtime.allow_shared_device()) Broken("runtime.allow_shared_device: true", rule);
+      if (runtime.graphs() != RuntimeConfig::GRAPHS_UNSET) {
+        Broken("runtime.graphs: ", RuntimeConfig::Graphs_Name(runtime.graphs()), rule);
+      }
       return;
+    }
+    const std::string no_graphs = WhyNoGraphs(config_);
+    if (runtime.graphs() == RuntimeConfig::ON && !no_graphs.empty()) {
+      Broken("runtime.graphs: ON, but ", no_graphs, "; nearest legal: OFF");
     }
     if (runtime.allow_shared_device() && runtime.messages() == RuntimeConfig::NCCL) {
       Broken("runtime.messages: NCCL, which does not serve ranks that share a GPU (runtime.allow_shared_device); "

@@ -33,4 +33,8 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware);
 // Every rule that a filled config breaks, one line each; empty: legal.
 std::vector<std::string> Violations(const RunConfig& config, int ranks);
 
+// Why the steps of a run on GPUs cannot be recorded (runtime.graphs ON): the field in the way, what was found and the
+// rule; empty if they can. The config is filled but for runtime.graphs.
+std::string WhyNoGraphs(const RunConfig& config);
+
 }  // namespace trefoil

@@ -20,6 +20,13 @@
 
 namespace trefoil {
 
+// A micro-batch's forward and backward, recorded (runtime.graphs ON).
+struct RecordedMicroBatch {
+  MicroBatch input;  // what a replay reads
+  Tensor loss;       // what it writes: the loss of each token [N]
+  std::unique_ptr<Device::Recording> recording;
+};
+
 struct Worker {
   // The config is filled and legal (training/validate.h) with its vocabulary set. World and device outlive the worker.
   Worker(const RunConfig& config, World& world, Device& device);
@@ -38,6 +45,10 @@ struct Worker {
   GradientReducer reducer;
   Transformer transformer;
   const std::vector<Action> actions;  // of one training step
+
+  // For TrainStep: a step has run unrecorded; the recording, once there is one.
+  bool stepped = false;
+  RecordedMicroBatch recorded;
 
   bool last_stage() const { return place.stage == place.stages - 1; }
   // Micro-batches of this rank per step.

@@ -112,5 +112,81 @@ TEST(Arena, BlocksStayWithTheirQueue) {
   EXPECT_EQ(acquired, 2);
 }
 
+TEST_F(ArenaTest, ReservedBlocksAreNobodyElses) {
+  std::set<void*> before;
+  {
+    const Arena::Block a = arena_->Allocate(64, Purpose::kActivations), b = arena_->Allocate(64, Purpose::kActivations);
+    before = {a.data, b.data};
+  }
+  auto reservation = arena_->Reserve();
+  std::set<void*> reserved;
+  {
+    // What was free is taken first, and what comes free is taken again.
+    const Arena::Block a = arena_->Allocate(64, Purpose::kActivations);
+    for (int i = 0; i < 3; ++i) reserved.insert(arena_->Allocate(64, Purpose::kWorkspace).data);
+    reserved.insert(a.data);
+  }
+  EXPECT_EQ(reserved, before);
+  EXPECT_EQ(arena_->acquisitions(), 2);
+  void* more = arena_->Allocate(128, Purpose::kActivations).data;
+  EXPECT_EQ(arena_->acquisitions(), 3);
+  reservation->Close();
+
+  const Arena::Block other = arena_->Allocate(64, Purpose::kWeights), large = arena_->Allocate(128, Purpose::kWeights);
+  EXPECT_FALSE(before.contains(other.data));
+  EXPECT_NE(large.data, more);
+  EXPECT_EQ(arena_->acquisitions(), 5);
+  EXPECT_EQ(arena_->use().current_total, 192);
+
+  reservation = nullptr;
+  const Arena::Block again = arena_->Allocate(64, Purpose::kWeights), last = arena_->Allocate(64, Purpose::kWeights);
+  EXPECT_EQ((std::set<void*>{again.data, last.data}), before);
+  EXPECT_EQ(arena_->Allocate(128, Purpose::kWeights).data, more);
+  EXPECT_EQ(arena_->acquisitions(), 5);
+}
+
+TEST_F(ArenaTest, ABlockMayOutliveItsReservation) {
+  auto reservation = arena_->Reserve();
+  Arena::Block kept = arena_->Allocate(64, Purpose::kActivations), longer = arena_->Allocate(64, Purpose::kActivations);
+  void *first = kept.data, *second = longer.data;
+  reservation->Close();
+  kept = {};  // goes to the reservation
+  EXPECT_NE(arena_->Allocate(64, Purpose::kActivations).data, first);
+  reservation = nullptr;
+  longer = {};  // goes to all
+  const Arena::Block a = arena_->Allocate(64, Purpose::kWeights), b = arena_->Allocate(64, Purpose::kWeights);
+  const Arena::Block c = arena_->Allocate(64, Purpose::kWeights);
+  EXPECT_EQ(arena_->acquisitions(), 3);
+  EXPECT_TRUE((std::set<void*>{a.data, b.data, c.data}.contains(first)));
+  EXPECT_TRUE((std::set<void*>{a.data, b.data, c.data}.contains(second)));
+}
+
+TEST(Arena, AReservationIsOfOneQueue) {
+  int queue = 0, acquired = 0;
+  const auto arena = Arena::Create([&](int64_t) { return ++acquired, nullptr; }, [](void*, int64_t) {},
+                                   [&] { return queue; });
+  arena->Allocate(64, Purpose::kWeights);
+  queue = 1;
+  const auto reservation = arena->Reserve();
+  queue = 0;
+  arena->Allocate(64, Purpose::kWeights);  // its own free block
+  EXPECT_EQ(acquired, 1);
+  queue = 1;
+  arena->Allocate(64, Purpose::kWeights);
+  EXPECT_EQ(acquired, 2);
+  queue = 0;
+  const auto a = arena->Allocate(64, Purpose::kWeights), b = arena->Allocate(64, Purpose::kWeights);
+  EXPECT_EQ(acquired, 3);
+}
+
+TEST_F(ArenaTest, AReservationKeepsTheArena) {
+  auto reservation = arena_->Reserve();
+  { const Arena::Block block = arena_->Allocate(64, Purpose::kWeights); }
+  arena_.reset();
+  EXPECT_EQ(taken_.size(), 1u);
+  reservation = nullptr;
+  EXPECT_TRUE(taken_.empty());
+}
+
 }  // namespace
 }  // namespace trefoil

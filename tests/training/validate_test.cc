@@ -163,6 +163,38 @@ TEST(ViolationsTest, HeadsOnGpusAreAtMost128Wide) {
   EXPECT_THAT(Check(Changed("model { head_dim: 136 }")), IsEmpty());
 }
 
+TEST(ViolationsTest, GraphsAreForStepsThatOnlyTheTokensChange) {
+  const auto check = [](const std::string& more, int ranks) {
+    RunConfig config = Changed("parallel { pipeline: 1 data: 1 } runtime { device: CUDA graphs: ON }"), change;
+    EXPECT_TRUE(TextFormat::ParseFromString(more, &change)) << more;
+    config.MergeFrom(change);
+    return Check(config, ranks);
+  };
+  const auto no = [](const char* why) {
+    return ElementsAre(std::string("runtime.graphs: ON, but ") + why + "; nearest legal: OFF");
+  };
+  EXPECT_THAT(check("", 2), IsEmpty());
+  EXPECT_THAT(check("parallel { pipeline: 2 }", 4), no("parallel.pipeline is 2, must be 1"));
+  EXPECT_THAT(check("parallel { data: 2 }", 4), no("parallel.data is 2, must be 1"));
+  EXPECT_THAT(check("parallel { schedule: GPIPE }", 2), no("parallel.schedule is GPIPE, must be ONE_F_ONE_B"));
+  EXPECT_THAT(check("runtime { messages: HOST }", 2), no("parallel.tensor is 2, must be 1 with runtime.messages HOST"));
+  EXPECT_THAT(check("parallel { tensor: 1 } runtime { messages: HOST }", 1), IsEmpty());
+  EXPECT_THAT(check("model { family: GPT dropout: 0.1 }", 2),
+              ElementsAre(StartsWith("runtime.graphs: ON, but model.dropout is above 0")));
+  EXPECT_THAT(check("parallel { pipeline: 2 } runtime { graphs: OFF }", 4), IsEmpty());
+  EXPECT_THAT(Check(Changed("runtime { graphs: OFF }")),
+              ElementsAre("runtime.graphs: OFF, only with runtime.device CUDA; nearest legal: leave it out"));
+}
+
+TEST(FillDefaultsTest, GraphsWherePossible) {
+  RunConfig config = Changed("parallel { pipeline: 1 data: 1 } runtime { device: CUDA }");
+  FillDefaults(&config, 2, true);
+  EXPECT_EQ(config.runtime().graphs(), RuntimeConfig::ON);
+  config = Changed("runtime { device: CUDA }");
+  FillDefaults(&config, 8, true);
+  EXPECT_EQ(config.runtime().graphs(), RuntimeConfig::OFF);
+}
+
 TEST(ViolationsTest, InterleavedNeedsStagesAndWholeRoundsOfMicroBatches) {
   EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED pipeline: 1 }")),
               ElementsAre(StartsWith("parallel.schedule: INTERLEAVED")));
@@ -332,7 +364,8 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
                  optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
                              schedule: WSD decay_share: 0 }
                  checkpoint { keep_last: 5 } evaluate_samples: 3 log_every_steps: 10 }
-      runtime { timeout_seconds: 5 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC })";
+      runtime { timeout_seconds: 5 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC
+                graphs: OFF })";
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
   ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));
