@@ -13,15 +13,18 @@ def cuda_library(name, srcs, hdrs = [], deps = [], visibility = None):
 
     Args:
       name: the library.
-      srcs: .cu files, each compiled alone; what ptxas says of registers and spills is in FILE.ptxas.
+      srcs: .cu files, each compiled alone; what ptxas says of registers and spills is in FILE.ptxas. The filegroup
+        NAME_code has both for each.
       hdrs: every header of the workspace that srcs include.
       deps: cc_library targets.
       visibility: as for cc_library.
     """
     objects = []
+    reports = []
     for src in srcs:
         stem = src[:-len(".cu")]
         objects.append(stem + ".cu.o")
+        reports.append(stem + ".ptxas")
         native.genrule(
             name = name + "_" + stem.replace("/", "_"),
             srcs = [src] + hdrs,
@@ -31,6 +34,12 @@ def cuda_library(name, srcs, hdrs = [], deps = [], visibility = None):
             tags = ["manual"],
             visibility = ["//visibility:private"],
         )
+    native.filegroup(
+        name = name + "_code",
+        srcs = objects + reports,
+        tags = ["manual"],
+        visibility = visibility,
+    )
     native.cc_library(
         name = name,
         srcs = objects,
