@@ -28,6 +28,7 @@ def emulated_kernels(name, srcs, hdrs = [], deps = [], visibility = None):
         textual_hdrs = srcs + hdrs,
         copts = [
             "-O2",
+            "-march=x86-64-v3",
             "-iquotetests/cuda_emulation/include",
             "-Wno-subobject-linkage",
             "-Wno-unknown-pragmas",
