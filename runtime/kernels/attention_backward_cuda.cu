@@ -3,20 +3,33 @@
 namespace trefoil::cuda {
 namespace {
 
-// delta[b, h, t] = the sum of d_out * out over a row's head (Dao et al. 2022, appendix B.4). A warp for each.
-constexpr int kDeltaWarps = 8;
-template <typename T>
+// delta[b, h, t] = the sum of d_out * out over a row's head (Dao et al. 2022, appendix B.4). As many lanes for each as
+// packs of the widest head.
+constexpr int kDeltaThreads = 256;
+template <typename A>
+constexpr int kDeltaLanes = std::min(32, kMaxHeadDim / A::kWidth);
+
+template <typename A, typename T>
 __global__ void DeltaKernel(const AttentionGeometry g, const T* __restrict__ d_out, const T* __restrict__ out,
                             float* __restrict__ delta) {
-  const int64_t number = int64_t{blockIdx.x} * kDeltaWarps + threadIdx.x / 32;  // (b * T + t) * H + h: as `out` lies
+  constexpr int W = A::kWidth, kLanes = kDeltaLanes<A>;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  // (b * T + t) * H + h: as `out` lies
+  const int64_t number = (blockIdx.x * int64_t{kDeltaThreads} + threadIdx.x) / kLanes;
   const int64_t row = number / g.heads;
-  if (row >= int64_t{g.sequences} * g.tokens) return;
-  const T *a = d_out + number * g.head_dim, *b = out + number * g.head_dim;
+  const bool real = row < int64_t{g.sequences} * g.tokens;
   float sum = 0;
-  for (int d = Lane(); d < g.head_dim; d += 32) sum += ToFloat(a[d]) * ToFloat(b[d]);
-  sum = WarpSum(sum);
+  for (int d = lane * W; real && d < g.head_dim; d += kLanes * W) {
+    const int64_t at = number * g.head_dim + d;
+    const Pack<W> a = Load<A>(d_out + at), b = Load<A>(out + at);
+#pragma unroll
+    for (int k = 0; k < W; ++k) sum += a.v[k] * b.v[k];
+  }
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+  if (!real || lane != 0) return;
   const auto sequence = static_cast<int>(row / g.tokens), token = static_cast<int>(row % g.tokens);
-  if (Lane() == 0) delta[g.Statistic(sequence, static_cast<int>(number % g.heads)) + token] = sum;
+  delta[g.Statistic(sequence, static_cast<int>(number % g.heads)) + token] = sum;
 }
 
 template <typename T>
@@ -206,8 +219,13 @@ void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tenso
     constexpr int D = dim.value;
     const Operands<T> operands = {d_out.data<T>(), qkv.data<T>(), log_sum_exp.data<float>(), delta.data(),
                                   d_qkv.data<T>()};
-    Launch(cuda, DeltaKernel<T>, GridSize(Blocks(log_sum_exp.elements(), kDeltaWarps)), 32 * kDeltaWarps, 0, geometry,
-           operands.d_out, out.data<T>(), delta.data());
+    const T* const y = out.data<T>();
+    constexpr int W = kFullWidth<T>;
+    WithAccess<W>(shape.head_dim, Aligned<W>(operands.d_out, y), [&](auto access) {
+      using A = decltype(access);
+      Launch(cuda, DeltaKernel<A, T>, GridSize(Blocks(log_sum_exp.elements() * kDeltaLanes<A>, kDeltaThreads)),
+             kDeltaThreads, 0, geometry, operands.d_out, y, delta.data());
+    });
     constexpr size_t kQueryBytes = QueryBytes<T, D>(), kKeyBytes = KeyBytes<T, D>();
     Launch(cuda, QueryBackwardKernel<T, D>, GridSize(row_blocks * shape.heads), kThreads, kQueryBytes, geometry,
            operands);

@@ -18,6 +18,7 @@
 
 namespace trefoil::cuda {
 
+inline constexpr int kMaxHeadDim = 128;
 inline constexpr int kWarps = 4, kThreads = 32 * kWarps, kRows = 16 * kWarps;
 // Fewer for wide heads, and for fp32, whose products keep operands in registers: all that a warp keeps must fit.
 template <typename T, int D>
@@ -188,8 +189,8 @@ void WithTypeAndDim(DType dtype, int64_t head_dim, const F& f) {
     if (head_dim <= 32) return f(type, PaddedDim<32>{});
     if (head_dim <= 64) return f(type, PaddedDim<64>{});
     if (head_dim <= 96) return f(type, PaddedDim<96>{});
-    if (head_dim <= 128) return f(type, PaddedDim<128>{});
-    LOG(FATAL) << "attention on a GPU has kernels for head dims up to 128, not for " << head_dim;
+    if (head_dim <= kMaxHeadDim) return f(type, PaddedDim<kMaxHeadDim>{});
+    LOG(FATAL) << "attention on a GPU has kernels for head dims up to " << kMaxHeadDim << ", not for " << head_dim;
   });
 }
 

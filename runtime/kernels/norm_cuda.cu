@@ -79,7 +79,7 @@ struct BackwardSizes {
 // A thread touches only its own columns' sums until the row loop is over. partial [parts, C] or [parts, 2, C] is
 // written.
 template <bool kLayerNorm, bool kShared, typename A, typename T>
-__global__ void __launch_bounds__(kMaxRowThreads)
+__global__ void __launch_bounds__(kMaxRowThreads, 2)
     BackwardKernel(const T* dy, const T* x, const T* weight, const float* mean, const float* rstd, const T* d_residual,
                    BackwardSizes sizes, T* dx, float* partial) {
   constexpr int W = A::kWidth;

@@ -52,7 +52,9 @@ __global__ void FillNormalKernel(float* x, int64_t n, Box box, uint64_t key, flo
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= n) return;
   int64_t element = 0, stride = 1, rest = i;
-  for (int dim = box.rank - 1; dim >= 0; --dim) {
+#pragma unroll
+  for (int dim = 3; dim >= 0; --dim) {
+    if (dim >= box.rank) continue;
     element += (box.offset[dim] + rest % box.extent[dim]) * stride;
     rest /= box.extent[dim];
     stride *= box.global[dim];
