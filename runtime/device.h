@@ -76,6 +76,8 @@ class Device {
   virtual bool computes() const = 0;
   // Whether Tensor::raw() of its tensors may be read and written by the host: the CPU device.
   virtual bool host_addressable() const { return false; }
+  // Whether MatmulFloat8 runs on it: GPUs have fp8 from compute capability 8.9 on.
+  virtual bool has_float8() const { return true; }
   virtual std::string name() const = 0;  // "cpu", "null", "cuda:0"
   virtual int threads() const = 0;       // threads that kernels use; 1 where it means nothing
 

@@ -34,6 +34,15 @@ class CpuKernels : public Kernels {
     Matmul(dy, Transpose::kYes, x, Transpose::kNo, d_weight, Accumulate::kYes, Tensor());
     if (d_bias.defined()) BiasBackward(dy, d_bias);
   }
+  void Quantize(T x, T out, T out_transposed, T scale) override { cpu::Quantize(cpu_, x, out, out_transposed, scale); }
+  // Every fp8 value is a bf16 value, and so is a power of two times it.
+  void MatmulFloat8(T a, T a_scale, T b, T b_scale, T out, Accumulate accumulate, T bias) override {
+    const Tensor wide_a = cpu::NewWorkspace(cpu_, DType::kBFloat16, a.shape());
+    const Tensor wide_b = cpu::NewWorkspace(cpu_, DType::kBFloat16, b.shape());
+    cpu::FromFloat8(cpu_, a, a_scale, wide_a);
+    cpu::FromFloat8(cpu_, b, b_scale, wide_b);
+    Matmul(wide_a, Transpose::kNo, wide_b, Transpose::kYes, out, accumulate, bias);
+  }
   void BiasBackward(T dy, T d_bias) override { cpu::BiasBackward(cpu_, dy, d_bias); }
   void AddBias(T x, T bias) override { cpu::AddBias(cpu_, x, bias); }
   void LayerNorm(T x, T weight, T bias, float epsilon, T y, T mean, T rstd) override {

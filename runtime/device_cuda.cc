@@ -123,6 +123,12 @@ class CudaKernels : public Kernels {
   void WeightGradient(T dy, T x, T d_weight, T d_bias) override {
     matmul_.WeightGradient(Here(), dy, x, d_weight, d_bias);
   }
+  void Quantize(T x, T out, T out_transposed, T scale) override {
+    cuda::Quantize(Here(), x, out, out_transposed, scale);
+  }
+  void MatmulFloat8(T a, T a_scale, T b, T b_scale, T out, Accumulate accumulate, T bias) override {
+    matmul_.MatmulFloat8(Here(), a, a_scale, b, b_scale, out, accumulate, bias);
+  }
   void BiasBackward(T dy, T d_bias) override { cuda::BiasBackward(Here(), dy, d_bias); }
   void AddBias(T x, T bias) override { cuda::AddBias(Here(), x, bias); }
   void LayerNorm(T x, T weight, T bias, float epsilon, T y, T mean, T rstd) override {
@@ -214,10 +220,11 @@ class CudaRecording : public Device::Recording {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, int multiprocessors, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena,
-             const CudaOptions& options)
+  CudaDevice(int ordinal, int multiprocessors, bool has_float8, std::shared_ptr<Queues> queues,
+             std::shared_ptr<Arena> arena, const CudaOptions& options)
       : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), multiprocessors, options)),
         ordinal_(ordinal),
+        has_float8_(has_float8),
         queues_(std::move(queues)) {}
 
   void Upload(const void* host, const Tensor& tensor) override {
@@ -266,11 +273,13 @@ class CudaDevice : public Device {
   cudaStream_t stream() { return queues_->Mine().stream; }
   void Synchronize() override { TREFOIL_CUDA(cudaStreamSynchronize(queues_->MineUnrecorded("Synchronize").stream)); }
   bool computes() const override { return true; }
+  bool has_float8() const override { return has_float8_; }
   std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
   int threads() const override { return 1; }
 
  private:
   const int ordinal_;
+  const bool has_float8_;
   const std::shared_ptr<Queues> queues_;
   Staging staging_;
 };
@@ -324,8 +333,9 @@ absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOpt
   auto release = [](void* data, int64_t) { TREFOIL_CUDA(cudaFree(data)); };
   // The arena may outlive the device, in the hands of tensors: it keeps the streams that its blocks are used on.
   std::shared_ptr<Arena> arena = Arena::Create(acquire, release, [queues] { return queues->Mine().number; });
-  return std::make_unique<CudaDevice>(ordinal, properties.multiProcessorCount, std::move(queues), std::move(arena),
-                                      options);
+  const bool has_float8 = properties.major > 8 || (properties.major == 8 && properties.minor >= 9);
+  return std::make_unique<CudaDevice>(ordinal, properties.multiProcessorCount, has_float8, std::move(queues),
+                                      std::move(arena), options);
 }
 
 }  // namespace trefoil

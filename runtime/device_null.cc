@@ -12,6 +12,8 @@ class NullKernels : public Kernels {
   void MatmulGelu(T, T, T, T, T) override {}
   void MatmulGeluBackward(T, T, T, T, T) override {}
   void WeightGradient(T, T, T, T) override {}
+  void Quantize(T, T, T, T) override {}
+  void MatmulFloat8(T, T, T, T, T, Accumulate, T) override {}
   void BiasBackward(T, T) override {}
   void AddBias(T, T) override {}
   void LayerNorm(T, T, T, float, T, T, T) override {}

@@ -24,6 +24,9 @@ class Kernels {
   virtual void MatmulGeluBackward(const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
                                   const Tensor& d_bias) = 0;
   virtual void WeightGradient(const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias) = 0;
+  virtual void Quantize(const Tensor& x, const Tensor& out, const Tensor& out_transposed, const Tensor& scale) = 0;
+  virtual void MatmulFloat8(const Tensor& a, const Tensor& a_scale, const Tensor& b, const Tensor& b_scale,
+                            const Tensor& out, Accumulate accumulate, const Tensor& bias) = 0;
   virtual void BiasBackward(const Tensor& dy, const Tensor& d_bias) = 0;
   virtual void AddBias(const Tensor& x, const Tensor& bias) = 0;
 

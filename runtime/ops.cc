@@ -41,11 +41,18 @@ void Check(const char* name, const Tensor& tensor, DType dtype, const Shape& sha
 
 void CheckActivation(const char* name, const Tensor& tensor, int rank) {
   CHECK(tensor.defined()) << name << " is undefined";
-  CHECK(tensor.dtype() != DType::kInt32) << name << " is int32, must be float32 or bfloat16";
+  CHECK(tensor.dtype() == DType::kFloat32 || tensor.dtype() == DType::kBFloat16)
+      << name << " is " << Name(tensor.dtype()) << ", must be float32 or bfloat16";
   CHECK(rank < 0 || tensor.shape().rank() == rank) << name << " is " << tensor.shape() << ", must have rank " << rank;
 }
 constexpr int kAnyRank = -1;
 constexpr DType kFloat = DType::kFloat32;
+
+void CheckFloat8(const char* name, const Tensor& tensor) {
+  CHECK(tensor.defined()) << name << " is undefined";
+  CHECK(IsFloat8(tensor.dtype())) << name << " is " << Name(tensor.dtype()) << ", must be fp8";
+  CHECK_EQ(tensor.shape().rank(), 2) << name << " is " << tensor.shape();
+}
 
 void CheckProbability(float probability) {
   CHECK(probability >= 0 && probability < 1) << "dropout probability " << probability << ", must be in [0, 1)";
@@ -124,6 +131,36 @@ void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Ten
   if (d_bias.defined()) Check("d_bias", d_bias, kFloat, {n});
   Run(device, "weight_gradient", 2.0 * m * n * k, Bytes({&dy, &x, &d_weight, &d_weight, &d_bias, &d_bias}),
       [&](Kernels& kernels) { kernels.WeightGradient(dy, x, d_weight, d_bias); });
+}
+
+void Quantize(Device& device, const Tensor& x, const Tensor& out, const Tensor& out_transposed, const Tensor& scale) {
+  CheckActivation("x", x, 2);
+  const Tensor& either = out.defined() ? out : out_transposed;
+  CheckFloat8("out", either);
+  if (out.defined()) Check("out", out, either.dtype(), x.shape());
+  if (out_transposed.defined()) Check("out_transposed", out_transposed, either.dtype(), {x.dim(1), x.dim(0)});
+  Check("scale", scale, kFloat, {1});
+  Run(device, "quantize", 2.0 * x.elements(), Bytes({&x, &x, &out, &out_transposed, &scale}),
+      [&](Kernels& kernels) { kernels.Quantize(x, out, out_transposed, scale); });
+}
+
+void MatmulFloat8(Device& device, const Tensor& a, const Tensor& a_scale, const Tensor& b, const Tensor& b_scale,
+                  const Tensor& out, Accumulate accumulate, const Tensor& bias) {
+  CheckFloat8("a", a);
+  CheckFloat8("b", b);
+  CHECK(a.dtype() != DType::kFloat8E5M2 || b.dtype() != DType::kFloat8E5M2) << "a or b must be e4m3";
+  const int64_t m = a.dim(0), k = a.dim(1), n = b.dim(0);
+  Check("b", b, b.dtype(), {n, k});
+  CHECK(n % 16 == 0 && k % 16 == 0) << "a is " << a.shape() << ", b " << b.shape() << ": N and K must be multiples of 16";
+  Check("a_scale", a_scale, kFloat, {1});
+  Check("b_scale", b_scale, kFloat, {1});
+  CheckActivation("out", out, 2);
+  Check("out", out, out.dtype(), {m, n});
+  CHECK(accumulate == Accumulate::kNo || out.dtype() == kFloat) << "accumulation is only into float32";
+  if (bias.defined()) Check("bias", bias, DType::kBFloat16, {n});
+  const double read = accumulate == Accumulate::kYes ? out.bytes() : 0;
+  Run(device, "matmul_float8", 2.0 * m * n * k, Bytes({&a, &a_scale, &b, &b_scale, &out, &bias}) + read,
+      [&](Kernels& kernels) { kernels.MatmulFloat8(a, a_scale, b, b_scale, out, accumulate, bias); });
 }
 
 void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias) {

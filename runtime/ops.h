@@ -50,6 +50,23 @@ void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias);
 // x[i][j] += bias[j], in place.  x: [N, C]; bias: [C].
 void AddBias(Device& device, const Tensor& x, const Tensor& bias);
 
+// ---- fp8 ----  Tensors of the fp8 dtypes (runtime/dtype.h) with one scale for all: an element stands for
+// scale * element.
+
+// scale: [1] float32, on the device: the least power of two, and at least 2^-126, with which no element of x is above
+// the largest value of the format (per-tensor current scaling); 1 where x is all zeros; NaN where an element is not
+// finite, so that every product with x is NaN. out = x / scale, rounded; out_transposed: the same, transposed.
+// x: [R, C]; out: [R, C], out_transposed: [C, R], in one fp8 dtype; either may be not defined.
+// As a power of two a scale leaves the bits of an element's mantissa alone: a rank's slice of a tensor may have another
+// scale than the whole, and its elements still round as they do in the whole, but for those below the format's smallest
+// normal value (about 2^-14 of the largest element in e4m3, 2^-29 in e5m2).
+void Quantize(Device& device, const Tensor& x, const Tensor& out, const Tensor& out_transposed, const Tensor& scale);
+// out = a b^T * a_scale * b_scale [+ bias], or out += ... with kYes, added in float32.  a: [M, K]; b: [N, K]; both fp8,
+// not both e5m2; out: [M, N] bfloat16, or float32 (accumulation only into float32); bias: [N] bfloat16, or not defined.
+// N and K are multiples of 16, and inner dims lie side by side: what tensor cores take.
+void MatmulFloat8(Device& device, const Tensor& a, const Tensor& a_scale, const Tensor& b, const Tensor& b_scale,
+                  const Tensor& out, Accumulate accumulate = Accumulate::kNo, const Tensor& bias = {});
+
 // ---- norms ----  x, y, dx, dy: [N, C]; weight, bias: [C]; mean, rstd: [N] float32; d_weight, d_bias: [C] float32.
 
 // y = (x - mean) * rstd * weight + bias, with mean and rstd = 1/sqrt(variance + epsilon) of each row

@@ -14,7 +14,18 @@ void CheckCublas(cublasStatus_t status, const char* call) {
 
 constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for sm_90; less would do before
 
-cudaDataType_t TypeOf(DType dtype) { return dtype == DType::kBFloat16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t TypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat8E4M3:
+      return CUDA_R_8F_E4M3;
+    case DType::kFloat8E5M2:
+      return CUDA_R_8F_E5M2;
+    case DType::kBFloat16:
+      return CUDA_R_16BF;
+    default:
+      return CUDA_R_32F;
+  }
+}
 
 bool Aligned(const Tensor& x) { return reinterpret_cast<uintptr_t>(x.raw()) % 16 == 0; }
 uint32_t Alignment(bool aligned, DType dtype) { return static_cast<uint32_t>(aligned ? 16 : SizeOf(dtype)); }
@@ -56,7 +67,8 @@ Blas::Kind Blas::KindOf(const BlasProduct& product) {
           .transpose_b = product.transpose_b,
           .accumulate = product.accumulate,
           .epilogue = product.epilogue,
-          .in = product.a.dtype(),
+          .a = product.a.dtype(),
+          .b = product.b.dtype(),
           .out = product.out.dtype(),
           .a_aligned = Aligned(product.a),
           .b_aligned = Aligned(product.b),
@@ -76,8 +88,9 @@ Blas::Plan Blas::Choose(const Kind& kind) {
   Set(plan.operation, CUBLASLT_MATMUL_DESC_TRANSB, ta ? CUBLAS_OP_T : CUBLAS_OP_N);
   Set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, kind.epilogue);
   if (HasBias(kind.epilogue)) {
-    Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, TypeOf(kind.out));
-    Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, AddressOf(Alignment(kind.bias_aligned, kind.out)));
+    const DType bias = IsFloat8(kind.a) ? DType::kBFloat16 : kind.out;
+    Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, TypeOf(bias));
+    Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, AddressOf(Alignment(kind.bias_aligned, bias)));
   }
   if (HasBefore(kind.epilogue)) {
     Set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, kind.n);
@@ -87,8 +100,8 @@ Blas::Plan Blas::Choose(const Kind& kind) {
   const auto layout = [](cublasLtMatrixLayout_t* made, DType dtype, int64_t r, int64_t c) {
     TREFOIL_CUBLAS(cublasLtMatrixLayoutCreate(made, TypeOf(dtype), static_cast<uint64_t>(c), static_cast<uint64_t>(r), c));
   };
-  layout(&plan.a, kind.in, ta ? kind.k : kind.m, ta ? kind.m : kind.k);
-  layout(&plan.b, kind.in, tb ? kind.n : kind.k, tb ? kind.k : kind.n);
+  layout(&plan.a, kind.a, ta ? kind.k : kind.m, ta ? kind.m : kind.k);
+  layout(&plan.b, kind.b, tb ? kind.n : kind.k, tb ? kind.k : kind.n);
   layout(&plan.out, kind.out, kind.m, kind.n);
 
   cublasLtMatmulPreference_t preference = nullptr;
@@ -97,8 +110,8 @@ Blas::Plan Blas::Choose(const Kind& kind) {
     TREFOIL_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kWorkspaceBytes));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, Alignment(kind.b_aligned, kind.in));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, Alignment(kind.a_aligned, kind.in));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, Alignment(kind.b_aligned, kind.b));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, Alignment(kind.a_aligned, kind.a));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, Alignment(kind.out_aligned, kind.out));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, Alignment(kind.out_aligned, kind.out));
   cublasLtMatmulHeuristicResult_t result = {};
@@ -122,6 +135,10 @@ bool Blas::Multiply(const CudaContext& cuda, const BlasProduct& product) {
   if (!plan.exists) return false;
   if (HasBias(kind.epilogue)) Set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, product.bias.raw());
   if (HasBefore(kind.epilogue)) Set(plan.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, product.before.raw());
+  if (IsFloat8(kind.a)) {
+    Set(plan.operation, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, product.b_scale.raw());
+    Set(plan.operation, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, product.a_scale.raw());
+  }
   const float one = 1, beta = kind.accumulate == Accumulate::kYes ? 1 : 0;
   const cublasStatus_t status =
       cublasLtMatmul(handle_, plan.operation, &one, product.b.raw(), plan.b, product.a.raw(), plan.a, &beta,
@@ -130,7 +147,7 @@ bool Blas::Multiply(const CudaContext& cuda, const BlasProduct& product) {
   // The choice is no promise that the product runs (cublasLt.h, cublasLtMatmulAlgoCheck).
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
     LOG(WARNING) << "cuBLASLt refuses its own choice for [" << kind.m << ", " << kind.k << "] x [" << kind.k << ", "
-                 << kind.n << "] of " << Name(kind.in) << " into " << Name(kind.out) << ", epilogue " << kind.epilogue
+                 << kind.n << "] of " << Name(kind.a) << " into " << Name(kind.out) << ", epilogue " << kind.epilogue
                  << ": " << cublasLtGetStatusString(status);
     plan.exists = false;
     return false;

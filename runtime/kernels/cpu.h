@@ -20,6 +20,13 @@ struct CpuContext {
   bool avx512 = false;               // whether loops run in their AVX-512 version
 };
 
+// A tensor of scratch.
+inline Tensor NewWorkspace(const CpuContext& cpu, DType dtype, const Shape& shape) {
+  Arena::Block block =
+      cpu.arena->Allocate(shape.elements() * static_cast<int64_t>(SizeOf(dtype)), Purpose::kWorkspace);
+  return Tensor(std::move(block.owner), block.data, dtype, shape);
+}
+
 // Matrix products: our own in fp32 (gemm.h); oneDNN's in bf16 where the CPU multiplies bf16 in hardware. Without such
 // hardware, bf16 operands are converted and multiplied in fp32, which is faster than oneDNN's emulation.
 class MatmulEngine {
@@ -38,6 +45,12 @@ class MatmulEngine {
   const bool bfloat16_hardware_;
   std::unique_ptr<Compiled> compiled_;  // made by the first call that needs it
 };
+
+// float8_cpu.cc
+void Quantize(const CpuContext& cpu, const Tensor& x, const Tensor& out, const Tensor& out_transposed,
+              const Tensor& scale);
+// out = scale * x, for fp8 x and bfloat16 out.
+void FromFloat8(const CpuContext& cpu, const Tensor& x, const Tensor& scale, const Tensor& out);
 
 // norm_cpu.cc
 void LayerNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,

@@ -40,10 +40,16 @@ class MatmulEngine {
                           const Tensor& dx, const Tensor& d_bias);
   void WeightGradient(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& d_weight,
                       const Tensor& d_bias);
+  void MatmulFloat8(const CudaContext& cuda, const Tensor& a, const Tensor& a_scale, const Tensor& b,
+                    const Tensor& b_scale, const Tensor& out, Accumulate accumulate, const Tensor& bias);
 
  private:
   const std::unique_ptr<Blas> blas_;
 };
+
+// float8_cuda.cu
+void Quantize(const CudaContext& cuda, const Tensor& x, const Tensor& out, const Tensor& out_transposed,
+              const Tensor& scale);
 
 // norm_cuda.cu
 void LayerNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,

@@ -25,8 +25,10 @@ struct BlasProduct {
   Tensor out;  // not empty, nor are a and b
   Accumulate accumulate = Accumulate::kNo;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  Tensor bias = {};    // of epilogues with a bias: added; of those with a bias gradient: overwritten. out's dtype
-  Tensor before = {};  // of GELU_AUX: written; of DGELU: read. out's shape and dtype
+  // Of epilogues with a bias: added; of those with a bias gradient: overwritten. out's dtype; bfloat16 in fp8 products.
+  Tensor bias = {};
+  Tensor before = {};            // of GELU_AUX: written; of DGELU: read. out's shape and dtype
+  Tensor a_scale = {}, b_scale = {};  // of fp8 a and b
 };
 
 class Blas {
@@ -46,7 +48,7 @@ class Blas {
     Transpose transpose_a, transpose_b;
     Accumulate accumulate;
     cublasLtEpilogue_t epilogue;
-    DType in, out;
+    DType a, b, out;
     bool a_aligned, b_aligned, out_aligned, bias_aligned, before_aligned;
     auto operator<=>(const Kind&) const = default;
   };

@@ -92,8 +92,7 @@ void BiasOnly(const CpuContext& cpu, const Tensor& out, Accumulate accumulate, c
   if (accumulate == Accumulate::kNo) Fill(cpu, out, 0);
   if (!bias.defined()) return;
   if (out.dtype() == bias.dtype()) return AddBias(cpu, out, bias);
-  Arena::Block block = cpu.arena->Allocate(2 * bias.bytes(), Purpose::kWorkspace);
-  const Tensor wide(std::move(block.owner), block.data, DType::kFloat32, bias.shape());
+  const Tensor wide = NewWorkspace(cpu, DType::kFloat32, bias.shape());
   Cast(cpu, bias, wide);
   AddBias(cpu, out, wide);
 }

@@ -1,5 +1,7 @@
 #include <glog/logging.h>
 
+#include <string>
+
 #include "runtime/kernels/cuda_blas.h"
 
 namespace trefoil::cuda {
@@ -19,6 +21,17 @@ void AddBiasTo(const CudaContext& cuda, const Tensor& bias, const Tensor& out) {
   AddBias(cuda, out, wide);
 }
 
+// out = bias in every row, or zero: a product over no elements.
+void BiasOnly(const CudaContext& cuda, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
+  if (accumulate == Accumulate::kNo) Fill(cuda, out, 0);
+  if (bias.defined()) AddBiasTo(cuda, bias, out);
+}
+
+std::string NoAlgorithm(const Tensor& a, const Tensor& b, const Tensor& out) {
+  return "cuBLASLt has no algorithm for " + a.shape().ToString() + " x " + b.shape().ToString() + " of " +
+         Name(a.dtype()) + " into " + out.shape().ToString() + " of " + Name(out.dtype());
+}
+
 }  // namespace
 
 MatmulEngine::MatmulEngine() : blas_(std::make_unique<Blas>()) {}
@@ -27,11 +40,7 @@ MatmulEngine::~MatmulEngine() = default;
 void MatmulEngine::Matmul(const CudaContext& cuda, const Tensor& a, Transpose transpose_a, const Tensor& b,
                           Transpose transpose_b, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
   if (out.elements() == 0) return;
-  if (a.elements() == 0) {  // a product over no elements
-    if (accumulate == Accumulate::kNo) Fill(cuda, out, 0);
-    if (bias.defined()) AddBiasTo(cuda, bias, out);
-    return;
-  }
+  if (a.elements() == 0) return BiasOnly(cuda, out, accumulate, bias);
   BlasProduct product = {.a = a,
                          .transpose_a = transpose_a,
                          .b = b,
@@ -45,8 +54,7 @@ void MatmulEngine::Matmul(const CudaContext& cuda, const Tensor& a, Transpose tr
     if (blas_->Multiply(cuda, product)) return;
     product.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   }
-  CHECK(blas_->Multiply(cuda, product)) << "cuBLASLt has no algorithm for " << a.shape() << " x " << b.shape() << " of "
-                                        << Name(a.dtype()) << " into " << out.shape() << " of " << Name(out.dtype());
+  CHECK(blas_->Multiply(cuda, product)) << NoAlgorithm(a, b, out);
   if (bias.defined()) AddBiasTo(cuda, bias, out);
 }
 
@@ -108,6 +116,22 @@ void MatmulEngine::WeightGradient(const CudaContext& cuda, const Tensor& dy, con
   }
   Matmul(cuda, dy, Transpose::kYes, x, Transpose::kNo, d_weight, Accumulate::kYes, Tensor());
   if (d_bias.defined()) BiasBackward(cuda, dy, d_bias);
+}
+
+void MatmulEngine::MatmulFloat8(const CudaContext& cuda, const Tensor& a, const Tensor& a_scale, const Tensor& b,
+                                const Tensor& b_scale, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
+  if (out.elements() == 0) return;
+  if (a.elements() == 0) return BiasOnly(cuda, out, accumulate, bias);
+  CHECK(blas_->Multiply(cuda, {.a = a,
+                               .b = b,
+                               .transpose_b = Transpose::kYes,
+                               .out = out,
+                               .accumulate = accumulate,
+                               .epilogue = bias.defined() ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT,
+                               .bias = bias,
+                               .a_scale = a_scale,
+                               .b_scale = b_scale}))
+      << NoAlgorithm(a, b, out);
 }
 
 }  // namespace trefoil::cuda

@@ -77,22 +77,35 @@ std::vector<char> Bits(Device& device, const Tensor& x) {
   return bits;
 }
 
-Values Get(Device& device, const Tensor& x) {
-  if (x.dtype() == DType::kFloat32) {
-    std::vector<float> host(x.elements());
-    device.Download(x, host.data());
-    return Values(host.begin(), host.end());
-  }
-  if (x.dtype() == DType::kInt32) {
-    std::vector<int32_t> host(x.elements());
-    device.Download(x, host.data());
-    return Values(host.begin(), host.end());
-  }
-  std::vector<BFloat16> host(x.elements());
+namespace {
+
+template <typename T>
+Values GetAs(Device& device, const Tensor& x) {
+  std::vector<T> host(x.elements());
   device.Download(x, host.data());
   Values values;
-  for (const BFloat16 value : host) values.push_back(static_cast<float>(value));
+  for (const T value : host) values.push_back(static_cast<float>(value));
   return values;
+}
+
+}  // namespace
+
+Values Get(Device& device, const Tensor& x) {
+  switch (x.dtype()) {
+    case DType::kFloat32:
+      return GetAs<float>(device, x);
+    case DType::kBFloat16:
+      return GetAs<BFloat16>(device, x);
+    case DType::kFloat8E4M3:
+      return GetAs<Float8E4M3>(device, x);
+    case DType::kFloat8E5M2:
+      return GetAs<Float8E5M2>(device, x);
+    case DType::kInt32:
+      break;
+  }
+  std::vector<int32_t> host(x.elements());
+  device.Download(x, host.data());
+  return Values(host.begin(), host.end());
 }
 
 double Dot(const Values& a, const Values& b) {
