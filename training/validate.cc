@@ -407,8 +407,8 @@ class Checker {
     } else if (model.dropout() > 0) {
       Broken("runtime.attention: ", name, ", must not be cuDNN's with model.dropout ", model.dropout(),
              ", whose mask it does not have; nearest legal: OWN");
-    } else if (config_.training().precision() != TrainingConfig::BF16) {
-      Broken("runtime.attention: ", name, ", cuDNN's must have training.precision BF16; nearest legal: OWN");
+    } else if (config_.training().precision() == TrainingConfig::FP32) {
+      Broken("runtime.attention: ", name, ", must not be cuDNN's with training.precision FP32; nearest legal: OWN");
     } else if (!CudnnTakesAttention(DType::kBFloat16, model.head_dim(), model.sequence_length())) {
       Broken("runtime.attention: ", name, ", cuDNN's must have a model.head_dim that is a multiple of 8, and a ",
              "model.sequence_length of at least 2, found ", model.head_dim(), " and ", model.sequence_length(),

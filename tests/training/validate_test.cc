@@ -144,7 +144,7 @@ TEST(ViolationsTest, CudnnsAttentionIsForWhatItCanDo) {
     EXPECT_THAT(Check(Changed("runtime { attention: " + attention + " }")),
                 ElementsAre(name + ", only with runtime.device CUDA; nearest legal: leave it out"));
     EXPECT_THAT(Check(Changed(cuda + "training { precision: FP32 }")),
-                ElementsAre(name + ", cuDNN's must have training.precision BF16; nearest legal: OWN"));
+                ElementsAre(name + ", must not be cuDNN's with training.precision FP32; nearest legal: OWN"));
     EXPECT_THAT(Check(Changed(bf16 + cuda + "model { family: GPT dropout: 0.125 }")),
                 ElementsAre(name + ", must not be cuDNN's with model.dropout 0.125, whose mask it does not have; "
                                    "nearest legal: OWN"));
