@@ -23,7 +23,7 @@ TEST(PresetsTest, HasThePromisedOnes) {
               testing::UnorderedElementsAre("gpt2_124m", "gpt2_355m", "gpt2_774m", "gpt2_1558m", "gpt3_125m",
                                             "gpt3_350m", "gpt3_760m", "gpt3_1b3", "gpt3_2b7", "gpt3_6b7", "gpt3_13b",
                                             "gpt3_175b", "gpt_1t", "llama_60m", "llama_1b", "llama_7b", "llama_8b",
-                                            "llama_70b", "llama_405b", "quickstart"));
+                                            "llama_70b", "llama_405b", "quickstart", "qwen25_1b5", "qwen25_7b"));
 }
 
 TEST(PresetsTest, EachIsLegalOnceItHasData) {
@@ -54,7 +54,8 @@ TEST(PresetsTest, HasThePublishedSizes) {
                    {"gpt3_125m", 0.125}, {"gpt3_350m", 0.356}, {"gpt3_760m", 0.760}, {"gpt3_1b3", 1.316},
                    {"gpt3_2b7", 2.65},   {"gpt3_6b7", 6.66},   {"gpt3_13b", 12.85},  {"gpt3_175b", 174.6},
                    {"gpt_1t", 1008.0},   {"llama_60m", 0.058}, {"llama_1b", 1.498},  {"llama_7b", 6.738},
-                   {"llama_8b", 8.03},   {"llama_70b", 70.6},  {"llama_405b", 405.9}};
+                   {"llama_8b", 8.03},   {"llama_70b", 70.6},  {"llama_405b", 405.9}, {"qwen25_1b5", 1.777},
+                   {"qwen25_7b", 7.61}};
   for (const auto& [name, billions] : published) {
     auto config = ReadConfig(FileSystem::Posix(), name, {});
     ASSERT_TRUE(config.ok()) << config.status();

@@ -12,6 +12,8 @@
 #include "model/layers/norm.h"
 #include "runtime/random.h"
 #include "tests/model/model_testing.h"
+#include "tests/parallel/test_world.h"
+#include "tests/runtime/test_device.h"
 
 namespace trefoil {
 namespace {
@@ -311,8 +313,9 @@ class LayersTest : public testing::Test {
   LayersTest() { NewContext(ParallelConfig::NOTHING); }
 
   std::mt19937_64 engine_{11};
-  const std::unique_ptr<Device> device_ = NewCpuDevice(1);
-  const std::unique_ptr<World> world_ = NewNullWorld(1, 0);
+  const std::unique_ptr<Device> device_ = NewTestDevice();
+  const std::unique_ptr<World> null_ = NewNullWorld(1, 0);
+  const TestWorld world_{*null_};
   const std::unique_ptr<Group> tensor_ = world_->NewGroup("tensor", {0}, *device_);
   std::unique_ptr<Context> context_;
   ParameterTable table_;

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "parallel/pipeline.h"
+#include "tests/parallel/test_world.h"
+#include "tests/runtime/test_device.h"
 #include "training/validate.h"
 
 namespace trefoil {
@@ -81,9 +83,10 @@ BatchSource LearnableTokens(const ModelConfig& config) {
 }
 
 void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body) {
-  RunRanksAsThreads(RanksOf(config), [&](World& world) {
-    const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
-    Worker worker(config, world, *device);
+  RunRanksAsThreads(RanksOf(config), [&](World& threads) {
+    const TestWorld world(threads);
+    const std::unique_ptr<Device> device = NewTestDevice();
+    Worker worker(config, *world, *device);
     worker.store.Initialize(config.training().seed(), *worker.data);
     body(worker);
   });

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runtime/device.h"
+#include "tests/runtime/test_device.h"
 
 namespace trefoil {
 namespace {
@@ -49,6 +50,12 @@ std::vector<char> ExpectedSum(DType dtype, int ranks, int64_t elements, int64_t 
   return bits;
 }
 
+std::vector<float> Floats(Device& device, const Tensor& x) {
+  std::vector<float> values(x.elements());
+  device.Download(x, values.data());
+  return values;
+}
+
 std::vector<int> AllRanks(const World& world) {
   std::vector<int> ranks(world.size());
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -81,7 +88,7 @@ std::vector<float> Contribution(int rank, int64_t elements) {
 }
 
 void CheckAllReduceSum(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   EXPECT_EQ(group->rank(), world.rank());
   EXPECT_EQ(group->size(), world.size());
@@ -96,7 +103,7 @@ void CheckAllReduceSum(World& world) {
 }
 
 void CheckReduceScatterSum(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   for (DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     for (int64_t n : {0, 1, 3, 511, 5000, 300001}) {
@@ -110,7 +117,7 @@ void CheckReduceScatterSum(World& world) {
 }
 
 void CheckAllGather(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   const int P = group->size();
   for (int64_t n : {0, 1, 5, 1024, 200003}) {
@@ -136,11 +143,13 @@ void CheckAllGather(World& world) {
   }
   const Tensor halves = device->Allocate(DType::kBFloat16, {2 * P, 3}, Purpose::kActivations);
   group->AllGather(Upload(*device, DType::kBFloat16, std::vector<float>(6, group->rank())).View({2, 3}), halves);
-  for (int r = 0; r < P; ++r) EXPECT_EQ(static_cast<float>(halves.data<BFloat16>()[6 * r + 5]), r);
+  std::vector<BFloat16> gathered(halves.elements());
+  device->Download(halves, gathered.data());
+  for (int r = 0; r < P; ++r) EXPECT_EQ(static_cast<float>(gathered[6 * r + 5]), r);
 }
 
 void CheckBroadcast(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   for (int root = 0; root < group->size(); ++root) {
     for (int64_t n : {0, 1, 70000}) {
@@ -153,7 +162,7 @@ void CheckBroadcast(World& world) {
 }
 
 void CheckSendReceive(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   const int P = group->size(), next = (group->rank() + 1) % P, previous = (group->rank() + P - 1) % P;
   // Above 16 MiB MPI messages go in pieces.
@@ -178,8 +187,29 @@ void CheckSendReceive(World& world) {
   }
 }
 
+void CheckMessagesInOrder(World& world) {
+  const auto device = NewTestDevice();
+  const auto group = world.NewGroupOfAll(*device);
+  const int P = group->size(), next = (group->rank() + 1) % P, previous = (group->rank() + P - 1) % P;
+  if (P == 1) return;
+  for (int64_t n : {1, 3000, (20 << 20) / 4}) {
+    const auto message = [&](int from, int number) { return std::vector<int32_t>(n, from * 100 + number); };
+    const auto send = [&] {
+      for (int number : {0, 1, 2}) group->Send(Integers(*device, message(group->rank(), number)), next, 7);
+    };
+    if (group->rank() == 0) send();
+    const Tensor x = device->Allocate(DType::kInt32, {n}, Purpose::kActivations);
+    for (int number : {0, 1, 2}) {
+      group->Receive(x, previous, 7);
+      EXPECT_EQ(Integers(*device, x), message(previous, number));
+    }
+    if (group->rank() != 0) send();
+    group->FinishSends();
+  }
+}
+
 void CheckHostNumbersAndTexts(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   const int P = group->size();
   auto value = [](int rank, int i) { return std::ldexp(1.1 + rank * 0.37, (rank * 13 + i * 7) % 60); };
@@ -213,7 +243,7 @@ void CheckHostNumbersAndTexts(World& world) {
 }
 
 void CheckAgree(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
   EXPECT_TRUE(group->Agree(absl::OkStatus()).ok());
   const int last = group->size() - 1;
@@ -226,7 +256,7 @@ void CheckAgree(World& world) {
 
 // Each used by a thread of its own, with calls that would mix if the groups did.
 void CheckGroupsAtOnce(World& world) {
-  const auto device = NewCpuDevice(1), other_device = NewCpuDevice(1), twin_device = NewCpuDevice(1);
+  const auto device = NewTestDevice(), other_device = NewTestDevice(), twin_device = NewTestDevice();
   const auto group = world.NewGroup("one", AllRanks(world), *device);
   const auto other = world.NewGroup("two", AllRanks(world), *other_device);
   const auto twin = world.NewGroup("two", AllRanks(world), *twin_device);  // same name, same ranks
@@ -235,8 +265,7 @@ void CheckGroupsAtOnce(World& world) {
       const Tensor x = Upload(d, DType::kFloat32, std::vector<float>(10 + 97 * i, 100.0f * salt + g.rank()));
       g.AllReduceSum(x);
       const float expected = 100.0f * salt * g.size() + g.size() * (g.size() - 1) / 2;
-      EXPECT_EQ(x.data<float>()[0], expected);
-      EXPECT_EQ(x.data<float>()[x.elements() - 1], expected);
+      EXPECT_EQ(Floats(d, x), std::vector<float>(10 + 97 * i, expected));
     }
   };
   std::thread thread([&] { work(*other, *other_device, 2); });
@@ -247,7 +276,7 @@ void CheckGroupsAtOnce(World& world) {
 }
 
 void CheckSubgroups(World& world) {
-  const auto device = NewCpuDevice(1);
+  const auto device = NewTestDevice();
   std::vector<int> same_parity, lower_half;
   for (int r = 0; r < world.size(); ++r) {
     if (r % 2 == world.rank() % 2) same_parity.push_back(r);
@@ -266,7 +295,7 @@ void CheckSubgroups(World& world) {
 
 void CheckBytesSent(World& world) {
   const auto null_world = NewNullWorld(world.size(), world.rank());
-  const auto device = NewCpuDevice(1), null_device = NewNullDevice();
+  const auto device = NewTestDevice(), null_device = NewNullDevice();
   const int P = world.size();
   struct Side {
     std::unique_ptr<Group> group;
@@ -313,6 +342,22 @@ void CheckBytesSent(World& world) {
   // The memory for messages is planned too.
   const auto purpose = static_cast<size_t>(Purpose::kCommunication);
   EXPECT_EQ(null_device->memory().peak[purpose], device->memory().peak[purpose]);
+}
+
+std::span<const Check> ChecksOf(Messages messages) {
+  static constexpr Check kDirect[] = {
+      CheckAllReduceSum,        CheckReduceScatterSum, CheckAllGather,    CheckBroadcast, CheckSendReceive,
+      CheckHostNumbersAndTexts, CheckAgree,            CheckGroupsAtOnce, CheckSubgroups, CheckBytesSent,
+  };
+  // They take no memory of the device.
+  static constexpr std::span kThroughCopies = std::span(kDirect).first(std::size(kDirect) - 1);
+  // NCCL's messages have no tags, and its groups are not used at once.
+  static constexpr Check kNccl[] = {
+      CheckAllReduceSum,     CheckReduceScatterSum,    CheckAllGather, CheckBroadcast,
+      CheckMessagesInOrder, CheckHostNumbersAndTexts, CheckAgree,     CheckSubgroups,
+  };
+  if (messages == Messages::kNccl) return kNccl;
+  return messages == Messages::kDirect ? std::span<const Check>(kDirect) : kThroughCopies;
 }
 
 }  // namespace trefoil

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "parallel/world.h"
+#include "tests/parallel/test_world.h"
 
 namespace trefoil {
 
@@ -21,12 +23,14 @@ void CheckHostNumbersAndTexts(World& world);
 void CheckAgree(World& world);
 void CheckGroupsAtOnce(World& world);
 void CheckSubgroups(World& world);
-// Bytes counted by a null world against those of this one.
+// What of CheckSendReceive a schedule needs: messages between two ranks are received in the order of sending, and a
+// circle of first messages begins somewhere.
+void CheckMessagesInOrder(World& world);
+// Bytes counted by a null world against those of this one, and its memory for messages on the device.
 void CheckBytesSent(World& world);
 
-inline constexpr void (*kChecks[])(World&) = {
-    CheckAllReduceSum,        CheckReduceScatterSum, CheckAllGather,    CheckBroadcast, CheckSendReceive,
-    CheckHostNumbersAndTexts, CheckAgree,            CheckGroupsAtOnce, CheckSubgroups, CheckBytesSent,
-};
+using Check = void (*)(World&);
+// All that a world of this kind must do.
+std::span<const Check> ChecksOf(Messages messages);
 
 }  // namespace trefoil

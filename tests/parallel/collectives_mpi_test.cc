@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tests/parallel/collectives_checks.h"
+#include "tests/runtime/test_device.h"
 
 namespace trefoil {
 namespace {
@@ -17,26 +18,30 @@ TEST(CollectivesOnMpi, DoWhatAnyWorldMust) {
   EXPECT_EQ(world->size(), size);
   EXPECT_EQ(world->local_rank(), rank);  // mpirun of one host
   EXPECT_EQ(world->local_size(), size);
-  for (const auto check : kChecks) check(*world);
+  const TestWorld tested(*world);
+  for (const Check check : ChecksOf(TestMessages())) check(*tested);
 }
 
 // The sum of rank-dependent values, as bits, by `world`.
-std::vector<float> Sum(World& world, int64_t elements) {
-  const auto device = NewCpuDevice(1);
-  const auto group = world.NewGroupOfAll(*device);
-  const Tensor x = device->Allocate(DType::kFloat32, {elements}, Purpose::kGradients);
-  device->Upload(Contribution(world.rank(), elements).data(), x);
+std::vector<float> Sum(World& world, Device& device, int64_t elements) {
+  const auto group = world.NewGroupOfAll(device);
+  const Tensor x = device.Allocate(DType::kFloat32, {elements}, Purpose::kGradients);
+  device.Upload(Contribution(world.rank(), elements).data(), x);
   group->AllReduceSum(x);
-  return std::vector<float>(x.data<float>(), x.data<float>() + elements);
+  std::vector<float> sum(elements);
+  device.Download(x, sum.data());
+  return sum;
 }
 
 TEST(CollectivesOnMpi, GiveTheBitsThatThreadsGive) {
   const auto world = NewMpiWorld(nullptr, nullptr);
+  const TestWorld tested(*world);
+  const auto device = NewTestDevice();
   for (int64_t n : {1000, 50001}) {
-    const std::vector<float> mine = Sum(*world, n);
+    const std::vector<float> mine = Sum(*tested, *device, n);
     std::vector<float> other;
     RunRanksAsThreads(world->size(), [&](World& threads) {
-      const std::vector<float> sum = Sum(threads, n);
+      const std::vector<float> sum = Sum(threads, *NewCpuDevice(1), n);
       if (threads.rank() == world->rank()) other = sum;
     });
     ASSERT_EQ(mine.size(), other.size());

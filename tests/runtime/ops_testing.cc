@@ -1,30 +1,16 @@
 #include "tests/runtime/ops_testing.h"
 
-#include <glog/logging.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <random>
-#include <string_view>
-
-#include "runtime/device_cuda.h"
 
 namespace trefoil {
+namespace {
 
-bool OnGpu() {
-  const char* name = std::getenv("TREFOIL_TEST_DEVICE");
-  if (name == nullptr || std::string_view(name) == "cpu") return false;
-  CHECK_EQ(std::string_view(name), "cuda") << "TREFOIL_TEST_DEVICE must be cpu or cuda";
-  return true;
-}
+// Another seed for every TestSeed(); itself with 0.
+uint64_t Mixed(uint64_t seed) { return seed + TestSeed() * 0x9e3779b97f4a7c15; }
 
-std::unique_ptr<Device> NewTestDevice(int cpu_threads) {
-  if (!OnGpu()) return NewCpuDevice(cpu_threads);
-  auto device = NewCudaDevice(0);
-  CHECK(device.ok()) << device.status();
-  return *std::move(device);
-}
+}  // namespace
 
 Tensor From(Device& device, DType dtype, const Shape& shape, const Values& values) {
   EXPECT_EQ(shape.elements(), static_cast<int64_t>(values.size()));
@@ -41,7 +27,7 @@ Tensor From(Device& device, DType dtype, const Shape& shape, const Values& value
 }
 
 Tensor Random(Device& device, DType dtype, const Shape& shape, uint64_t seed, float deviation, float mean) {
-  std::mt19937_64 engine(seed * 7919 + 1);
+  std::mt19937_64 engine(Mixed(seed * 7919 + 1));
   std::normal_distribution<double> normal(mean, deviation);
   Values values(shape.elements());
   for (double& value : values) value = normal(engine);
@@ -55,7 +41,7 @@ Tensor Ids(Device& device, const std::vector<int32_t>& ids) {
 }
 
 Tensor RandomIds(Device& device, int64_t n, uint64_t seed, int low, int high) {
-  std::mt19937_64 engine(seed + 17);
+  std::mt19937_64 engine(Mixed(seed + 17));
   std::vector<int32_t> ids(n);
   for (int32_t& id : ids) id = std::uniform_int_distribution<int>(low, high - 1)(engine);
   return Ids(device, ids);
@@ -180,7 +166,7 @@ void ExpectGradient(Device& device, const Tensor& x, const std::function<double(
   if (start.empty()) return;
   const double scale = std::sqrt(Dot(gradient, gradient) / static_cast<double>(gradient.size()));
   ASSERT_GT(scale, 0) << what;
-  std::mt19937_64 engine(5);
+  std::mt19937_64 engine(Mixed(5));
   const auto derivative = [&](const Values& direction) {
     double losses[2];
     for (const int side : {0, 1}) {

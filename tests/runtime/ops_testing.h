@@ -10,12 +10,13 @@
 
 #include "runtime/device.h"
 #include "runtime/ops.h"
+#include "tests/runtime/test_device.h"
 
 namespace trefoil {
 
 using Values = std::vector<double>;
 
-// Values of a normal distribution, rounded to the dtype.
+// Values of a normal distribution, rounded to the dtype. These and the next change with TestSeed().
 Tensor Random(Device& device, DType dtype, const Shape& shape, uint64_t seed, float deviation = 1, float mean = 0);
 // int32, uniform in [low, high).
 Tensor RandomIds(Device& device, int64_t n, uint64_t seed, int low, int high);
@@ -32,11 +33,6 @@ std::vector<char> Bits(Device& device, const Tensor& x);
 void ExpectClose(const Values& values, const Values& reference, double tolerance, const char* what = "");
 // A tolerance for results of `dtype`: bf16 keeps 8 bits.
 double Tolerance(DType dtype);
-
-// With TREFOIL_TEST_DEVICE=cuda in the environment (tests/gpu_check), tests of ops run on GPU 0 instead of the CPU.
-bool OnGpu();
-// A CPU device of so many threads, or the GPU.
-std::unique_ptr<Device> NewTestDevice(int cpu_threads = 1);
 
 // Calls `op` on CPU devices of one, two and three threads, expects the same bits of every tensor that it returns, and
 // returns their values. On the GPU, calls it twice and expects the same bits both times.

@@ -16,6 +16,8 @@
 #include "checkpoint/reader.h"
 #include "data/token_file.h"
 #include "runtime/random.h"
+#include "tests/parallel/test_world.h"
+#include "tests/runtime/test_device.h"
 #include "training/resume.h"
 #include "training/validate.h"
 
@@ -91,12 +93,13 @@ RunOutcome RunTraining(const RunConfig& config, const std::function<void(int ran
   const auto ranks = static_cast<size_t>(RanksOf(config));
   std::vector<absl::Status> statuses(ranks);
   std::ostringstream output;
-  RunRanksAsThreads(static_cast<int>(ranks), [&](World& world) {
-    world.set_timeout_seconds(kPatience);
-    const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
+  RunRanksAsThreads(static_cast<int>(ranks), [&](World& threads) {
+    threads.set_timeout_seconds(kPatience);
+    const TestWorld world(threads);
+    const std::unique_ptr<Device> device = NewTestDevice();
     RankRun run = {.config = config, .options = {.out = &output}};
-    if (change) change(world.rank(), run);
-    statuses[static_cast<size_t>(world.rank())] = Train(run.config, world, *device, run.options);
+    if (change) change(world->rank(), run);
+    statuses[static_cast<size_t>(world->rank())] = Train(run.config, *world, *device, run.options);
   });
   for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]) << "ranks end with different statuses";
   return {.status = statuses[0], .output = output.str()};
