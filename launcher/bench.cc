@@ -69,7 +69,7 @@ void PrintOps(const std::map<std::string, OpTotal>& ops, double step_seconds, do
 
 absl::Status Bench(const RunConfig& config, World& world, Device& device) {
   const bool speak = world.rank() == 0;
-  const DType dtype = config.training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
+  const DType dtype = WorkingDType(config.training().precision());
   Worker worker(config, world, device);
   worker.store.Initialize(config.training().seed(), *worker.data);
   const BatchSource source = RandomTokens(config.model());
@@ -142,7 +142,7 @@ int BenchMain(int argc, char** argv) {
   const absl::Status agreed = AgreeOnConfig(*world, config.status());
   if (!agreed.ok()) return Fail("bench", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
-  const auto machine = OpenMachine(config->runtime(), *world);
+  const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("bench", machine.status(), speak);
   const absl::Status status = Bench(*config, (*machine)->world(), *(*machine)->device);
   return status.ok() ? 0 : Fail("bench", status, speak);

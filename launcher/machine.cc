@@ -34,7 +34,8 @@ CudaOptions::Attention AttentionOf(const RuntimeConfig& runtime) {
   }
 }
 
-absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RuntimeConfig& runtime, const World& host) {
+absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RunConfig& config, const World& host) {
+  const RuntimeConfig& runtime = config.runtime();
   TREFOIL_ASSIGN_OR_RETURN(const int gpus, CudaDevices());
   if (host.local_size() > gpus && !runtime.allow_shared_device()) {
     return absl::FailedPreconditionError(
@@ -42,7 +43,14 @@ absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RuntimeConfig& runtime, co
         std::to_string(gpus) + " GPUs; start at most " + std::to_string(gpus) +
         " a host, or, for testing, set runtime.allow_shared_device and runtime.messages: HOST");
   }
-  return NewCudaDevice(host.local_rank() % gpus, {.attention = AttentionOf(runtime)});
+  const CudaOptions options = {.attention = AttentionOf(runtime)};
+  TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<Device> gpu, NewCudaDevice(host.local_rank() % gpus, options));
+  if (config.training().precision() == TrainingConfig::FP8 && !gpu->has_float8()) {
+    return absl::FailedPreconditionError("training.precision: FP8, which " + gpu->name() +
+                                         " does not have; it takes a GPU of compute capability 8.9 or later; "
+                                         "nearest legal: BF16");
+  }
+  return gpu;
 }
 
 // Amount per second of `work`, which queues `amount` on the device: the best of a few tries.
@@ -72,13 +80,14 @@ std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host)
   return NewCpuDevice(std::max(1, threads));
 }
 
-absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RuntimeConfig& runtime, World& host) {
+absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, World& host) {
+  const RuntimeConfig& runtime = config.runtime();
   auto machine = std::make_unique<Machine>(Machine{.host = host, .device = nullptr, .own_world = nullptr});
   if (runtime.device() != RuntimeConfig::CUDA) {
     machine->device = OpenCpu(runtime, host.local_size());
     return machine;
   }
-  absl::StatusOr<std::unique_ptr<Device>> gpu = OpenGpu(runtime, host);
+  absl::StatusOr<std::unique_ptr<Device>> gpu = OpenGpu(config, host);
   absl::StatusOr<std::unique_ptr<World>> world =
       runtime.messages() == RuntimeConfig::HOST ? NewStagedWorld(host) : NewNcclWorld(host);
   const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);

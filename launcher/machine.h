@@ -1,6 +1,6 @@
 // What a rank computes on, and through what its tensors reach other ranks: what train and bench have in common.
 //
-//   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<Machine> machine, OpenMachine(config.runtime(), *mpi));
+//   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<Machine> machine, OpenMachine(config, *mpi));
 //   Worker worker(config, machine->world(), *machine->device);
 #pragma once
 
@@ -10,7 +10,7 @@
 #include "runtime/device.h"
 #include "runtime/peak.h"
 #include "runtime/status.h"
-#include "training/training.pb.h"
+#include "training/run.pb.h"
 
 namespace trefoil {
 
@@ -21,10 +21,10 @@ struct Machine {
   World& world() const { return own_world != nullptr ? *own_world : host; }
 };
 
-// `runtime` is filled and legal. CPU: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among
+// `config` is filled and legal. CPU: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among
 // its ranks. CUDA: the GPU of this rank's number on its host. Every rank calls this, and what one rank cannot have is
-// every rank's error: too few GPUs, none, or a build without CUDA. `host` outlives the machine.
-absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RuntimeConfig& runtime, World& host);
+// every rank's error: too few GPUs, none, one without what training.precision needs, or a build without CUDA. `host` outlives the machine.
+absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, World& host);
 
 // The CPU device alone, for a program of one rank.
 std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host);

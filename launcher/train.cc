@@ -54,11 +54,11 @@ int TrainMain(int argc, char** argv) {
   const absl::Status agreed = AgreeOnConfig(*world, config.status());
   if (!agreed.ok()) return Fail("train", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
-  const auto machine = OpenMachine(config->runtime(), *world);
+  const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("train", machine.status(), speak);
   Device& device = *(*machine)->device;
   const double peak =
-      MeasurePeak(device, config->training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
+      MeasurePeak(device, WorkingDType(config->training().precision()),
                   *world->NewGroupOfAll(*NewCpuDevice(/*threads=*/1)));
   if (speak) std::cout << Describe(*config, Summarise(*config, world->size(), peak, device.threads())) << std::flush;
   const TrainerOptions options = {

@@ -26,6 +26,7 @@ struct Context {
   DType dtype = DType::kFloat32;   // of activations and working weights
   ParallelConfig::Recompute recompute = ParallelConfig::NOTHING;
   uint64_t dropout_seed = 0;
+  bool float8 = false;  // the blocks' linear layers multiply in fp8; dtype is bfloat16 then
 
   Tensor New(Shape shape) const { return device.Allocate(dtype, shape, Purpose::kActivations); }
   Tensor NewFloat(Shape shape) const { return device.Allocate(DType::kFloat32, shape, Purpose::kActivations); }

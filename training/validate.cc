@@ -4,7 +4,6 @@
 #include <absl/strings/str_join.h>
 #include <glog/logging.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "runtime/device_cuda.h"
+#include "training/nearest.h"
 
 namespace trefoil {
 namespace {
@@ -23,40 +23,6 @@ using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-
-// Config values are at most 2^31 each; products of several saturate instead of overflowing.
-int64_t Product(int64_t a, int64_t b) {
-  int64_t product = 0;
-  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
-}
-
-std::vector<int64_t> Divisors(int64_t n) {
-  std::vector<int64_t> divisors;
-  for (int64_t i = 1; i * i <= n; ++i) {
-    if (n % i != 0) continue;
-    divisors.push_back(i);
-    if (i != n / i) divisors.push_back(n / i);
-  }
-  std::sort(divisors.begin(), divisors.end());
-  return divisors;
-}
-
-// The divisors of n next to `wanted` on either side: "3, 6".
-std::string NearestDivisors(int64_t n, int64_t wanted) {
-  const std::vector<int64_t> divisors = Divisors(n);
-  const auto above = std::lower_bound(divisors.begin(), divisors.end(), wanted);
-  std::vector<int64_t> nearest;
-  if (above != divisors.begin()) nearest.push_back(*(above - 1));
-  if (above != divisors.end()) nearest.push_back(*above);
-  return absl::StrJoin(nearest, ", ");
-}
-
-// The positive multiples of `base` next to `wanted`: "8, 16".
-std::string NearestMultiples(int64_t base, int64_t wanted) {
-  const int64_t below = wanted / base * base;
-  if (below == 0) return absl::StrCat(base);
-  return absl::StrCat(below, ", ", below + base);
-}
 
 std::string EnumNames(const EnumDescriptor& type) {
   std::vector<std::string> names;
@@ -76,6 +42,7 @@ class Checker {
     Parallel();
     Data();
     Training();
+    Float8();
     Runtime();
     return std::move(lines_);
   }
@@ -363,6 +330,42 @@ class Checker {
     if (Good(prefix + "warmup_steps", "training.steps") && optimizer.warmup_steps() > training.steps()) {
       Broken(prefix, "warmup_steps: ", optimizer.warmup_steps(), ", must be at most training.steps ", training.steps(),
              "; nearest legal: ", training.steps());
+    }
+  }
+
+  // Widths and tokens of the products that FP8 makes (runtime/ops.h, MatmulFloat8), each rank's share of them.
+  void Float8() {
+    if (!Good("training.precision", "parallel.tensor") || config_.training().precision() != TrainingConfig::FP8) return;
+    constexpr char kRule[] = " must be a multiple of 16 with training.precision FP8; nearest ";
+    const ModelConfig& model = config_.model();
+    const int64_t tensor = config_.parallel().tensor();
+    if (Good("model.hidden") && model.hidden() % 16 != 0) {
+      Broken("model.hidden: ", model.hidden(), ",", kRule, "legal: ", NearestMultiples(16, model.hidden()));
+    }
+    if (Good("model.feed_forward") && model.feed_forward() % tensor == 0 && model.feed_forward() / tensor % 16 != 0) {
+      Broken("model.feed_forward: ", model.feed_forward(), " / parallel.tensor ", tensor, " = ",
+             model.feed_forward() / tensor, ",", kRule, "legal: ",
+             NearestMultiples(Product(16, tensor), model.feed_forward()));
+    }
+    if (Good("model.heads", "model.kv_heads", "model.head_dim") && model.heads() % tensor == 0 &&
+        model.kv_heads() % tensor == 0) {
+      const int64_t heads = model.heads() / tensor, kv_heads = model.kv_heads() / tensor;
+      const int64_t unit = 16 / std::gcd(16, std::gcd(heads, 2 * kv_heads));
+      if (model.head_dim() % unit != 0) {
+        Broken("model.head_dim: ", model.head_dim(), " x a rank's ", heads, " heads = ", model.head_dim() * heads,
+               ", and x its ", heads, " + 2 x ", kv_heads, " heads, keys and values = ",
+               model.head_dim() * (heads + 2 * kv_heads), ", each", kRule, "head_dim: ",
+               NearestMultiples(unit, model.head_dim()));
+      }
+    }
+    if (Good("model.sequence_length", "training.micro_batch")) {
+      const int64_t micro_batch = config_.training().micro_batch();
+      const int64_t tokens = Product(micro_batch, model.sequence_length());
+      if (tokens % 16 != 0) {
+        Broken("model.sequence_length: ", model.sequence_length(), " x training.micro_batch ", micro_batch, " = ",
+               tokens, " tokens,", kRule, "sequence_length: ",
+               NearestMultiples(16 / std::gcd(int64_t{16}, micro_batch), model.sequence_length()));
+      }
     }
   }
 

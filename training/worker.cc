@@ -21,12 +21,18 @@ Context ContextOf(const RunConfig& config, Group& tensor, Device& device) {
   return {.device = device,
           .tensor = tensor,
           .sequence_parallel = config.parallel().sequence_parallel(),
-          .dtype = config.training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
+          .dtype = WorkingDType(config.training().precision()),
           .recompute = config.parallel().recompute(),
-          .dropout_seed = config.training().seed()};
+          .dropout_seed = config.training().seed(),
+          .float8 = config.training().precision() == TrainingConfig::FP8};
 }
 
 }  // namespace
+
+DType WorkingDType(TrainingConfig::Precision precision) {
+  const bool bfloat16 = precision == TrainingConfig::BF16 || precision == TrainingConfig::FP8;
+  return bfloat16 ? DType::kBFloat16 : DType::kFloat32;
+}
 
 Worker::Worker(const RunConfig& run, World& world, Device& device)
     : config(run),
@@ -42,8 +48,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device)
       data(world.NewGroup("data", mesh.Group({Axis::kData}), device)),
       pipeline(world.NewGroup("pipeline", mesh.Group({Axis::kPipeline}), device)),
       tied(TiedGroup(config, mesh, world, device)),
-      store(table, mesh, homes, device,
-            config.training().precision() == TrainingConfig::BF16 ? DType::kBFloat16 : DType::kFloat32,
+      store(table, mesh, homes, device, WorkingDType(config.training().precision()),
             config.parallel().zero() == ParallelConfig::OPTIMIZER),
       reducer(store, device, homes,
               {.data = *data,

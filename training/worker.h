@@ -20,6 +20,9 @@
 
 namespace trefoil {
 
+// Of activations and working weights.
+DType WorkingDType(TrainingConfig::Precision precision);
+
 // A micro-batch's forward and backward, recorded (runtime.graphs ON).
 struct RecordedMicroBatch {
   MicroBatch input;  // what a replay reads

@@ -49,13 +49,12 @@ Tensor Linear::Forward(const Context& context, const Tensor& x) const {
   if (split_ == Split::kColumn) {
     const Tensor all = context.GatherTokens(x);
     const Tensor y = context.New({all.dim(0), weight_.dim(0)});
-    Matmul(context.device, all, Transpose::kNo, weight_, Transpose::kYes, y, Accumulate::kNo, bias_);
+    Multiply(context, all, bias_, y);
     return y;
   }
   const bool whole = context.tensor.size() == 1;
   const Tensor partial = context.New({x.dim(0), weight_.dim(0)});
-  Matmul(context.device, x, Transpose::kNo, weight_, Transpose::kYes, partial, Accumulate::kNo,
-         whole ? bias_ : Tensor());
+  Multiply(context, x, whole ? bias_ : Tensor(), partial);
   const Tensor y = context.ReduceTokens(partial);
   if (!whole && bias_.defined()) AddBias(context.device, y, bias_);
   return y;
@@ -66,7 +65,12 @@ Tensor Linear::ForwardGelu(const Context& context, const Tensor& x, Tensor* befo
   const Tensor all = context.GatherTokens(x);
   *before = context.New({all.dim(0), weight_.dim(0)});
   const Tensor y = context.New(before->shape());
-  MatmulGelu(context.device, all, weight_, bias_, *before, y);
+  if (context.float8) {
+    Multiply(context, all, bias_, *before);
+    Gelu(context.device, *before, y);
+  } else {
+    MatmulGelu(context.device, all, weight_, bias_, *before, y);
+  }
   return y;
 }
 
@@ -79,10 +83,11 @@ Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& 
   const bool column = split_ == Split::kColumn;
   const Tensor all_dy = column ? dy : context.GatherTokens(dy);
   const Tensor all_x = column ? context.GatherTokens(x) : x;
+  const Float8Operand all_dy8 = OutputGradient(context, all_dy);
   Tensor dx = context.New({all_dy.dim(0), weight_.dim(1)});
-  Matmul(context.device, all_dy, Transpose::kNo, weight_, Transpose::kNo, dx);
+  InputGradient(context, all_dy, all_dy8, dx);
   if (column) dx = context.ReduceTokens(dx);
-  AddWeightGradients(context, dy, all_dy, all_x, d_bias, weights);
+  AddWeightGradients(context, dy, all_dy, all_dy8, all_x, d_bias, weights);
   return dx;
 }
 
@@ -92,14 +97,51 @@ Tensor Linear::BackwardGelu(const Context& context, const Tensor& dy, const Tens
   const Tensor d_before = context.New(before.shape());
   {
     const Tensor all_dy = context.GatherTokens(dy);  // given up before the other layer's backward
-    MatmulGeluBackward(context.device, all_dy, weight_, before, d_before, previous.d_bias_);
-    AddWeightGradients(context, dy, all_dy, x, d_bias_, weights);
+    const Float8Operand all_dy8 = OutputGradient(context, all_dy);
+    if (context.float8) {
+      InputGradient(context, all_dy, all_dy8, d_before);
+      GeluBackward(context.device, d_before, before, d_before);
+      if (previous.d_bias_.defined()) BiasBackward(context.device, d_before, previous.d_bias_);
+    } else {
+      MatmulGeluBackward(context.device, all_dy, weight_, before, d_before, previous.d_bias_);
+    }
+    AddWeightGradients(context, dy, all_dy, all_dy8, x, d_bias_, weights);
   }
   return previous.Backward(context, d_before, previous_x, /*d_bias=*/Tensor(), weights);
 }
 
-void Linear::AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Tensor& all_x,
-                                const Tensor& d_bias, WeightGradients& weights) const {
+void Linear::Multiply(const Context& context, const Tensor& all_x, const Tensor& bias, const Tensor& y) const {
+  if (!context.float8) {
+    return Matmul(context.device, all_x, Transpose::kNo, weight_, Transpose::kYes, y, Accumulate::kNo, bias);
+  }
+  const Float8Operand x8 = ToFloat8(context, all_x, DType::kFloat8E4M3, Layouts::kPlain);
+  const Float8Operand w8 = ToFloat8(context, weight_, DType::kFloat8E4M3, Layouts::kPlain);
+  MatmulFloat8(context.device, x8.plain, x8.scale, w8.plain, w8.scale, y, Accumulate::kNo, bias);
+}
+
+Float8Operand Linear::OutputGradient(const Context& context, const Tensor& all_dy) {
+  if (!context.float8) return {};
+  return ToFloat8(context, all_dy, DType::kFloat8E5M2, Layouts::kBoth);
+}
+
+void Linear::InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
+                           const Tensor& dx) const {
+  if (!context.float8) return Matmul(context.device, all_dy, Transpose::kNo, weight_, Transpose::kNo, dx);
+  const Float8Operand w8 = ToFloat8(context, weight_, DType::kFloat8E4M3, Layouts::kTransposed);
+  MatmulFloat8(context.device, all_dy8.plain, all_dy8.scale, w8.transposed, w8.scale, dx);
+}
+
+void Linear::AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy,
+                                const Float8Operand& all_dy8, const Tensor& all_x, const Tensor& d_bias,
+                                WeightGradients& weights) const {
+  if (context.float8) {
+    return weights.Add([this, &context, bias_dy = d_bias.defined() ? dy : Tensor(), dy8 = all_dy8.transposed,
+                        dy_scale = all_dy8.scale, all_x, d_bias] {
+      const Float8Operand x8 = ToFloat8(context, all_x, DType::kFloat8E4M3, Layouts::kTransposed);
+      MatmulFloat8(context.device, dy8, dy_scale, x8.transposed, x8.scale, d_weight_, Accumulate::kYes);
+      if (d_bias.defined()) BiasBackward(context.device, bias_dy, d_bias);
+    });
+  }
   // A row layer adds its bias to this rank's tokens only.
   const bool bias_apart = split_ == Split::kRow && context.splits_tokens() && d_bias.defined();
   weights.Add([this, &device = context.device, dy, all_dy, all_x, d_bias, bias_apart] {

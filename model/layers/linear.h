@@ -4,6 +4,8 @@
 //   column: W is split by rows (outputs).  x [n, in] -> gather tokens -> y [N, out/t]
 //   row:    W is split by columns (inputs). x [N, in/t] -> partial y [N, out] -> sum over ranks -> y [n, out], + b
 //
+// With context.float8 the three products (y, dx, dW) are of fp8 operands; bias and sums over ranks stay as they are.
+//
 // Weights have shape [out, in]. A column layer may be several parameters stored back to back, used as one matrix.
 #pragma once
 
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "model/context.h"
+#include "model/layers/float8.h"
 #include "parallel/parameter_store.h"
 
 namespace trefoil {
@@ -47,9 +50,14 @@ class Linear {
   // d_bias: d_bias_, or undefined to leave the bias's gradient out.
   Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& d_bias,
                   WeightGradients& weights) const;
-  // Of dy for this rank's tokens and for all, and of x for all.
-  void AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Tensor& all_x,
-                          const Tensor& d_bias, WeightGradients& weights) const;
+  // y = x W^T + bias, and its gradients, from dy for this rank's tokens and for all. With float8 the latter comes
+  // quantized too, from OutputGradient, which returns nothing otherwise.
+  void Multiply(const Context& context, const Tensor& all_x, const Tensor& bias, const Tensor& y) const;
+  static Float8Operand OutputGradient(const Context& context, const Tensor& all_dy);
+  void InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
+                     const Tensor& dx) const;
+  void AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Float8Operand& all_dy8,
+                          const Tensor& all_x, const Tensor& d_bias, WeightGradients& weights) const;
 
   const Split split_;
   Tensor weight_, bias_, d_weight_, d_bias_;  // bias tensors undefined where there is none

@@ -61,6 +61,7 @@ std::string Describe(const RunConfig& config) {
   if (p.recompute() != ParallelConfig::NOTHING) text += " recompute " + ParallelConfig::Recompute_Name(p.recompute());
   if (config.model().dropout() > 0) text += " dropout";
   if (config.training().precision() == TrainingConfig::BF16) text += " bf16";
+  if (config.training().precision() == TrainingConfig::FP8) text += " fp8";
   return text + " layers " + std::to_string(config.model().layers());
 }
 

@@ -57,6 +57,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { tensor: 2 sequence_parallel: true } training { precision: BF16 }",
                     "parallel { pipeline: 4 }", "parallel { pipeline: 2 schedule: GPIPE recompute: FULL }",
                     "model { family: GPT } parallel { pipeline: 2 schedule: INTERLEAVED recompute: SELECTIVE }",
+                    "model { family: GPT } training { precision: FP8 micro_batch: 2 } parallel { tensor: 2 }",
+                    "training { precision: FP8 micro_batch: 2 } parallel { recompute: SELECTIVE }",
                     "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }"));
 

@@ -354,6 +354,31 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
   EXPECT_EQ(config.DebugString(), expected.DebugString());
 }
 
+// Each rank's widths and the tokens of a micro-batch.
+TEST(ViolationsTest, Float8NeedsMultiplesOfSixteen) {
+  const std::string fp8 = "training { precision: FP8 } ";
+  EXPECT_THAT(Check(Changed(fp8)), IsEmpty());
+  EXPECT_THAT(Check(Changed(fp8 + "model { hidden: 104 head_dim: 8 }")),
+              ElementsAre("model.hidden: 104, must be a multiple of 16 with training.precision FP8; nearest legal: "
+                          "96, 112"));
+  EXPECT_THAT(Check(Changed(fp8 + "model { feed_forward: 784 }")),
+              ElementsAre("model.feed_forward: 784 / parallel.tensor 2 = 392, must be a multiple of 16 with "
+                          "training.precision FP8; nearest legal: 768, 800"));
+  EXPECT_THAT(Check(Changed(fp8 + "model { head_dim: 12 }")),
+              ElementsAre("model.head_dim: 12 x a rank's 6 heads = 72, and x its 6 + 2 x 3 heads, keys and values = 144, "
+                          "each must be a multiple of 16 with training.precision FP8; nearest head_dim: 8, 16"));
+  EXPECT_THAT(Check(Changed(fp8 + "model { sequence_length: 60 }")),
+              ElementsAre("model.sequence_length: 60 x training.micro_batch 2 = 120 tokens, must be a multiple of 16 "
+                          "with training.precision FP8; nearest sequence_length: 56, 64"));
+  EXPECT_THAT(Check(Changed(fp8 + "model { hidden: 104 head_dim: 10 feed_forward: 100 sequence_length: 7 }")), SizeIs(4));
+  // What is offered is legal, and the rules are FP8's only.
+  for (const char* legal : {"hidden: 112 head_dim: 8", "feed_forward: 800", "head_dim: 16", "sequence_length: 56"}) {
+    EXPECT_THAT(Check(Changed(fp8 + "model { " + legal + " }")), IsEmpty()) << legal;
+  }
+  EXPECT_THAT(Check(Changed("training { precision: BF16 } model { hidden: 104 head_dim: 10 feed_forward: 100 "
+                            "sequence_length: 7 }")), IsEmpty());
+}
+
 TEST(FillDefaultsTest, KeepsWhatIsSet) {
   const std::string text = R"(
       model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
