@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "training/memory_plan.h"
 #include "training/trainer.h"
+#include "training/worker.h"
 
 namespace trefoil {
 namespace {

@@ -149,7 +149,7 @@ std::vector<Values> RunOnEach(const std::vector<std::unique_ptr<Device>>& device
 std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op) {
   if (!OnGpu()) return RunWithCpuThreads(op);
   std::vector<std::unique_ptr<Device>> devices;
-  for (int run = 0; run < 2; ++run) devices.push_back(NewTestDevice());
+  for (int run = 0; run < (RunsRepeat() ? 2 : 1); ++run) devices.push_back(NewTestDevice());
   return RunOnEach(devices, op);
 }
 

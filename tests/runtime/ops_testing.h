@@ -35,7 +35,7 @@ void ExpectClose(const Values& values, const Values& reference, double tolerance
 double Tolerance(DType dtype);
 
 // Calls `op` on CPU devices of one, two and three threads, expects the same bits of every tensor that it returns, and
-// returns their values. On the GPU, calls it twice and expects the same bits both times.
+// returns their values. On the GPU, calls it twice and expects the same bits both times if RunsRepeat().
 std::vector<Values> RunWithThreads(const std::function<std::vector<Tensor>(Device&)>& op);
 // The same, on the CPU wherever other tests run: for ops that are the CPU's own.
 std::vector<Values> RunWithCpuThreads(const std::function<std::vector<Tensor>(Device&)>& op);

@@ -8,6 +8,18 @@
 #include "runtime/device_cuda.h"
 
 namespace trefoil {
+namespace {
+
+CudaOptions::Attention TestAttention() {
+  const char* variable = std::getenv("TREFOIL_TEST_ATTENTION");
+  const std::string_view name = variable == nullptr ? "OWN" : variable;
+  if (name == "CUDNN") return CudaOptions::Attention::kCudnn;
+  if (name == "CUDNN_DETERMINISTIC") return CudaOptions::Attention::kCudnnDeterministic;
+  CHECK_EQ(name, "OWN") << "TREFOIL_TEST_ATTENTION must be OWN, CUDNN or CUDNN_DETERMINISTIC";
+  return CudaOptions::Attention::kOwn;
+}
+
+}  // namespace
 
 bool OnGpu() {
   const char* name = std::getenv("TREFOIL_TEST_DEVICE");
@@ -16,9 +28,11 @@ bool OnGpu() {
   return true;
 }
 
+bool RunsRepeat() { return !OnGpu() || TestAttention() != CudaOptions::Attention::kCudnn; }
+
 std::unique_ptr<Device> NewTestDevice(int cpu_threads) {
   if (!OnGpu()) return NewCpuDevice(cpu_threads);
-  auto device = NewCudaDevice(0);
+  auto device = NewCudaDevice(0, {.attention = TestAttention()});
   CHECK(device.ok()) << device.status();
   return *std::move(device);
 }
