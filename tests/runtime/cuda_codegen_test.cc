@@ -31,8 +31,8 @@ const std::map<std::string, const char*> kMayHaveAStack = {
     {"AnglesKernel", "the library's sine of large angles has a table"},
     {"FillNormalKernel", "runs once, when a run begins"},
 };
-// Kernels that need not load 16 bytes at a time, besides those that a template argument Access<1, ...> or
-// Access<..., false> makes the way around tensors that cannot be.
+// Kernels that need not load 16 bytes at a time, besides those that a template argument makes the way around tensors that
+// cannot be: Access<1, ...>, Access<..., false>, and QuantizeKernel's first.
 const std::map<std::string, const char*> kMayLoadNarrowly = {
     {"AddPartialsKernel", "sums of few columns, down the rows"},
     {"AnglesKernel", "loads nothing but constants"},
@@ -54,7 +54,7 @@ struct Kernel {
   std::string base() const { return name.substr(0, name.find('<')); }
   // Whether its accesses to global memory are meant to be of 16 bytes.
   bool wide() const {
-    static const std::regex narrow("Access<1, |Access<[0-9]+, false>");
+    static const std::regex narrow("Access<1, |Access<[0-9]+, false>|^QuantizeKernel<false, ");
     return !std::regex_search(name, narrow) && !kMayLoadNarrowly.contains(base());
   }
   std::string Text() const { return file + "_cuda.cu, " + architecture + ", " + name; }
