@@ -85,6 +85,7 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RuntimeConfig& runtim
   TREFOIL_RETURN_IF_ERROR(host.NewGroupOfAll(*cpu)->Agree(!gpu.ok() ? gpu.status() : world.status()));
   machine->device = *std::move(gpu);
   machine->own_world = *std::move(world);
+  machine->own_world->set_timeout_seconds(runtime.timeout_seconds());
   return machine;
 }
 

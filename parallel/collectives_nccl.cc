@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <utility>
 #include <vector>
 
+#include "parallel/nccl_lane.h"
+#include "parallel/nccl_watchdog.h"
 #include "runtime/device_cuda.h"
 #include "runtime/kernels/cuda.h"
 #include "runtime/ops.h"
@@ -21,26 +22,27 @@ namespace {
 // Sums are made in segments of at most this many bytes, whose parts are held beside the tensor.
 constexpr int64_t kSegmentBytes = int64_t{64} << 20;
 
-ncclDataType_t TypeOf(DType dtype) {
-  return dtype == DType::kFloat32 ? ncclFloat32 : dtype == DType::kBFloat16 ? ncclBfloat16 : ncclInt32;
-}
-
 void* At(const Tensor& x, int64_t element) {
   return static_cast<char*>(x.raw()) + element * static_cast<int64_t>(SizeOf(x.dtype()));
 }
 
 class NcclGroup : public Group {
  public:
-  NcclGroup(std::unique_ptr<Group> host, Device& device)
-      : Group(host->name(), host->rank(), host->size()), host_(std::move(host)), device_(device) {}
+  NcclGroup(std::unique_ptr<Group> host, int world_rank, Device& device, NcclWatchdog& watchdog)
+      : Group(host->name(), host->rank(), host->size()),
+        host_(std::move(host)),
+        world_rank_(world_rank),
+        device_(device),
+        watchdog_(watchdog),
+        who_(WhoWith("")) {}
 
+  // Communicators end in the same order on all ranks: ending one may wait for the peers.
   ~NcclGroup() override {
-    FinishSends();
-    for (auto& [peers, lane] : lanes_) {
-      CheckNccl(ncclCommDestroy(lane.comm), "destroying a communicator");
-      TREFOIL_CUDA(cudaStreamDestroy(lane.stream));
-    }
-    if (comm_ != nullptr) CheckNccl(ncclCommDestroy(comm_), "destroying a communicator");
+    while (!lanes_.empty()) lanes_.erase(lanes_.begin());
+    if (comm_ == nullptr) return;
+    watchdog_.Remove(comm_);
+    const NcclWatchdog::Call call(watchdog_, who_, "ending the communicator");
+    call.Check(ncclCommDestroy(comm_), nullptr);
   }
 
   void AllReduceSum(const Tensor& x) override {
@@ -53,62 +55,96 @@ class NcclGroup : public Group {
   }
 
   void ReduceScatterSum(const Tensor& in, const Tensor& out) override {
-    CHECK_EQ(in.elements(), out.elements() * size()) << in.shape() << " to " << out.shape();
-    const int64_t n = out.elements(), most = kSegmentBytes / static_cast<int64_t>(SizeOf(in.dtype())) / size();
+    CHECK(in.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+    CHECK(in.dtype() == out.dtype());
+    CHECK_EQ(in.elements(), out.elements() * size()) << in.shape() << " to " << out.shape() << " over " << size()
+                                                     << " ranks";
+    if (size() == 1) return Copy(in, out);
+    const int64_t n = out.elements();
+    const int64_t most = std::max<int64_t>(1, kSegmentBytes / static_cast<int64_t>(SizeOf(in.dtype())) / size());
     for (int64_t begin = 0; begin < n; begin += most) {
       const int64_t count = std::min(most, n - begin);
       const Tensor parts = device_.Allocate(in.dtype(), {size(), count}, Purpose::kCommunication);
-      Start();
+      Messages messages(*this, "ReduceScatterSum");
       for (int r = 0; r < size(); ++r) {
-        SendPart("ReduceScatterSum", At(in, r * n + begin), count, in.dtype(), r);
-        ReceivePart("ReduceScatterSum", At(parts, r * count), count, in.dtype(), r);
+        messages.Send(At(in, r * n + begin), count, in.dtype(), r);
+        messages.Receive(At(parts, r * count), count, in.dtype(), r);
       }
-      End("ReduceScatterSum");
+      messages.End();
       SumParts(device_, parts, out.Range(begin, {count}));
     }
   }
 
   void AllGather(const Tensor& in, const Tensor& out) override {
-    CHECK_EQ(in.elements() * size(), out.elements()) << in.shape() << " to " << out.shape();
+    CHECK(in.dtype() == out.dtype());
+    CHECK_EQ(in.elements() * size(), out.elements()) << in.shape() << " to " << out.shape() << " over " << size()
+                                                     << " ranks";
+    if (size() == 1) return Copy(in, out);
     if (in.elements() == 0) return;
-    CheckNccl(ncclAllGather(in.raw(), out.raw(), static_cast<size_t>(in.elements()), TypeOf(in.dtype()), Comm(),
-                            CudaStreamOf(device_)),
-              "AllGather");
+    const ncclComm_t comm = Comm();
+    const cudaStream_t stream = CudaStreamOf(device_);
+    NcclWatchdog::Call call(watchdog_, who_, "AllGather");
+    call.Check(ncclAllGather(in.raw(), out.raw(), static_cast<size_t>(in.elements()), NcclTypeOf(in.dtype()), comm,
+                             stream),
+               comm);
+    call.Queued(stream);
     bytes_sent_ += in.bytes() * (size() - 1);
   }
 
   void Broadcast(const Tensor& x, int root) override {
     CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
     if (size() == 1 || x.elements() == 0) return;
-    CheckNccl(ncclBroadcast(x.raw(), x.raw(), static_cast<size_t>(x.elements()), TypeOf(x.dtype()), root, Comm(),
-                            CudaStreamOf(device_)),
-              "Broadcast");
+    const ncclComm_t comm = Comm();
+    const cudaStream_t stream = CudaStreamOf(device_);
+    NcclWatchdog::Call call(watchdog_, who_, "Broadcast");
+    call.Check(ncclBroadcast(x.raw(), x.raw(), static_cast<size_t>(x.elements()), NcclTypeOf(x.dtype()), root, comm,
+                             stream),
+               comm);
+    call.Queued(stream);
     if (rank() == root) bytes_sent_ += x.bytes();
   }
 
-  // Tags are not needed: the messages of a lane arrive in order of sending, and a schedule's receives are in that order.
   void Send(const Tensor& x, int to, int) override {
-    while (!sends_.empty() && cudaEventQuery(*sends_.front().second) == cudaSuccess) sends_.pop_front();
-    Lane& lane = LaneOf(rank(), to);
-    // The lane's stream starts when x is written, and x is kept until it has been read.
-    auto done = NewEvent();
-    TREFOIL_CUDA(cudaEventRecord(*done, CudaStreamOf(device_)));
-    TREFOIL_CUDA(cudaStreamWaitEvent(lane.stream, *done));
-    CheckNccl(ncclSend(x.raw(), static_cast<size_t>(x.elements()), TypeOf(x.dtype()), 1, lane.comm, lane.stream),
-              "Send");
-    TREFOIL_CUDA(cudaEventRecord(*done, lane.stream));
-    sends_.emplace_back(x, std::move(done));
+    CheckPeer(to);
+    if (x.elements() == 0) return;
+    Lanes& lanes = lanes_[{rank(), to}];
+    if (lanes.send == nullptr) {
+      const NcclWatchdog::Who who = WhoWith(", to rank " + std::to_string(to));
+      ncclUniqueId id = {};
+      {
+        const NcclWatchdog::Call call(watchdog_, who, "making an id");
+        call.Check(ncclGetUniqueId(&id), nullptr);
+      }
+      const Tensor words = IdTensor();
+      std::memcpy(words.raw(), id.internal, sizeof(id.internal));
+      host_->Send(words, to, kIdTag);
+      lanes.send = std::make_unique<NcclSendLane>(id, who, device_, watchdog_);
+    }
+    lanes.send->Send(x);
     bytes_sent_ += x.bytes();
   }
   void Receive(const Tensor& x, int from, int) override {
-    Lane& lane = LaneOf(from, rank());
-    CheckNccl(ncclRecv(x.raw(), static_cast<size_t>(x.elements()), TypeOf(x.dtype()), 0, lane.comm,
-                       CudaStreamOf(device_)),
-              "Receive");
+    CheckPeer(from);
+    if (x.elements() == 0) return;
+    Lanes& lanes = lanes_[{from, rank()}];
+    if (lanes.receive == nullptr) {
+      ncclUniqueId id = {};
+      const Tensor words = IdTensor();
+      host_->Receive(words, from, kIdTag);
+      std::memcpy(id.internal, words.raw(), sizeof(id.internal));
+      lanes.receive = std::make_unique<NcclReceiveLane>(id, WhoWith(", from rank " + std::to_string(from)), device_,
+                                                        watchdog_);
+    }
+    lanes.receive->Receive(x);
   }
   void FinishSends() override {
-    for (const auto& [x, done] : sends_) TREFOIL_CUDA(cudaEventSynchronize(*done));
-    sends_.clear();
+    for (const auto& [ends, lanes] : lanes_) {
+      if (lanes.send != nullptr) lanes.send->FinishSends();
+    }
+  }
+
+  void Replayed() override {
+    if (comm_ != nullptr) NcclWatchdog::Call(watchdog_, who_, "a replay with its messages").Queued(CudaStreamOf(device_));
   }
 
   void AllReduceSum(std::span<double> values) override { host_->AllReduceSum(values); }
@@ -116,73 +152,83 @@ class NcclGroup : public Group {
   std::vector<std::string> AllGatherStrings(const std::string& text) override { return host_->AllGatherStrings(text); }
 
  private:
-  // From one rank to another: a communicator of the two (the sender is 0) and the sender's stream.
-  struct Lane {
-    ncclComm_t comm = nullptr;
-    cudaStream_t stream = nullptr;
+  static constexpr int kIdTag = 1 << 14;
+
+  // From one rank to another: one of the two, at the end that this rank is.
+  struct Lanes {
+    std::unique_ptr<NcclSendLane> send;
+    std::unique_ptr<NcclReceiveLane> receive;
   };
-  using Event = std::shared_ptr<cudaEvent_t>;
 
-  void CheckNccl(ncclResult_t result, const char* operation) const {
-    if (result == ncclSuccess) return;
-    LOG(FATAL) << "group \"" << name() << "\": rank " << rank() << " of " << size() << ": " << operation << ": "
-               << ncclGetErrorString(result) << ": " << ncclGetLastError(comm_);
+  // Messages between pairs that NCCL makes at once. Both ends leave out those of no element.
+  class Messages {
+   public:
+    Messages(NcclGroup& group, const char* operation)
+        : group_(group),
+          comm_(group.Comm()),
+          stream_(CudaStreamOf(group.device_)),
+          call_(group.watchdog_, group.who_, operation) {
+      call_.Check(ncclGroupStart(), comm_);
+    }
+    void Send(const void* data, int64_t count, DType dtype, int to) {
+      if (count == 0) return;
+      call_.Check(ncclSend(data, static_cast<size_t>(count), NcclTypeOf(dtype), to, comm_, stream_), comm_);
+      if (to != group_.rank()) group_.bytes_sent_ += count * static_cast<int64_t>(SizeOf(dtype));
+    }
+    void Receive(void* data, int64_t count, DType dtype, int from) {
+      if (count == 0) return;
+      call_.Check(ncclRecv(data, static_cast<size_t>(count), NcclTypeOf(dtype), from, comm_, stream_), comm_);
+    }
+    void End() {
+      call_.Check(ncclGroupEnd(), comm_);
+      call_.Queued(stream_);
+    }
+
+   private:
+    NcclGroup& group_;
+    const ncclComm_t comm_;
+    const cudaStream_t stream_;
+    NcclWatchdog::Call call_;
+  };
+
+  NcclWatchdog::Who WhoWith(const std::string& peer) const {
+    return std::make_shared<const std::string>("group \"" + name() + "\": rank " + std::to_string(rank()) + " of " +
+                                               std::to_string(size()) + " (world rank " +
+                                               std::to_string(world_rank_) + ")" + peer);
   }
 
-  static Event NewEvent() {
-    Event event(new cudaEvent_t, [](cudaEvent_t* dead) {
-      TREFOIL_CUDA(cudaEventDestroy(*dead));
-      delete dead;
-    });
-    TREFOIL_CUDA(cudaEventCreateWithFlags(event.get(), cudaEventDisableTiming));
-    return event;
+  void CheckPeer(int peer) const {
+    CHECK(0 <= peer && peer < size() && peer != rank()) << *who_ << ": a message between it and rank " << peer;
   }
 
-  // Started by the first collective, which every rank of the group makes.
+  // Room for an id in the host's memory.
+  Tensor IdTensor() const {
+    return id_host_->Allocate(DType::kInt32, {sizeof(ncclUniqueId) / sizeof(int32_t)}, Purpose::kCommunication);
+  }
+
+  void Copy(const Tensor& in, const Tensor& out) {
+    if (in.raw() == out.raw() || in.bytes() == 0) return;
+    TREFOIL_CUDA(cudaMemcpyAsync(out.raw(), in.raw(), static_cast<size_t>(in.bytes()), cudaMemcpyDeviceToDevice,
+                                 CudaStreamOf(device_)));
+  }
+
+  // Started by the first collective of more than one rank, which every rank of the group makes.
   ncclComm_t Comm() {
-    if (comm_ == nullptr) {
-      (void)CudaStreamOf(device_);  // makes this thread's current device the group's
-      ncclUniqueId id = {};
-      if (rank() == 0) CheckNccl(ncclGetUniqueId(&id), "making an id");
-      const std::string text = host_->AllGatherStrings(std::string(id.internal, sizeof(id.internal))).front();
-      std::memcpy(id.internal, text.data(), sizeof(id.internal));
-      CheckNccl(ncclCommInitRank(&comm_, size(), id, rank()), "starting the communicator");
-    }
-    ncclResult_t state = ncclSuccess;
-    CheckNccl(ncclCommGetAsyncError(comm_, &state), "asking for errors");
-    CheckNccl(state, "an earlier operation");
-    return comm_;
-  }
-
-  // Started by the pair's first message; the sender passes the id through the host.
-  Lane& LaneOf(int from, int to) {
-    Lane& lane = lanes_[{from, to}];
-    if (lane.comm != nullptr) return lane;
-    (void)CudaStreamOf(device_);
-    constexpr int kIdTag = 1 << 14;
+    if (comm_ != nullptr) return comm_;
+    (void)CudaStreamOf(device_);  // makes this thread's current GPU the group's
     ncclUniqueId id = {};
-    const Tensor words = id_host_->Allocate(DType::kInt32, {sizeof(id.internal) / sizeof(int32_t)}, Purpose::kCommunication);
-    if (rank() == from) {
-      CheckNccl(ncclGetUniqueId(&id), "making an id");
-      std::memcpy(words.raw(), id.internal, sizeof(id.internal));
-      host_->Send(words, to, kIdTag);
-    } else {
-      host_->Receive(words, from, kIdTag);
-      std::memcpy(id.internal, words.raw(), sizeof(id.internal));
+    {
+      const NcclWatchdog::Call call(watchdog_, who_, "making an id");
+      if (rank() == 0) call.Check(ncclGetUniqueId(&id), nullptr);
     }
-    CheckNccl(ncclCommInitRank(&lane.comm, 2, id, rank() == from ? 0 : 1), "starting a communicator of two");
-    TREFOIL_CUDA(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking));
-    return lane;
-  }
-
-  void Start() { CheckNccl((Comm(), ncclGroupStart()), "starting a group of messages"); }
-  void End(const char* operation) { CheckNccl(ncclGroupEnd(), operation); }
-  void SendPart(const char* operation, const void* data, int64_t count, DType dtype, int to) {
-    CheckNccl(ncclSend(data, static_cast<size_t>(count), TypeOf(dtype), to, comm_, CudaStreamOf(device_)), operation);
-    if (to != rank()) bytes_sent_ += count * static_cast<int64_t>(SizeOf(dtype));
-  }
-  void ReceivePart(const char* operation, void* data, int64_t count, DType dtype, int from) {
-    CheckNccl(ncclRecv(data, static_cast<size_t>(count), TypeOf(dtype), from, comm_, CudaStreamOf(device_)), operation);
+    const std::string text = host_->AllGatherStrings(std::string(id.internal, sizeof(id.internal))).front();
+    std::memcpy(id.internal, text.data(), sizeof(id.internal));
+    {
+      const NcclWatchdog::Call call(watchdog_, who_, "starting the communicator");
+      call.Check(ncclCommInitRank(&comm_, size(), id, rank()), nullptr);
+    }
+    watchdog_.Add(who_, comm_);
+    return comm_;
   }
 
   // Rank r's part of n elements is [n r / P, n (r + 1) / P).
@@ -193,29 +239,31 @@ class NcclGroup : public Group {
     const int64_t mine = count(rank());
     {
       const Tensor parts = device_.Allocate(x.dtype(), {size(), mine}, Purpose::kCommunication);
-      Start();
+      Messages messages(*this, "AllReduceSum");
       for (int r = 0; r < size(); ++r) {
-        SendPart("AllReduceSum", At(x, begin(r)), count(r), x.dtype(), r);
-        ReceivePart("AllReduceSum", At(parts, r * mine), mine, x.dtype(), r);
+        messages.Send(At(x, begin(r)), count(r), x.dtype(), r);
+        messages.Receive(At(parts, r * mine), mine, x.dtype(), r);
       }
-      End("AllReduceSum");
+      messages.End();
       if (mine > 0) SumParts(device_, parts, x.Range(begin(rank()), {mine}));
     }
-    Start();
+    Messages messages(*this, "AllReduceSum");
     for (int r = 0; r < size(); ++r) {
       if (r == rank()) continue;
-      SendPart("AllReduceSum", At(x, begin(rank())), mine, x.dtype(), r);
-      ReceivePart("AllReduceSum", At(x, begin(r)), count(r), x.dtype(), r);
+      messages.Send(At(x, begin(rank())), mine, x.dtype(), r);
+      messages.Receive(At(x, begin(r)), count(r), x.dtype(), r);
     }
-    End("AllReduceSum");
+    messages.End();
   }
 
   const std::unique_ptr<Group> host_;
+  const int world_rank_;
   const std::unique_ptr<Device> id_host_ = NewCpuDevice(/*threads=*/1);
   Device& device_;
+  NcclWatchdog& watchdog_;
+  const NcclWatchdog::Who who_;
   ncclComm_t comm_ = nullptr;
-  std::map<std::pair<int, int>, Lane> lanes_;
-  std::deque<std::pair<Tensor, Event>> sends_;
+  std::map<std::pair<int, int>, Lanes> lanes_;  // by sender and receiver
 };
 
 class NcclWorld : public World {
@@ -226,13 +274,17 @@ class NcclWorld : public World {
   int local_rank() const override { return world_.local_rank(); }
   int local_size() const override { return world_.local_size(); }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
-    return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), device);
+    return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), rank(), device, watchdog_);
   }
-  void set_timeout_seconds(double seconds) override { world_.set_timeout_seconds(seconds); }
+  void set_timeout_seconds(double seconds) override {
+    world_.set_timeout_seconds(seconds);
+    watchdog_.set_timeout_seconds(seconds);
+  }
 
  private:
   World& world_;
   const std::unique_ptr<Device> host_;
+  NcclWatchdog watchdog_;
 };
 
 }  // namespace

@@ -8,11 +8,13 @@
 // and then the op SumParts in rank order: the result is the one that every other implementation gives, for as many bytes
 // as a ring sends (2 n (P-1)/P of an all-reduce), where NCCL's own reductions would add in an order of their choice.
 //
-// Sends go on a stream of their own for each pair of ranks and direction, so that a rank that sends need not wait for
-// its peer to receive.
+// Each pair of ranks that sends has a communicator and, at the sender, a stream and a thread (nccl_lane.h): a rank that
+// sends waits for nobody. Tags are not used: messages between two ranks are received in the order of sending, whatever
+// their tags, as those of a schedule are. None is to oneself. Send, like every call, needs the group's own thread.
+// FinishSends waits on the queue, not on the host: what is queued after it starts when all is delivered.
 //
-// Failure: an error of NCCL, its own or one that it reports for another rank, ends the program with the group, the
-// operation and NCCL's message. A rank that never comes is noticed by the host world, at its next message there.
+// Failure: an error of NCCL, its own or one that it reports for another rank, or an operation that lasts longer than the
+// world's time-out, ends the program with the group, the rank, the operation and NCCL's message (nccl_watchdog.h).
 #pragma once
 
 #include <memory>

@@ -61,8 +61,8 @@ class Device {
   // devices that cannot record: the caller then runs the ops. The same ops must have run before: what they choose once is
   // then chosen, and the memory that they took and gave back is there, as a recording may not ask the system for more.
   // That memory is the recording's own until it dies. `ops` must not wait for the device, nor Upload, Download, MarkWork
-  // or WaitFor; tensors that it uses and does not make must outlive the recording; other arguments stay as they are now.
-  // No observer may be set. CHECKs all of this but the last two.
+  // or WaitFor, and no observer may be set: all this is CHECKed. Tensors that it uses and does not make must outlive the
+  // recording; arguments that are no tensors stay as they are now.
   class Recording {
    public:
     virtual ~Recording() = default;

@@ -11,13 +11,20 @@
 
 #include "runtime/kernels.h"
 #include "runtime/kernels/cuda.h"
+#include "runtime/op_journal.h"
 
 namespace trefoil {
 namespace cuda {
 
 void Check(cudaError_t error, const char* call, const char* file, int line) {
   if (error == cudaSuccess) return;
-  LOG(FATAL) << file << ":" << line << ": " << call << ": " << cudaGetErrorString(error);
+  int device = -1;
+  (void)cudaGetDevice(&device);
+  const std::string ops = LastOps();
+  LOG(FATAL) << file << ":" << line << ": GPU " << device << ": " << call << ": " << cudaGetErrorString(error)
+             << (ops.empty() ? ""
+                             : ". A GPU reports late: this may be of an op queued before. The last ops queued: " + ops +
+                                   ". With CUDA_LAUNCH_BLOCKING=1 in the environment the op itself reports");
 }
 
 }  // namespace cuda
@@ -207,6 +214,7 @@ class CudaRecording : public Device::Recording {
   // The memory goes back to the queue, where what uses it next is behind the last replay.
   ~CudaRecording() override { TREFOIL_CUDA(cudaGraphExecDestroy(graph_)); }
   void Replay() override {
+    NoteOp("a replayed recording");
     CHECK(&queues_->MineUnrecorded("Replay") == &queue_) << "a recording is replayed by the thread that made it";
     TREFOIL_CUDA(cudaGraphLaunch(graph_, queue_.stream));
   }

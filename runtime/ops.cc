@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "runtime/kernels.h"
+#include "runtime/op_journal.h"
 
 namespace trefoil {
 namespace {
@@ -19,6 +20,7 @@ double Bytes(std::initializer_list<const Tensor*> operands) {
 // Runs `kernel` and, if anyone observes, reports it. Only then is the clock read and the device waited for.
 template <typename Kernel>
 void Run(Device& device, const char* op, double flops, double bytes, const Kernel& kernel) {
+  NoteOp(op);
   if (!device.observer()) {
     kernel(device.kernels());
     return;

@@ -21,7 +21,7 @@ struct CudaContext {
   int multiprocessors = 1;
 };
 
-// Ends the program with the call, the device's message and its place unless `error` is success.
+// Ends the program with the call, its place, the GPU, its message and the last ops queued, unless `error` is success.
 #define TREFOIL_CUDA(call) ::trefoil::cuda::Check((call), #call, __FILE__, __LINE__)
 void Check(cudaError_t error, const char* call, const char* file, int line);
 

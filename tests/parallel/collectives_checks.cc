@@ -192,19 +192,25 @@ void CheckMessagesInOrder(World& world) {
   const auto group = world.NewGroupOfAll(*device);
   const int P = group->size(), next = (group->rank() + 1) % P, previous = (group->rank() + P - 1) % P;
   if (P == 1) return;
-  for (int64_t n : {1, 3000, (20 << 20) / 4}) {
+  for (int64_t n : {0, 1, 3000, (20 << 20) / 4}) {
     const auto message = [&](int from, int number) { return std::vector<int32_t>(n, from * 100 + number); };
-    const auto send = [&] {
-      for (int number : {0, 1, 2}) group->Send(Integers(*device, message(group->rank(), number)), next, 7);
-    };
-    if (group->rank() == 0) send();
-    const Tensor x = device->Allocate(DType::kInt32, {n}, Purpose::kActivations);
-    for (int number : {0, 1, 2}) {
-      group->Receive(x, previous, 7);
-      EXPECT_EQ(Integers(*device, x), message(previous, number));
+    // Around the ring one way, then the other; the tensors sent are given up at once.
+    for (const auto& [to, from] : {std::pair(next, previous), std::pair(previous, next)}) {
+      for (int number : {0, 1, 2}) group->Send(Integers(*device, message(group->rank(), number)), to, 7);
+      for (int number : {0, 1, 2}) {
+        const Tensor x = device->Allocate(DType::kInt32, {n}, Purpose::kActivations);
+        group->Receive(x, from, 7);
+        EXPECT_EQ(Integers(*device, x), message(from, number));
+      }
     }
-    if (group->rank() != 0) send();
+    // After FinishSends a tensor that was sent may be written.
+    const Tensor sent = Integers(*device, message(group->rank(), 3));
+    const Tensor received = device->Allocate(DType::kInt32, {n}, Purpose::kActivations);
+    group->Send(sent, next, 7);
+    group->Receive(received, previous, 7);
     group->FinishSends();
+    device->Upload(message(0, 0).data(), sent);
+    EXPECT_EQ(Integers(*device, received), message(previous, 3));
   }
 }
 

@@ -23,8 +23,8 @@ void CheckHostNumbersAndTexts(World& world);
 void CheckAgree(World& world);
 void CheckGroupsAtOnce(World& world);
 void CheckSubgroups(World& world);
-// What of CheckSendReceive a schedule needs: messages between two ranks are received in the order of sending, and a
-// circle of first messages begins somewhere.
+// What of CheckSendReceive a schedule needs: messages between two ranks are received in the order of sending. All ranks
+// send before they receive.
 void CheckMessagesInOrder(World& world);
 // Bytes counted by a null world against those of this one, and its memory for messages on the device.
 void CheckBytesSent(World& world);

@@ -118,6 +118,24 @@ TEST(Schedule, EveryMicroBatchOnceForwardAndOnceBackward) {
   }
 }
 
+// What one stage sends to another is received in the order of sending: NCCL's world knows no tags.
+TEST(Schedule, MessagesOfAPairOfStagesAreReceivedInOrder) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    std::map<std::pair<int, int>, std::vector<int>> sent, received;  // tags, by sender and receiver
+    for (int s = 0; s < c.stages; ++s) {
+      for (const Action& a : BuildSchedule(c.kind, c.stages, c.chunks, c.micro_batches, s)) {
+        if (a.kind == ActionKind::kSendActivation || a.kind == ActionKind::kSendGradient) {
+          sent[{s, a.peer}].push_back(a.tag);
+        } else if (a.kind == ActionKind::kReceiveActivation || a.kind == ActionKind::kReceiveGradient) {
+          received[{a.peer, s}].push_back(a.tag);
+        }
+      }
+    }
+    EXPECT_EQ(sent, received);
+  }
+}
+
 // Every message has one sender and one receiver that mean the same tensor, and stands right beside its computation.
 TEST(Schedule, MessagesMatch) {
   for (const Case& c : Cases()) {

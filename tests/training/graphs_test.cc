@@ -5,8 +5,9 @@
 #include "checkpoint/directory.h"
 #include "data/loader.h"
 #include "parallel/collectives_nccl.h"
-#include "runtime/device_cuda.h"
-#include "tests/runtime/ops_testing.h"
+#include "runtime/ops.h"
+#include "tests/parallel/test_world.h"
+#include "tests/runtime/test_device.h"
 #include "tests/training/run_testing.h"
 #include "training/resume.h"
 #include "training/step.h"
@@ -168,8 +169,7 @@ TEST_F(RecordedTest, AResumedRunGoesOnToTheBit) {
 
 // NCCL's messages among the tensor ranks are recorded with the rest.
 TEST_F(RecordedTest, TensorRanks) {
-  const auto gpus = CudaDevices();
-  if (!gpus.ok() || *gpus < 2) GTEST_SKIP() << "needs two GPUs";
+  if (TestMessages() != Messages::kNccl) GTEST_SKIP() << "needs TREFOIL_TEST_MESSAGES=NCCL";
   for (const char* more : {"", "parallel { sequence_parallel: true } model { family: GPT }"}) {
     SCOPED_TRACE(more);
     std::vector<double> numbers[2];  // without and with
@@ -178,7 +178,7 @@ TEST_F(RecordedTest, TensorRanks) {
                                  on ? RuntimeConfig::ON : RuntimeConfig::OFF);
       config.mutable_runtime()->set_messages(RuntimeConfig::NCCL);
       RunRanksAsThreads(2, [&](World& host) {
-        Rank rank(config, *NewCudaDevice(host.rank()), *NewNcclWorld(host));
+        Rank rank(config, NewTestDevice(), *NewNcclWorld(host));
         std::vector<double> mine;
         rank.Steps(1, 3, &mine);
         mine.push_back(rank.HeldOut());
