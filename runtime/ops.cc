@@ -153,7 +153,7 @@ void MatmulFloat8(Device& device, const Tensor& a, const Tensor& a_scale, const 
   CHECK(a.dtype() != DType::kFloat8E5M2 || b.dtype() != DType::kFloat8E5M2) << "a or b must be e4m3";
   const int64_t m = a.dim(0), k = a.dim(1), n = b.dim(0);
   Check("b", b, b.dtype(), {n, k});
-  CHECK(n % 16 == 0 && k % 16 == 0) << "a is " << a.shape() << ", b " << b.shape() << ": N and K must be multiples of 16";
+  CHECK(n % 16 == 0 && k % 16 == 0) << "b is " << b.shape() << ", both must be multiples of 16";
   Check("a_scale", a_scale, kFloat, {1});
   Check("b_scale", b_scale, kFloat, {1});
   CheckActivation("out", out, 2);

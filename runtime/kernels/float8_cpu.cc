@@ -49,7 +49,7 @@ void Quantize(const CpuContext& cpu, const Tensor& x, const Tensor& out, const T
       constexpr int64_t kRows = 16;  // a block of the transpose: as many rows as elements of its lines are written
       ParallelBlocks(cpu, rows, std::max(kRows, RowGrain(columns) / kRows * kRows), [=](int64_t begin, int64_t end) {
         for (int64_t i = begin; plain != nullptr && i < end; ++i) {
-          for (int64_t j = 0; j < columns; ++j) plain[i * columns + j] = F(static_cast<float>(in[i * columns + j]) * inverse);
+          for (int64_t j = i * columns; j < (i + 1) * columns; ++j) plain[j] = F(static_cast<float>(in[j]) * inverse);
         }
         for (int64_t top = begin; transposed != nullptr && top < end; top += kRows) {
           for (int64_t j = 0; j < columns; ++j) {

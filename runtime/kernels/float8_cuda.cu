@@ -47,8 +47,9 @@ __global__ void __launch_bounds__(kLargestThreads) LargestKernel(const T* x, int
 constexpr int kTileRows = 64, kTileColumns = 128, kAcross = kTileColumns / 16;
 constexpr int kQuantizeThreads = kTileRows / 4 * kAcross;
 
-// out and out_transposed may be null. whole: rows and columns are multiples of 16, everything starts on 16 bytes.
-template <bool whole, typename F, typename T>
+// out and out_transposed may be null. A: Access<16, true> where rows and columns are multiples of 16 and everything
+// starts on 16 bytes, else Access<16, false>.
+template <typename A, typename F, typename T>
 __global__ void __launch_bounds__(kQuantizeThreads)
     QuantizeKernel(const T* x, int64_t rows, int64_t columns, const uint32_t* largest, int parts, F* out,
                    F* out_transposed, float* scale) {
@@ -60,6 +61,7 @@ __global__ void __launch_bounds__(kQuantizeThreads)
   if (blockIdx.x == 0 && threadIdx.x == 0) *scale = step;
   const float inverse = 1.0f / step;
 
+  constexpr bool kWhole = A::kWhole;
   const int64_t across = (columns + kTileColumns - 1) / kTileColumns;
   const int64_t tile_row = blockIdx.x / across * kTileRows, tile_column = blockIdx.x % across * kTileColumns;
   const int group = static_cast<int>(threadIdx.x) % kAcross, four = static_cast<int>(threadIdx.x) / kAcross;
@@ -70,7 +72,7 @@ __global__ void __launch_bounds__(kQuantizeThreads)
     const int64_t row = tile_row + 4 * four + i;
     const T* from = x + row * columns + column;
     float v[16] = {};
-    if (whole && row < rows && column < columns) {
+    if (kWhole && row < rows && column < columns) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const Pack<8> pack = Load<Access<8, true>>(from + 8 * half);
@@ -88,8 +90,9 @@ __global__ void __launch_bounds__(kQuantizeThreads)
     }
     if (out == nullptr || row >= rows) continue;
     F* to = out + row * columns + column;
-    if (whole) {
-      if (column < columns) *reinterpret_cast<uint4*>(to) = make_uint4(words[i][0], words[i][1], words[i][2], words[i][3]);
+    if (kWhole) {
+      const uint4 all = make_uint4(words[i][0], words[i][1], words[i][2], words[i][3]);
+      if (column < columns) *reinterpret_cast<uint4*>(to) = all;
     } else {
 #pragma unroll
       for (int k = 0; k < 16; ++k) {
@@ -119,7 +122,7 @@ __global__ void __launch_bounds__(kQuantizeThreads)
     if (to_column >= columns || row >= rows) continue;
     const uint4 all = tile[c][place(c / 16, sixteen)];
     F* to = out_transposed + to_column * rows + row;
-    if (whole) {
+    if (kWhole) {
       *reinterpret_cast<uint4*>(to) = all;
     } else {
       const uint32_t of_four[4] = {all.x, all.y, all.z, all.w};
@@ -150,7 +153,8 @@ void Quantize(const CudaContext& cuda, const Tensor& x, const Tensor& out, const
       F* plain = out.defined() ? out.data<F>() : nullptr;
       F* transposed = out_transposed.defined() ? out_transposed.data<F>() : nullptr;
       const bool whole = rows % 16 == 0 && columns % 16 == 0 && Aligned<16>(plain, transposed) && Aligned<W>(in);
-      const auto kernel = whole ? QuantizeKernel<true, F, T> : QuantizeKernel<false, F, T>;
+      const auto kernel =
+          whole ? QuantizeKernel<Access<16, true>, F, T> : QuantizeKernel<Access<16, false>, F, T>;
       Launch(cuda, kernel, GridSize(Blocks(rows, kTileRows) * Blocks(columns, kTileColumns)), kQuantizeThreads, 0, in,
              rows, columns, largest.data(), parts, plain, transposed, scale.data<float>());
     };

@@ -74,7 +74,7 @@ TYPED_TEST(FormatTest, RoundsToNearestEvenAndSaturates) {
   }
   const auto largest = static_cast<float>(LargestOf(kFormat));
   const int largest_bits = kFormat == DType::kFloat8E5M2 ? 0x7b : 0x7e;
-  for (const float x : {largest, std::nextafter(largest, kInfinity), 1.0625f * largest, 2 * largest, 3e38f, kInfinity}) {
+  for (const float x : {largest, std::nextafter(largest, kInfinity), 1.0625f * largest, 2 * largest, kInfinity}) {
     expect(x, largest_bits);
   }
   for (const float x : {1e-20f, std::numeric_limits<float>::denorm_min(), 0.0f}) expect(x, 0);
@@ -108,8 +108,8 @@ constexpr DType kFormats[] = {DType::kFloat8E4M3, DType::kFloat8E5M2};
 
 TEST_P(DTypes, ScaleIsTheLeastPowerOfTwo) {
   for (const DType format : kFormats) {
-    for (const double largest : {448.0, 450.0, 224.0, 226.0, 1.0, 1.75, 1.765625, 57344.0, 57600.0, 28672.0, 3e-5, 1e-38,
-                                 1e-40, 0x1p-126, 0x1.fep127, 0x1.cp120, 0x1.c2p120, 0.0}) {
+    for (const double largest : {448.0, 450.0, 224.0, 226.0, 1.0, 1.75, 1.765625, 57344.0, 57600.0, 28672.0, 3e-5,
+                                 1e-38, 1e-40, 0x1p-126, 0x1.fep127, 0x1.cp120, 0x1.c2p120, 0.0}) {
       const auto results = RunWithThreads([&](Device& device) {
         const Tensor x = From(device, GetParam(), {2, 3}, {0, largest / 2, -largest, largest / 4, 0, 0});
         const Tensor scale = NewScale(device);
