@@ -33,6 +33,9 @@ std::vector<char> Bits(Device& device, const Tensor& x);
 void ExpectClose(const Values& values, const Values& reference, double tolerance, const char* what = "");
 // A tolerance for results of `dtype`: bf16 keeps 8 bits.
 double Tolerance(DType dtype);
+// `usual` for the inputs that the tests have by themselves; `widest` where TREFOIL_TEST_SEED draws others, some of which
+// cancel more than those.
+double ToleranceOfInputs(double usual, double widest);
 
 // Calls `op` on CPU devices of one, two and three threads, expects the same bits of every tensor that it returns, and
 // returns their values. On the GPU, calls it twice and expects the same bits both times if RunsRepeat().
