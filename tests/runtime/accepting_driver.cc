@@ -1,5 +1,6 @@
-// A CUDA driver (libcuda.so.1) without a device, for tests of what only prepares work for one: cuDNN compiles its kernels
-// for any GPU that is described to it, and then wants a driver that takes them. This one takes everything and does nothing.
+// A CUDA driver (libcuda.so.1) without a device, for tests of what only prepares work for one: cuDNN compiles its
+// kernels for any GPU that is described to it, and then wants a driver that takes them. This one takes everything and
+// does nothing.
 
 extern "C" {
 

@@ -29,8 +29,8 @@ constexpr Gpu kH100 = {"H100", 9, 132, 48 << 10, 227 << 10, 50 << 20};
 
 int current_major = 0;  // of the GPU that the front end sees
 
-// As cuDNN writes the properties of a device. Figures from NVIDIA's tables of compute capabilities and data sheets; only
-// performance hangs on clocks.
+// As cuDNN writes the properties of a device. Figures from NVIDIA's tables of compute capabilities and data sheets;
+// only performance hangs on clocks.
 std::string Properties(const Gpu& gpu) {
   return absl::StrCat(
       R"({"cudaDeviceId":0,"deviceVer":)", gpu.major * 100, R"(,"driverVer":13000,"deviceName":")", gpu.name,

@@ -1,5 +1,5 @@
-// What nvcc made of the CUDA kernels, read from ptxas's reports and from the machine code, with no GPU: no kernel spills
-// registers or needs a stack frame, and those that stream tensors load 16 bytes at a time. Prints a table.
+// What nvcc made of the CUDA kernels, read from ptxas's reports and from the machine code, with no GPU: no kernel
+// spills registers or needs a stack frame, and those that stream tensors load 16 bytes at a time. Prints a table.
 //
 // Arguments, in any order: the reports (FILE.ptxas), the objects (FILE.cu.o) and cuobjdump, beside which nvdisasm lies.
 #include <cxxabi.h>
@@ -31,8 +31,8 @@ const std::map<std::string, const char*> kMayHaveAStack = {
     {"AnglesKernel", "the library's sine of large angles has a table"},
     {"FillNormalKernel", "runs once, when a run begins"},
 };
-// Kernels that need not load 16 bytes at a time, besides those that a template argument makes the way around tensors that
-// cannot be: Access<1, ...>, Access<..., false>, and QuantizeKernel's first.
+// Kernels that need not load 16 bytes at a time, besides those that a template argument Access<1, ...> or
+// Access<..., false> makes the way around tensors that cannot be.
 const std::map<std::string, const char*> kMayLoadNarrowly = {
     {"AddPartialsKernel", "sums of few columns, down the rows"},
     {"AnglesKernel", "loads nothing but constants"},
@@ -54,7 +54,7 @@ struct Kernel {
   std::string base() const { return name.substr(0, name.find('<')); }
   // Whether its accesses to global memory are meant to be of 16 bytes.
   bool wide() const {
-    static const std::regex narrow("Access<1, |Access<[0-9]+, false>|^QuantizeKernel<false, ");
+    static const std::regex narrow("Access<1, |Access<[0-9]+, false>");
     return !std::regex_search(name, narrow) && !kMayLoadNarrowly.contains(base());
   }
   std::string Text() const { return file + "_cuda.cu, " + architecture + ", " + name; }
@@ -219,8 +219,8 @@ void PrintTable() {
     row.stack = std::max(row.stack, kernel.stack);
     row.spilled = std::max(row.spilled, kernel.spilled);
   }
-  std::printf("%-52s %9s %9s %9s %9s %9s %9s\n", "kernel (of its instances, the largest; bytes)", "instances", "registers",
-              "shared", "stack", "spills", "16-byte");
+  std::printf("%-52s %9s %9s %9s %9s %9s %9s\n", "kernel (of its instances, the largest; bytes)", "instances",
+              "registers", "shared", "stack", "spills", "16-byte");
   for (const auto& [name, row] : rows) {
     std::printf("%-52s %9d %9d %9d %9d %9d %9d\n", name.c_str(), row.instances, row.registers, row.shared, row.stack,
                 row.spilled, row.wide);
