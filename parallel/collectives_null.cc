@@ -1,5 +1,7 @@
 // The null world: ranks that are not there. The algorithms are the real ones, over messages that do not move, so they
 // check the same sizes, count the same bytes, and allocate the same memory as in a job of that size.
+#include <cstring>
+
 #include "parallel/point_to_point_group.h"
 #include "parallel/world.h"
 
@@ -22,9 +24,57 @@ class NullTransport : public Transport {
   }
 };
 
+class NullGroup : public PointToPointGroup {
+ public:
+  NullGroup(const std::string& name, const std::vector<int>& ranks, int rank, Device& device, GroupObserver observer)
+      : PointToPointGroup(name, ranks, rank, device, std::make_unique<NullTransport>(), /*timeout_seconds=*/0),
+        observer_(std::move(observer)) {}
+
+  void AllReduceSum(const Tensor& x) override {
+    Note("AllReduceSum", x);
+    PointToPointGroup::AllReduceSum(x);
+  }
+  void ReduceScatterSum(const Tensor& in, const Tensor& out) override {
+    Note("ReduceScatterSum", in);
+    PointToPointGroup::ReduceScatterSum(in, out);
+  }
+  void AllGather(const Tensor& in, const Tensor& out) override {
+    Note("AllGather", out);
+    const int64_t n = in.elements();
+    for (int r = 0; r < size(); ++r) {
+      if (r != rank()) SetToZeros(out.Range(r * n, {n}));
+    }
+    PointToPointGroup::AllGather(in, out);
+  }
+  void Broadcast(const Tensor& x, int root) override {
+    Note("Broadcast", x);
+    PointToPointGroup::Broadcast(x, root);
+  }
+  void Send(const Tensor& x, int to, int tag) override {
+    Note("Send", x);
+    PointToPointGroup::Send(x, to, tag);
+  }
+  void Receive(const Tensor& x, int from, int tag) override {
+    Note("Receive", x);
+    SetToZeros(x);
+    PointToPointGroup::Receive(x, from, tag);
+  }
+  using PointToPointGroup::AllReduceSum;
+
+ private:
+  static void SetToZeros(const Tensor& x) {
+    if (x.raw() != nullptr) std::memset(x.raw(), 0, static_cast<size_t>(x.bytes()));
+  }
+  void Note(const char* operation, const Tensor& x) {
+    if (observer_) observer_({name(), size(), operation, static_cast<double>(x.bytes())});
+  }
+
+  const GroupObserver observer_;
+};
+
 class NullWorld : public World {
  public:
-  NullWorld(int size, int rank) : size_(size), rank_(rank) {
+  NullWorld(int size, int rank, GroupObserver observer) : size_(size), rank_(rank), observer_(std::move(observer)) {
     CHECK(0 <= rank && rank < size) << "rank " << rank << " of " << size;
   }
   int rank() const override { return rank_; }
@@ -33,17 +83,19 @@ class NullWorld : public World {
   int local_size() const override { return 1; }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
     CHECK_LT(ranks.back(), size_) << "group " << name;
-    return std::make_unique<PointToPointGroup>(name, ranks, PlaceInGroup(name, ranks, rank_), device,
-                                               std::make_unique<NullTransport>(), 0.0);
+    return std::make_unique<NullGroup>(name, ranks, PlaceInGroup(name, ranks, rank_), device, observer_);
   }
   void set_timeout_seconds(double) override {}
 
  private:
   const int size_, rank_;
+  const GroupObserver observer_;
 };
 
 }  // namespace
 
-std::unique_ptr<World> NewNullWorld(int size, int rank) { return std::make_unique<NullWorld>(size, rank); }
+std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer) {
+  return std::make_unique<NullWorld>(size, rank, std::move(observer));
+}
 
 }  // namespace trefoil

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -49,18 +50,27 @@ struct Action {
 // multiple of stages. Each chunk's BackwardInput is followed at once by its BackwardWeight in these three schedules.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
-// What running all stages' lists together does, by simulation with given durations; CHECK-fails on a deadlock.
-struct ScheduleCosts {
-  double forward = 1, backward_input = 1, backward_weight = 1;  // of a whole stage; a chunk takes 1/chunks of it
-  double send = 0;                                              // from the send until it can be received
+// What running all stages' lists together does, by simulation of discrete events; CHECK-fails on a deadlock. As in
+// parallel/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent before of
+// the same kind (activation, gradient) has been received.
+//
+// How long an action of a stage takes: a computation; a receive, from when its message has been sent and it is waited
+// for. Sends take none.
+using ActionSeconds = std::function<double(int stage, const Action& action)>;
+// How fast everything goes while `active` stages compute or receive, 1 by default: for stages that share a processor.
+using SharedSpeed = std::function<double(int active)>;
+struct Span {
+  double begin = 0, end = 0;  // seconds; from when the stage came to the action, until it went on
 };
 struct ScheduleTimes {
   double makespan = 0;
-  std::vector<double> busy;                  // per stage
+  std::vector<std::vector<Span>> spans;      // per stage, of each action of its list
+  std::vector<double> busy;                  // per stage: computing
   std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs between their F and W
   double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
 };
-ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, int chunks, const ScheduleCosts& costs);
+ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, const ActionSeconds& seconds,
+                               const SharedSpeed& speed = nullptr);
 
 // "F0 S0 ..." (letters as above) for messages and tests; chunk shown as F0.1 when not 0.
 std::string ToString(const std::vector<Action>& actions);

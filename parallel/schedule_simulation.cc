@@ -1,20 +1,144 @@
 // SimulateSchedule of parallel/schedule.h.
+//
+// Stages share one clock of work: while stages run at a common speed below 1, it goes slower than time does. Ends of
+// what runs are events on that clock.
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
+#include <functional>
+#include <queue>
+#include <unordered_map>
+#include <utility>
 
 #include "parallel/schedule.h"
 
 namespace trefoil {
 namespace {
 
-// One stage on its way through its list.
-struct Runner {
-  size_t next = 0;  // action
-  double now = 0, busy = 0;
-  int in_flight = 0, peak_in_flight = 0;
+class Simulation {
+ public:
+  Simulation(const std::vector<std::vector<Action>>& lists, const ActionSeconds& seconds, const SharedSpeed& speed)
+      : lists_(lists), seconds_(seconds), speed_(speed), runners_(lists.size()) {
+    CHECK(!lists.empty());
+    times_.busy.resize(lists.size());
+    times_.peak_in_flight.resize(lists.size());
+    for (const auto& list : lists) times_.spans.emplace_back(list.size());
+  }
+
+  ScheduleTimes Run() {
+    for (size_t s = 0; s < lists_.size(); ++s) Advance(static_cast<int>(s));
+    while (!ends_.empty()) {
+      const auto [work, stage] = ends_.top();
+      const double speed = speed_ ? speed_(static_cast<int>(ends_.size())) : 1;
+      now_ += (work - work_) / speed;
+      work_ = work;
+      ends_.pop();
+      Finish(stage);
+    }
+    for (size_t s = 0; s < lists_.size(); ++s) {
+      const Runner& runner = runners_[s];
+      CHECK_EQ(runner.next, lists_[s].size())
+          << "deadlock: stage " << s << " waits for ever at " << ToString({lists_[s][runner.next]}) << " for stage "
+          << lists_[s][runner.next].peer;
+    }
+    times_.makespan = now_;
+    return std::move(times_);
+  }
+
+ private:
+  // Activations, or gradients, that a stage has sent to its neighbour.
+  struct Lane {
+    int sent = 0, received = 0;
+  };
+  struct Runner {
+    size_t next = 0;  // action
+    bool waits = false;
+    int in_flight = 0;
+    Lane activations, gradients;
+  };
+
+  static bool IsSend(const Action& action) {
+    return action.kind == ActionKind::kSendActivation || action.kind == ActionKind::kSendGradient;
+  }
+  static bool IsReceive(const Action& action) {
+    return action.kind == ActionKind::kReceiveActivation || action.kind == ActionKind::kReceiveGradient;
+  }
+  static bool IsOfActivation(const Action& action) {
+    return action.kind == ActionKind::kSendActivation || action.kind == ActionKind::kReceiveActivation;
+  }
+  Lane& LaneFrom(int stage, const Action& message) {
+    Runner& runner = runners_[static_cast<size_t>(stage)];
+    return IsOfActivation(message) ? runner.activations : runner.gradients;
+  }
+
+  // Runs stage s until something takes time or it waits for another stage.
+  void Advance(int s) {
+    Runner& runner = runners_[static_cast<size_t>(s)];
+    const auto& list = lists_[static_cast<size_t>(s)];
+    for (; runner.next < list.size(); ++runner.next) {
+      const Action& action = list[runner.next];
+      Span& span = times_.spans[static_cast<size_t>(s)][runner.next];
+      if (!runner.waits) span.begin = now_;
+      runner.waits = false;
+      if (IsSend(action)) {
+        Lane& lane = LaneFrom(s, action);
+        if (lane.received < lane.sent) {
+          runner.waits = true;
+          return;
+        }
+        ++lane.sent;
+        CHECK(sent_.emplace(action.tag, s).second)
+            << "stage " << s << " sends tag " << action.tag << " twice to stage " << action.peer;
+        span.end = now_;
+        const Runner& peer = runners_[static_cast<size_t>(action.peer)];
+        if (peer.waits && lists_[static_cast<size_t>(action.peer)][peer.next].tag == action.tag) Advance(action.peer);
+        continue;
+      }
+      if (IsReceive(action)) {
+        const auto message = sent_.find(action.tag);
+        if (message == sent_.end() || message->second != action.peer) {
+          runner.waits = true;
+          return;
+        }
+      }
+      if (action.kind == ActionKind::kForward) {
+        int& peak = times_.peak_in_flight[static_cast<size_t>(s)];
+        peak = std::max(peak, ++runner.in_flight);
+      }
+      ends_.emplace(work_ + seconds_(s, action), s);
+      return;
+    }
+  }
+
+  // What stage s was doing has come to its end.
+  void Finish(int s) {
+    Runner& runner = runners_[static_cast<size_t>(s)];
+    const Action& action = lists_[static_cast<size_t>(s)][runner.next];
+    Span& span = times_.spans[static_cast<size_t>(s)][runner.next++];
+    span.end = now_;
+    if (IsReceive(action)) {
+      ++LaneFrom(action.peer, action).received;
+      const Runner& sender = runners_[static_cast<size_t>(action.peer)];
+      if (sender.waits) {
+        const Action& next = lists_[static_cast<size_t>(action.peer)][sender.next];
+        if (IsSend(next)) Advance(action.peer);
+      }
+    } else {
+      times_.busy[static_cast<size_t>(s)] += span.end - span.begin;
+      if (action.kind == ActionKind::kBackwardWeight) --runner.in_flight;
+    }
+    Advance(s);
+  }
+
+  const std::vector<std::vector<Action>>& lists_;
+  const ActionSeconds& seconds_;
+  const SharedSpeed& speed_;
+  std::vector<Runner> runners_;
+  std::unordered_map<int, int> sent_;  // tag -> sender
+  using End = std::pair<double, int>;  // on the clock of work; stage
+  std::priority_queue<End, std::vector<End>, std::greater<End>> ends_;
+  double now_ = 0, work_ = 0;
+  ScheduleTimes times_;
 };
 
 }  // namespace
@@ -23,66 +147,9 @@ double ScheduleTimes::bubble() const {
   return makespan == 0 ? 0 : 1 - *std::min_element(busy.begin(), busy.end()) / makespan;
 }
 
-ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, int chunks,
-                               const ScheduleCosts& costs) {
-  CHECK(!stages.empty());
-  CHECK_GE(chunks, 1);
-  std::map<std::tuple<int, int, int>, double> arrivals;  // (from, to, tag) -> when it can be received
-  std::vector<Runner> runners(stages.size());
-  // Runs stage s until its list ends or it waits for a message that is not sent yet; whether it got anywhere.
-  auto advance = [&](int s) {
-    Runner& runner = runners[s];
-    const size_t start = runner.next;
-    auto compute = [&](double cost) {
-      runner.now += cost / chunks;
-      runner.busy += cost / chunks;
-    };
-    for (; runner.next < stages[s].size(); ++runner.next) {
-      const Action& action = stages[s][runner.next];
-      switch (action.kind) {
-        case ActionKind::kForward:
-          compute(costs.forward);
-          runner.peak_in_flight = std::max(runner.peak_in_flight, ++runner.in_flight);
-          break;
-        case ActionKind::kBackwardInput:
-          compute(costs.backward_input);
-          break;
-        case ActionKind::kBackwardWeight:
-          compute(costs.backward_weight);
-          --runner.in_flight;
-          break;
-        case ActionKind::kSendActivation:
-        case ActionKind::kSendGradient:
-          CHECK(arrivals.emplace(std::tuple(s, action.peer, action.tag), runner.now + costs.send).second)
-              << "stage " << s << " sends tag " << action.tag << " twice to stage " << action.peer;
-          break;
-        case ActionKind::kReceiveActivation:
-        case ActionKind::kReceiveGradient: {
-          const auto message = arrivals.find({action.peer, s, action.tag});
-          if (message == arrivals.end()) return runner.next > start;
-          runner.now = std::max(runner.now, message->second);
-          break;
-        }
-      }
-    }
-    return runner.next > start;
-  };
-
-  for (bool moved = true; moved;) {
-    moved = false;
-    for (size_t s = 0; s < stages.size(); ++s) moved |= advance(static_cast<int>(s));
-  }
-  ScheduleTimes times;
-  for (size_t s = 0; s < stages.size(); ++s) {
-    const Runner& runner = runners[s];
-    CHECK_EQ(runner.next, stages[s].size())
-        << "deadlock: stage " << s << " waits for ever at " << ToString({stages[s][runner.next]}) << " for stage "
-        << stages[s][runner.next].peer;
-    times.makespan = std::max(times.makespan, runner.now);
-    times.busy.push_back(runner.busy);
-    times.peak_in_flight.push_back(runner.peak_in_flight);
-  }
-  return times;
+ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, const ActionSeconds& seconds,
+                               const SharedSpeed& speed) {
+  return Simulation(stages, seconds, speed).Run();
 }
 
 }  // namespace trefoil

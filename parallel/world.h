@@ -45,7 +45,16 @@ void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body);
 std::unique_ptr<World> NewStagedWorld(World& world);
 
 // Rank `rank` of `size` ranks that are not there: collectives check sizes, count bytes and allocate memory as the real
-// ones do, leave values as they are, and never wait. Every other rank's text is this rank's.
-std::unique_ptr<World> NewNullWorld(int size, int rank);
+// ones do, and never wait. Sums are what this rank gave; what it gathers or receives from others is zeros; their texts are
+// this rank's.
+// `observer` is shown every call on tensors, sends and receives included, before it is made; on the thread that makes it.
+struct GroupCall {
+  const std::string& group;  // its name
+  int ranks;                 // in the group
+  const char* operation;     // static, "AllReduceSum"
+  double bytes;              // of the larger of its tensors: what a part is multiplied to
+};
+using GroupObserver = std::function<void(const GroupCall& call)>;
+std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer = nullptr);
 
 }  // namespace trefoil

@@ -41,7 +41,11 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
     const Shelf common = shelf;
     if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
-    if (!reused) ++acquisitions_;
+    if (!reused) {
+      ++acquisitions_;
+      use_.held += bytes;
+    }
+    if (observer_) observer_(purpose, bytes);
   }
   if (!reused) data = acquire_(bytes);
   // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
@@ -64,6 +68,7 @@ void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
   std::lock_guard lock(mutex_);
   use_.current[i] -= shelf.bytes;
   use_.current_total -= shelf.bytes;
+  if (observer_) observer_(purpose, -shelf.bytes);
   if (!reserved_.contains(shelf.reservation)) shelf.reservation = 0;
   free_[shelf].push_back(data);
 }

@@ -38,6 +38,7 @@ struct MemoryUse {
   std::array<int64_t, kPurposes> current = {};  // bytes
   std::array<int64_t, kPurposes> peak = {};     // bytes, high-water mark since the start or ResetPeak
   int64_t current_total = 0, peak_total = 0;
+  int64_t held = 0;  // bytes that the device gave: those in use, and those that wait for a request of their size
 };
 
 class Arena : public std::enable_shared_from_this<Arena> {
@@ -74,6 +75,10 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   MemoryUse use() const;
   void ResetPeak();
+  // Called at every allocation with its rounded size, and at every return with minus that. Set while nothing is running;
+  // for one thread.
+  using Observer = std::function<void(Purpose purpose, int64_t bytes)>;
+  void Observe(Observer observer) { observer_ = std::move(observer); }
   // Times that the arena had to ask the device for memory. Constant over steady steps.
   int64_t acquisitions() const;
 
@@ -101,6 +106,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   std::map<int, int64_t> open_;   // by queue
   MemoryUse use_;
   int64_t acquisitions_ = 0;
+  Observer observer_;
 };
 
 }  // namespace trefoil

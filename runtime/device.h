@@ -30,6 +30,11 @@ struct OpCount {
   double flops = 0;     // multiply and add count as two
   double bytes = 0;     // operands read plus results written, once each
   double seconds = 0;   // measured on devices that compute, else 0
+  DType dtype = DType::kFloat32;  // of its first operand that is not of integers
+  struct Product {
+    int64_t rows = 0, columns = 0, inner = 0;
+    auto operator<=>(const Product&) const = default;
+  } product;  // sizes of a matrix product; zeros for other ops
 };
 
 class Device {

@@ -8,18 +8,32 @@
 namespace trefoil {
 namespace {
 
-// Bytes of each operand once; an undefined tensor has none.
-double Bytes(std::initializer_list<const Tensor*> operands) {
+// What an op moves.
+struct Traffic {
   double bytes = 0;
+  DType dtype = DType::kFloat32;
+};
+Traffic operator+(Traffic traffic, double bytes) { return {traffic.bytes + bytes, traffic.dtype}; }
+
+// Bytes of each operand once; an undefined tensor has none.
+Traffic Bytes(std::initializer_list<const Tensor*> operands) {
+  Traffic traffic;
+  bool found = false;
   for (const Tensor* operand : operands) {
-    if (operand->defined()) bytes += static_cast<double>(operand->bytes());
+    if (!operand->defined()) continue;
+    traffic.bytes += static_cast<double>(operand->bytes());
+    if (!found && operand->dtype() != DType::kInt32) {
+      traffic.dtype = operand->dtype();
+      found = true;
+    }
   }
-  return bytes;
+  return traffic;
 }
 
 // Runs `kernel` and, if anyone observes, reports it. Only then is the clock read and the device waited for.
 template <typename Kernel>
-void Run(Device& device, const char* op, double flops, double bytes, const Kernel& kernel) {
+void Run(Device& device, const char* op, double flops, const Traffic& traffic, const Kernel& kernel,
+         const OpCount::Product& product = {}) {
   NoteOp(op);
   if (!device.observer()) {
     kernel(device.kernels());
@@ -32,7 +46,15 @@ void Run(Device& device, const char* op, double flops, double bytes, const Kerne
     device.Synchronize();
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
-  device.observer()(OpCount{op, flops, bytes, seconds}, start);
+  device.observer()(OpCount{op, flops, traffic.bytes, seconds, traffic.dtype, product}, start);
+}
+
+// A product of [m, k] and [k, n].
+template <typename Kernel>
+void RunProduct(Device& device, const char* op, int64_t m, int64_t n, int64_t k, const Traffic& traffic,
+                const Kernel& kernel) {
+  const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+  Run(device, op, flops, traffic, kernel, {.rows = m, .columns = n, .inner = k});
 }
 
 void Check(const char* name, const Tensor& tensor, DType dtype, const Shape& shape) {
@@ -94,7 +116,7 @@ void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
   CHECK(accumulate == Accumulate::kNo || out.dtype() == kFloat) << "accumulation is only into float32";
   if (bias.defined()) Check("bias", bias, a.dtype(), {n});
   const double read = accumulate == Accumulate::kYes ? out.bytes() : 0;
-  Run(device, "matmul", 2.0 * m * n * k, Bytes({&a, &b, &out, &bias}) + read,
+  RunProduct(device, "matmul", m, n, k, Bytes({&a, &b, &out, &bias}) + read,
       [&](Kernels& kernels) { kernels.Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias); });
 }
 
@@ -107,7 +129,7 @@ void MatmulGelu(Device& device, const Tensor& a, const Tensor& b, const Tensor& 
   if (bias.defined()) Check("bias", bias, a.dtype(), {n});
   Check("before", before, a.dtype(), {m, n});
   Check("out", out, a.dtype(), {m, n});
-  Run(device, "matmul_gelu", 2.0 * m * n * k, Bytes({&a, &b, &bias, &before, &out}),
+  RunProduct(device, "matmul_gelu", m, n, k, Bytes({&a, &b, &bias, &before, &out}),
       [&](Kernels& kernels) { kernels.MatmulGelu(a, b, bias, before, out); });
 }
 
@@ -120,7 +142,7 @@ void MatmulGeluBackward(Device& device, const Tensor& dy, const Tensor& weight, 
   Check("before", before, dy.dtype(), {m, n});
   Check("dx", dx, dy.dtype(), {m, n});
   if (d_bias.defined()) Check("d_bias", d_bias, kFloat, {n});
-  Run(device, "matmul_gelu_backward", 2.0 * m * n * k, Bytes({&dy, &weight, &before, &dx, &d_bias, &d_bias}),
+  RunProduct(device, "matmul_gelu_backward", m, n, k, Bytes({&dy, &weight, &before, &dx, &d_bias, &d_bias}),
       [&](Kernels& kernels) { kernels.MatmulGeluBackward(dy, weight, before, dx, d_bias); });
 }
 
@@ -131,7 +153,7 @@ void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Ten
   Check("x", x, dy.dtype(), {m, k});
   Check("d_weight", d_weight, kFloat, {n, k});
   if (d_bias.defined()) Check("d_bias", d_bias, kFloat, {n});
-  Run(device, "weight_gradient", 2.0 * m * n * k, Bytes({&dy, &x, &d_weight, &d_weight, &d_bias, &d_bias}),
+  RunProduct(device, "weight_gradient", m, n, k, Bytes({&dy, &x, &d_weight, &d_weight, &d_bias, &d_bias}),
       [&](Kernels& kernels) { kernels.WeightGradient(dy, x, d_weight, d_bias); });
 }
 
@@ -161,7 +183,7 @@ void MatmulFloat8(Device& device, const Tensor& a, const Tensor& a_scale, const 
   CHECK(accumulate == Accumulate::kNo || out.dtype() == kFloat) << "accumulation is only into float32";
   if (bias.defined()) Check("bias", bias, DType::kBFloat16, {n});
   const double read = accumulate == Accumulate::kYes ? out.bytes() : 0;
-  Run(device, "matmul_float8", 2.0 * m * n * k, Bytes({&a, &a_scale, &b, &b_scale, &out, &bias}) + read,
+  RunProduct(device, "matmul_float8", m, n, k, Bytes({&a, &a_scale, &b, &b_scale, &out, &bias}) + read,
       [&](Kernels& kernels) { kernels.MatmulFloat8(a, a_scale, b, b_scale, out, accumulate, bias); });
 }
 
@@ -275,7 +297,7 @@ void Rotary(Device& device, const Tensor& qkv, const AttentionShape& shape, floa
   CHECK_EQ(shape.head_dim % 2, 0) << "rotary needs an even head dim";
   CHECK_GT(theta, 0);
   const double turned = static_cast<double>(qkv.dim(0)) * (shape.heads + shape.kv_heads) * shape.head_dim;
-  Run(device, "rotary", 3 * turned, 2 * turned * SizeOf(qkv.dtype()),
+  Run(device, "rotary", 3 * turned, {2 * turned * SizeOf(qkv.dtype()), qkv.dtype()},
       [&](Kernels& kernels) { kernels.Rotary(qkv, shape, theta, inverse); });
 }
 
@@ -388,15 +410,15 @@ TwoSums AddUp(Device& device, const char* op, std::span<const Tensor> summed, st
   for (const Tensor& x : summed) {
     CheckActivation("summed", x, kAnyRank);
     flops += static_cast<double>(x.elements());
-    bytes += Bytes({&x});
+    bytes += Bytes({&x}).bytes;
   }
   for (const Tensor& x : squared) {
     CheckActivation("squared", x, kAnyRank);
     flops += 2.0 * static_cast<double>(x.elements());
-    bytes += Bytes({&x});
+    bytes += Bytes({&x}).bytes;
   }
   TwoSums sums;
-  Run(device, op, flops, bytes, [&](Kernels& kernels) { sums = kernels.Sums(summed, squared); });
+  Run(device, op, flops, {bytes}, [&](Kernels& kernels) { sums = kernels.Sums(summed, squared); });
   return sums;
 }
 
@@ -440,10 +462,11 @@ void AdamW(Device& device, std::span<const AdamWPart> parts, const AdamWStep& st
       Check("working", part.working, working->dtype(), shape);
     }
     flops += 15.0 * static_cast<double>(part.weight.elements());
-    bytes += Bytes({&part.weight, &part.weight, &part.gradient, &part.m, &part.m, &part.v, &part.v, &part.working});
+    bytes += Bytes({&part.weight, &part.weight, &part.gradient, &part.m, &part.m, &part.v, &part.v, &part.working})
+                 .bytes;
   }
   CHECK_GE(step.step, 1);
-  Run(device, "adamw", flops, bytes, [&](Kernels& kernels) { kernels.AdamW(parts, step); });
+  Run(device, "adamw", flops, {bytes}, [&](Kernels& kernels) { kernels.AdamW(parts, step); });
 }
 
 }  // namespace trefoil

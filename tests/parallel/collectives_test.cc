@@ -40,7 +40,7 @@ TEST(ThreadWorld, RanksAreAllOnThisHost) {
   EXPECT_EQ(seen, (std::set<int>{0, 1, 2}));
 }
 
-TEST(NullWorld, LeavesValuesAndNeverWaits) {
+TEST(NullWorld, GetsNothingAndNeverWaits) {
   const auto world = NewNullWorld(4, 2);
   EXPECT_EQ(world->rank(), 2);
   EXPECT_EQ(world->size(), 4);
@@ -51,15 +51,40 @@ TEST(NullWorld, LeavesValuesAndNeverWaits) {
   for (int i = 0; i < 3000; ++i) x.data<float>()[i] = i;
   group->AllReduceSum(x);
   group->Broadcast(x, 0);
-  group->Receive(x, 0, 5);
   group->Send(x, 0, 5);
   group->FinishSends();
   for (int i = 0; i < 3000; ++i) ASSERT_EQ(x.data<float>()[i], i);
+  const Tensor all = device->Allocate(DType::kFloat32, {6000}, Purpose::kActivations);
+  for (int i = 0; i < 6000; ++i) all.data<float>()[i] = -1;
+  group->AllGather(x, all);
+  for (int i = 0; i < 6000; ++i) ASSERT_EQ(all.data<float>()[i], i < 3000 ? 0 : i - 3000);
+  group->Receive(x, 0, 5);
+  for (int i = 0; i < 3000; ++i) ASSERT_EQ(x.data<float>()[i], 0);
   double number = 3;
   group->AllReduceSum(std::span(&number, 1));
   EXPECT_EQ(number, 3);
   EXPECT_EQ(group->AllGatherStrings("me"), (std::vector<std::string>{"me", "me"}));
   EXPECT_EQ(group->Agree(absl::NotFoundError("x")), absl::NotFoundError("x"));
+}
+
+TEST(NullWorld, ShowsEveryCall) {
+  std::vector<std::string> calls;
+  const auto device = NewNullDevice();
+  const auto world = NewNullWorld(4, 2, [&](const GroupCall& call) {
+    calls.push_back(call.group + " " + std::to_string(call.ranks) + " " + call.operation + " " +
+                    std::to_string(static_cast<int64_t>(call.bytes)));
+  });
+  const auto group = world->NewGroup("data", {0, 2}, *device);
+  const auto floats = [&](int64_t n) { return device->Allocate(DType::kFloat32, {n}, Purpose::kActivations); };
+  group->AllReduceSum(floats(10));
+  group->ReduceScatterSum(floats(20), floats(10));
+  group->AllGather(floats(10), floats(20));
+  group->Broadcast(floats(1), 0);
+  group->Send(floats(2), 0, 1);
+  group->Receive(floats(3), 0, 1);
+  EXPECT_EQ(calls, (std::vector<std::string>{"data 2 AllReduceSum 40", "data 2 ReduceScatterSum 80",
+                                             "data 2 AllGather 80", "data 2 Broadcast 4", "data 2 Send 8",
+                                             "data 2 Receive 12"}));
 }
 
 TEST(NullWorldDeathTest, ChecksSizes) {

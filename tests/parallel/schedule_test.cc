@@ -63,6 +63,22 @@ TEST(Schedule, ActionsCarryPeerAndTag) {
   EXPECT_EQ(send.tag, receive.tag);
 }
 
+// Durations of a whole stage's work, of which a chunk takes its share.
+ActionSeconds Constant(int chunks, double forward, double backward_input, double backward_weight, double receive = 0) {
+  return [=](int, const Action& action) {
+    switch (action.kind) {
+      case ActionKind::kForward:
+        return forward / chunks;
+      case ActionKind::kBackwardInput:
+        return backward_input / chunks;
+      case ActionKind::kBackwardWeight:
+        return backward_weight / chunks;
+      default:
+        return receive;
+    }
+  };
+}
+
 struct Case {
   ParallelConfig::Schedule kind;
   int stages, chunks, micro_batches;
@@ -192,8 +208,7 @@ TEST(Schedule, BubbleAndMemoryFollowTheFormulas) {
     const int p = c.stages, v = c.chunks, m = c.micro_batches;
     const Stages all = AllStages(c.kind, p, v, m);
     for (const auto& [forward, input, weight] : {std::tuple(1.0, 1.0, 1.0), std::tuple(1.0, 1.25, 0.5)}) {
-      const ScheduleTimes times = SimulateSchedule(
-          all, v, {.forward = forward, .backward_input = input, .backward_weight = weight});
+      const ScheduleTimes times = SimulateSchedule(all, Constant(v, forward, input, weight));
       const double work = forward + input + weight;
       EXPECT_NEAR(times.makespan, m * work + (p - 1) * work / v, 1e-9);
       EXPECT_NEAR(times.bubble(), (p - 1.0) / v / (m + (p - 1.0) / v), 1e-9);
@@ -214,15 +229,14 @@ TEST(Schedule, BubbleAndMemoryFollowTheFormulas) {
 
 TEST(Schedule, SlowLinksLengthenTheStep) {
   const Stages all = AllStages(ParallelConfig::ONE_F_ONE_B, 2, 1, 1);
-  const ScheduleTimes times =
-      SimulateSchedule(all, 1, {.forward = 1, .backward_input = 2, .backward_weight = 3, .send = 0.5});
+  const ScheduleTimes times = SimulateSchedule(all, Constant(1, 1, 2, 3, /*receive=*/0.5));
   EXPECT_DOUBLE_EQ(times.makespan, 2 * (1 + 2 + 3) + 2 * 0.5);
 }
 
 TEST(ScheduleDeathTest, DeadlockIsNamed) {
   Stages all = AllStages(ParallelConfig::ONE_F_ONE_B, 2, 1, 2);
   std::erase_if(all[0], [](const Action& a) { return a.kind == ActionKind::kSendActivation && a.micro_batch == 1; });
-  EXPECT_DEATH(SimulateSchedule(all, 1, {}), "deadlock: stage 0 waits for ever at r1 for stage 1");
+  EXPECT_DEATH(SimulateSchedule(all, Constant(1, 1, 1, 1)), "deadlock: stage 0 waits for ever at r1 for stage 1");
 }
 
 TEST(ScheduleDeathTest, InterleavedNeedsWholeGroups) {

@@ -44,7 +44,8 @@ class Benchmark {
   Tensor New(const Shape& shape) { return New(dtype_, shape); }
 
   void Time(const char* name, const std::function<void(Device&)>& op) {
-    OpCount best = {.op = "", .flops = 0, .bytes = 0, .seconds = 1e30};
+    OpCount best;
+    best.seconds = 1e30;
     double total = 0;
     device_->Observe([&](const OpCount& count, std::chrono::steady_clock::time_point) {
       total += count.seconds;
