@@ -28,6 +28,7 @@ class NullGroup : public PointToPointGroup {
  public:
   NullGroup(const std::string& name, const std::vector<int>& ranks, int rank, Device& device, GroupObserver observer)
       : PointToPointGroup(name, ranks, rank, device, std::make_unique<NullTransport>(), /*timeout_seconds=*/0),
+        members_(ranks),
         observer_(std::move(observer)) {}
 
   void AllReduceSum(const Tensor& x) override {
@@ -66,9 +67,10 @@ class NullGroup : public PointToPointGroup {
     if (x.raw() != nullptr) std::memset(x.raw(), 0, static_cast<size_t>(x.bytes()));
   }
   void Note(const char* operation, const Tensor& x) {
-    if (observer_) observer_({name(), size(), operation, static_cast<double>(x.bytes())});
+    if (observer_) observer_({name(), members_, operation, static_cast<double>(x.bytes())});
   }
 
+  const std::vector<int> members_;
   const GroupObserver observer_;
 };
 

@@ -5,7 +5,8 @@
 
 namespace trefoil {
 
-void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeline) {
+void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeline,
+                 const std::function<void(const Action&)>& before) {
   using Key = std::pair<int, int>;  // micro-batch, chunk
   // Tensors on their way from a receive to the action that uses them, and from an action to its send.
   std::map<Key, Tensor> activations, gradients, outputs, input_gradients;
@@ -15,6 +16,7 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
   };
   for (size_t i = 0; i < actions.size(); ++i) {
     const Action& action = actions[i];
+    if (before) before(action);
     const Key key(action.micro_batch, action.chunk);
     switch (action.kind) {
       case ActionKind::kReceiveActivation:

@@ -49,10 +49,10 @@ std::unique_ptr<World> NewStagedWorld(World& world);
 // this rank's.
 // `observer` is shown every call on tensors, sends and receives included, before it is made; on the thread that makes it.
 struct GroupCall {
-  const std::string& group;  // its name
-  int ranks;                 // in the group
-  const char* operation;     // static, "AllReduceSum"
-  double bytes;              // of the larger of its tensors: what a part is multiplied to
+  const std::string& group;         // its name
+  const std::vector<int>& members;  // its world ranks
+  const char* operation;            // static, "AllReduceSum"
+  double bytes;                     // of the larger of its tensors: all parts of a gather, say
 };
 using GroupObserver = std::function<void(const GroupCall& call)>;
 std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer = nullptr);

@@ -46,14 +46,23 @@ MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Tens
           .loss_scale = static_cast<float>(1 / global_tokens)};
 }
 
+void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
+  if (worker.observer) worker.observer(part, action);
+}
+
 // Runs `actions` on the batches and returns each one's losses; undefined on stages without the head.
 std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches, const std::vector<Action>& actions,
                                bool training) {
   const Tensor positions = UploadPositions(worker);
   std::vector<MicroBatch> micro_batches;
-  for (const Batch& batch : batches) micro_batches.push_back(UploadMicroBatch(worker, batch, positions, training));
+  for (const Batch& batch : batches) {
+    Tell(worker, StepPart::kUpload);
+    micro_batches.push_back(UploadMicroBatch(worker, batch, positions, training));
+  }
+  Tell(worker, StepPart::kRelease);
   worker.transformer.Begin(std::move(micro_batches));
-  RunSchedule(actions, worker.transformer, *worker.pipeline);
+  RunSchedule(actions, worker.transformer, *worker.pipeline,
+              [&](const Action& action) { Tell(worker, StepPart::kAction, &action); });
   return worker.transformer.Losses();
 }
 
@@ -125,8 +134,9 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   const auto batches = ReadBatches(worker, source, first);
   TREFOIL_RETURN_IF_ERROR(worker.all->Agree(batches.status()));
   const std::vector<Tensor> losses = RunTraining(worker, *batches);
+  Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
-
+  Tell(worker, StepPart::kUpdate);
   const TwoSums sums = TotalSums(worker, losses, OwnedGradients(worker.store));
   const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
   const StepResult result = {.loss = sums.sum / static_cast<double>(tokens),

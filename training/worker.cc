@@ -29,12 +29,21 @@ Context ContextOf(const RunConfig& config, Group& tensor, Device& device) {
 
 }  // namespace
 
+std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
+  const ParallelConfig& parallel = config.parallel();
+  return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatches(config),
+                       Mesh(SizesOf(parallel), rank).index(Axis::kPipeline));
+}
+
 DType WorkingDType(TrainingConfig::Precision precision) {
   const bool bfloat16 = precision == TrainingConfig::BF16 || precision == TrainingConfig::FP8;
   return bfloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
 Worker::Worker(const RunConfig& run, World& world, Device& device)
+    : Worker(run, world, device, ActionsOf(run, world.rank())) {}
+
+Worker::Worker(const RunConfig& run, World& world, Device& device, std::vector<Action> list)
     : config(run),
       device(device),
       mesh(SizesOf(config.parallel()), world.rank()),
@@ -57,8 +66,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device)
                .sequence_parallel = config.parallel().sequence_parallel()}),
       transformer(config.model(), store, ContextOf(config, *tensor, device), place,
                   [this](int home) { reducer.HomeDone(home); }),
-      actions(BuildSchedule(config.parallel().schedule(), place.stages, place.chunks, MicroBatches(config),
-                            place.stage)) {
+      actions(std::move(list)) {
   CHECK_EQ(mesh.size(Axis::kTensor) * mesh.size(Axis::kData) * mesh.size(Axis::kPipeline), world.size());
 }
 

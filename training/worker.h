@@ -7,6 +7,7 @@
 // Threads: the rank's main thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -23,6 +24,9 @@ namespace trefoil {
 // Of activations and working weights.
 DType WorkingDType(TrainingConfig::Precision precision);
 
+// A rank's actions of one training step.
+std::vector<Action> ActionsOf(const RunConfig& config, int rank);
+
 // A micro-batch's forward and backward, recorded (runtime.graphs ON).
 struct RecordedMicroBatch {
   MicroBatch input;  // what a replay reads
@@ -30,9 +34,15 @@ struct RecordedMicroBatch {
   std::unique_ptr<Device::Recording> recording;
 };
 
+// What a training step does next, in this order: uploads each micro-batch, gives up the tensors of the step before, does
+// each action, ends the reduction of gradients, updates parameters.
+enum class StepPart { kUpload, kRelease, kAction, kReduce, kUpdate };
+
 struct Worker {
   // The config is filled and legal (training/validate.h) with its vocabulary set. World and device outlive the worker.
   Worker(const RunConfig& config, World& world, Device& device);
+  // With a list of actions of its own in place of the config's schedule (training/stage_profile.h).
+  Worker(const RunConfig& config, World& world, Device& device, std::vector<Action> actions);
   Worker(const Worker&) = delete;
 
   const RunConfig config;
@@ -48,6 +58,8 @@ struct Worker {
   GradientReducer reducer;
   Transformer transformer;
   const std::vector<Action> actions;  // of one training step
+  // If set, called before each part of a step; with the action where it is one.
+  std::function<void(StepPart, const Action*)> observer;
 
   // For TrainStep: a step has run unrecorded; the recording, once there is one.
   bool stepped = false;

@@ -71,7 +71,7 @@ TEST(NullWorld, ShowsEveryCall) {
   std::vector<std::string> calls;
   const auto device = NewNullDevice();
   const auto world = NewNullWorld(4, 2, [&](const GroupCall& call) {
-    calls.push_back(call.group + " " + std::to_string(call.ranks) + " " + call.operation + " " +
+    calls.push_back(call.group + " " + std::to_string(call.members.back()) + " " + call.operation + " " +
                     std::to_string(static_cast<int64_t>(call.bytes)));
   });
   const auto group = world->NewGroup("data", {0, 2}, *device);

@@ -1,0 +1,181 @@
+#include "training/plan.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/model.h"
+#include "training/worker.h"
+
+namespace trefoil {
+namespace {
+
+Mesh MeshOf(const RunConfig& config, int rank) {
+  const ParallelConfig& parallel = config.parallel();
+  return Mesh({.tensor = parallel.tensor(), .data = parallel.data(), .pipeline = parallel.pipeline()}, rank);
+}
+
+// One of a stage's ranks that needs most: where the vocabulary does not divide, the last has a row more than the first.
+int RankOfStage(const RunConfig& config, int stage) {
+  const Mesh mesh = MeshOf(config, 0);
+  const int tensor = mesh.size(Axis::kTensor);
+  const int last = config.model().vocabulary() % tensor == 0 ? 0 : tensor - 1;
+  return mesh.RankAt(Axis::kPipeline, stage) + last;
+}
+
+// What makes two stages alike: how many blocks each chunk has, and what else.
+std::string Pieces(const RunConfig& config, int stage) {
+  const ParallelConfig& parallel = config.parallel();
+  std::string text;
+  for (int chunk = 0; chunk < parallel.chunks(); ++chunk) {
+    const std::vector<int> homes = HomesOfPiece(config.model(), chunk * parallel.pipeline() + stage,
+                                                parallel.pipeline() * parallel.chunks());
+    const bool embedding = homes.front() == 0, head = homes.back() == config.model().layers() + 1;
+    text += (embedding ? "e" : "") + std::to_string(homes.size()) + (head ? "h " : " ");
+  }
+  return text;
+}
+
+int MicroBatches(const RunConfig& config) {
+  return config.training().global_batch() / (config.training().micro_batch() * config.parallel().data());
+}
+
+// How often each kind of action is in a list.
+std::map<StageProfile::Key, int> CountKinds(const StageProfile& profile, const std::vector<Action>& actions,
+                                            int micro_batches) {
+  std::map<StageProfile::Key, int> counts;
+  for (const Action& action : actions) ++counts[profile.KeyOf(action, micro_batches)];
+  return counts;
+}
+
+// The main queue's time within a part, and one beside it in which the part's tasks run one after the other from
+// `queue_end` on; returns the queue's end.
+double RunBeside(const PartCost& part, double begin, double queue_end) {
+  for (const PartCost::Beside& task : part.beside) {
+    queue_end = std::max(queue_end, begin + task.start) + task.seconds;
+  }
+  return queue_end;
+}
+
+}  // namespace
+
+int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
+  if (cluster.gpu() || cluster.devices_per_node() == 0) return 1;
+  if (config.runtime().threads() > 0) return config.runtime().threads();
+  const int nodes = std::max(1, cluster.nodes());
+  return std::max(1, cluster.devices_per_node() * nodes / ranks);
+}
+
+Planner::Planner(const Cluster& cluster) : cluster_(cluster) {}
+Planner::~Planner() = default;
+
+const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int rank, TimeModel& time) {
+  RunConfig part = config;  // what a profile depends on
+  const int micro_batches = MicroBatches(config);
+  part.clear_folder();
+  part.clear_data();
+  part.mutable_training()->set_steps(0);
+  part.mutable_training()->set_global_batch(std::min(micro_batches, 3));
+  part.mutable_parallel()->set_pipeline(0);
+  const int stage = MeshOf(config, rank).index(Axis::kPipeline);
+  const std::string key = part.SerializeAsString() + "/" + Pieces(config, stage) + "/" +
+                          std::to_string(MeshOf(config, rank).index(Axis::kTensor));
+  const auto [found, is_new] = profiles_.try_emplace(key);
+  if (is_new) found->second = ProfileStage(config, ranks, rank, time);
+  return found->second;
+}
+
+MemoryUse Planner::MemoryOf(const RunConfig& config, int ranks, int rank) {
+  TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
+  return FoldMemory(Profile(config, ranks, rank, time), ActionsOf(config, rank), MicroBatches(config));
+}
+
+Plan Planner::Make(const RunConfig& config, int ranks) {
+  const int per_rank = DevicesPerRank(config, cluster_, ranks);
+  TimeModel time(cluster_, per_rank);
+  const int stages = config.parallel().pipeline();
+  const bool timed = cluster_.ops_size() > 0;
+  Plan plan;
+  plan.ranks = ranks;
+  plan.micro_batches = MicroBatches(config);
+  plan.parameters = DeclareModel(config.model()).elements();
+  plan.tokens = static_cast<double>(config.training().global_batch()) * config.model().sequence_length();
+  plan.model_flops = ModelFlopsPerToken(config.model(), config.model().sequence_length()) * plan.tokens;
+  plan.peak_flops = time.Peak(WorkingDType(config.training().precision())) * ranks;
+
+  std::vector<const StageProfile*> profiles;
+  for (int s = 0; s < stages; ++s) {
+    StagePlan& stage = plan.stages.emplace_back();
+    stage.rank = RankOfStage(config, s);
+    const StageProfile& profile = Profile(config, ranks, stage.rank, time);
+    profiles.push_back(&profile);
+    const std::vector<Action>& actions = plan.actions.emplace_back(ActionsOf(config, stage.rank));
+    stage.memory = FoldMemory(profile, actions, plan.micro_batches);
+    if (stage.memory.held > plan.held()) plan.fullest = s;
+    const StageProfile::Step& step = profile.steady;
+    const auto add = [&](const PartCost& part, double times) {
+      for (const auto& [op, total] : part.ops) stage.ops[op].Add(total, times);
+      for (const auto& [group, total] : part.sent) stage.sent[group].Add(total, times);
+    };
+    for (const auto& [key, count] : CountKinds(profile, actions, plan.micro_batches)) add(step.actions.at(key), count);
+    add(step.reduce, 1);
+    add(step.update, 1);
+    for (const auto& [op, total] : stage.ops) {
+      if (op.starts_with("matmul") || op.starts_with("weight") || op.starts_with("attention")) {
+        plan.counted_flops += total.flops * ranks / stages;
+      }
+    }
+  }
+
+  // Ranks that share cores take turns.
+  const int ranks_of_stage = ranks / stages;
+  const double devices = cluster_.nodes() * cluster_.devices_per_node();
+  const auto speed = [&](int active) {
+    const double wanted = static_cast<double>(active) * ranks_of_stage * per_rank;
+    return cluster_.gpu() || devices <= 0 || wanted <= devices ? 1.0 : devices / wanted;
+  };
+  const auto seconds = [&](int s, const Action& action) {
+    const StageProfile& profile = *profiles[static_cast<size_t>(s)];
+    const bool receive = action.kind == ActionKind::kReceiveActivation || action.kind == ActionKind::kReceiveGradient;
+    if (!receive) return profile.CostOf(profile.steady, action, plan.micro_batches).seconds;
+    return time.MessageSeconds(plan.stages[static_cast<size_t>(action.peer)].rank,
+                               plan.stages[static_cast<size_t>(s)].rank, profile.message_bytes);
+  };
+  plan.schedule = SimulateSchedule(plan.actions, seconds, speed);
+
+  double all_reduced = 0;
+  for (int s = 0; s < stages; ++s) {
+    const auto i = static_cast<size_t>(s);
+    StagePlan& stage = plan.stages[i];
+    const StageProfile& profile = *profiles[i];
+    double queue_end = 0;
+    for (size_t a = 0; a < plan.actions[i].size(); ++a) {
+      const PartCost& cost = profile.CostOf(profile.steady, plan.actions[i][a], plan.micro_batches);
+      queue_end = RunBeside(cost, plan.schedule.spans[i][a].begin, queue_end);
+    }
+    stage.busy_seconds = plan.schedule.busy[i];
+    stage.schedule_end = plan.schedule.spans[i].back().end;
+    stage.reduced = std::max(stage.schedule_end, queue_end) + profile.steady.reduce.seconds / speed(stages);
+    all_reduced = std::max(all_reduced, stage.reduced);
+    plan.bubble += plan.schedule.makespan > 0 ? (1 - stage.busy_seconds / plan.schedule.makespan) / stages : 0;
+    if (timed) stage.over_actions = MemoryOverActions(profile, plan.actions[i], plan.micro_batches);
+  }
+  // Every rank needs the norm of all gradients.
+  for (int s = 0; s < stages; ++s) {
+    const PartCost& update = profiles[static_cast<size_t>(s)]->steady.update;
+    StagePlan& stage = plan.stages[static_cast<size_t>(s)];
+    stage.updated = std::max(all_reduced + update.seconds / speed(stages), RunBeside(update, all_reduced, all_reduced));
+    plan.step_seconds = std::max(plan.step_seconds, stage.updated);
+  }
+
+  const double gib = 1 << 30;
+  const double shared = cluster_.gpu() ? 1 : std::max(1, ranks / std::max(1, cluster_.nodes()));
+  if (cluster_.memory_gib() > 0) plan.memory_limit = (cluster_.memory_gib() / shared - cluster_.process_gib()) * gib;
+  if (const double own = config.runtime().memory_limit_gib() * gib; own > 0) {
+    plan.memory_limit = plan.memory_limit > 0 ? std::min(plan.memory_limit, own) : own;
+  }
+  return plan;
+}
+
+}  // namespace trefoil
