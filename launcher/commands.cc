@@ -3,6 +3,7 @@
 #include "launcher/corpus_austen.h"
 #include "launcher/generate.h"
 #include "launcher/launch.h"
+#include "launcher/plan.h"
 #include "launcher/presets_main.h"
 #include "launcher/tokenize.h"
 #include "launcher/train.h"
@@ -35,6 +36,13 @@ std::span<const Command> Commands() {
                    "  trefoil presets llama_60m > run.pbtxt      # to start a config of your own\n",
        .flag_files = {},
        .main = PresetsMain},
+      {.name = "plan",
+       .summary = "Say what a run will take, in memory, bytes and time, on machines that need not be there.",
+       .examples = "  trefoil plan --config=gpt_1t --set parallel.data=6 --cluster=selene_a100\n"
+                   "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --train_tokens=15e12\n",
+       .flag_files = {"launcher/plan.cc", "launcher/prepare.cc"},
+       .sets = true,
+       .main = PlanMain},
       {.name = "train",
        .summary = "Train the run that a config describes, or go on with it.",
        .examples = "  trefoil launch -n 4 -- train --config=quickstart --set folder=runs/a --set 'data.train=tokens/train-*'\n"

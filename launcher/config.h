@@ -27,6 +27,7 @@
 
 #include "runtime/file.h"
 #include "runtime/status.h"
+#include "training/cluster.pb.h"
 #include "training/run.pb.h"
 
 namespace trefoil {
@@ -37,6 +38,9 @@ absl::StatusOr<std::vector<std::string>> TakeSets(int* argc, char** argv);
 
 absl::StatusOr<RunConfig> ReadConfig(FileSystem& fs, const std::string& path_or_preset,
                                      const std::vector<std::string>& sets);
+
+// The cluster that a file (training/cluster.proto in text format) or one of launcher/clusters describes.
+absl::StatusOr<Cluster> ReadCluster(FileSystem& fs, const std::string& path_or_name);
 
 // Text format that ReadConfig reads back.
 std::string ConfigText(const RunConfig& config);

@@ -4,10 +4,25 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include <span>
 #include <string>
 #include <vector>
 
+#include "launcher/presets.h"
+#include "runtime/file.h"
+#include "runtime/status.h"
+
 namespace trefoil {
+
+// A text and what to call it in messages.
+struct Source {
+  std::string name;
+  std::string text;
+};
+// The file or built-in that `given` names, a built-in first. A path to no file may name a built-in by its last part:
+// "configs/llama_60m.pbtxt". `flag` and `kind` are for messages: "--config", "preset".
+absl::StatusOr<Source> FindSource(FileSystem& fs, const std::string& flag, const std::string& kind,
+                                  std::span<const Preset> built_in, const std::string& given);
 
 // Merges `text` into `message`, whose path from the config's root is `root` ("" for the root itself). Appends a line to
 // `problems` for every mistake found; `source` names the text in them. Each legal field is merged even so.

@@ -104,19 +104,11 @@ std::string Picture(const RunConfig& config, const Summary& summary) {
   return picture;
 }
 
-std::string Bytes(int64_t bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < std::size(units); ++unit) value /= 1024;
-  return absl::StrFormat("%.*f %s", unit == 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2, value, units[unit]);
-}
-
 std::string Memory(const Summary& summary) {
   std::string text = absl::StrCat("memory    rank ", summary.worst_rank, ", the fullest:\n");
   int64_t total = 0;
   const auto line = [&](const std::string& name, int64_t bytes) {
-    absl::StrAppendFormat(&text, "          %-14s %10s\n", name, Bytes(bytes));
+    absl::StrAppendFormat(&text, "          %-14s %10s\n", name, BytesText(bytes));
   };
   for (const auto& [name, bytes] : summary.memory) {
     total += bytes;
@@ -141,9 +133,17 @@ std::string Short(double count, const std::vector<const char*>& suffixes) {
   return absl::StrFormat("%.*f%s", decimals, count, suffixes[i]);
 }
 
-std::string Flops(double flops) { return Short(flops, {" ", " K", " M", " G", " T", " P", " E", " Z"}) + "FLOP"; }
-
 }  // namespace
+
+std::string BytesText(int64_t bytes) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < std::size(units); ++unit) value /= 1024;
+  return absl::StrFormat("%.*f %s", unit == 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2, value, units[unit]);
+}
+
+std::string FlopsText(double flops) { return Short(flops, {" ", " K", " M", " G", " T", " P", " E", " Z"}) + "FLOP"; }
 
 std::string ShortCount(double count) { return Short(count, {"", "K", "M", "B", "T", "Q"}); }
 
@@ -184,9 +184,9 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                   " tokens in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
                   ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
   absl::StrAppend(&text, Memory(summary));
-  absl::StrAppend(&text, "compute   ", Flops(summary.flops_per_token * tokens), " per step");
+  absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_token * tokens), " per step");
   if (summary.peak_flops > 0) {
-    absl::StrAppend(&text, "; measured peak ", Flops(summary.peak_flops), "/s of all ranks together");
+    absl::StrAppend(&text, "; measured peak ", FlopsText(summary.peak_flops), "/s of all ranks together");
   }
   return text + "\n";
 }

@@ -41,6 +41,10 @@ struct Summary {
 // Several lines. The config is filled and legal for summary.ranks.
 std::string Describe(const RunConfig& config, const Summary& summary);
 
+// "12.4 GiB", "640 B".
+std::string BytesText(int64_t bytes);
+// "42.3 GFLOP".
+std::string FlopsText(double flops);
 // "1.31B", "350M", "3.15M", "512": a count to three digits.
 std::string ShortCount(double count);
 

@@ -1,9 +1,11 @@
 #!/bin/sh
-# embed_presets.sh FILE.pbtxt ...: prints a C++ file that holds them, for launcher/presets.h.
+# embed_presets.sh FUNCTION FILE.pbtxt ...: prints a C++ file with the function of launcher/presets.h that returns them.
+function=$1
+shift
 echo '#include "launcher/presets.h"'
 echo 'namespace trefoil {'
 echo 'namespace {'
-echo 'constexpr Preset kPresets[] = {'
+echo 'constexpr Preset kFiles[] = {'
 for file in "$@"; do
   printf '    {"%s", R"pbtxt(' "$(basename "$file" .pbtxt)"
   cat "$file"
@@ -11,5 +13,5 @@ for file in "$@"; do
 done
 echo '};'
 echo '}  // namespace'
-echo 'std::span<const Preset> Presets() { return kPresets; }'
+echo "std::span<const Preset> $function() { return kFiles; }"
 echo '}  // namespace trefoil'

@@ -49,9 +49,21 @@ absl::Status UseTokenizer(FileSystem& fs, RunConfig* config) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks) {
-  // Every GPU that the CUDA device takes has it.
-  FillDefaults(&config, ranks, config.runtime().device() == RuntimeConfig::CUDA || CpuHasBFloat16());
+// What a run needs only to be trained.
+void LeaveOutData(RunConfig* config) {
+  if (config->model().vocabulary() == 0) config->mutable_model()->set_vocabulary(50257);
+  if (config->folder().empty()) config->set_folder("none");
+  if (config->data().train().empty()) config->mutable_data()->add_train("none");
+  if (config->training().steps() == 0) config->mutable_training()->set_steps(1);
+}
+
+// Every GPU that the CUDA device takes has it.
+bool MultipliesBFloat16(const RunConfig& config) {
+  return config.runtime().device() == RuntimeConfig::CUDA || CpuHasBFloat16();
+}
+
+absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks, bool bf16_hardware) {
+  FillDefaults(&config, ranks, bf16_hardware);
   const std::vector<std::string> violations = Violations(config, ranks);
   if (violations.empty()) return config;
   std::string message = violations.size() == 1 ? "the config is not legal:"
@@ -65,16 +77,29 @@ absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks) {
 absl::StatusOr<RunConfig> PrepareConfig(FileSystem& fs, const std::vector<std::string>& sets, int ranks) {
   TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
   TREFOIL_RETURN_IF_ERROR(UseTokenizer(fs, &config));
-  return FillAndCheck(std::move(config), ranks);
+  const bool bf16_hardware = MultipliesBFloat16(config);
+  return FillAndCheck(std::move(config), ranks, bf16_hardware);
 }
 
 absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::vector<std::string>& sets, int ranks) {
   TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
-  if (config.model().vocabulary() == 0) config.mutable_model()->set_vocabulary(50257);
-  if (config.folder().empty()) config.set_folder("none");
-  if (config.data().train().empty()) config.mutable_data()->add_train("none");
-  if (config.training().steps() == 0) config.mutable_training()->set_steps(1);
-  return FillAndCheck(std::move(config), ranks);
+  LeaveOutData(&config);
+  const bool bf16_hardware = MultipliesBFloat16(config);
+  return FillAndCheck(std::move(config), ranks, bf16_hardware);
+}
+
+absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
+                                              int* ranks) {
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
+  LeaveOutData(&config);
+  if (*ranks == 0) {
+    *ranks = 1;
+    const ParallelConfig& parallel = config.parallel();
+    for (const int size : {parallel.tensor(), parallel.pipeline(), parallel.data()}) {
+      if (size > 1) *ranks = static_cast<int>(std::min<int64_t>(int64_t{*ranks} * size, 1 << 20));
+    }
+  }
+  return FillAndCheck(std::move(config), *ranks, bf16_hardware);
 }
 
 absl::Status AgreeOnConfig(World& world, const absl::Status& status) {

@@ -21,6 +21,11 @@ absl::StatusOr<RunConfig> PrepareConfig(FileSystem& fs, const std::vector<std::s
 // As PrepareConfig, for a run on made-up tokens: data and folder are not asked for, and a vocabulary left open is 50257.
 absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::vector<std::string>& sets, int ranks);
 
+// As PrepareConfigWithoutData, for ranks that need not be there: *ranks, or where that is 0 what the axes ask for. On a
+// machine that multiplies bf16 in hardware or not.
+absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
+                                              int* ranks);
+
 // Every rank's outcome of the above, as one: what only one rank cannot read is every rank's error.
 absl::Status AgreeOnConfig(World& world, const absl::Status& status);
 

@@ -1,5 +1,5 @@
-// The configs that are built into the program, so that `--config=gpt2_124m` works from anywhere: the files of
-// launcher/configs, in the order of their names.
+// The files that are built into the program, so that `--config=gpt2_124m` and `--cluster=dgx_a100` work from anywhere:
+// those of launcher/configs and of launcher/clusters, in the order of their names.
 #pragma once
 
 #include <span>
@@ -11,6 +11,7 @@ struct Preset {
   const char* text;  // the whole file; its first line is a comment that describes it
 };
 
-std::span<const Preset> Presets();
+std::span<const Preset> Presets();   // training/run.proto
+std::span<const Preset> Clusters();  // training/cluster.proto
 
 }  // namespace trefoil

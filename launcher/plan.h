@@ -1,0 +1,8 @@
+// `trefoil plan`: what a run will take, on machines that need not be there.
+#pragma once
+
+namespace trefoil {
+
+int PlanMain(int argc, char** argv);
+
+}  // namespace trefoil
