@@ -1,8 +1,13 @@
 #include "launcher/plan.h"
 
+#include <absl/strings/match.h>
 #include <gflags/gflags.h>
+#include <unistd.h>
 
+#include <cstdio>
+#include <functional>
 #include <iostream>
+#include <set>
 
 #include "launcher/config.h"
 #include "launcher/plan_report.h"
@@ -13,10 +18,59 @@ DEFINE_string(cluster, "",
               "The machines: a file (training/cluster.proto in text format, `trefoil calibrate` writes one) or the name of "
               "one that is built in, such as selene_a100. Without it memory, FLOPs and bytes are planned, but no times.");
 DEFINE_int32(gpus, 0, "Ranks. 0: what parallel.tensor, pipeline and data ask for.");
+DEFINE_bool(search, false,
+            "Try the layouts of --gpus ranks and list the fastest that fit. What --set gives of the layout stays.");
+DEFINE_int32(top, 10, "With --search: layouts to list.");
 DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the config's steps.");
 
 namespace trefoil {
 namespace {
+
+// The fields of a layout that the command line sets itself: `--set parallel.tensor=8`, `--set 'parallel=tensor: 8'`.
+std::set<std::string> Pinned(const std::vector<std::string>& sets) {
+  std::set<std::string> pinned;
+  for (const std::string& set : sets) {
+    for (const char* field : {"tensor", "pipeline", "data", "chunks", "schedule", "micro_batch", "recompute", "zero",
+                              "sequence_parallel"}) {
+      const std::string room = std::string(field) == "micro_batch" ? "training" : "parallel";
+      const bool alone = absl::StartsWith(set, room + "." + field + "=");
+      const bool nested = absl::StartsWith(set, room + "=") && absl::StrContains(set, std::string(field) + ":");
+      if (alone || nested) pinned.insert(field);
+    }
+  }
+  return pinned;
+}
+
+// A layout that the config's own fields need not fit: the search finds others.
+absl::Status RunSearch(FileSystem& fs, const Cluster& cluster, std::vector<std::string> sets) {
+  if (FLAGS_gpus < 1) {
+    return absl::InvalidArgumentError("--gpus: " + std::to_string(FLAGS_gpus) +
+                                      ", --search needs the number of ranks, at least 1; nearest legal: 1");
+  }
+  if (FLAGS_top < 1) {
+    return absl::InvalidArgumentError("--top: " + std::to_string(FLAGS_top) + ", must be at least 1; nearest legal: 1");
+  }
+  const SearchOptions options = {
+      .pinned = Pinned(sets),
+      .simulated = std::max(24, 2 * FLAGS_top),
+      .progress = isatty(STDERR_FILENO) == 0
+                      ? std::function<void(int, int)>()
+                      : [](int done, int all) {
+                          std::fprintf(stderr, "\rtried %d of %d layouts%s", done, all, done == all ? "\n" : "");
+                        }};
+  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config,
+                           PrepareConfigToSearch(fs, sets, cluster.gpu() || CpuHasBFloat16(), options.pinned));
+  Planner planner(cluster);
+  const SearchResult result = SearchLayouts(config, FLAGS_gpus, planner, options);
+  if (result.tried == 0) {
+    return absl::InvalidArgumentError(
+        "--gpus: " + std::to_string(FLAGS_gpus) + ", has no legal layout for training.global_batch " +
+        std::to_string(config.training().global_batch()) + ", model.layers " + std::to_string(config.model().layers()) +
+        " and what --set gives; data x micro_batch must divide the batch, pipeline x chunks the layers");
+  }
+  std::cout << ReportSearch(result, planner.MemoryLimit(config, FLAGS_gpus), FLAGS_top) << std::flush;
+  return absl::OkStatus();
+}
 
 absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   if (FLAGS_gpus < 0) {
@@ -27,6 +81,7 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   if (!FLAGS_cluster.empty()) {
     TREFOIL_ASSIGN_OR_RETURN(cluster, ReadCluster(fs, FLAGS_cluster));
   }
+  if (FLAGS_search) return RunSearch(fs, cluster, sets);
   int ranks = FLAGS_gpus;
   TREFOIL_ASSIGN_OR_RETURN(const RunConfig config,
                            PrepareConfigToPlan(fs, sets, cluster.gpu() || CpuHasBFloat16(), &ranks));

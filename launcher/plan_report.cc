@@ -135,6 +135,35 @@ std::string LayoutText(const RunConfig& config) {
   return text;
 }
 
+std::string ReportSearch(const SearchResult& result, double memory_limit, int most) {
+  std::string text = absl::StrFormat("layouts   %d tried, %d meshes fit; the fastest of each mesh:\n", result.tried,
+                                     static_cast<int>(result.fits.size()));
+  if (!result.fits.empty()) {
+    absl::StrAppendFormat(&text, "          %3s %10s %7s %7s %10s  %s\n", "", "step", "MFU", "bubble", "held GiB", "layout");
+  }
+  for (size_t i = 0; i < result.fits.size() && static_cast<int>(i) < most; ++i) {
+    const Layout& layout = result.fits[i];
+    absl::StrAppendFormat(&text, "          %3d %10s %6.1f%% %6.1f%% %10.1f  %s\n", i + 1, Duration(layout.seconds),
+                          100 * layout.utilisation, 100 * layout.bubble, Gib(layout.held), LayoutText(layout.config));
+  }
+  if (result.too_large.empty()) return text;
+  absl::StrAppendFormat(&text, "too large %d more layouts, even with all that saves memory; the nearest to the %.1f GiB:\n",
+                        static_cast<int>(result.too_large.size()), memory_limit / kGib);
+  for (size_t i = 0; i < result.too_large.size() && static_cast<int>(i) < std::max(1, most / 2); ++i) {
+    const Layout& layout = result.too_large[i];
+    std::vector<std::string> parts;
+    for (int purpose = 0; purpose < kPurposes; ++purpose) {
+      const int64_t bytes = layout.memory.peak[static_cast<size_t>(purpose)];
+      if (Gib(bytes) >= 0.05) {
+        parts.push_back(absl::StrFormat("%s %.1f", Name(static_cast<Purpose>(purpose)), Gib(bytes)));
+      }
+    }
+    absl::StrAppendFormat(&text, "          %.1f GiB (%s): %s\n", Gib(layout.held), absl::StrJoin(parts, ", "),
+                          LayoutText(layout.config));
+  }
+  return text;
+}
+
 std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Plan& plan, double train_tokens) {
   const ModelConfig& model = config.model();
   std::string text = absl::StrCat("model     ", ModelConfig::Family_Name(model.family()), ": ", model.layers(),

@@ -102,6 +102,21 @@ absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<
   return FillAndCheck(std::move(config), *ranks, bf16_hardware);
 }
 
+absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets,
+                                                bool bf16_hardware, const std::set<std::string>& pinned) {
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
+  LeaveOutData(&config);
+  const ParallelConfig given = config.parallel();
+  const int micro_batch = config.training().micro_batch();
+  // First as one rank, so that all but the layout is checked.
+  config.clear_parallel();
+  config.mutable_training()->set_micro_batch(1);
+  TREFOIL_ASSIGN_OR_RETURN(config, FillAndCheck(std::move(config), /*ranks=*/1, bf16_hardware));
+  *config.mutable_parallel() = given;
+  if (pinned.contains("micro_batch")) config.mutable_training()->set_micro_batch(micro_batch);
+  return config;
+}
+
 absl::Status AgreeOnConfig(World& world, const absl::Status& status) {
   const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
   return world.NewGroupOfAll(*device)->Agree(status);

@@ -3,6 +3,7 @@
 
 #include <gflags/gflags_declare.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,11 @@ absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::ve
 // machine that multiplies bf16 in hardware or not.
 absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
                                               int* ranks);
+
+// As PrepareConfigToPlan, where the layout is to be found: fields of it that are not `pinned` are left out, so that only
+// the rest must be legal. What is returned is legal for one rank.
+absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets,
+                                                bool bf16_hardware, const std::set<std::string>& pinned);
 
 // Every rank's outcome of the above, as one: what only one rank cannot read is every rank's error.
 absl::Status AgreeOnConfig(World& world, const absl::Status& status);

@@ -3,7 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <cmath>
+#include <set>
 
 #include "model/model.h"
 #include "training/worker.h"
@@ -91,6 +91,40 @@ MemoryUse Planner::MemoryOf(const RunConfig& config, int ranks, int rank) {
   return FoldMemory(Profile(config, ranks, rank, time), ActionsOf(config, rank), MicroBatches(config));
 }
 
+double Planner::MemoryLimit(const RunConfig& config, int ranks) const {
+  constexpr double kGib = 1 << 30;
+  const double own = config.runtime().memory_limit_gib() * kGib;
+  if (cluster_.memory_gib() <= 0) return own;
+  const double shared = cluster_.gpu() ? 1 : std::max(1, ranks / std::max(1, cluster_.nodes()));
+  const double of_device = (cluster_.memory_gib() / shared - cluster_.process_gib()) * kGib;
+  return own > 0 ? std::min(own, of_device) : of_device;
+}
+
+Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
+  TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
+  const int stages = config.parallel().pipeline(), micro_batches = MicroBatches(config);
+  Estimate estimate;
+  double busiest = 0, after = 0;
+  for (const int s : std::set<int>{0, std::min(1, stages - 1), stages - 1}) {
+    const int rank = RankOfStage(config, s);
+    const StageProfile& profile = Profile(config, ranks, rank, time);
+    const std::vector<Action> actions = ActionsOf(config, rank);
+    const MemoryUse memory = FoldMemory(profile, actions, micro_batches);
+    if (memory.held > estimate.memory.held) estimate.memory = memory;
+    double busy = 0;
+    for (const auto& [key, count] : CountKinds(profile, actions, micro_batches)) {
+      busy += count * profile.steady.actions.at(key).seconds;
+    }
+    busiest = std::max(busiest, busy);
+    after = std::max(after, profile.steady.reduce.seconds + profile.steady.update.seconds);
+  }
+  const double idle = (stages - 1.0) / config.parallel().chunks() / micro_batches;
+  estimate.seconds = busiest * (1 + idle) + after;
+  const double limit = MemoryLimit(config, ranks);
+  estimate.fits = limit <= 0 || static_cast<double>(estimate.memory.held) <= limit;
+  return estimate;
+}
+
 Plan Planner::Make(const RunConfig& config, int ranks) {
   const int per_rank = DevicesPerRank(config, cluster_, ranks);
   TimeModel time(cluster_, per_rank);
@@ -169,12 +203,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
     plan.step_seconds = std::max(plan.step_seconds, stage.updated);
   }
 
-  const double gib = 1 << 30;
-  const double shared = cluster_.gpu() ? 1 : std::max(1, ranks / std::max(1, cluster_.nodes()));
-  if (cluster_.memory_gib() > 0) plan.memory_limit = (cluster_.memory_gib() / shared - cluster_.process_gib()) * gib;
-  if (const double own = config.runtime().memory_limit_gib() * gib; own > 0) {
-    plan.memory_limit = plan.memory_limit > 0 ? std::min(plan.memory_limit, own) : own;
-  }
+  plan.memory_limit = MemoryLimit(config, ranks);
   return plan;
 }
 

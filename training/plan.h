@@ -60,6 +60,12 @@ struct Plan {
   }
 };
 
+struct Estimate {
+  double seconds = 0;
+  MemoryUse memory;
+  bool fits = true;
+};
+
 class Planner {
  public:
   // Without a cluster times are 0 and memory has no limit.
@@ -68,8 +74,15 @@ class Planner {
   // `config` is filled and legal for `ranks`, with its vocabulary set. runtime.memory_limit_gib is a limit beside the
   // cluster's.
   Plan Make(const RunConfig& config, int ranks);
+  // A quick look at one stage of each kind, the first among them: the memory of the fullest, exactly; the step's time as if
+  // nothing but the first micro-batches made stages wait.
+  Estimate EstimateStep(const RunConfig& config, int ranks);
   // Memory of one rank alone, exactly.
   MemoryUse MemoryOf(const RunConfig& config, int ranks, int rank);
+
+  // Bytes of one rank that tensors may take; 0: unknown.
+  double MemoryLimit(const RunConfig& config, int ranks) const;
+  const Cluster& cluster() const { return cluster_; }
 
  private:
   const StageProfile& Profile(const RunConfig& config, int ranks, int rank, TimeModel& time);
