@@ -84,7 +84,7 @@ std::string Sent(const Plan& plan) {
 
 std::string Duration(double seconds) {
   if (seconds < 1) return absl::StrFormat("%.1f ms", 1e3 * seconds);
-  if (seconds < 120) return absl::StrFormat("%.2f s", seconds);
+  if (seconds < 1000) return absl::StrFormat("%.*f s", seconds < 100 ? 2 : 1, seconds);
   if (seconds < 2 * 86400) return absl::StrFormat("%.1f hours", seconds / 3600);
   return absl::StrFormat("%.1f days", seconds / 86400);
 }

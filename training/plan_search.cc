@@ -109,7 +109,13 @@ class Search {
         estimates_.push_back(layout);
         return;
       }
-      if (recompute == ParallelConfig::FULL || Pinned("recompute")) {
+      // What activations do not change.
+      int64_t fixed = 0;
+      for (const Purpose purpose : {Purpose::kWeights, Purpose::kGradients, Purpose::kOptimizer}) {
+        fixed += estimate.memory.peak[static_cast<size_t>(purpose)];
+      }
+      const bool hopeless = static_cast<double>(fixed) > planner_.MemoryLimit(config, ranks_);
+      if (recompute == ParallelConfig::FULL || Pinned("recompute") || hopeless) {
         result_.too_large.push_back(layout);
         return;
       }
