@@ -45,11 +45,15 @@ class Group {
   virtual void AllGather(const Tensor& in, const Tensor& out) = 0;
   virtual void Broadcast(const Tensor& x, int root) = 0;
 
-  // Point to point. Send returns at once and keeps x's elements alive until they are delivered: do not write to them
-  // after. Receive waits. Messages between two ranks with one tag arrive in order of sending.
+  // Point to point. Send returns at once and keeps x, whose elements must not be written to after, until FinishSend or
+  // FinishSends gives it up: not when it happens to be delivered, so that memory does not depend on timing. Receive
+  // waits. Messages between two ranks with one tag arrive in order of sending.
   virtual void Send(const Tensor& x, int to, int tag) = 0;
   virtual void Receive(const Tensor& x, int from, int tag) = 0;
-  // Waits until all that was sent is delivered.
+  // Waits until the earliest unfinished message to rank `to` with this tag, of which there must be one, is delivered,
+  // and gives up its tensor. Who waits here must know that the receiver gets so far without this rank.
+  virtual void FinishSend(int to, int tag) = 0;
+  // The same for all that was sent.
   virtual void FinishSends() = 0;
 
   // After Device::Recording::Replay of work that has calls of this group in it: they count as made from here on where an

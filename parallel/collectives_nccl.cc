@@ -12,15 +12,13 @@
 
 #include "parallel/nccl_lane.h"
 #include "parallel/nccl_watchdog.h"
+#include "parallel/sum_buffer.h"
 #include "runtime/device_cuda.h"
 #include "runtime/kernels/cuda.h"
 #include "runtime/ops.h"
 
 namespace trefoil {
 namespace {
-
-// Sums are made in segments of at most this many bytes, whose parts are held beside the tensor.
-constexpr int64_t kSegmentBytes = int64_t{64} << 20;
 
 void* At(const Tensor& x, int64_t element) {
   return static_cast<char*>(x.raw()) + element * static_cast<int64_t>(SizeOf(x.dtype()));
@@ -34,7 +32,9 @@ class NcclGroup : public Group {
         world_rank_(world_rank),
         device_(device),
         watchdog_(watchdog),
-        who_(WhoWith("")) {}
+        who_(WhoWith("")),
+        segments_(SegmentsOfNccl(size())),
+        buffer_(device) {}
 
   // Communicators end in the same order on all ranks: ending one may wait for the peers.
   ~NcclGroup() override {
@@ -48,7 +48,7 @@ class NcclGroup : public Group {
   void AllReduceSum(const Tensor& x) override {
     CHECK(x.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
     if (size() == 1 || x.elements() == 0) return;
-    const int64_t segment = kSegmentBytes / static_cast<int64_t>(SizeOf(x.dtype()));
+    const int64_t segment = size() * segments_.PartElements(x.dtype());
     for (int64_t begin = 0; begin < x.elements(); begin += segment) {
       AllReduceSegment(x.Range(begin, {std::min(segment, x.elements() - begin)}));
     }
@@ -61,10 +61,10 @@ class NcclGroup : public Group {
                                                      << " ranks";
     if (size() == 1) return Copy(in, out);
     const int64_t n = out.elements();
-    const int64_t most = std::max<int64_t>(1, kSegmentBytes / static_cast<int64_t>(SizeOf(in.dtype())) / size());
+    const int64_t most = segments_.PartElements(in.dtype());
     for (int64_t begin = 0; begin < n; begin += most) {
       const int64_t count = std::min(most, n - begin);
-      const Tensor parts = device_.Allocate(in.dtype(), {size(), count}, Purpose::kCommunication);
+      const Tensor parts = buffer_.Parts(in.dtype(), size(), count, count);
       Messages messages(*this, "ReduceScatterSum");
       for (int r = 0; r < size(); ++r) {
         messages.Send(At(in, r * n + begin), count, in.dtype(), r);
@@ -104,7 +104,7 @@ class NcclGroup : public Group {
     if (rank() == root) bytes_sent_ += x.bytes();
   }
 
-  void Send(const Tensor& x, int to, int) override {
+  void Send(const Tensor& x, int to, int tag) override {
     CheckPeer(to);
     if (x.elements() == 0) return;
     Lanes& lanes = lanes_[{rank(), to}];
@@ -120,7 +120,7 @@ class NcclGroup : public Group {
       host_->Send(words, to, kIdTag);
       lanes.send = std::make_unique<NcclSendLane>(id, who, device_, watchdog_);
     }
-    lanes.send->Send(x);
+    lanes.send->Send(x, tag);
     bytes_sent_ += x.bytes();
   }
   void Receive(const Tensor& x, int from, int) override {
@@ -137,6 +137,13 @@ class NcclGroup : public Group {
     }
     lanes.receive->Receive(x);
   }
+  // Of messages with elements. The host waits no longer than until the message is queued.
+  void FinishSend(int to, int tag) override {
+    CheckPeer(to);
+    const auto lanes = lanes_.find({rank(), to});
+    CHECK(lanes != lanes_.end() && lanes->second.send != nullptr) << *who_ << ": nothing sent to rank " << to;
+    lanes->second.send->FinishSend(tag);
+  }
   void FinishSends() override {
     for (const auto& [ends, lanes] : lanes_) {
       if (lanes.send != nullptr) lanes.send->FinishSends();
@@ -144,6 +151,7 @@ class NcclGroup : public Group {
   }
 
   void Replayed() override {
+    buffer_.Pin();
     if (comm_ != nullptr) NcclWatchdog::Call(watchdog_, who_, "a replay with its messages").Queued(CudaStreamOf(device_));
   }
 
@@ -238,7 +246,7 @@ class NcclGroup : public Group {
     const auto count = [&](int r) { return begin(r + 1) - begin(r); };
     const int64_t mine = count(rank());
     {
-      const Tensor parts = device_.Allocate(x.dtype(), {size(), mine}, Purpose::kCommunication);
+      const Tensor parts = buffer_.Parts(x.dtype(), size(), mine, (n + size() - 1) / size());
       Messages messages(*this, "AllReduceSum");
       for (int r = 0; r < size(); ++r) {
         messages.Send(At(x, begin(r)), count(r), x.dtype(), r);
@@ -262,6 +270,8 @@ class NcclGroup : public Group {
   Device& device_;
   NcclWatchdog& watchdog_;
   const NcclWatchdog::Who who_;
+  const SumSegments segments_;
+  SumBuffer buffer_;
   ncclComm_t comm_ = nullptr;
   std::map<std::pair<int, int>, Lanes> lanes_;  // by sender and receiver
 };

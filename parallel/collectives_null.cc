@@ -26,8 +26,10 @@ class NullTransport : public Transport {
 
 class NullGroup : public PointToPointGroup {
  public:
-  NullGroup(const std::string& name, const std::vector<int>& ranks, int rank, Device& device, GroupObserver observer)
-      : PointToPointGroup(name, ranks, rank, device, std::make_unique<NullTransport>(), /*timeout_seconds=*/0),
+  NullGroup(const std::string& name, const std::vector<int>& ranks, int rank, Device& device, GroupObserver observer,
+            const SumSegments& segments)
+      : PointToPointGroup(name, ranks, rank, device, std::make_unique<NullTransport>(), /*timeout_seconds=*/0,
+                          segments),
         members_(ranks),
         observer_(std::move(observer)) {}
 
@@ -76,7 +78,8 @@ class NullGroup : public PointToPointGroup {
 
 class NullWorld : public World {
  public:
-  NullWorld(int size, int rank, GroupObserver observer) : size_(size), rank_(rank), observer_(std::move(observer)) {
+  NullWorld(int size, int rank, GroupObserver observer, StandsFor stands_for)
+      : size_(size), rank_(rank), observer_(std::move(observer)), stands_for_(stands_for) {
     CHECK(0 <= rank && rank < size) << "rank " << rank << " of " << size;
   }
   int rank() const override { return rank_; }
@@ -85,19 +88,23 @@ class NullWorld : public World {
   int local_size() const override { return 1; }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
     CHECK_LT(ranks.back(), size_) << "group " << name;
-    return std::make_unique<NullGroup>(name, ranks, PlaceInGroup(name, ranks, rank_), device, observer_);
+    const int count = static_cast<int>(ranks.size());
+    return std::make_unique<NullGroup>(
+        name, ranks, PlaceInGroup(name, ranks, rank_), device, observer_,
+        stands_for_ == StandsFor::kNccl ? SegmentsOfNccl(count) : SegmentsOfMessages(count));
   }
   void set_timeout_seconds(double) override {}
 
  private:
   const int size_, rank_;
   const GroupObserver observer_;
+  const StandsFor stands_for_;
 };
 
 }  // namespace
 
-std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer) {
-  return std::make_unique<NullWorld>(size, rank, std::move(observer));
+std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer, StandsFor stands_for) {
+  return std::make_unique<NullWorld>(size, rank, std::move(observer), stands_for);
 }
 
 }  // namespace trefoil

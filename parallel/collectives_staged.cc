@@ -47,6 +47,7 @@ class StagedGroup : public Group {
     group_->Receive(copy, from, tag);
     ToDevice(copy, x);
   }
+  void FinishSend(int to, int tag) override { group_->FinishSend(to, tag); }
   void FinishSends() override { group_->FinishSends(); }
 
   void AllReduceSum(std::span<double> values) override {

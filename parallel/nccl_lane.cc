@@ -1,5 +1,6 @@
 #include "parallel/nccl_lane.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "runtime/device_cuda.h"
@@ -52,26 +53,30 @@ NcclSendLane::~NcclSendLane() {
   for (const Message& message : queued_) TREFOIL_CUDA(cudaEventDestroy(message.event));
 }
 
-void NcclSendLane::Send(const Tensor& x) {
-  Message message = {.x = x};
+void NcclSendLane::Send(const Tensor& x, int tag) {
+  Message message = {.x = x, .tag = tag};
   TREFOIL_CUDA(cudaEventCreateWithFlags(&message.event, cudaEventDisableTiming));
   TREFOIL_CUDA(cudaEventRecord(message.event, CudaStreamOf(device_)));
   {
     std::lock_guard lock(mutex_);
-    ForgetDelivered();
     waiting_.push_back(std::move(message));
   }
   changed_.notify_all();
 }
 
-void NcclSendLane::ForgetDelivered() {
-  while (!queued_.empty()) {
-    const cudaError_t state = cudaEventQuery(queued_.front().event);
-    if (state == cudaErrorNotReady) return;
-    TREFOIL_CUDA(state);
-    TREFOIL_CUDA(cudaEventDestroy(queued_.front().event));
-    queued_.pop_front();
-  }
+void NcclSendLane::FinishSend(int tag) {
+  const auto with_tag = [=](const Message& message) { return message.tag == tag; };
+  std::unique_lock lock(mutex_);
+  auto message = queued_.end();
+  changed_.wait(lock, [&] {
+    message = std::find_if(queued_.begin(), queued_.end(), with_tag);
+    return message != queued_.end() || std::none_of(waiting_.begin(), waiting_.end(), with_tag);
+  });
+  CHECK(message != queued_.end()) << *who_ << ": nothing sent with tag " << tag << " is unfinished";
+  // The block goes back to the arena, where what takes it is queued behind.
+  TREFOIL_CUDA(cudaStreamWaitEvent(CudaStreamOf(device_), message->event));
+  TREFOIL_CUDA(cudaEventDestroy(message->event));
+  queued_.erase(message);
 }
 
 void NcclSendLane::FinishSends() {

@@ -31,8 +31,11 @@ class NcclSendLane {
   // Waits until the messages are delivered.
   ~NcclSendLane();
 
-  // Keeps x's elements until they are delivered, or FinishSends.
-  void Send(const Tensor& x);
+  // Keeps x's elements until FinishSend or FinishSends.
+  void Send(const Tensor& x, int tag);
+  // What the calling thread queues from here on starts after the earliest message with this tag, of which there must be
+  // one, is delivered; so its tensor is given up. Waits on the host until it is queued.
+  void FinishSend(int tag);
   // What the calling thread queues from here on starts after all messages are delivered. Waits on the host until they
   // are queued.
   void FinishSends();
@@ -40,11 +43,11 @@ class NcclSendLane {
  private:
   struct Message {
     Tensor x;
+    int tag = 0;  // for FinishSend: messages travel without
     cudaEvent_t event = nullptr;  // first: x is written; once queued: it is delivered
   };
 
   void Run(const ncclUniqueId& id, int gpu);
-  void ForgetDelivered();
 
   const NcclWatchdog::Who who_;
   Device& device_;

@@ -1,6 +1,7 @@
 #include "parallel/pipeline.h"
 
 #include <map>
+#include <optional>
 #include <utility>
 
 namespace trefoil {
@@ -13,6 +14,13 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
   auto take = [](std::map<Key, Tensor>& from, Key key) {
     auto node = from.extract(key);
     return node.empty() ? Tensor() : std::move(node.mapped());
+  };
+  // The last message of each kind, whose tensor the group keeps.
+  std::optional<Action> sent_activation, sent_gradient;
+  auto send = [&](const Action& action, std::map<Key, Tensor>& from, std::optional<Action>& sent) {
+    if (sent) pipeline.FinishSend(sent->peer, sent->tag);
+    pipeline.Send(take(from, {action.micro_batch, action.chunk}), action.peer, action.tag);
+    sent = action;
   };
   for (size_t i = 0; i < actions.size(); ++i) {
     const Action& action = actions[i];
@@ -27,10 +35,10 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
         break;
       }
       case ActionKind::kSendActivation:
-        pipeline.Send(take(outputs, key), action.peer, action.tag);
+        send(action, outputs, sent_activation);
         break;
       case ActionKind::kSendGradient:
-        pipeline.Send(take(input_gradients, key), action.peer, action.tag);
+        send(action, input_gradients, sent_gradient);
         break;
       case ActionKind::kForward:
         outputs[key] = stage.Forward(action.micro_batch, action.chunk, take(activations, key));

@@ -1,5 +1,10 @@
 // Runs a stage's list of actions: the one loop of the pipeline.
 //
+// A tensor that is sent is given up at one point of the list, whenever it is delivered: before the next of its kind
+// (activation to the next stage, gradient to the previous one) is sent, which waits for its delivery, or at the end. So
+// a stage has at most one of each kind under way, and its memory does not depend on timing. SimulateSchedule
+// (parallel/schedule.h), which has the same rule, shows that no list of BuildSchedule waits for ever.
+//
 // Threads: the rank's main thread.
 #pragma once
 

@@ -9,10 +9,6 @@
 namespace trefoil {
 namespace {
 
-constexpr int64_t kSmallBytes = 4096;
-// Sums of large tensors are made segment by segment, with messages of this size: the parts to add are still in cache
-// when they are added, and take little memory.
-constexpr int64_t kSegmentBytes = 1 << 20;
 // Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
 constexpr int kCollectiveTag = 0;
 constexpr int kFirstUserTag = 1;
@@ -20,12 +16,15 @@ constexpr int kFirstUserTag = 1;
 }  // namespace
 
 PointToPointGroup::PointToPointGroup(std::string name, std::vector<int> ranks, int rank, Device& device,
-                                     std::unique_ptr<Transport> transport, double timeout_seconds)
+                                     std::unique_ptr<Transport> transport, double timeout_seconds,
+                                     std::optional<SumSegments> segments)
     : Group(std::move(name), rank, static_cast<int>(ranks.size())),
       ranks_(std::move(ranks)),
       device_(device),
       transport_(std::move(transport)),
-      timeout_seconds_(timeout_seconds) {
+      timeout_seconds_(timeout_seconds),
+      segments_(segments.value_or(SegmentsOfMessages(size()))),
+      buffer_(device) {
   CHECK(device.host_addressable() || !device.computes())
       << "group " << this->name() << ": messages are made in host memory, not on device " << device.name();
 }
@@ -103,11 +102,11 @@ void PointToPointGroup::AllReduceSum(const Tensor& x) {
   CheckAddressable(x);
   if (size() == 1 || x.elements() == 0) return;
   const Operation operation{"AllReduceSum", x.bytes()};
-  if (x.bytes() <= kSmallBytes) {
+  if (x.bytes() <= segments_.small_bytes) {
     AllReduceSmall(operation, x);
     return;
   }
-  const int64_t segment = size() * kSegmentBytes / static_cast<int64_t>(SizeOf(x.dtype()));
+  const int64_t segment = size() * segments_.PartElements(x.dtype());
   for (int64_t begin = 0; begin < x.elements(); begin += segment) {
     AllReduceLarge(operation, x.Range(begin, {std::min(segment, x.elements() - begin)}));
   }
@@ -115,7 +114,7 @@ void PointToPointGroup::AllReduceSum(const Tensor& x) {
 
 void PointToPointGroup::AllReduceSmall(const Operation& operation, const Tensor& x) {
   const int64_t n = x.elements();
-  const Tensor parts = device_.Allocate(x.dtype(), {size(), n}, Purpose::kCommunication);
+  const Tensor parts = buffer_.Parts(x.dtype(), size(), n, n);
   std::vector<Bytes> outgoing(size(), Elements(x, 0, n)), incoming(size());
   for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * n, (r + 1) * n);
   Copy(outgoing[rank()], incoming[rank()]);
@@ -129,13 +128,11 @@ void PointToPointGroup::AllReduceLarge(const Operation& operation, const Tensor&
   const int64_t mine = begin(rank() + 1) - begin(rank());
   std::vector<Bytes> chunks(size()), incoming(size());
   for (int r = 0; r < size(); ++r) chunks[r] = Elements(x, begin(r), begin(r + 1));
-  {
-    const Tensor parts = device_.Allocate(x.dtype(), {size(), mine}, Purpose::kCommunication);
-    for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * mine, (r + 1) * mine);
-    Copy(chunks[rank()], incoming[rank()]);
-    Exchange(operation, chunks, incoming);
-    Sum(parts, x.Range(begin(rank()), {mine}));
-  }
+  const Tensor parts = buffer_.Parts(x.dtype(), size(), mine, (n + size() - 1) / size());
+  for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * mine, (r + 1) * mine);
+  Copy(chunks[rank()], incoming[rank()]);
+  Exchange(operation, chunks, incoming);
+  Sum(parts, x.Range(begin(rank()), {mine}));
   Exchange(operation, std::vector<Bytes>(size(), chunks[rank()]), chunks);
 }
 
@@ -151,18 +148,18 @@ void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
     Copy(Elements(in, 0, n), Elements(out, 0, n));
     return;
   }
-  const int64_t segment = kSegmentBytes / static_cast<int64_t>(SizeOf(in.dtype()));
-  const Tensor buffer = device_.Allocate(in.dtype(), {size() * std::min(segment, n)}, Purpose::kCommunication);
+  const int64_t segment = segments_.PartElements(in.dtype());
   std::vector<Bytes> outgoing(size()), incoming(size());
   for (int64_t begin = 0; begin < n; begin += segment) {
     const int64_t m = std::min(segment, n - begin);
+    const Tensor parts = buffer_.Parts(in.dtype(), size(), m, m);
     for (int r = 0; r < size(); ++r) {
       outgoing[r] = Elements(in, r * n + begin, r * n + begin + m);
-      incoming[r] = Elements(buffer, r * m, (r + 1) * m);
+      incoming[r] = Elements(parts, r * m, (r + 1) * m);
     }
     Copy(outgoing[rank()], incoming[rank()]);
     Exchange({"ReduceScatterSum", in.bytes()}, outgoing, incoming);
-    Sum(buffer.Range(0, {size(), m}), out.Range(begin, {m}));
+    Sum(parts, out.Range(begin, {m}));
   }
 }
 
@@ -207,7 +204,6 @@ void PointToPointGroup::Send(const Tensor& x, int to, int tag) {
   CHECK(0 <= to && to < size()) << "rank " << to << " of " << size();
   CHECK_GE(tag, 0);
   CheckAddressable(x);
-  ForgetDoneSends();
   sends_.push_back({x, StartSend(to, kFirstUserTag + tag, Elements(x, 0, x.elements())), to, tag});
 }
 
@@ -217,16 +213,19 @@ void PointToPointGroup::Receive(const Tensor& x, int from, int tag) {
   CheckAddressable(x);
   const Bytes all = Elements(x, 0, x.elements());
   Wait({"Receive", x.bytes(), tag}, *transport_->Receive(from, kFirstUserTag + tag, all.data, all.bytes), from);
-  ForgetDoneSends();
+}
+
+void PointToPointGroup::FinishSend(int to, int tag) {
+  const auto send = std::find_if(sends_.begin(), sends_.end(),
+                                 [&](const PendingSend& sent) { return sent.to == to && sent.tag == tag; });
+  CHECK(send != sends_.end()) << "nothing sent to rank " << to << " with tag " << tag << " is unfinished";
+  Wait({"Send", send->x.bytes(), tag}, *send->message, to);
+  sends_.erase(send);
 }
 
 void PointToPointGroup::FinishSends() {
   for (PendingSend& send : sends_) Wait({"Send", send.x.bytes(), send.tag}, *send.message, send.to);
   sends_.clear();
-}
-
-void PointToPointGroup::ForgetDoneSends() {
-  std::erase_if(sends_, [](const PendingSend& send) { return send.message->Done(); });
 }
 
 std::vector<double> PointToPointGroup::GatherNumbers(const char* operation, std::span<double> values) {

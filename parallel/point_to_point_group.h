@@ -10,26 +10,31 @@
 //
 // Rank r's part of n elements that do not divide is [n r / P, n (r + 1) / P), rounded down. Additions are made by the
 // op SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
+// Segments, 4 KiB and the memory for the parts: parallel/sum_buffer.h.
 //
 // Private to this folder.
 #pragma once
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "parallel/collectives.h"
+#include "parallel/sum_buffer.h"
 #include "parallel/transport.h"
 
 namespace trefoil {
 
 class PointToPointGroup : public Group {
  public:
-  // `ranks`: the world ranks of the group, for messages; this rank is ranks[rank].
+  // `ranks`: the world ranks of the group, for messages; this rank is ranks[rank]. Of sums, SegmentsOfMessages unless
+  // said otherwise.
   PointToPointGroup(std::string name, std::vector<int> ranks, int rank, Device& device,
-                    std::unique_ptr<Transport> transport, double timeout_seconds);
+                    std::unique_ptr<Transport> transport, double timeout_seconds,
+                    std::optional<SumSegments> segments = std::nullopt);
   // Waits for what was sent.
   ~PointToPointGroup() override;
 
@@ -39,6 +44,7 @@ class PointToPointGroup : public Group {
   void Broadcast(const Tensor& x, int root) override;
   void Send(const Tensor& x, int to, int tag) override;
   void Receive(const Tensor& x, int from, int tag) override;
+  void FinishSend(int to, int tag) override;
   void FinishSends() override;
   void AllReduceSum(std::span<double> values) override;
   void AllReduceMax(std::span<double> values) override;
@@ -66,7 +72,6 @@ class PointToPointGroup : public Group {
   void Exchange(const Operation& operation, const std::vector<Bytes>& outgoing, const std::vector<Bytes>& incoming);
   void Wait(const Operation& operation, Transport::Message& message, int peer);
   std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
-  void ForgetDoneSends();
   void CheckAddressable(const Tensor& x) const;
 
   // The bytes of elements [begin, end) of x.
@@ -83,6 +88,8 @@ class PointToPointGroup : public Group {
   Device& device_;
   const std::unique_ptr<Transport> transport_;
   const double timeout_seconds_;
+  const SumSegments segments_;
+  SumBuffer buffer_;
   std::deque<PendingSend> sends_;
 };
 

@@ -44,10 +44,11 @@ void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body);
 // copied back. Any device; slow. `world` outlives what is returned.
 std::unique_ptr<World> NewStagedWorld(World& world);
 
-// Rank `rank` of `size` ranks that are not there: collectives check sizes, count bytes and allocate memory as the real
-// ones do, and never wait. Sums are what this rank gave; what it gathers or receives from others is zeros; their texts are
-// this rank's.
-// `observer` is shown every call on tensors, sends and receives included, before it is made; on the thread that makes it.
+// Rank `rank` of `size` ranks that are not there: collectives check sizes, count bytes and allocate memory as those of
+// the world that it stands for do, byte for byte, and never wait. Sums are what this rank gave; what it gathers or
+// receives from others is zeros; their texts are this rank's. `observer` is shown every call on tensors, sends and
+// receives included, before it is made; on the thread that makes it.
+enum class StandsFor { kMessages, kNccl };  // MPI and threads; NCCL (parallel/collectives_nccl.h)
 struct GroupCall {
   const std::string& group;         // its name
   const std::vector<int>& members;  // its world ranks
@@ -55,6 +56,7 @@ struct GroupCall {
   double bytes;                     // of the larger of its tensors: all parts of a gather, say
 };
 using GroupObserver = std::function<void(const GroupCall& call)>;
-std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer = nullptr);
+std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer = nullptr,
+                                    StandsFor stands_for = StandsFor::kMessages);
 
 }  // namespace trefoil

@@ -6,6 +6,11 @@
 #include <limits>
 
 namespace trefoil {
+namespace {
+
+int64_t Rounded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
 
 const char* Name(Purpose purpose) {
   constexpr std::array<const char*, kPurposes> kNames = {"weights",     "gradients",     "optimizer",
@@ -26,18 +31,29 @@ Arena::~Arena() {
   }
 }
 
-Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
-  bytes = (bytes + 63) / 64 * 64;
+void Arena::CountIn(int64_t bytes, Purpose purpose) {
   const auto i = static_cast<size_t>(purpose);
+  use_.current[i] += bytes;
+  use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
+  use_.current_total += bytes;
+  use_.peak_total = std::max(use_.peak_total, use_.current_total);
+  if (observer_) observer_(purpose, bytes);
+}
+
+void Arena::CountOut(int64_t bytes, Purpose purpose) {
+  use_.current[static_cast<size_t>(purpose)] -= bytes;
+  use_.current_total -= bytes;
+  if (observer_) observer_(purpose, -bytes);
+}
+
+Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
+  bytes = Rounded(bytes);
   Shelf shelf = {.reservation = 0, .queue = queue_(), .bytes = bytes};
   void* data = nullptr;
   bool reused = false;
   {
     std::lock_guard lock(mutex_);
-    use_.current[i] += bytes;
-    use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
-    use_.current_total += bytes;
-    use_.peak_total = std::max(use_.peak_total, use_.current_total);
+    CountIn(bytes, purpose);
     const Shelf common = shelf;
     if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
@@ -45,12 +61,29 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
       ++acquisitions_;
       use_.held += bytes;
     }
-    if (observer_) observer_(purpose, bytes);
   }
   if (!reused) data = acquire_(bytes);
   // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
   std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, shelf, purpose](void*) {
     arena->Return(data, shelf, purpose);
+  });
+  return Block{std::move(owner), data};
+}
+
+Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
+  bytes = Rounded(bytes);
+  {
+    std::lock_guard lock(mutex_);
+    CountIn(bytes, purpose);
+    ++acquisitions_;
+    use_.held += bytes;
+  }
+  void* data = acquire_(bytes);
+  std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
+    arena->release_(data, bytes);
+    std::lock_guard lock(arena->mutex_);
+    arena->CountOut(bytes, purpose);
+    arena->use_.held -= bytes;
   });
   return Block{std::move(owner), data};
 }
@@ -64,11 +97,8 @@ bool Arena::TakeFree(const Shelf& shelf, void** data) {
 }
 
 void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
-  const auto i = static_cast<size_t>(purpose);
   std::lock_guard lock(mutex_);
-  use_.current[i] -= shelf.bytes;
-  use_.current_total -= shelf.bytes;
-  if (observer_) observer_(purpose, -shelf.bytes);
+  CountOut(shelf.bytes, purpose);
   if (!reserved_.contains(shelf.reservation)) shelf.reservation = 0;
   free_[shelf].push_back(data);
 }

@@ -14,6 +14,9 @@
 //   mine->Close();                                                // ... to here, free or not, is kept out of use
 //   mine = nullptr;                                               // and is the arena's again
 //
+// A block that one thread replaces while others allocate (parallel/sum_buffer.h) lies apart: else whether another finds
+// the old one free, and so what the arena holds in the end, would hang on timing.
+//
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.
 #pragma once
 
@@ -57,6 +60,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
   };
   // `bytes` may be 0. The content is undefined.
   Block Allocate(int64_t bytes, Purpose purpose);
+  // A block that the device is asked for now and gets back with the last copy: it serves no other request. Work that
+  // uses it must be done by then.
+  Block AllocateApart(int64_t bytes, Purpose purpose);
 
   class Reservation {
    public:
@@ -91,6 +97,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
   };
 
   Arena(Acquire acquire, Release release, Queue queue);
+  // Both with the mutex held.
+  void CountIn(int64_t bytes, Purpose purpose);
+  void CountOut(int64_t bytes, Purpose purpose);
   bool TakeFree(const Shelf& shelf, void** data);
   void Return(void* data, Shelf shelf, Purpose purpose);
   void Close(int64_t reservation);

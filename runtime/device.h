@@ -106,7 +106,20 @@ class Device {
 
 // Computes with `threads` OpenMP threads (at least 1).
 std::unique_ptr<Device> NewCpuDevice(int threads);
-// Counts only.
-std::unique_ptr<Device> NewNullDevice();
+// Counts only. Its memory is that of the device that it stands for: for the same calls of a worker its arena is asked
+// for the same blocks.
+struct NullDeviceOptions {
+  enum class StandsFor {
+    kNothing,  // kernels take no workspace
+    // This machine's CPU with `threads` threads. Exact: the CPU's own kernels take their workspace. oneDNN's products
+    // are chosen, not compiled.
+    kCpu,
+    // A GPU: products take cuBLASLt's workspace. That of our own kernels, which is small beside it, and cuDNN's are left
+    // out; so is what CUDA, cuBLAS and NCCL take for themselves.
+    kCuda,
+  } stands_for = StandsFor::kNothing;
+  int threads = 1;  // at least 1
+};
+std::unique_ptr<Device> NewNullDevice(const NullDeviceOptions& options = {});
 
 }  // namespace trefoil

@@ -4,6 +4,7 @@
 
 #include "runtime/cpu_features.h"
 #include "runtime/device.h"
+#include "runtime/device_cpu.h"
 #include "runtime/kernels.h"
 #include "runtime/kernels/cpu.h"
 #include "runtime/kernels/gemm.h"
@@ -15,8 +16,8 @@ using T = const Tensor&;
 
 class CpuKernels : public Kernels {
  public:
-  CpuKernels(Arena* arena, int threads, bool avx512)
-      : cpu_{arena, threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), avx512} {}
+  CpuKernels(Arena* arena, int threads, bool avx512, bool dry)
+      : cpu_{arena, threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), avx512, dry} {}
 
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
@@ -106,7 +107,7 @@ class CpuKernels : public Kernels {
 class CpuDevice : public Device {
  public:
   CpuDevice(std::shared_ptr<Arena> arena, int threads)
-      : Device(arena, std::make_unique<CpuKernels>(arena.get(), threads, CpuHasAvx512())), threads_(threads) {}
+      : Device(arena, NewCpuKernels(*arena, threads, /*dry=*/false)), threads_(threads) {}
   void Upload(const void* host, const Tensor& tensor) override {
     if (tensor.bytes() > 0) std::memcpy(tensor.raw(), host, tensor.bytes());
   }
@@ -124,6 +125,10 @@ class CpuDevice : public Device {
 };
 
 }  // namespace
+
+std::unique_ptr<Kernels> NewCpuKernels(Arena& arena, int threads, bool dry) {
+  return std::make_unique<CpuKernels>(&arena, threads, CpuHasAvx512(), dry);
+}
 
 std::unique_ptr<Device> NewCpuDevice(int threads) {
   CHECK_GE(threads, 1);

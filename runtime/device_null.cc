@@ -1,5 +1,7 @@
 #include "runtime/device.h"
+#include "runtime/device_cpu.h"
 #include "runtime/kernels.h"
+#include "runtime/kernels/cuda_workspace.h"
 
 namespace trefoil {
 namespace {
@@ -42,21 +44,91 @@ class NullKernels : public Kernels {
   void AdamW(std::span<const AdamWPart>, const AdamWStep&) override {}
 };
 
+// The kernels of the CPU that take workspace.
+class CpuWorkspace : public NullKernels {
+ public:
+  CpuWorkspace(Arena& arena, int threads) : cpu_(NewCpuKernels(arena, threads, /*dry=*/true)) {}
+  void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
+    cpu_->Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias);
+  }
+  void MatmulGelu(T a, T b, T bias, T before, T out) override { cpu_->MatmulGelu(a, b, bias, before, out); }
+  void MatmulGeluBackward(T dy, T weight, T before, T dx, T d_bias) override {
+    cpu_->MatmulGeluBackward(dy, weight, before, dx, d_bias);
+  }
+  void WeightGradient(T dy, T x, T d_weight, T d_bias) override { cpu_->WeightGradient(dy, x, d_weight, d_bias); }
+  void MatmulFloat8(T a, T a_scale, T b, T b_scale, T out, Accumulate accumulate, T bias) override {
+    cpu_->MatmulFloat8(a, a_scale, b, b_scale, out, accumulate, bias);
+  }
+  void BiasBackward(T dy, T d_bias) override { cpu_->BiasBackward(dy, d_bias); }
+  void LayerNormBackward(T dy, T x, T weight, T mean, T rstd, T d_residual, T dx, T d_weight, T d_bias) override {
+    cpu_->LayerNormBackward(dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
+  }
+  void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
+    cpu_->RmsNormBackward(dy, x, weight, rstd, d_residual, dx, d_weight);
+  }
+  void Rotary(T qkv, const AttentionShape& shape, float theta, bool inverse) override {
+    cpu_->Rotary(qkv, shape, theta, inverse);
+  }
+  void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
+    cpu_->Attention(qkv, shape, dropout, out, log_sum_exp);
+  }
+  void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
+                         const AttentionDropout& dropout, T d_qkv) override {
+    cpu_->AttentionBackward(d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  }
+
+ private:
+  const std::unique_ptr<Kernels> cpu_;
+};
+
+class CudaWorkspace : public NullKernels {
+ public:
+  explicit CudaWorkspace(Arena& arena) : arena_(arena) {}
+  void Matmul(T, Transpose, T, Transpose, T, Accumulate, T) override { Take(); }
+  void MatmulGelu(T, T, T, T, T) override { Take(); }
+  void MatmulGeluBackward(T, T, T, T, T) override { Take(); }
+  void WeightGradient(T, T, T, T) override { Take(); }
+  void MatmulFloat8(T, T, T, T, T, Accumulate, T) override { Take(); }
+
+ private:
+  void Take() { arena_.Allocate(cuda::kBlasWorkspaceBytes, Purpose::kWorkspace); }
+
+  Arena& arena_;
+};
+
+std::unique_ptr<Kernels> NewKernels(Arena& arena, const NullDeviceOptions& options) {
+  switch (options.stands_for) {
+    case NullDeviceOptions::StandsFor::kNothing:
+      return std::make_unique<NullKernels>();
+    case NullDeviceOptions::StandsFor::kCpu:
+      return std::make_unique<CpuWorkspace>(arena, options.threads);
+    case NullDeviceOptions::StandsFor::kCuda:
+      return std::make_unique<CudaWorkspace>(arena);
+  }
+  LOG(FATAL) << "no such device to stand for";
+}
+
 class NullDevice : public Device {
  public:
-  NullDevice()
-      : Device(Arena::Create([](int64_t) { return nullptr; }, [](void*, int64_t) {}), std::make_unique<NullKernels>()) {
-  }
+  NullDevice(const std::shared_ptr<Arena>& arena, const NullDeviceOptions& options)
+      : Device(arena, NewKernels(*arena, options)), threads_(options.threads) {}
   void Upload(const void*, const Tensor&) override {}
   void Download(const Tensor&, void*) override {}
   void Synchronize() override {}
   bool computes() const override { return false; }
   std::string name() const override { return "null"; }
-  int threads() const override { return 1; }
+  int threads() const override { return threads_; }
+
+ private:
+  const int threads_;
 };
 
 }  // namespace
 
-std::unique_ptr<Device> NewNullDevice() { return std::make_unique<NullDevice>(); }
+std::unique_ptr<Device> NewNullDevice(const NullDeviceOptions& options) {
+  CHECK_GE(options.threads, 1);
+  const auto arena = Arena::Create([](int64_t) { return nullptr; }, [](void*, int64_t) {});
+  return std::make_unique<NullDevice>(arena, options);
+}
 
 }  // namespace trefoil

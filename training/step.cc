@@ -53,6 +53,7 @@ void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
 // Runs `actions` on the batches and returns each one's losses; undefined on stages without the head.
 std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches, const std::vector<Action>& actions,
                                bool training) {
+  worker.transformer.Begin({});  // gives back what is left of the step before: every step takes what the first takes
   const Tensor positions = UploadPositions(worker);
   std::vector<MicroBatch> micro_batches;
   for (const Batch& batch : batches) {

@@ -80,6 +80,7 @@ inline void ParallelTasks(const CpuContext& cpu, int64_t tasks, int64_t floats, 
   floats = PadColumns(floats);
   const int threads = static_cast<int>(std::min<int64_t>(cpu.threads, tasks));
   const Workspace workspace(cpu, floats * std::max(threads, 1));
+  if (cpu.dry) return;
   float* scratch = workspace.data();
   const auto run = [&](int64_t task, float* own) { cpu.avx512 ? CallWide(f, task, own) : f(task, own); };
   if (threads <= 1) {

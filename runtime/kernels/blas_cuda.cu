@@ -3,6 +3,7 @@
 #include <string>
 
 #include "runtime/kernels/cuda_blas.h"
+#include "runtime/kernels/cuda_workspace.h"
 
 namespace trefoil::cuda {
 namespace {
@@ -11,8 +12,6 @@ void CheckCublas(cublasStatus_t status, const char* call) {
   CHECK(status == CUBLAS_STATUS_SUCCESS) << call << ": " << cublasLtGetStatusString(status);
 }
 #define TREFOIL_CUBLAS(call) CheckCublas((call), #call)
-
-constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for sm_90; less would do before
 
 cudaDataType_t TypeOf(DType dtype) {
   switch (dtype) {
@@ -109,7 +108,7 @@ Blas::Plan Blas::Choose(const Kind& kind) {
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     TREFOIL_CUBLAS(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
   };
-  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kWorkspaceBytes));
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kBlasWorkspaceBytes));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, Alignment(kind.b_aligned, kind.b));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, Alignment(kind.a_aligned, kind.a));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, Alignment(kind.out_aligned, kind.out));
@@ -126,7 +125,7 @@ Blas::Plan Blas::Choose(const Kind& kind) {
 
 bool Blas::Multiply(const CudaContext& cuda, const BlasProduct& product) {
   const Kind kind = KindOf(product);
-  const Arena::Block workspace = cuda.arena->Allocate(kWorkspaceBytes, Purpose::kWorkspace);
+  const Arena::Block workspace = cuda.arena->Allocate(kBlasWorkspaceBytes, Purpose::kWorkspace);
   const std::lock_guard lock(mutex_);
   if (handle_ == nullptr) TREFOIL_CUBLAS(cublasLtCreate(&handle_));
   auto found = plans_.find(kind);
@@ -143,7 +142,7 @@ bool Blas::Multiply(const CudaContext& cuda, const BlasProduct& product) {
   const cublasStatus_t status =
       cublasLtMatmul(handle_, plan.operation, &one, product.b.raw(), plan.b, product.a.raw(), plan.a, &beta,
                      product.out.raw(), plan.out, product.out.raw(), plan.out, &plan.algorithm, workspace.data,
-                     static_cast<size_t>(kWorkspaceBytes), cuda.stream);
+                     static_cast<size_t>(kBlasWorkspaceBytes), cuda.stream);
   // The choice is no promise that the product runs (cublasLt.h, cublasLtMatmulAlgoCheck).
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
     LOG(WARNING) << "cuBLASLt refuses its own choice for [" << kind.m << ", " << kind.k << "] x [" << kind.k << ", "

@@ -1,7 +1,8 @@
 // The CPU's kernels, one file per kind: NAME_cpu.cc. What each computes is said in runtime/ops.h.
 //
 // Each takes a CpuContext first: where workspace comes from and how many OpenMP threads to use. A kernel opens no
-// parallel region when that is 1 or the work is small, so ranks can run as threads of one process.
+// parallel region when that is 1 or the work is small, so ranks can run as threads of one process. Workspace is taken
+// on the calling thread, before any region, and its sizes depend on shapes, dtypes, threads and the CPU alone.
 #pragma once
 
 #include <memory>
@@ -18,6 +19,8 @@ struct CpuContext {
   int threads = 1;
   const GemmKernel* gemm = nullptr;  // the tile of matrix products that suits this CPU
   bool avx512 = false;               // whether loops run in their AVX-512 version
+  // For the null device (runtime/device_cpu.h): kernels take their workspace, give it back, and touch no element.
+  bool dry = false;
 };
 
 // A tensor of scratch.

@@ -68,8 +68,9 @@ void FromFloat8(const CpuContext& cpu, const Tensor& x, const Tensor& scale, con
     using F = decltype(format);
     const F* in = x.data<F>();
     BFloat16* wide = out.data<BFloat16>();
-    const float step = *scale.data<float>();
+    const float* factor = scale.data<float>();
     ParallelBlocks(cpu, x.elements(), kGrain, [=](int64_t begin, int64_t end) {
+      const float step = *factor;
       for (int64_t i = begin; i < end; ++i) Store(wide[i], static_cast<float>(in[i]) * step);
     });
   });

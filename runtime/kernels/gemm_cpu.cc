@@ -223,6 +223,7 @@ void Gemm(const CpuContext& cpu, const GemmKernel& kernel, const Tensor& a, Tran
   const int64_t scratch = kScratch + (direct ? 0 : kResultScratch);
   const Workspace workspace(cpu, scratch * grid.rows * grid.columns);
   const Workspace wide_bias(cpu, bias.defined() ? n : 0);
+  if (cpu.dry) return;
   WithType(a.dtype(), [&](auto type) {
     using T = decltype(type);
     if (bias.defined()) {

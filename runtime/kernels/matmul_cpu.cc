@@ -23,7 +23,7 @@ struct Call {
 };
 
 struct Product {
-  dnnl::matmul primitive;
+  dnnl::matmul primitive;  // not of a dry call
   memory::desc a, b, bias, out, scratchpad;
 };
 
@@ -32,7 +32,7 @@ memory::desc Matrix(int64_t rows, int64_t columns, int64_t ld, DType dtype, bool
   return memory::desc({rows, columns}, TypeOf(dtype), transpose ? memory::dims{1, ld} : memory::dims{ld, 1});
 }
 
-Product Compile(const Call& call, const dnnl::engine& engine) {
+Product Compile(const Call& call, const dnnl::engine& engine, bool dry) {
   Product product = {.primitive = {},
                      .a = Matrix(call.m, call.k, call.lda, call.in, call.transpose_a),
                      .b = Matrix(call.k, call.n, call.ldb, call.in, call.transpose_b),
@@ -49,7 +49,7 @@ Product Compile(const Call& call, const dnnl::engine& engine) {
   const auto description = call.bias ? dnnl::matmul::desc(product.a, product.b, product.bias, product.out)
                                      : dnnl::matmul::desc(product.a, product.b, product.out);
   const dnnl::matmul::primitive_desc chosen(description, attributes, engine);
-  product.primitive = dnnl::matmul(chosen);
+  if (!dry) product.primitive = dnnl::matmul(chosen);
   product.scratchpad = chosen.scratchpad_desc();
   return product;
 }
@@ -134,7 +134,7 @@ void MatmulEngine::ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose tr
         bias.defined(), a.dtype(), out.dtype()};
     auto found = compiled_->products.find(call);
     if (found == compiled_->products.end()) {
-      found = compiled_->products.emplace(call, Compile(call, engine)).first;
+      found = compiled_->products.emplace(call, Compile(call, engine, cpu.dry)).first;
     }
     return &found->second;
   };
@@ -143,17 +143,23 @@ void MatmulEngine::ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose tr
   const int64_t last_rows = m - (down - 1) * piece.rows, last_columns = n - (across - 1) * piece.columns;
   const Product* products[2][2] = {{compile(piece.rows, piece.columns), compile(piece.rows, last_columns)},
                                    {compile(last_rows, piece.columns), compile(last_rows, last_columns)}};
+  size_t scratchpad = 0;
+  for (const auto& row : products) {
+    for (const Product* product : row) scratchpad = std::max(scratchpad, product->scratchpad.get_size());
+  }
+  const int64_t floats = PadColumns(Blocks(static_cast<int64_t>(scratchpad), sizeof(float)));
+  const Workspace scratch(cpu, floats * std::min<int64_t>(cpu.threads, down * across));
+  if (cpu.dry) return;
   ParallelFor(cpu.threads, down * across, [&](int64_t task) {
     const OneThread one_thread;
     const int64_t row = task / across, column = task % across;
     const Product& product = *products[row == down - 1][column == across - 1];
     const int64_t i = row * piece.rows, j = column * piece.columns;
-    const Workspace scratch(cpu, Blocks(static_cast<int64_t>(product.scratchpad.get_size()), sizeof(float)));
     std::unordered_map<int, memory> arguments = {
         {DNNL_ARG_SRC, memory(product.a, engine, At(a, ta ? i : i * k))},
         {DNNL_ARG_WEIGHTS, memory(product.b, engine, At(b, tb ? j * k : j))},
         {DNNL_ARG_DST, memory(product.out, engine, At(out, i * n + j))},
-        {DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data())}};
+        {DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data() + omp_get_thread_num() * floats)}};
     if (bias.defined()) arguments.emplace(DNNL_ARG_BIAS, memory(product.bias, engine, At(bias, j)));
     dnnl::stream stream(engine);
     product.primitive.execute(stream, arguments);

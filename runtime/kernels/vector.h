@@ -104,9 +104,11 @@ template <typename F, typename... Arguments>
   f(arguments...);
 }
 
-// Calls f(begin, end) for the blocks of `block` (the last may be smaller) of [0, n). Blocks depend on n alone.
+// Calls f(begin, end) for the blocks of `block` (the last may be smaller) of [0, n). Blocks depend on n alone. A dry
+// context calls nothing.
 template <typename F>
 inline void ParallelBlocks(const CpuContext& cpu, int64_t n, int64_t block, const F& f) {
+  if (cpu.dry) return;
   ParallelFor(cpu.threads, Blocks(n, block), [&, avx512 = cpu.avx512](int64_t i) {
     if (avx512) return CallWide(f, i * block, std::min(n, (i + 1) * block));
     f(i * block, std::min(n, (i + 1) * block));

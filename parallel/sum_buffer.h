@@ -1,0 +1,59 @@
+// Where a group lays the parts of a sum side by side before SumParts adds them: one buffer per group, kept.
+//
+//   const SumSegments segments = SegmentsOfMessages(ranks);
+//   SumBuffer buffer(device);
+//   const Tensor parts = buffer.Parts(DType::kFloat32, ranks, n, n);  // [ranks, n], undefined content
+//
+// A long sum is made segment by segment, so that the buffer stays small whatever is summed. Its size is that of the
+// largest segment so far, a function of what was summed and of nothing else: memory at its peak is the sum over groups,
+// whichever of their sums overlap in time, and so the planner can say it. Hence kept, apart from what the arena hands
+// round, and one per group rather than one per device.
+//
+// Threads: the one that uses the group. Private to this folder.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "runtime/device.h"
+
+namespace trefoil {
+
+// How a sum over the ranks of a group is cut.
+struct SumSegments {
+  int64_t part_bytes;   // of one rank's part of a segment, at most
+  int64_t small_bytes;  // a tensor of at most so many bytes goes whole to every rank
+
+  int64_t PartElements(DType dtype) const { return part_bytes / static_cast<int64_t>(SizeOf(dtype)); }
+};
+// Of MPI and threads: 1 MiB a rank, so that the parts to add are still in cache when they are added, and 4 KiB for the
+// small. For more than 16 ranks 16 MiB in all, but no part below 4 KiB: 512 ranks send 32 KiB at a time.
+SumSegments SegmentsOfMessages(int ranks);
+// Of NCCL: 64 MiB in all, as few calls as that allows, and nothing is small.
+SumSegments SegmentsOfNccl(int ranks);
+
+class SumBuffer {
+ public:
+  // The device outlives it.
+  explicit SumBuffer(Device& device) : device_(device) {}
+  // Waits for this thread's work on the device.
+  ~SumBuffer();
+  SumBuffer(const SumBuffer&) = delete;
+  SumBuffer& operator=(const SumBuffer&) = delete;
+
+  // Room for `count` elements of each rank: valid until the next call. `largest` is the count of the rank that has the
+  // most, so that all ranks' buffers have one size. A larger one than before replaces the buffer: the old one is given
+  // up first, once this thread's work on the device is done.
+  Tensor Parts(DType dtype, int ranks, int64_t count, int64_t largest);
+  // A recording (runtime/device.h) uses the buffer: it is kept even when it is replaced.
+  void Pin() { pinned_ = true; }
+
+ private:
+  Device& device_;
+  Arena::Block buffer_;
+  int64_t bytes_ = 0;
+  bool pinned_ = false;
+  std::vector<Arena::Block> replaced_;  // and pinned
+};
+
+}  // namespace trefoil

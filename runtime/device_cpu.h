@@ -1,0 +1,17 @@
+// The CPU device's kernels, for the null device too, which takes the workspace that they would take.
+//
+// Private to this folder.
+#pragma once
+
+#include <memory>
+
+#include "runtime/arena.h"
+#include "runtime/kernels.h"
+
+namespace trefoil {
+
+// For this CPU, `threads` threads of it. `dry`: matrix products (fp8's too), the backwards of bias and norms, rotary and
+// attention only take and give back their workspace; no other op may be called. The arena outlives them.
+std::unique_ptr<Kernels> NewCpuKernels(Arena& arena, int threads, bool dry);
+
+}  // namespace trefoil
