@@ -31,19 +31,19 @@ Arena::~Arena() {
   }
 }
 
-void Arena::CountIn(int64_t bytes, Purpose purpose) {
+void Arena::CountIn(int64_t bytes, Purpose purpose, bool apart) {
   const auto i = static_cast<size_t>(purpose);
   use_.current[i] += bytes;
   use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
   use_.current_total += bytes;
   use_.peak_total = std::max(use_.peak_total, use_.current_total);
-  if (observer_) observer_(purpose, bytes);
+  if (observer_) observer_(purpose, bytes, apart);
 }
 
-void Arena::CountOut(int64_t bytes, Purpose purpose) {
+void Arena::CountOut(int64_t bytes, Purpose purpose, bool apart) {
   use_.current[static_cast<size_t>(purpose)] -= bytes;
   use_.current_total -= bytes;
-  if (observer_) observer_(purpose, -bytes);
+  if (observer_) observer_(purpose, -bytes, apart);
 }
 
 Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
@@ -53,7 +53,7 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   bool reused = false;
   {
     std::lock_guard lock(mutex_);
-    CountIn(bytes, purpose);
+    CountIn(bytes, purpose, /*apart=*/false);
     const Shelf common = shelf;
     if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
@@ -74,7 +74,7 @@ Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
   bytes = Rounded(bytes);
   {
     std::lock_guard lock(mutex_);
-    CountIn(bytes, purpose);
+    CountIn(bytes, purpose, /*apart=*/true);
     ++acquisitions_;
     use_.held += bytes;
   }
@@ -82,7 +82,7 @@ Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
   std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
     arena->release_(data, bytes);
     std::lock_guard lock(arena->mutex_);
-    arena->CountOut(bytes, purpose);
+    arena->CountOut(bytes, purpose, /*apart=*/true);
     arena->use_.held -= bytes;
   });
   return Block{std::move(owner), data};
@@ -98,7 +98,7 @@ bool Arena::TakeFree(const Shelf& shelf, void** data) {
 
 void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
   std::lock_guard lock(mutex_);
-  CountOut(shelf.bytes, purpose);
+  CountOut(shelf.bytes, purpose, /*apart=*/false);
   if (!reserved_.contains(shelf.reservation)) shelf.reservation = 0;
   free_[shelf].push_back(data);
 }

@@ -81,9 +81,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   MemoryUse use() const;
   void ResetPeak();
-  // Called at every allocation with its rounded size, and at every return with minus that. Set while nothing is running;
-  // for one thread.
-  using Observer = std::function<void(Purpose purpose, int64_t bytes)>;
+  // Called at every allocation with its rounded size, and at every return with minus that; `apart` for those of
+  // AllocateApart. Set while nothing is running; for one thread.
+  using Observer = std::function<void(Purpose purpose, int64_t bytes, bool apart)>;
   void Observe(Observer observer) { observer_ = std::move(observer); }
   // Times that the arena had to ask the device for memory. Constant over steady steps.
   int64_t acquisitions() const;
@@ -98,8 +98,8 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   Arena(Acquire acquire, Release release, Queue queue);
   // Both with the mutex held.
-  void CountIn(int64_t bytes, Purpose purpose);
-  void CountOut(int64_t bytes, Purpose purpose);
+  void CountIn(int64_t bytes, Purpose purpose, bool apart);
+  void CountOut(int64_t bytes, Purpose purpose, bool apart);
   bool TakeFree(const Shelf& shelf, void** data);
   void Return(void* data, Shelf shelf, Purpose purpose);
   void Close(int64_t reservation);

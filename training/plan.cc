@@ -61,7 +61,7 @@ double RunBeside(const PartCost& part, double begin, double queue_end) {
 }  // namespace
 
 int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
-  if (cluster.gpu() || cluster.devices_per_node() == 0) return 1;
+  if (cluster.gpu() || config.runtime().device() == RuntimeConfig::CUDA) return 1;
   if (config.runtime().threads() > 0) return config.runtime().threads();
   const int nodes = std::max(1, cluster.nodes());
   return std::max(1, cluster.devices_per_node() * nodes / ranks);

@@ -46,11 +46,11 @@ class Recorder {
     beside_ = false;
   }
 
-  void Memory(Purpose purpose, int64_t bytes) {
+  void Memory(Purpose purpose, int64_t bytes, bool apart) {
     MemoryTracks& memory = part_->memory;
     memory.purposes[static_cast<size_t>(purpose)].Add(bytes);
     memory.total.Add(bytes);
-    memory.sizes[std::abs(bytes)].Add(bytes);
+    (apart ? memory.apart : memory.sizes[std::abs(bytes)]).Add(bytes);
   }
 
   void Op(const OpCount& count) {
@@ -104,9 +104,12 @@ class Fold {
       auto& [current, peak] = sizes_[size];
       Apply(repeat(track), current, peak);
     }
+    apart_ += tracks.apart.net * times;
   }
+  int64_t current_total() const { return use_.current_total; }
   MemoryUse use() const {
     MemoryUse use = use_;
+    use.held = apart_;
     for (const auto& [size, bytes] : sizes_) use.held += bytes.second;
     return use;
   }
@@ -114,41 +117,28 @@ class Fold {
  private:
   MemoryUse use_;
   std::map<int64_t, std::pair<int64_t, int64_t>> sizes_;  // current, peak
+  int64_t apart_ = 0;
 };
 
-Track Scaled(const Track& release, const Track& start, int from, int to) {
-  // It gives back what the step before left: that of its start, and as much again for each micro-batch.
-  const int64_t each = (-release.net - start.net) / from;
-  return {.net = release.net - each * (to - from), .peak = 0};
-}
-
-// A steady step's release, for more micro-batches than were profiled.
-MemoryTracks ReleaseOf(const StageProfile& profile, int micro_batches) {
-  MemoryTracks release = profile.steady.release.memory;
-  if (micro_batches == profile.micro_batches) return release;
-  const MemoryTracks& start = profile.steady.start.memory;
-  const auto scale = [&](Track& track, const Track& at_start) {
-    track = Scaled(track, at_start, profile.micro_batches, micro_batches);
-  };
-  for (size_t i = 0; i < kPurposes; ++i) scale(release.purposes[i], start.purposes[i]);
-  scale(release.total, start.total);
-  for (auto& [size, track] : release.sizes) {
-    const auto at_start = start.sizes.find(size);
-    scale(track, at_start == start.sizes.end() ? Track() : at_start->second);
-  }
-  return release;
+// A steady step's start, for another number of micro-batches than was profiled: it gives back as much for each.
+MemoryTracks StartOf(const StageProfile& profile, int micro_batches) {
+  MemoryTracks start = profile.steady.start.memory;
+  const auto scale = [&](Track& track) { track.net = track.net / profile.micro_batches * micro_batches; };
+  for (Track& track : start.purposes) scale(track);
+  scale(start.total);
+  for (auto& [size, track] : start.sizes) scale(track);
+  return start;
 }
 
 void FoldStep(const StageProfile& profile, const StageProfile::Step& step, const std::vector<Action>& actions,
               int micro_batches, Fold* fold, std::vector<MemoryPoint>* points = nullptr) {
-  fold->Add(step.start.memory);
+  fold->Add(&step == &profile.steady ? StartOf(profile, micro_batches) : step.start.memory);
   fold->Add(step.upload.memory, micro_batches);
-  fold->Add(&step == &profile.steady ? ReleaseOf(profile, micro_batches) : step.release.memory);
   for (const Action& action : actions) {
     const MemoryTracks& memory = profile.CostOf(step, action, micro_batches).memory;
-    if (points != nullptr) points->push_back({.most = fold->use().current_total + memory.total.peak});
+    if (points != nullptr) points->push_back({.most = fold->current_total() + memory.total.peak});
     fold->Add(memory);
-    if (points != nullptr) points->back().after = fold->use().current_total;
+    if (points != nullptr) points->back().after = fold->current_total();
   }
   fold->Add(step.reduce.memory);
   fold->Add(step.update.memory);
@@ -183,11 +173,16 @@ StageProfile ProfileStage(const RunConfig& run, int ranks, int rank, TimeModel& 
 
   PartCost build;
   Recorder recorder(time, &build);
-  const std::unique_ptr<Device> device = NewNullDevice();
-  device->arena().Observe([&](Purpose purpose, int64_t bytes) { recorder.Memory(purpose, bytes); });
+  const bool gpu = time.cluster().gpu() || config.runtime().device() == RuntimeConfig::CUDA;
+  const std::unique_ptr<Device> device =
+      NewNullDevice({.stands_for = gpu ? NullDeviceOptions::StandsFor::kCuda : NullDeviceOptions::StandsFor::kCpu,
+                     .threads = gpu ? 1 : time.devices_per_rank()});
+  device->arena().Observe(
+      [&](Purpose purpose, int64_t bytes, bool apart) { recorder.Memory(purpose, bytes, apart); });
   device->Observe([&](const OpCount& count, std::chrono::steady_clock::time_point) { recorder.Op(count); });
   const std::unique_ptr<World> world =
-      NewNullWorld(ranks, rank, [&](const GroupCall& call) { recorder.Call(call); });
+      NewNullWorld(ranks, rank, [&](const GroupCall& call) { recorder.Call(call); },
+                   gpu ? StandsFor::kNccl : StandsFor::kMessages);
   PartCost end;  // outlives the worker
   {
     Worker worker(config, *world, *device, Thinned(ActionsOf(run, rank), micro_batches));
@@ -199,8 +194,6 @@ StageProfile ProfileStage(const RunConfig& run, int ranks, int rank, TimeModel& 
         case StepPart::kUpload:
           step->upload = {};
           return recorder.SetPart(&step->upload);
-        case StepPart::kRelease:
-          return recorder.SetPart(&step->release);
         case StepPart::kAction:
           return recorder.SetPart(&step->actions[StageProfile::KeyOf(*action, profile.micro_batches)]);
         case StepPart::kReduce:

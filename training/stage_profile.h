@@ -35,6 +35,7 @@ struct MemoryTracks {
   std::array<Track, kPurposes> purposes;
   Track total;
   std::map<int64_t, Track> sizes;  // by size of block: an arena keeps each size's blocks for that size
+  Track apart;                     // blocks that an arena gives back
 };
 
 struct OpTotal {
@@ -67,9 +68,8 @@ struct StageProfile {
     auto operator<=>(const Key&) const = default;
   };
   struct Step {
-    PartCost start;   // before the first upload
+    PartCost start;   // before the first upload; what the step before left is given up here
     PartCost upload;  // of one micro-batch
-    PartCost release;
     std::map<Key, PartCost> actions;
     PartCost reduce, update;
   };

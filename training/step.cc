@@ -60,7 +60,6 @@ std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches
     Tell(worker, StepPart::kUpload);
     micro_batches.push_back(UploadMicroBatch(worker, batch, positions, training));
   }
-  Tell(worker, StepPart::kRelease);
   worker.transformer.Begin(std::move(micro_batches));
   RunSchedule(actions, worker.transformer, *worker.pipeline,
               [&](const Action& action) { Tell(worker, StepPart::kAction, &action); });

@@ -36,6 +36,7 @@ class TimeModel {
   double Peak(DType dtype) const;
   int NodeOf(int rank) const;
   const Cluster& cluster() const { return cluster_; }
+  int devices_per_rank() const { return devices_per_rank_; }
 
  private:
   const OpSpeed* SpeedOf(const char* op, DType dtype);

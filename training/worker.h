@@ -34,9 +34,9 @@ struct RecordedMicroBatch {
   std::unique_ptr<Device::Recording> recording;
 };
 
-// What a training step does next, in this order: uploads each micro-batch, gives up the tensors of the step before, does
-// each action, ends the reduction of gradients, updates parameters.
-enum class StepPart { kUpload, kRelease, kAction, kReduce, kUpdate };
+// What a training step does next, in this order, having given up the tensors of the step before: uploads each
+// micro-batch, does each action, ends the reduction of gradients, updates parameters.
+enum class StepPart { kUpload, kAction, kReduce, kUpdate };
 
 struct Worker {
   // The config is filled and legal (training/validate.h) with its vocabulary set. World and device outlive the worker.

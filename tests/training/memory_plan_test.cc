@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/training/run_testing.h"
+#include "training/plan.h"
 #include "training/step.h"
 
 namespace trefoil {
@@ -128,6 +129,11 @@ TEST_P(MemoryOfEveryRank, IsPlannedToTheByte) {
     }
     EXPECT_EQ(planned.peak_total, real.peak_total) << name;
     EXPECT_EQ(planned.held, real.held) << name;
+    const MemoryUse folded = Planner().MemoryOf(
+        With(config, "runtime { threads: " + std::to_string(threads) + " }"), RanksOf(config), number);
+    EXPECT_EQ(folded.peak, real.peak) << name << ", folded";
+    EXPECT_EQ(folded.peak_total, real.peak_total) << name << ", folded";
+    EXPECT_EQ(folded.held, real.held) << name << ", folded";
   }
 }
 

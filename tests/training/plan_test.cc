@@ -8,7 +8,8 @@ namespace {
 
 // A rank's whole step on the null device, all its micro-batches one after the other.
 MemoryUse WholeSteps(const RunConfig& config, int rank) {
-  const std::unique_ptr<Device> device = NewNullDevice();
+  const std::unique_ptr<Device> device =
+      NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = 1});
   const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), rank);
   Worker worker(config, *world, *device);
   worker.store.Initialize(1, *worker.data);
