@@ -5,6 +5,7 @@
 #include "launcher/launch.h"
 #include "launcher/plan.h"
 #include "launcher/presets_main.h"
+#include "launcher/rehearse.h"
 #include "launcher/tokenize.h"
 #include "launcher/train.h"
 
@@ -39,10 +40,18 @@ std::span<const Command> Commands() {
       {.name = "plan",
        .summary = "Say what a run will take, in memory, bytes and time, on machines that need not be there.",
        .examples = "  trefoil plan --config=gpt_1t --set parallel.data=6 --cluster=selene_a100\n"
-                   "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --train_tokens=15e12\n",
+                   "  trefoil plan --config=gpt_1t --cluster=selene_a100 --gpus=3072 --search\n"
+                   "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --picture=step.svg\n",
        .flag_files = {"launcher/plan.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = PlanMain},
+      {.name = "rehearse",
+       .summary = "Run one rank of a large job alone on this machine, beside what is planned for it.",
+       .examples = "  trefoil rehearse --config=gpt_1t --set parallel.pipeline=128 --set parallel.data=3 --rank=17\n"
+                   "  trefoil rehearse --config=llama_7b --ranks=64 --rank=63 --here=this_machine.pbtxt\n",
+       .flag_files = {"launcher/rehearse.cc", "launcher/prepare.cc"},
+       .sets = true,
+       .main = RehearseMain},
       {.name = "train",
        .summary = "Train the run that a config describes, or go on with it.",
        .examples = "  trefoil launch -n 4 -- train --config=quickstart --set folder=runs/a --set 'data.train=tokens/train-*'\n"

@@ -106,15 +106,13 @@ std::string Picture(const RunConfig& config, const Summary& summary) {
 
 std::string Memory(const Summary& summary) {
   std::string text = absl::StrCat("memory    rank ", summary.worst_rank, ", the fullest:\n");
-  int64_t total = 0;
   const auto line = [&](const std::string& name, int64_t bytes) {
     absl::StrAppendFormat(&text, "          %-14s %10s\n", name, BytesText(bytes));
   };
   for (const auto& [name, bytes] : summary.memory) {
-    total += bytes;
     if (bytes > 0) line(name, bytes);
   }
-  line("total", total);
+  line("held for it", summary.held);
   return text;
 }
 

@@ -32,7 +32,8 @@ struct Summary {
   double flops_per_token = 0;  // forward and backward, of the whole model
   double peak_flops = 0;       // per second, of all ranks together, as measured; 0: unknown
   int worst_rank = 0;          // the one that needs most memory
-  std::vector<std::pair<std::string, int64_t>> memory;  // its bytes by purpose
+  std::vector<std::pair<std::string, int64_t>> memory;  // its bytes by purpose, each at its highest
+  int64_t held = 0;            // bytes that it gets from the system for all that
   // The homes of each piece of the pipeline, in order (pipeline x chunks of them): 0 the embedding, 1 .. L the layers,
   // L + 1 the head. Piece p belongs to stage p mod pipeline.
   std::vector<std::vector<int>> pieces;

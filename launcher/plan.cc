@@ -4,6 +4,8 @@
 #include <gflags/gflags.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -12,6 +14,7 @@
 #include "launcher/config.h"
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
+#include "launcher/timeline.h"
 #include "runtime/cpu_features.h"
 
 DEFINE_string(cluster, "",
@@ -21,6 +24,8 @@ DEFINE_int32(gpus, 0, "Ranks. 0: what parallel.tensor, pipeline and data ask for
 DEFINE_bool(search, false,
             "Try the layouts of --gpus ranks and list the fastest that fit. What --set gives of the layout stays.");
 DEFINE_int32(top, 10, "With --search: layouts to list.");
+DEFINE_string(timeline, "", "Write the step as a Chrome trace (ui.perfetto.dev) to this file.");
+DEFINE_string(picture, "", "Write the step as a picture (SVG) to this file.");
 DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the config's steps.");
 
 namespace trefoil {
@@ -72,11 +77,70 @@ absl::Status RunSearch(FileSystem& fs, const Cluster& cluster, std::vector<std::
   return absl::OkStatus();
 }
 
+Timeline TimelineOf(const RunConfig& config, const Plan& plan) {
+  Timeline timeline = {.title = LayoutText(config),
+                       .chunks = config.parallel().chunks(),
+                       .step_seconds = plan.step_seconds,
+                       .stages = {},
+                       .memory_limit = static_cast<int64_t>(plan.memory_limit)};
+  double all_reduced = 0;
+  for (const StagePlan& stage : plan.stages) all_reduced = std::max(all_reduced, stage.reduced);
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const StagePlan& stage = plan.stages[s];
+    Timeline::Stage& drawn = timeline.stages.emplace_back();
+    drawn.actions = plan.actions[s];
+    drawn.spans = plan.schedule.spans[s];
+    for (size_t i = 0; i < stage.over_actions.size(); ++i) {
+      drawn.memory.push_back({drawn.spans[i].begin, stage.over_actions[i].most});
+      drawn.memory.push_back({drawn.spans[i].end, stage.over_actions[i].after});
+    }
+    drawn.extras.push_back({"reduce gradients", {stage.schedule_end, stage.reduced}});
+    drawn.extras.push_back({"optimizer", {all_reduced, stage.updated}});
+  }
+  return timeline;
+}
+
+absl::Status WriteTimeline(FileSystem& fs, const RunConfig& config, const Plan& plan) {
+  if (FLAGS_timeline.empty() && FLAGS_picture.empty()) return absl::OkStatus();
+  const Timeline timeline = TimelineOf(config, plan);
+  if (!FLAGS_timeline.empty()) {
+    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, FLAGS_timeline, TimelineTrace(timeline)));
+    std::cout << "timeline  " << FLAGS_timeline << ", for ui.perfetto.dev or chrome://tracing\n";
+  }
+  if (!FLAGS_picture.empty()) {
+    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, FLAGS_picture, TimelinePicture(timeline)));
+    std::cout << "picture   " << FLAGS_picture << "\n";
+  }
+  return absl::OkStatus();
+}
+
+// What cannot be given together.
+absl::Status CheckFlags() {
+  const bool drawn = !FLAGS_timeline.empty() || !FLAGS_picture.empty();
+  const char* flag = FLAGS_timeline.empty() ? "--picture" : "--timeline";
+  if (drawn && FLAGS_cluster.empty()) {
+    return absl::InvalidArgumentError(std::string(flag) +
+                                      ": needs times, so give --cluster, a file or a name such as selene_a100");
+  }
+  if (drawn && FLAGS_search) {
+    return absl::InvalidArgumentError(std::string(flag) + ": is of one layout, so it cannot be given with --search");
+  }
+  if (FLAGS_search && FLAGS_cluster.empty()) {
+    return absl::InvalidArgumentError("--search: needs times, so give --cluster, a file or a name such as selene_a100");
+  }
+  if (FLAGS_train_tokens < 0 || !std::isfinite(FLAGS_train_tokens)) {
+    return absl::InvalidArgumentError("--train_tokens: " + std::to_string(FLAGS_train_tokens) +
+                                      ", must not be negative; nearest legal: 0");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   if (FLAGS_gpus < 0) {
     return absl::InvalidArgumentError("--gpus: " + std::to_string(FLAGS_gpus) +
                                       ", must not be negative; nearest legal: 0");
   }
+  TREFOIL_RETURN_IF_ERROR(CheckFlags());
   Cluster cluster;
   if (!FLAGS_cluster.empty()) {
     TREFOIL_ASSIGN_OR_RETURN(cluster, ReadCluster(fs, FLAGS_cluster));
@@ -89,7 +153,7 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   const Plan plan = planner.Make(config, ranks);
   const double tokens = FLAGS_train_tokens > 0 ? FLAGS_train_tokens : plan.tokens * config.training().steps();
   std::cout << ReportPlan(config, cluster, plan, tokens) << std::flush;
-  return absl::OkStatus();
+  return WriteTimeline(fs, config, plan);
 }
 
 }  // namespace

@@ -33,42 +33,6 @@ std::string WhenFullest(const Plan& plan) {
                          ToString({plan.actions[stage][at]}), plan.schedule.spans[stage][at].begin);
 }
 
-// Neighbouring stages that need the same share a row; of many rows those in the middle are left out.
-std::string MemoryTable(const Plan& plan) {
-  std::string text = absl::StrFormat("memory    GiB of a rank of each stage, at its highest\n          %-9s %6s", "stage",
-                                     "rank");
-  for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "held"}) {
-    absl::StrAppendFormat(&text, " %11s", name);
-  }
-  text += "\n";
-  const auto same = [](const MemoryUse& a, const MemoryUse& b) { return a.peak == b.peak && a.held == b.held; };
-  std::vector<std::string> rows;
-  for (size_t first = 0; first < plan.stages.size();) {
-    size_t last = first;
-    while (last + 1 < plan.stages.size() && same(plan.stages[first].memory, plan.stages[last + 1].memory)) ++last;
-    const std::string name = first == last ? absl::StrCat(first) : absl::StrCat(first, " - ", last);
-    rows.push_back(MemoryRow(plan.stages[first].memory, plan.stages[first].rank, name));
-    first = last + 1;
-  }
-  constexpr size_t kMost = 16, kEnds = 6;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows.size() > kMost && i == kEnds) {
-      absl::StrAppend(&text, "          ... (", rows.size() - 2 * kEnds, " rows between these)\n");
-      i = rows.size() - kEnds;
-    }
-    text += rows[i];
-  }
-  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
-  absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.held()), " held",
-                  WhenFullest(plan), "\n");
-  if (plan.memory_limit > 0) {
-    const double share = static_cast<double>(fullest.memory.held) / plan.memory_limit;
-    absl::StrAppendFormat(&text, "          %s: %.1f%% of the %.3f GiB that a rank has for tensors\n",
-                          plan.fits() ? "fits" : "DOES NOT FIT", 100 * share, plan.memory_limit / kGib);
-  }
-  return text;
-}
-
 std::string Sent(const Plan& plan) {
   std::map<std::string, double> most;
   for (const StagePlan& stage : plan.stages) {
@@ -122,6 +86,42 @@ std::string Times(const Plan& plan, double train_tokens) {
 }
 
 }  // namespace
+
+// Neighbouring stages that need the same share a row; of many rows those in the middle are left out.
+std::string MemoryTable(const Plan& plan) {
+  std::string text = absl::StrFormat("memory    GiB of a rank of each stage, at its highest\n          %-9s %6s", "stage",
+                                     "rank");
+  for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "held"}) {
+    absl::StrAppendFormat(&text, " %11s", name);
+  }
+  text += "\n";
+  const auto same = [](const MemoryUse& a, const MemoryUse& b) { return a.peak == b.peak && a.held == b.held; };
+  std::vector<std::string> rows;
+  for (size_t first = 0; first < plan.stages.size();) {
+    size_t last = first;
+    while (last + 1 < plan.stages.size() && same(plan.stages[first].memory, plan.stages[last + 1].memory)) ++last;
+    const std::string name = first == last ? absl::StrCat(first) : absl::StrCat(first, " - ", last);
+    rows.push_back(MemoryRow(plan.stages[first].memory, plan.stages[first].rank, name));
+    first = last + 1;
+  }
+  constexpr size_t kMost = 16, kEnds = 6;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows.size() > kMost && i == kEnds) {
+      absl::StrAppend(&text, "          ... (", rows.size() - 2 * kEnds, " rows between these)\n");
+      i = rows.size() - kEnds;
+    }
+    text += rows[i];
+  }
+  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
+  absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.held()), " held",
+                  WhenFullest(plan), "\n");
+  if (plan.memory_limit > 0) {
+    const double share = static_cast<double>(fullest.memory.held) / plan.memory_limit;
+    absl::StrAppendFormat(&text, "          %s: %.1f%% of the %.3f GiB that a rank has for tensors\n",
+                          plan.fits() ? "fits" : "DOES NOT FIT", 100 * share, plan.memory_limit / kGib);
+  }
+  return text;
+}
 
 std::string LayoutText(const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel();

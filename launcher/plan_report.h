@@ -11,6 +11,9 @@ namespace trefoil {
 // goes. `train_tokens`: how many the days are for.
 std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Plan& plan, double train_tokens);
 
+// Its part about memory: a row for each stage.
+std::string MemoryTable(const Plan& plan);
+
 // The best layouts of a search, and why the next ones do not fit; `most` of each.
 std::string ReportSearch(const SearchResult& result, double memory_limit, int most);
 

@@ -1,14 +1,19 @@
 #include "launcher/train.h"
 
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+
 #include <csignal>
 #include <iostream>
 
 #include "launcher/config.h"
 #include "launcher/describe.h"
 #include "launcher/machine.h"
+#include "launcher/memory_report.h"
+#include "launcher/plan_report.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
-#include "training/memory_plan.h"
+#include "training/plan_search.h"
 #include "training/trainer.h"
 #include "training/worker.h"
 
@@ -25,22 +30,93 @@ void StopOnSignals() {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, OnSignal);
 }
 
-Summary Summarise(const RunConfig& config, int ranks, double peak, int threads) {
+Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int threads) {
   Summary summary;
-  summary.ranks = ranks;
+  summary.ranks = plan.ranks;
   summary.threads = threads;
-  summary.parameters = DeclareModel(config.model()).elements();
+  summary.parameters = plan.parameters;
   summary.flops_per_token = ModelFlopsPerToken(config.model(), config.model().sequence_length());
   summary.peak_flops = peak;
-  const MemoryPlan plan = PlanMemory(config, ranks);
-  summary.worst_rank = plan.rank;
+  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
+  summary.worst_rank = fullest.rank;
   for (int i = 0; i < kPurposes; ++i) {
-    summary.memory.emplace_back(Name(static_cast<Purpose>(i)), plan.use.peak[static_cast<size_t>(i)]);
+    summary.memory.emplace_back(Name(static_cast<Purpose>(i)), fullest.memory.peak[static_cast<size_t>(i)]);
   }
+  summary.held = fullest.memory.held;
   for (int piece = 0; piece < config.parallel().pipeline() * config.parallel().chunks(); ++piece) {
     summary.pieces.push_back(HomesOfPiece(config.model(), piece, config.parallel().pipeline() * config.parallel().chunks()));
   }
   return summary;
+}
+
+// Why the run does not fit, with the plan and with layouts that would.
+absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
+  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
+  std::string message = absl::StrCat(
+      "memory: rank ", fullest.rank, " would hold ", BytesText(plan.held()), ", must be at most ",
+      BytesText(static_cast<int64_t>(plan.memory_limit)),
+      config.runtime().memory_limit_gib() > 0 ? " (runtime.memory_limit_gib)" : " (its share of what is available)",
+      "\n", MemoryTable(plan));
+  // Times of an imagined device, to rank layouts by: where products and memory cost what they usually do.
+  TREFOIL_ASSIGN_OR_RETURN(Cluster cluster, ReadCluster(FileSystem::Posix(), "dgx_a100"));
+  cluster.clear_memory_gib();
+  RunConfig limited = config;
+  limited.mutable_runtime()->set_memory_limit_gib(static_cast<float>(plan.memory_limit / (1 << 30)));
+  Planner planner(cluster);
+  constexpr int kShown = 3;
+  const SearchResult found = SearchLayouts(limited, plan.ranks, planner, {.pinned = {}, .simulated = 2 * kShown, .progress = nullptr});
+  if (found.fits.empty()) {
+    absl::StrAppend(&message, "no layout of ", plan.ranks, " ranks fits; nearest legal: more ranks, a smaller ",
+                    "training.global_batch or model.sequence_length, or a higher limit");
+  } else {
+    absl::StrAppend(&message, "nearest legal, of the layouts that fit on ", plan.ranks, " ranks the fastest:");
+  }
+  for (size_t i = 0; i < found.fits.size() && i < kShown; ++i) {
+    absl::StrAppend(&message, "\n  ", BytesText(found.fits[i].held), "  ", LayoutText(found.fits[i].config));
+  }
+  return absl::ResourceExhaustedError(message);
+}
+
+// Plans the run as `planned` says and, where `speak`, prints the summary of `config`. An error if it does not fit.
+absl::Status PlanRun(const RunConfig& config, const RunConfig& planned, double peak, bool speak) {
+  if (!speak) return absl::OkStatus();
+  const int ranks = config.parallel().tensor() * config.parallel().pipeline() * config.parallel().data();
+  const Plan plan = Planner().Make(planned, ranks);
+  if (!plan.fits()) return TooLarge(config, plan);
+  std::cout << Describe(config, Summarise(config, plan, peak, planned.runtime().threads())) << std::flush;
+  return absl::OkStatus();
+}
+
+// Rank 0's last words: what was planned and what was taken. Every rank calls it.
+void ReportMemory(const RunConfig& config, World& world, const Device& device, int64_t resident_before) {
+  const MemoryUse real = device.memory();
+  const MemoryUse planned = Planner().MemoryOf(config, world.size(), world.rank());
+  const int64_t resident = PeakResident();
+  const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);
+  const std::unique_ptr<Group> all = world.NewGroupOfAll(*cpu);
+  const auto largest = [&](const MemoryUse& use) {
+    std::vector<double> values(use.peak.begin(), use.peak.end());
+    values.push_back(static_cast<double>(use.peak_total));
+    values.push_back(static_cast<double>(use.held));
+    all->AllReduceMax(std::span(values));
+    MemoryUse most;
+    for (size_t i = 0; i < kPurposes; ++i) most.peak[i] = static_cast<int64_t>(values[i]);
+    most.peak_total = static_cast<int64_t>(values[kPurposes]);
+    most.held = static_cast<int64_t>(values[kPurposes + 1]);
+    return most;
+  };
+  const MemoryUse most_planned = largest(planned), most_real = largest(real);
+  double exact = planned.peak == real.peak && planned.held == real.held ? 1 : 0;
+  all->AllReduceSum(std::span(&exact, 1));
+  if (world.rank() != 0) return;
+  std::cout << "memory    high-water marks, the largest of all ranks; exact on " << exact << " of " << world.size()
+            << "\n" << CompareMemory(most_planned, most_real);
+  if (device.host_addressable()) {
+    std::cout << absl::StrFormat("          rank 0's process: planned %s (%s before, and what is held), real %s\n",
+                                 BytesText(resident_before + planned.held), BytesText(resident_before),
+                                 BytesText(resident));
+  }
+  std::cout << std::flush;
 }
 
 }  // namespace
@@ -61,11 +137,23 @@ int TrainMain(int argc, char** argv) {
   const double peak =
       MeasurePeak(device, WorkingDType(config->training().precision()),
                   *world->NewGroupOfAll(*NewCpuDevice(/*threads=*/1)));
-  if (speak) std::cout << Describe(*config, Summarise(*config, world->size(), peak, device.threads())) << std::flush;
+  // Kernels' scratch depends on the threads.
+  RunConfig planned = *config;
+  planned.mutable_runtime()->set_threads(device.threads());
+  if (planned.runtime().memory_limit_gib() == 0) {
+    const int64_t available = device.available_bytes() / (device.host_addressable() ? world->local_size() : 1);
+    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(static_cast<double>(available) / (1 << 30)));
+  }
+  const absl::Status fits = AgreeOnConfig(*world, PlanRun(*config, planned, peak, speak));
+  if (!fits.ok()) return Fail("train", fits, speak);
+  ResetPeakResident();
+  const int64_t resident_before = Resident();
   const TrainerOptions options = {
       .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak_flops = peak};
   const absl::Status status = Train(*config, (*machine)->world(), device, options);
-  return status.ok() ? 0 : Fail("train", status, speak);
+  if (!status.ok()) return Fail("train", status, speak);
+  ReportMemory(planned, *world, device, resident_before);
+  return 0;
 }
 
 }  // namespace trefoil

@@ -83,6 +83,8 @@ class Device {
   virtual bool host_addressable() const { return false; }
   // Whether MatmulFloat8 runs on it: GPUs have fp8 from compute capability 8.9 on.
   virtual bool has_float8() const { return true; }
+  // Bytes that the device, or the host whose memory it is, could still give to this and other processes. 0: unknown.
+  virtual int64_t available_bytes() const { return 0; }
   virtual std::string name() const = 0;  // "cpu", "null", "cuda:0"
   virtual int threads() const = 0;       // threads that kernels use; 1 where it means nothing
 

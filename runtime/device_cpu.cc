@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "runtime/cpu_features.h"
 #include "runtime/device.h"
@@ -117,6 +118,16 @@ class CpuDevice : public Device {
   void Synchronize() override {}
   bool computes() const override { return true; }
   bool host_addressable() const override { return true; }
+  int64_t available_bytes() const override {
+    std::ifstream lines("/proc/meminfo");
+    for (std::string name, unit; lines >> name;) {
+      int64_t kib = 0;
+      lines >> kib;
+      std::getline(lines, unit);
+      if (name == "MemAvailable:") return kib << 10;
+    }
+    return 0;
+  }
   std::string name() const override { return "cpu"; }
   int threads() const override { return threads_; }
 

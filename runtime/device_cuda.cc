@@ -284,6 +284,11 @@ class CudaDevice : public Device {
   bool has_float8() const override { return has_float8_; }
   std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
   int threads() const override { return 1; }
+  int64_t available_bytes() const override {
+    size_t free = 0, total = 0;
+    TREFOIL_CUDA(cudaMemGetInfo(&free, &total));
+    return static_cast<int64_t>(free);
+  }
 
  private:
   const int ordinal_;

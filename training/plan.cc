@@ -82,7 +82,7 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
   const std::string key = part.SerializeAsString() + "/" + Pieces(config, stage) + "/" +
                           std::to_string(MeshOf(config, rank).index(Axis::kTensor));
   const auto [found, is_new] = profiles_.try_emplace(key);
-  if (is_new) found->second = ProfileStage(config, ranks, rank, time);
+  if (is_new) found->second = ProfileStage(config, ActionsOf(config, rank), ranks, rank, time);
   return found->second;
 }
 

@@ -21,21 +21,6 @@ Place PlaceOf(int micro_batch, int micro_batches) {
   return micro_batch == micro_batches - 1 ? Place::kLast : Place::kMiddle;
 }
 
-// The actions of the profiled micro-batches alone, in their order; the last one takes the last number.
-std::vector<Action> Thinned(const std::vector<Action>& actions, int micro_batches) {
-  if (micro_batches <= kProfiled) return actions;
-  std::vector<Action> few;
-  for (Action action : actions) {
-    if (action.micro_batch == micro_batches - 1) {
-      action.micro_batch = kProfiled - 1;
-    } else if (action.micro_batch >= kProfiled - 1) {
-      continue;
-    }
-    few.push_back(action);
-  }
-  return few;
-}
-
 // Adds what a device, its arena and its groups do to the part that is current.
 class Recorder {
  public:
@@ -163,7 +148,23 @@ const PartCost& StageProfile::CostOf(const Step& step, const Action& action, int
   return found->second;
 }
 
-StageProfile ProfileStage(const RunConfig& run, int ranks, int rank, TimeModel& time) {
+std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few) {
+  CHECK_GE(few, 1);
+  if (micro_batches <= few) return actions;
+  std::vector<Action> of_few;
+  for (Action action : actions) {
+    if (action.micro_batch == micro_batches - 1) {
+      action.micro_batch = few - 1;
+    } else if (action.micro_batch >= few - 1) {
+      continue;
+    }
+    of_few.push_back(action);
+  }
+  return of_few;
+}
+
+StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actions, int ranks, int rank,
+                          TimeModel& time) {
   RunConfig config = run;
   const int samples = config.training().micro_batch() * config.parallel().data();
   const int micro_batches = config.training().global_batch() / samples;
@@ -185,7 +186,7 @@ StageProfile ProfileStage(const RunConfig& run, int ranks, int rank, TimeModel& 
                    gpu ? StandsFor::kNccl : StandsFor::kMessages);
   PartCost end;  // outlives the worker
   {
-    Worker worker(config, *world, *device, Thinned(ActionsOf(run, rank), micro_batches));
+    Worker worker(config, *world, *device, OfFewMicroBatches(actions, micro_batches, kProfiled));
     worker.store.Initialize(config.training().seed(), *worker.data);
     profile.build = build.memory;
     StageProfile::Step* step = &profile.first;

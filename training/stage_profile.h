@@ -82,8 +82,14 @@ struct StageProfile {
   const PartCost& CostOf(const Step& step, const Action& action, int micro_batches) const;
 };
 
-// `config` is filled and legal for `ranks`, with its vocabulary set.
-StageProfile ProfileStage(const RunConfig& config, int ranks, int rank, TimeModel& time);
+// Of the rank whose list of a step's actions is `actions`. `config` is filled and legal for `ranks`, with its vocabulary
+// set.
+StageProfile ProfileStage(const RunConfig& config, const std::vector<Action>& actions, int ranks, int rank,
+                          TimeModel& time);
+
+// A list that does the first few - 1 of its micro-batches and the last, numbered from 0; all of them if they are no more
+// than `few`, which is at least 1.
+std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few);
 
 // Peaks, and what is held, after two steps and any number more, of a rank with this list of actions.
 MemoryUse FoldMemory(const StageProfile& profile, const std::vector<Action>& actions, int micro_batches);

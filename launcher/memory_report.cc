@@ -1,0 +1,40 @@
+#include "launcher/memory_report.h"
+
+#include <absl/strings/str_format.h>
+
+#include <fstream>
+
+namespace trefoil {
+namespace {
+
+// A "VmRSS:  1234 kB" line of /proc/self/status, in bytes; 0 if it is not there.
+int64_t StatusBytes(const std::string& field) {
+  std::ifstream lines("/proc/self/status");
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(field, 0) == 0) return std::stoll(line.substr(field.size())) << 10;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string CompareMemory(const MemoryUse& planned, const MemoryUse& real) {
+  std::string text = absl::StrFormat("          %-14s %12s %12s\n", "MiB", "planned", "real");
+  const auto row = [&](const char* name, int64_t plan, int64_t found) {
+    if (plan == 0 && found == 0) return;
+    const double mib = 1 << 20;
+    absl::StrAppendFormat(&text, "          %-14s %12.3f %12.3f  %s\n", name, static_cast<double>(plan) / mib,
+                          static_cast<double>(found) / mib,
+                          plan == found ? "exact" : absl::StrFormat("%+d bytes", found - plan));
+  };
+  for (size_t i = 0; i < kPurposes; ++i) row(Name(static_cast<Purpose>(i)), planned.peak[i], real.peak[i]);
+  row("all at once", planned.peak_total, real.peak_total);
+  row("held", planned.held, real.held);
+  return text;
+}
+
+int64_t Resident() { return StatusBytes("VmRSS:"); }
+int64_t PeakResident() { return StatusBytes("VmHWM:"); }
+void ResetPeakResident() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+}  // namespace trefoil
