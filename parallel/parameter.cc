@@ -1,18 +1,10 @@
 #include "parallel/parameter.h"
 
-#include <algorithm>
+#include <glog/logging.h>
 
 namespace trefoil {
-namespace {
-
-auto FindByName(const std::vector<Parameter>& parameters, const std::string& name) {
-  return std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) { return p.name == name; });
-}
-
-}  // namespace
-
 void ParameterTable::Add(Parameter parameter) {
-  CHECK(FindByName(parameters_, parameter.name) == parameters_.end()) << parameter.name << " declared twice";
+  CHECK(numbers_.emplace(parameter.name, parameters_.size()).second) << parameter.name << " declared twice";
   CHECK(parameter.shape.rank() == 1 || parameter.shape.rank() == 2) << parameter.name;
   CHECK(parameter.split_dim < parameter.shape.rank()) << parameter.name;
   CHECK(parameter.split_dim < 0 || !parameter.used_on_split_tokens) << parameter.name;
@@ -23,9 +15,9 @@ void ParameterTable::Add(Parameter parameter) {
 }
 
 const Parameter& ParameterTable::Find(const std::string& name) const {
-  auto found = FindByName(parameters_, name);
-  CHECK(found != parameters_.end()) << "no parameter " << name;
-  return *found;
+  const auto found = numbers_.find(name);
+  CHECK(found != numbers_.end()) << "no parameter " << name;
+  return parameters_[found->second];
 }
 
 int64_t ParameterTable::elements() const {

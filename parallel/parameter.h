@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "runtime/tensor.h"
@@ -54,6 +55,7 @@ class ParameterTable {
 
  private:
   std::vector<Parameter> parameters_;
+  std::unordered_map<std::string, size_t> numbers_;  // by name
 };
 
 }  // namespace trefoil

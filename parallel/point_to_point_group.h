@@ -73,6 +73,8 @@ class PointToPointGroup : public Group {
   void Wait(const Operation& operation, Transport::Message& message, int peer);
   std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
   void CheckAddressable(const Tensor& x) const;
+  // Nothing to move, and nowhere to move it.
+  bool OnlyCounts() const { return !transport_->moves() && !device_.computes(); }
 
   // The bytes of elements [begin, end) of x.
   static Bytes Elements(const Tensor& x, int64_t begin, int64_t end);
