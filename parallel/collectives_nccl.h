@@ -11,7 +11,9 @@
 // Each pair of ranks that sends has a communicator and, at the sender, a stream and a thread (nccl_lane.h): a rank that
 // sends waits for nobody. Tags are not used: messages between two ranks are received in the order of sending, whatever
 // their tags, as those of a schedule are. None is to oneself. Send, like every call, needs the group's own thread.
-// FinishSends waits on the queue, not on the host: what is queued after it starts when all is delivered.
+// FinishSend and FinishSends wait on the queue, and on the host no longer than until the messages are queued: what is
+// queued after them starts when the messages are delivered. Memory on the device is that of a null world that stands for
+// NCCL; a recording (runtime/device.h) keeps the buffer of sums that it uses, should a larger sum follow.
 //
 // Failure: an error of NCCL, its own or one that it reports for another rank, or an operation that lasts longer than the
 // world's time-out, ends the program with the group, the rank, the operation and NCCL's message (nccl_watchdog.h).

@@ -214,6 +214,30 @@ void CheckMessagesInOrder(World& world) {
   }
 }
 
+void CheckFinishSend(World& world) {
+  const auto device = NewTestDevice();
+  const auto group = world.NewGroupOfAll(*device);
+  const int P = group->size(), next = (group->rank() + 1) % P, previous = (group->rank() + P - 1) % P;
+  if (P == 1) return;
+  const auto in_use = [&] { return device->memory().current_total; };
+  const int64_t before = in_use();
+  const int64_t n = (1 << 20) / 4, bytes = n * 4;
+  const Tensor x = device->Allocate(DType::kInt32, {n}, Purpose::kActivations);
+  for (const int tag : {5, 6, 5}) group->Send(Integers(*device, std::vector<int32_t>(n, tag)), next, tag);
+  for (const int tag : {5, 6, 5}) {
+    group->Receive(x, previous, tag);
+    EXPECT_EQ(Integers(*device, x), std::vector<int32_t>(n, tag));
+  }
+  group->Barrier();
+  EXPECT_EQ(in_use(), before + 4 * bytes) << "delivered, but not finished";
+  group->FinishSend(next, 6);
+  EXPECT_EQ(in_use(), before + 3 * bytes);
+  group->FinishSend(next, 5);
+  EXPECT_EQ(in_use(), before + 2 * bytes);
+  group->FinishSends();
+  EXPECT_EQ(in_use(), before + bytes);
+}
+
 void CheckHostNumbersAndTexts(World& world) {
   const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
@@ -353,14 +377,15 @@ void CheckBytesSent(World& world) {
 std::span<const Check> ChecksOf(Messages messages) {
   static constexpr Check kDirect[] = {
       CheckAllReduceSum,        CheckReduceScatterSum, CheckAllGather,    CheckBroadcast, CheckSendReceive,
-      CheckHostNumbersAndTexts, CheckAgree,            CheckGroupsAtOnce, CheckSubgroups, CheckBytesSent,
+      CheckHostNumbersAndTexts, CheckAgree,            CheckGroupsAtOnce, CheckSubgroups, CheckFinishSend,
+      CheckBytesSent,
   };
   // They take no memory of the device.
-  static constexpr std::span kThroughCopies = std::span(kDirect).first(std::size(kDirect) - 1);
+  static constexpr std::span kThroughCopies = std::span(kDirect).first(std::size(kDirect) - 2);
   // NCCL's messages have no tags, and its groups are not used at once.
   static constexpr Check kNccl[] = {
       CheckAllReduceSum,     CheckReduceScatterSum,    CheckAllGather, CheckBroadcast,
-      CheckMessagesInOrder, CheckHostNumbersAndTexts, CheckAgree,     CheckSubgroups,
+      CheckMessagesInOrder, CheckHostNumbersAndTexts, CheckAgree,     CheckSubgroups, CheckFinishSend,
   };
   if (messages == Messages::kNccl) return kNccl;
   return messages == Messages::kDirect ? std::span<const Check>(kDirect) : kThroughCopies;

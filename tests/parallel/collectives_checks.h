@@ -26,6 +26,8 @@ void CheckSubgroups(World& world);
 // What of CheckSendReceive a schedule needs: messages between two ranks are received in the order of sending. All ranks
 // send before they receive.
 void CheckMessagesInOrder(World& world);
+// A tensor that was sent is given up by FinishSend or FinishSends and by nothing else.
+void CheckFinishSend(World& world);
 // Bytes counted by a null world against those of this one, and its memory for messages on the device.
 void CheckBytesSent(World& world);
 

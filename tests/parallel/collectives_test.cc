@@ -87,6 +87,41 @@ TEST(NullWorld, ShowsEveryCall) {
                                              "data 2 Receive 12"}));
 }
 
+// Of the largest sum so far, a part of it per rank; bounded, whatever is summed over however many ranks.
+TEST(NullWorld, TakesTheBufferOfTheWorldThatItStandsFor) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  const auto taken = [](int ranks, StandsFor stands_for, const std::vector<int64_t>& floats, bool scatter) {
+    const auto device = NewNullDevice();
+    const auto world = NewNullWorld(ranks, ranks / 2, nullptr, stands_for);
+    const auto group = world->NewGroupOfAll(*device);
+    for (const int64_t n : floats) {
+      const Tensor x = device->Allocate(DType::kFloat32, {n}, Purpose::kGradients);
+      if (scatter) {
+        group->ReduceScatterSum(x, x.Range(0, {n / ranks}));
+      } else {
+        group->AllReduceSum(x);
+      }
+    }
+    const MemoryUse use = device->memory();
+    const auto i = static_cast<size_t>(Purpose::kCommunication);
+    EXPECT_EQ(use.current[i], use.peak[i]) << "kept, and given up before a larger one is taken";
+    return use.peak[i];
+  };
+  for (const bool scatter : {false, true}) {
+    const auto messages = StandsFor::kMessages, nccl = StandsFor::kNccl;
+    EXPECT_EQ(taken(4, messages, {4096, 8192, 4096}, scatter), 4 * 8192);
+    EXPECT_EQ(taken(4, messages, {100 * kMiB}, scatter), 4 * kMiB);
+    EXPECT_EQ(taken(16, messages, {100 * kMiB}, scatter), 16 * kMiB);
+    EXPECT_EQ(taken(512, messages, {100 * kMiB}, scatter), 16 * kMiB);
+    EXPECT_EQ(taken(16384, messages, {100 * kMiB}, scatter), 64 * kMiB);
+    EXPECT_EQ(taken(4, nccl, {4096}, scatter), 4 * 4096);
+    EXPECT_EQ(taken(4, nccl, {100 * kMiB}, scatter), 64 * kMiB);
+    EXPECT_EQ(taken(512, nccl, {100 * kMiB}, scatter), 64 * kMiB);
+  }
+  EXPECT_EQ(taken(4, StandsFor::kMessages, {1000}, false), 4 * 4000);  // whole to every rank
+  EXPECT_EQ(taken(4, StandsFor::kNccl, {1000}, false), 4032);  // blocks are of multiples of 64 bytes
+}
+
 TEST(NullWorldDeathTest, ChecksSizes) {
   const auto device = NewNullDevice();
   const auto group = NewNullWorld(2, 0)->NewGroupOfAll(*device);

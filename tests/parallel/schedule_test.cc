@@ -1,4 +1,4 @@
-#include "parallel/schedule.h"
+#include "parallel/pipeline.h"
 
 #include <gtest/gtest.h>
 
@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 #include <tuple>
+
+#include "parallel/schedule.h"
 
 namespace trefoil {
 namespace {
@@ -224,6 +226,16 @@ TEST(Schedule, BubbleAndMemoryFollowTheFormulas) {
         EXPECT_NEAR(times.peak_in_flight[0] / static_cast<double>(v), p * (1 + (p - 1.0) / (p * v)), 1e-9);
       }
     }
+  }
+}
+
+TEST(Schedule, EvaluationsDoNotWaitForEver) {
+  for (const Case& c : Cases()) {
+    SCOPED_TRACE(Describe(c));
+    Stages all = AllStages(c.kind, c.stages, c.chunks, c.micro_batches);
+    for (auto& actions : all) actions = ForwardOnly(actions);
+    const ScheduleTimes times = SimulateSchedule(all, Constant(c.chunks, 1, 1, 1));
+    for (const double busy : times.busy) EXPECT_NEAR(busy, c.micro_batches, 1e-9);
   }
 }
 

@@ -71,6 +71,21 @@ TEST_F(ArenaTest, BlocksOutliveTheArenaAndThenAllIsGivenBack) {
   EXPECT_TRUE(taken_.empty());
 }
 
+TEST_F(ArenaTest, BlocksThatLieApartServeNothingElse) {
+  { const Arena::Block block = arena_->Allocate(128, Purpose::kCommunication); }
+  {
+    const Arena::Block apart = arena_->AllocateApart(100, Purpose::kCommunication), copy = apart;
+    EXPECT_EQ(arena_->acquisitions(), 2);
+    EXPECT_EQ(arena_->use().held, 256);
+    EXPECT_EQ(arena_->use().current_total, 128);
+    EXPECT_EQ(taken_.size(), 2u);
+  }
+  EXPECT_EQ(taken_.size(), 1u);
+  EXPECT_EQ(arena_->use().held, 128);
+  EXPECT_EQ(arena_->use().current_total, 0);
+  EXPECT_EQ(arena_->use().peak[static_cast<size_t>(Purpose::kCommunication)], 128);
+}
+
 TEST_F(ArenaTest, EmptyBlocks) {
   const Arena::Block block = arena_->Allocate(0, Purpose::kGradients);
   EXPECT_NE(block.owner, nullptr);

@@ -110,6 +110,30 @@ TEST(Device, NullTensorsHaveSizesButNoElements) {
   EXPECT_EQ(SumOfSquares(*device, x), 0);
 }
 
+TEST(Device, ANullDeviceThatStandsForTheCpuTakesTheSameMemory) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const int threads : {1, 2, 5}) {
+      const std::unique_ptr<Device> cpu = NewCpuDevice(threads);
+      const std::unique_ptr<Device> null =
+          NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = threads});
+      std::vector<std::pair<Purpose, int64_t>> taken, planned;
+      cpu->arena().Observe([&](Purpose purpose, int64_t bytes) { taken.emplace_back(purpose, bytes); });
+      null->arena().Observe([&](Purpose purpose, int64_t bytes) { planned.emplace_back(purpose, bytes); });
+      CallAll(*cpu, dtype);
+      CallAll(*null, dtype);
+      EXPECT_EQ(taken, planned) << threads;
+      EXPECT_EQ(cpu->memory().held, null->memory().held);
+      EXPECT_GT(cpu->memory().peak[static_cast<size_t>(Purpose::kWorkspace)], 0);
+    }
+  }
+}
+
+TEST(Device, ANullDeviceThatStandsForAGpuTakesTheWorkspaceOfProducts) {
+  const std::unique_ptr<Device> null = NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCuda});
+  CallAll(*null, DType::kBFloat16);
+  EXPECT_EQ(null->memory().peak[static_cast<size_t>(Purpose::kWorkspace)], 32 << 20);
+}
+
 TEST(Device, SteadyStepsTakeNoNewMemory) {
   const std::unique_ptr<Device> device = NewTestDevice();
   CallAll(*device, DType::kBFloat16);
