@@ -1,4 +1,5 @@
 #include "launcher/bench.h"
+#include "launcher/calibrate.h"
 #include "launcher/command.h"
 #include "launcher/corpus_austen.h"
 #include "launcher/generate.h"
@@ -74,6 +75,13 @@ std::span<const Command> Commands() {
        .flag_files = {"launcher/bench.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = BenchMain},
+      {.name = "calibrate",
+       .summary = "Measure this machine, and write what a plan needs to know of it.",
+       .examples = "  trefoil calibrate --output=laptop.pbtxt\n"
+                   "  trefoil launch -n 2 -- calibrate --output=laptop.pbtxt     # messages between ranks too\n"
+                   "Takes half a minute. With a rank for each core, other programs that run meanwhile do the least harm.\n",
+       .flag_files = {"launcher/flag_output.cc"},
+       .main = CalibrateMain},
   };
   return commands;
 }

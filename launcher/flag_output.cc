@@ -2,4 +2,4 @@
 
 #include <gflags/gflags.h>
 
-DEFINE_string(output, "", "Folder to write to. Made if absent.");
+DEFINE_string(output, "", "Folder to write to, made if absent; of calibrate, a new file.");

@@ -1,4 +1,4 @@
-// --output: the folder that a command writes, for the commands that have one.
+// --output: the folder or file that a command writes, for the commands that have one.
 #pragma once
 
 #include <gflags/gflags_declare.h>

@@ -99,27 +99,40 @@ Loop LoopFor(DType dtype) {
 
 // Best of a few tries: the amounts that `work` returns, again and again on all threads at once, per second.
 template <typename Work>
-double BestRate(int threads, const Together& together, const Work& work) {
+double BestRate(int threads, const Together& together, PeakTime time, const Work& work) {
   together(0);  // begin side by side
   double best = 0;
   for (int attempt = 0; attempt < 4; ++attempt) {
-    double amount = 0;
+    double amount = 0, rates = 0;
     const Clock::time_point begin = Clock::now(), end = begin + std::chrono::milliseconds(25);
-#pragma omp parallel num_threads(threads) reduction(+ : amount)
-    while (Clock::now() < end) amount += work(omp_get_thread_num());
-    best = std::max(best, together(amount / std::chrono::duration<double>(Clock::now() - begin).count()));
+#pragma omp parallel num_threads(threads) reduction(+ : amount, rates)
+    {
+      const double before = ThreadSeconds();
+      do {
+        amount += work(omp_get_thread_num());
+      } while (Clock::now() < end);
+      rates += amount / (ThreadSeconds() - before);
+    }
+    const double wall = std::chrono::duration<double>(Clock::now() - begin).count();
+    best = std::max(best, together(time == PeakTime::kWall ? amount / wall : rates));
   }
   return best;
 }
 
 }  // namespace
 
-double MeasurePeakFlops(DType dtype, int threads, const Together& together) {
-  const Loop loop = LoopFor(dtype);
-  return BestRate(threads, together, [&](int) { return loop(int64_t{1} << 13); });
+double ThreadSeconds() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-double MeasureMemoryBandwidth(int threads, const Together& together) {
+double MeasurePeakFlops(DType dtype, int threads, const Together& together, PeakTime time) {
+  const Loop loop = LoopFor(dtype);
+  return BestRate(threads, together, time, [&](int) { return loop(int64_t{1} << 13); });
+}
+
+double MeasureMemoryBandwidth(int threads, const Together& together, PeakTime time) {
   constexpr int64_t kElements = int64_t{8} << 20;  // of each thread's two arrays: far beyond its caches
   std::vector<std::vector<float>> a(threads), b(threads);
 #pragma omp parallel num_threads(threads)
@@ -128,7 +141,7 @@ double MeasureMemoryBandwidth(int threads, const Together& together) {
     a[thread].assign(kElements, 1.0f);
     b[thread].assign(kElements, 0.5f);
   }
-  return BestRate(threads, together, [&](int thread) {
+  return BestRate(threads, together, time, [&](int thread) {
     float* to = a[thread].data();
     const float* from = b[thread].data();
     for (int64_t i = 0; i < kElements; ++i) to[i] += from[i];

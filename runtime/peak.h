@@ -18,11 +18,18 @@ namespace trefoil {
 using Together = std::function<double(double rate)>;
 inline double Alone(double rate) { return rate; }
 
+// What the seconds are of a rate. kThreads: those that each thread has had a core to itself, so that other programs take
+// nothing away; only where there are no more threads than cores, as each then counts as a whole one.
+enum class PeakTime { kWall, kThreads };
+
 // FLOP/s of multiply-adds on registers only, in the widest instructions the CPU has: AVX2, AVX-512, or for bfloat16 AMX
 // tiles or AVX-512 BF16. Where bf16 has no instructions its peak is float32's: that is what its products are made with.
-double MeasurePeakFlops(DType dtype, int threads, const Together& together = Alone);
+double MeasurePeakFlops(DType dtype, int threads, const Together& together = Alone, PeakTime time = PeakTime::kWall);
 
 // Bytes per second of adding one large array to another, reads and writes counted.
-double MeasureMemoryBandwidth(int threads, const Together& together = Alone);
+double MeasureMemoryBandwidth(int threads, const Together& together = Alone, PeakTime time = PeakTime::kWall);
+
+// Seconds that this thread has had a core, from some moment on.
+double ThreadSeconds();
 
 }  // namespace trefoil
