@@ -12,6 +12,7 @@
 #include <set>
 
 #include "launcher/config.h"
+#include "launcher/describe.h"
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
 #include "launcher/timeline.h"
@@ -78,7 +79,7 @@ absl::Status RunSearch(FileSystem& fs, const Cluster& cluster, std::vector<std::
 }
 
 Timeline TimelineOf(const RunConfig& config, const Plan& plan) {
-  Timeline timeline = {.title = LayoutText(config),
+  Timeline timeline = {.title = ShortCount(static_cast<double>(plan.parameters)) + " parameters, " + LayoutText(config),
                        .chunks = config.parallel().chunks(),
                        .step_seconds = plan.step_seconds,
                        .stages = {},
@@ -90,9 +91,12 @@ Timeline TimelineOf(const RunConfig& config, const Plan& plan) {
     Timeline::Stage& drawn = timeline.stages.emplace_back();
     drawn.actions = plan.actions[s];
     drawn.spans = plan.schedule.spans[s];
+    const auto add = [&](double seconds, int64_t bytes) {  // where it changes
+      if (drawn.memory.empty() || drawn.memory.back().bytes != bytes) drawn.memory.push_back({seconds, bytes});
+    };
     for (size_t i = 0; i < stage.over_actions.size(); ++i) {
-      drawn.memory.push_back({drawn.spans[i].begin, stage.over_actions[i].most});
-      drawn.memory.push_back({drawn.spans[i].end, stage.over_actions[i].after});
+      add(drawn.spans[i].begin, stage.over_actions[i].most);
+      add(drawn.spans[i].end, stage.over_actions[i].after);
     }
     drawn.extras.push_back({"reduce gradients", {stage.schedule_end, stage.reduced}});
     drawn.extras.push_back({"optimizer", {all_reduced, stage.updated}});

@@ -15,10 +15,19 @@ constexpr double kGib = 1 << 30;
 
 double Gib(int64_t bytes) { return static_cast<double>(bytes) / kGib; }
 
-std::string MemoryRow(const MemoryUse& memory, int rank, const std::string& stages) {
+std::string Duration(double seconds) {
+  if (seconds < 1) return absl::StrFormat("%.1f ms", 1e3 * seconds);
+  if (seconds < 1000) return absl::StrFormat("%.*f s", seconds < 100 ? 2 : 1, seconds);
+  if (seconds < 2 * 86400) return absl::StrFormat("%.1f hours", seconds / 3600);
+  return absl::StrFormat("%.1f days", seconds / 86400);
+}
+
+std::string MemoryRow(const MemoryUse& memory, int rank, const std::string& stages, double unit) {
   std::string row = absl::StrFormat("          %-9s %6d", stages, rank);
-  for (const int64_t bytes : memory.peak) absl::StrAppendFormat(&row, " %11.3f", Gib(bytes));
-  return absl::StrFormat("%s %11.3f\n", row, Gib(memory.held));
+  const auto add = [&](int64_t bytes) { absl::StrAppendFormat(&row, " %11.3f", static_cast<double>(bytes) / unit); };
+  for (const int64_t bytes : memory.peak) add(bytes);
+  add(memory.held);
+  return row + "\n";
 }
 
 // The stage's moment of most memory in a steady step, and what it does then.
@@ -29,8 +38,8 @@ std::string WhenFullest(const Plan& plan) {
   const auto most = std::max_element(points.begin(), points.end(),
                                      [](const MemoryPoint& a, const MemoryPoint& b) { return a.most < b.most; });
   const auto at = static_cast<size_t>(most - points.begin());
-  return absl::StrFormat(", the most in use (%.3f GiB) during %s, %.3f s into the step", Gib(most->most),
-                         ToString({plan.actions[stage][at]}), plan.schedule.spans[stage][at].begin);
+  return absl::StrFormat(", the most in use (%s) during %s, %s into the step", BytesText(most->most),
+                         ToString({plan.actions[stage][at]}), Duration(plan.schedule.spans[stage][at].begin));
 }
 
 std::string Sent(const Plan& plan) {
@@ -44,13 +53,6 @@ std::string Sent(const Plan& plan) {
   }
   return absl::StrCat("sent      by a rank in a step, at most: ", parts.empty() ? "nothing" : absl::StrJoin(parts, ", "),
                       "\n");
-}
-
-std::string Duration(double seconds) {
-  if (seconds < 1) return absl::StrFormat("%.1f ms", 1e3 * seconds);
-  if (seconds < 1000) return absl::StrFormat("%.*f s", seconds < 100 ? 2 : 1, seconds);
-  if (seconds < 2 * 86400) return absl::StrFormat("%.1f hours", seconds / 3600);
-  return absl::StrFormat("%.1f days", seconds / 86400);
 }
 
 // Where the busiest stage's time goes.
@@ -89,8 +91,10 @@ std::string Times(const Plan& plan, double train_tokens) {
 
 // Neighbouring stages that need the same share a row; of many rows those in the middle are left out.
 std::string MemoryTable(const Plan& plan) {
-  std::string text = absl::StrFormat("memory    GiB of a rank of each stage, at its highest\n          %-9s %6s", "stage",
-                                     "rank");
+  const bool small = Gib(plan.held()) < 1;
+  const double unit = small ? 1 << 20 : 1 << 30;
+  std::string text = absl::StrFormat("memory    %s of a rank of each stage, at its highest\n          %-9s %6s",
+                                     small ? "MiB" : "GiB", "stage", "rank");
   for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "held"}) {
     absl::StrAppendFormat(&text, " %11s", name);
   }
@@ -101,7 +105,7 @@ std::string MemoryTable(const Plan& plan) {
     size_t last = first;
     while (last + 1 < plan.stages.size() && same(plan.stages[first].memory, plan.stages[last + 1].memory)) ++last;
     const std::string name = first == last ? absl::StrCat(first) : absl::StrCat(first, " - ", last);
-    rows.push_back(MemoryRow(plan.stages[first].memory, plan.stages[first].rank, name));
+    rows.push_back(MemoryRow(plan.stages[first].memory, plan.stages[first].rank, name, unit));
     first = last + 1;
   }
   constexpr size_t kMost = 16, kEnds = 6;
@@ -117,8 +121,9 @@ std::string MemoryTable(const Plan& plan) {
                   WhenFullest(plan), "\n");
   if (plan.memory_limit > 0) {
     const double share = static_cast<double>(fullest.memory.held) / plan.memory_limit;
-    absl::StrAppendFormat(&text, "          %s: %.1f%% of the %.3f GiB that a rank has for tensors\n",
-                          plan.fits() ? "fits" : "DOES NOT FIT", 100 * share, plan.memory_limit / kGib);
+    absl::StrAppendFormat(&text, "          %s: %.1f%% of the %s that a rank has for tensors\n",
+                          plan.fits() ? "fits" : "DOES NOT FIT", 100 * share,
+                          BytesText(static_cast<int64_t>(plan.memory_limit)));
   }
   return text;
 }

@@ -59,7 +59,8 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
     if (!reused) {
       ++acquisitions_;
-      use_.held += bytes;
+      held_ += bytes;
+      use_.held = std::max(use_.held, held_);
     }
   }
   if (!reused) data = acquire_(bytes);
@@ -76,14 +77,15 @@ Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
     std::lock_guard lock(mutex_);
     CountIn(bytes, purpose, /*apart=*/true);
     ++acquisitions_;
-    use_.held += bytes;
+    held_ += bytes;
+    use_.held = std::max(use_.held, held_);
   }
   void* data = acquire_(bytes);
   std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
     arena->release_(data, bytes);
     std::lock_guard lock(arena->mutex_);
     arena->CountOut(bytes, purpose, /*apart=*/true);
-    arena->use_.held -= bytes;
+    arena->held_ -= bytes;
   });
   return Block{std::move(owner), data};
 }

@@ -41,7 +41,7 @@ struct MemoryUse {
   std::array<int64_t, kPurposes> current = {};  // bytes
   std::array<int64_t, kPurposes> peak = {};     // bytes, high-water mark since the start or ResetPeak
   int64_t current_total = 0, peak_total = 0;
-  int64_t held = 0;  // bytes that the device gave: those in use, and those that wait for a request of their size
+  int64_t held = 0;  // the most bytes that the device gave: those in use, and those that wait for a request of their size
 };
 
 class Arena : public std::enable_shared_from_this<Arena> {
@@ -115,6 +115,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   std::map<int, int64_t> open_;   // by queue
   MemoryUse use_;
   int64_t acquisitions_ = 0;
+  int64_t held_ = 0;  // now
   Observer observer_;
 };
 
