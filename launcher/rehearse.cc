@@ -49,14 +49,16 @@ void PrintTimes(const Measured& measured, const StageProfile& profile, const std
   for (const Action& action : actions) add(profile.CostOf(profile.steady, action, few));
   add(profile.steady.reduce);
   add(profile.steady.update);
-  std::cout << absl::StrFormat("time      of a step of %d micro-batch%s: planned %.3f s, measured %.3f s\n", few,
-                               few == 1 ? "" : "es", seconds, measured.seconds);
-  std::cout << absl::StrFormat("          %-24s %7s %12s %12s\n", "op", "calls", "planned ms", "measured ms");
+  std::cout << absl::StrFormat("time      of a step of %d micro-batch%s: measured %.3f s, planned %s\n", few,
+                               few == 1 ? "" : "es", measured.seconds,
+                               seconds > 0 ? absl::StrFormat("%.3f s", seconds) : "only with --here");
+  std::cout << absl::StrFormat("          %-24s %7s %12s %12s\n", "op", "calls", "measured ms",
+                               seconds > 0 ? "planned ms" : "");
   std::vector<std::pair<std::string, OpTotal>> rows(measured.ops.begin(), measured.ops.end());
   std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   for (const auto& [op, total] : rows) {
-    std::cout << absl::StrFormat("          %-24s %7d %12.2f %12.2f\n", op, total.calls, 1e3 * planned[op].seconds,
-                                 1e3 * total.seconds);
+    std::cout << absl::StrFormat("          %-24s %7d %12.2f", op, total.calls, 1e3 * total.seconds)
+              << (seconds > 0 ? absl::StrFormat(" %12.2f", 1e3 * planned[op].seconds) : "") << "\n";
   }
 }
 
