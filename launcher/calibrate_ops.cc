@@ -30,9 +30,10 @@ struct Linear {
   int64_t tokens, out, in;
 };
 constexpr Linear kLinears[] = {
-    {64, 64, 64},     {64, 256, 256},   {64, 1024, 1024}, {256, 64, 64},    {256, 192, 64},   {256, 256, 1024},
-    {256, 768, 256},  {1024, 64, 256},  {1024, 384, 128}, {1024, 512, 512}, {1024, 1024, 256}, {1024, 2048, 1024},
-    {2048, 1536, 512}, {4096, 64, 64},  {4096, 64, 1024}, {4096, 256, 64},  {4096, 768, 256}, {4096, 1024, 64},
+    {64, 64, 64}, {64, 256, 256}, {64, 1024, 1024}, {256, 64, 64}, {256, 192, 64},
+    {256, 256, 1024}, {256, 768, 256}, {256, 3072, 768}, {256, 768, 3072}, {1024, 64, 256},
+    {1024, 384, 128}, {1024, 512, 512}, {1024, 1024, 256}, {1024, 2048, 1024}, {2048, 1536, 512},
+    {4096, 64, 64}, {4096, 64, 1024}, {4096, 256, 64}, {4096, 768, 256}, {4096, 1024, 64},
 };
 // The head's: the vocabulary is GPT-2's.
 constexpr Linear kHeads[] = {{64, 50257, 64}, {256, 50257, 128}, {512, 50257, 64}, {128, 50257, 512}};
@@ -76,22 +77,24 @@ void WeightGradients(Device& device, DType dtype, const Measure& measure) {
   }
 }
 
+void AttentionOf(Device& device, DType dtype, const AttentionShape& shape, bool backward, const Measure& measure) {
+  const int64_t rows = shape.batch * shape.tokens, columns = shape.heads * shape.head_dim;
+  const Tensor qkv = New(device, dtype, {rows, shape.columns()}), out = New(device, dtype, {rows, columns});
+  const Tensor log_sum_exp = New(device, kFloat, {shape.batch, shape.heads, shape.tokens});
+  if (!backward) return measure([&] { Attention(device, qkv, shape, {}, out, log_sum_exp); });
+  const Tensor d_out = New(device, dtype, {rows, columns}), d_qkv = New(device, dtype, {rows, shape.columns()});
+  Attention(device, qkv, shape, {}, out, log_sum_exp);
+  measure([&] { AttentionBackward(device, d_out, qkv, out, log_sum_exp, shape, {}, d_qkv); });
+}
+
 void Attentions(Device& device, DType dtype, bool backward, const Measure& measure) {
   for (const int64_t tokens : {64, 128, 256, 512, 1024}) {
     for (const int64_t head_dim : {32, 64, 128}) {
-      const AttentionShape shape = {.batch = std::max<int64_t>(1, 512 / tokens), .tokens = tokens,
-                                    .heads = 4, .kv_heads = 4, .head_dim = head_dim};
-      const int64_t rows = shape.batch * tokens;
-      const Tensor qkv = New(device, dtype, {rows, shape.columns()}), out = New(device, dtype, {rows, 4 * head_dim});
-      const Tensor log_sum_exp = New(device, kFloat, {shape.batch, shape.heads, tokens});
-      if (!backward) {
-        measure([&] { Attention(device, qkv, shape, {}, out, log_sum_exp); });
-        continue;
-      }
-      const Tensor d_out = New(device, dtype, {rows, 4 * head_dim});
-      const Tensor d_qkv = New(device, dtype, {rows, shape.columns()});
-      Attention(device, qkv, shape, {}, out, log_sum_exp);
-      measure([&] { AttentionBackward(device, d_out, qkv, out, log_sum_exp, shape, {}, d_qkv); });
+      AttentionShape shape = {.batch = 1, .tokens = tokens, .heads = 4, .kv_heads = 4, .head_dim = head_dim};
+      AttentionOf(device, dtype, shape, backward, measure);
+      if (tokens >= 512) continue;
+      shape.batch = 512 / tokens;
+      AttentionOf(device, dtype, shape, backward, measure);
     }
   }
 }

@@ -79,7 +79,7 @@ std::span<const Command> Commands() {
        .summary = "Measure this machine, and write what a plan needs to know of it.",
        .examples = "  trefoil calibrate --output=laptop.pbtxt\n"
                    "  trefoil launch -n 2 -- calibrate --output=laptop.pbtxt     # messages between ranks too\n"
-                   "Takes half a minute. With a rank for each core, other programs that run meanwhile do the least harm.\n",
+                   "Takes half a minute. Other programs that run meanwhile do the least harm with a rank for each core.\n",
        .flag_files = {"launcher/flag_output.cc"},
        .main = CalibrateMain},
   };

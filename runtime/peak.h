@@ -18,8 +18,8 @@ namespace trefoil {
 using Together = std::function<double(double rate)>;
 inline double Alone(double rate) { return rate; }
 
-// What the seconds are of a rate. kThreads: those that each thread has had a core to itself, so that other programs take
-// nothing away; only where there are no more threads than cores, as each then counts as a whole one.
+// What the seconds of a rate are. kThreads: those in which each thread had a core, so that other programs take nothing
+// away; only where there are no more threads than cores, as each then counts as a whole one.
 enum class PeakTime { kWall, kThreads };
 
 // FLOP/s of multiply-adds on registers only, in the widest instructions the CPU has: AVX2, AVX-512, or for bfloat16 AMX

@@ -131,46 +131,64 @@ double OpSeconds(const OpSpeed& speed, double peak_flops, const OpCount& count) 
   return 1e-6 * speed.overhead_us() + seconds;
 }
 
-OpSpeed FitProducts(std::span<const OpCount> samples, double peak_flops, double bandwidth) {
-  double best = 0;
-  for (const OpCount& sample : samples) best = std::max(best, sample.flops / sample.seconds / peak_flops);
+namespace {
+
+// As Fit, with a bandwidth in GB/s as one more value. One that limits no sample may change without a difference: the
+// search needs to start on either side.
+OpSpeed FitWithBandwidth(std::span<const OpCount> samples, double peak_flops, double bandwidth, Values start,
+                         Values least, Values most, const std::function<OpSpeed(const Values&)>& set) {
   const double gbytes = 1e-9 * bandwidth;
-  const auto set = [](const Values& values) {
-    OpSpeed speed;
-    speed.set_overhead_us(values[0]);
-    speed.set_efficiency(values[1]);
-    speed.set_half_rows(values[2]);
-    speed.set_half_columns(values[3]);
-    speed.set_half_inner(values[4]);
-    speed.set_gbytes_per_second(values[5]);
-    return speed;
-  };
-  // Where a bandwidth limits no sample, a small change of it changes nothing: the search needs to start on either side.
+  least.push_back(gbytes / 10);
+  most.push_back(20 * gbytes);
+  start.push_back(0);
   OpSpeed found;
-  double least = 0;
-  for (const double start : {0.2, 0.5, 1.0, 2.0, 5.0}) {
-    const OpSpeed speed =
-        Fit(samples, peak_flops, {5e5 * LeastSeconds(samples), best, 16, 16, 16, start * gbytes},
-            {kLeastOverhead, 1e-3, 0.1, 0.1, 0.1, gbytes / 10}, {kMostOverhead, 2, 1e4, 1e4, 1e4, 20 * gbytes}, set);
+  double least_error = 0;
+  for (const double factor : {0.2, 0.5, 1.0, 2.0, 5.0}) {
+    start.back() = factor * gbytes;
+    const OpSpeed speed = Fit(samples, peak_flops, start, least, most, set);
     const double error = SquaredLogError(speed, peak_flops, samples);
-    if (start == 0.2 || error < least) {
-      least = error;
+    if (factor == 0.2 || error < least_error) {
+      least_error = error;
       found = speed;
     }
   }
   return found;
 }
 
-OpSpeed FitFlops(std::span<const OpCount> samples, double peak_flops) {
+double BestEfficiency(std::span<const OpCount> samples, double peak_flops) {
   double best = 0;
   for (const OpCount& sample : samples) best = std::max(best, sample.flops / sample.seconds / peak_flops);
-  const auto set = [](const Values& values) {
-    OpSpeed speed;
-    speed.set_overhead_us(values[0]);
-    speed.set_efficiency(values[1]);
-    return speed;
-  };
-  return Fit(samples, peak_flops, {5e5 * LeastSeconds(samples), best}, {kLeastOverhead, 1e-6}, {kMostOverhead, 2}, set);
+  return best;
+}
+
+}  // namespace
+
+OpSpeed FitProducts(std::span<const OpCount> samples, double peak_flops, double bandwidth) {
+  return FitWithBandwidth(samples, peak_flops, bandwidth,
+                          {5e5 * LeastSeconds(samples), BestEfficiency(samples, peak_flops), 16, 16, 16},
+                          {kLeastOverhead, 1e-3, 0.1, 0.1, 0.1}, {kMostOverhead, 2, 1e4, 1e4, 1e4},
+                          [](const Values& values) {
+                            OpSpeed speed;
+                            speed.set_overhead_us(values[0]);
+                            speed.set_efficiency(values[1]);
+                            speed.set_half_rows(values[2]);
+                            speed.set_half_columns(values[3]);
+                            speed.set_half_inner(values[4]);
+                            speed.set_gbytes_per_second(values[5]);
+                            return speed;
+                          });
+}
+
+OpSpeed FitFlops(std::span<const OpCount> samples, double peak_flops, double bandwidth) {
+  return FitWithBandwidth(samples, peak_flops, bandwidth,
+                          {5e5 * LeastSeconds(samples), BestEfficiency(samples, peak_flops)}, {kLeastOverhead, 1e-6},
+                          {kMostOverhead, 2}, [](const Values& values) {
+                            OpSpeed speed;
+                            speed.set_overhead_us(values[0]);
+                            speed.set_efficiency(values[1]);
+                            speed.set_gbytes_per_second(values[2]);
+                            return speed;
+                          });
 }
 
 OpSpeed FitBytes(std::span<const OpCount> samples) {

@@ -29,12 +29,14 @@ OpCount PerDevice(OpCount count, int devices);
 double OpSeconds(const OpSpeed& speed, double peak_flops, const OpCount& count);
 
 // Each sets overhead_us and what is named; samples need at least two sizes. Values are rounded to four digits.
-// Products: efficiency, the three halves, gbytes_per_second. `bandwidth`: bytes per second of the memory, near which
-// the search starts; what it finds is between a tenth and twenty times of that.
+// `bandwidth`: bytes per second of the memory; the search for an op's starts near it, and what it finds is between a
+// tenth and twenty times of that. One that limits no sample means nothing.
+//
+// Products: efficiency, the three halves, gbytes_per_second.
 OpSpeed FitProducts(std::span<const OpCount> samples, double peak_flops, double bandwidth);
-// efficiency.
-OpSpeed FitFlops(std::span<const OpCount> samples, double peak_flops);
-// gbytes_per_second.
+// Attention: efficiency, gbytes_per_second.
+OpSpeed FitFlops(std::span<const OpCount> samples, double peak_flops, double bandwidth);
+// Other ops: gbytes_per_second.
 OpSpeed FitBytes(std::span<const OpCount> samples);
 // Of (bytes, seconds).
 Link FitLink(std::span<const std::pair<double, double>> messages);

@@ -103,5 +103,20 @@ TEST_F(BadInput, CommandsAndFlagsThatDoNotExist) {
   EXPECT_EQ(Count(config.output, "--config: missing"), 1) << config.output;
 }
 
+TEST_F(BadInput, CalibrateOverwritesNothing) {
+  const std::string file = folder_ + "/cluster.pbtxt";
+  const Ended unnamed = RunProgram(OnRanks(2, {"calibrate"}));
+  EXPECT_EQ(unnamed.status, 2) << unnamed.output;
+  EXPECT_EQ(Count(unnamed.output, "trefoil calibrate: --output: missing; name the file to write"), 1) << unnamed.output;
+  WriteText(file, "mine");
+  WriteText(file + ".2", "mine too");
+  const Ended ended = RunProgram(OnRanks(2, {"calibrate", "--output=" + file}));
+  EXPECT_EQ(ended.status, 2) << ended.output;
+  const std::string wanted = file + " exists, and is not overwritten; nearest free name: " + file + ".3";
+  EXPECT_EQ(Count(ended.output, "trefoil calibrate: --output: " + wanted), 1) << ended.output;
+  EXPECT_EQ(ReadText(file), "mine");
+  EXPECT_LT(ended.seconds, kSeconds);
+}
+
 }  // namespace
 }  // namespace trefoil

@@ -99,15 +99,20 @@ TEST(CalibrationTest, FindsFlopsBytesAndLinks) {
     OpCount count;
     count.flops = count.bytes = size;
     count.seconds = (3e-6 + size / (0.2 * kPeak)) * factor();
+    count.bytes = 0;
+    attention.push_back(count);
+    // Of short sequences, where reading takes longer than computing.
+    count.bytes = size;
+    count.seconds = (3e-6 + size / 6e9) * factor();
     attention.push_back(count);
     count.seconds = (2e-6 + size / 7e9) * factor();
     add.push_back(count);
     messages.emplace_back(size, (40e-6 + size / 3e9) * factor());
   }
-  const OpSpeed flops = FitFlops(attention, kPeak), bytes = FitBytes(add);
+  const OpSpeed flops = FitFlops(attention, kPeak, kBandwidth), bytes = FitBytes(add);
   EXPECT_NEAR(flops.overhead_us(), 3, 0.15);
   EXPECT_NEAR(flops.efficiency(), 0.2, 0.01);
-  EXPECT_EQ(flops.gbytes_per_second(), 0);
+  EXPECT_NEAR(flops.gbytes_per_second(), 6, 0.3);
   EXPECT_NEAR(bytes.overhead_us(), 2, 0.1);
   EXPECT_NEAR(bytes.gbytes_per_second(), 7, 0.35);
   EXPECT_EQ(bytes.efficiency(), 0);
