@@ -10,7 +10,7 @@
 
 namespace trefoil {
 
-// For this CPU, `threads` threads of it. `dry`: matrix products (fp8's too), the backwards of bias and norms, rotary and
+// For this CPU, `threads` threads of it. `dry`: matrix products (fp8 too), the backwards of bias and norms, rotary and
 // attention only take and give back their workspace; no other op may be called. The arena outlives them.
 std::unique_ptr<Kernels> NewCpuKernels(Arena& arena, int threads, bool dry);
 
