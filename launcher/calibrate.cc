@@ -283,6 +283,12 @@ absl::Status CheckOutput(FileSystem& fs, const World& world) {
     return absl::InvalidArgumentError(
         absl::StrCat("--output: ", FLAGS_output, " exists, and is not overwritten; nearest free name: ", free));
   }
+  const size_t slash = FLAGS_output.rfind('/');  // a minute before it is written to
+  const std::string folder = slash == std::string::npos ? "." : FLAGS_output.substr(0, slash);
+  if (!fs.Exists(folder + "/")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output: ", FLAGS_output, " in folder ", folder, ", which does not exist; make it first"));
+  }
   if (world.size() != world.local_size()) {
     return absl::InvalidArgumentError(absl::StrCat("calibrate: ", world.size(), " ranks of which ", world.local_size(),
                                                    " are on this host; it measures one machine: start all on one"));

@@ -108,6 +108,9 @@ TEST_F(BadInput, CalibrateOverwritesNothing) {
   const Ended unnamed = RunProgram(OnRanks(2, {"calibrate"}));
   EXPECT_EQ(unnamed.status, 2) << unnamed.output;
   EXPECT_EQ(Count(unnamed.output, "trefoil calibrate: --output: missing; name the file to write"), 1) << unnamed.output;
+  const Ended nowhere = RunProgram(OnRanks(2, {"calibrate", "--output=" + folder_ + "/no/cluster.pbtxt"}));
+  EXPECT_EQ(nowhere.status, 2) << nowhere.output;
+  EXPECT_EQ(Count(nowhere.output, "in folder " + folder_ + "/no, which does not exist"), 1) << nowhere.output;
   WriteText(file, "mine");
   WriteText(file + ".2", "mine too");
   const Ended ended = RunProgram(OnRanks(2, {"calibrate", "--output=" + file}));
