@@ -68,6 +68,7 @@ class Calibration {
   Cluster Run() {
     cluster_.set_device(CpuName());
     cluster_.set_devices_per_node(device_.threads() * all_.size());
+    cluster_.set_nodes(1);
     cluster_.set_memory_gib(ToGiB(HostMemory()));
     Warm();
     cluster_.set_process_gib(ToGiB(ResidentMemory()));
@@ -90,6 +91,7 @@ class Calibration {
                         cluster_.process_gib(), "op", "dtype", "sizes", "median", "worst error of the fitted model"));
     for (const CalibratedOp& op : CalibratedOps()) Calibrate(op);
     AddRest();
+    MeasureAlone();
     MeasureLinks();
     if (10 * unsteady_ > sizes_) {
       Say(absl::StrFormat("\nOf %d sizes, %d never took the same time thrice: other programs were running, and speeds "
@@ -214,6 +216,41 @@ class Calibration {
     OpSpeed* rest = cluster_.add_ops();
     rest->set_overhead_us(overheads[overheads.size() / 2]);
     rest->set_gbytes_per_second(FourDigits(1e-9 * bandwidth_));
+  }
+
+  // Products that stream their weights from memory, as in a step: by all cores at once, then by one while the rest wait.
+  void MeasureAlone() {
+    if (device_.threads() > 1 || all_.size() == 1) return;  // it takes a rank for each core
+    constexpr int64_t kRows = 512, kInner = 768, kColumns = 3072;
+    std::vector<Tensor> weights;
+    for (int i = 0; i < 12; ++i) {
+      weights.push_back(device_.Allocate(DType::kFloat32, {kColumns, kInner}, Purpose::kWorkspace));
+      Fill(device_, weights.back(), 0.01f);
+    }
+    const Tensor x = device_.Allocate(DType::kFloat32, {kRows, kInner}, Purpose::kWorkspace);
+    const Tensor y = device_.Allocate(DType::kFloat32, {kRows, kColumns}, Purpose::kWorkspace);
+    Fill(device_, x, 0.01f);
+    const auto rate = [&] {  // products per second
+      constexpr double kSeconds = 0.6;
+      int64_t done = 0;
+      const Clock::time_point begin = Clock::now();
+      for (; Since(begin) < kSeconds; ++done) {
+        Matmul(device_, x, Transpose::kNo, weights[static_cast<size_t>(done) % weights.size()], Transpose::kYes, y);
+      }
+      return static_cast<double>(done) / Since(begin);
+    };
+    double together = 0, alone = 0;  // the best of three, by turns
+    for (int i = 0; i < 3; ++i) {
+      all_.Barrier();
+      double of_all = rate();
+      all_.AllReduceSum(std::span(&of_all, 1));
+      together = std::max(together, of_all / all_.size());
+      if (all_.rank() == 0) alone = std::max(alone, rate());
+      all_.Barrier();
+    }
+    all_.AllReduceMax(std::span(&alone, 1));
+    cluster_.set_alone_speedup(FourDigits(std::max(1.0, alone / together)));
+    Say(absl::StrFormat("\na core whose neighbours wait is %.3g times as fast\n", cluster_.alone_speedup()));
   }
 
   void MeasureLinks() {

@@ -33,7 +33,7 @@ std::span<const Command> Commands() {
        .word_ends_flags = true,
        .main = LaunchMain},
       {.name = "presets",
-       .summary = "List the configs that are built in, or print one.",
+       .summary = "List the configs and clusters that are built in, or print one.",
        .examples = "  trefoil presets\n"
                    "  trefoil presets llama_60m > run.pbtxt      # to start a config of your own\n",
        .flag_files = {},

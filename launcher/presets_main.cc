@@ -37,12 +37,14 @@ std::string Parameters(const Preset& preset) {
 int PresetsMain(int argc, char** argv) {
   if (argc > 1) {
     std::vector<std::string> names;
-    for (const Preset& preset : Presets()) {
-      if (std::string(argv[1]) == preset.name) {
-        std::fputs(preset.text, stdout);
-        return 0;
+    for (const std::span<const Preset> files : {Presets(), Clusters()}) {
+      for (const Preset& preset : files) {
+        if (std::string(argv[1]) == preset.name) {
+          std::fputs(preset.text, stdout);
+          return 0;
+        }
+        names.emplace_back(preset.name);
       }
-      names.emplace_back(preset.name);
     }
     const std::string nearest = NearestName(argv[1], names);
     std::fprintf(stderr, "trefoil presets: no preset '%s'%s\n", argv[1],
@@ -52,6 +54,8 @@ int PresetsMain(int argc, char** argv) {
   for (const Preset& preset : Presets()) {
     std::printf("%-12s %6s  %s\n", preset.name, Parameters(preset).c_str(), Description(preset).c_str());
   }
+  std::puts("\nClusters, for `trefoil plan --cluster`:");
+  for (const Preset& cluster : Clusters()) std::printf("%-12s %6s  %s\n", cluster.name, "", Description(cluster).c_str());
   return 0;
 }
 

@@ -44,7 +44,8 @@ Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int th
   }
   summary.held = fullest.memory.held;
   for (int piece = 0; piece < config.parallel().pipeline() * config.parallel().chunks(); ++piece) {
-    summary.pieces.push_back(HomesOfPiece(config.model(), piece, config.parallel().pipeline() * config.parallel().chunks()));
+    summary.pieces.push_back(
+        HomesOfPiece(config.model(), piece, config.parallel().pipeline() * config.parallel().chunks()));
   }
   return summary;
 }
@@ -64,7 +65,8 @@ absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
   limited.mutable_runtime()->set_memory_limit_gib(static_cast<float>(plan.memory_limit / (1 << 30)));
   Planner planner(cluster);
   constexpr int kShown = 3;
-  const SearchResult found = SearchLayouts(limited, plan.ranks, planner, {.pinned = {}, .simulated = 2 * kShown, .progress = nullptr});
+  const SearchResult found = SearchLayouts(limited, plan.ranks, planner,
+                                           {.pinned = {}, .simulated = 2 * kShown, .progress = nullptr});
   if (found.fits.empty()) {
     absl::StrAppend(&message, "no layout of ", plan.ranks, " ranks fits; nearest legal: more ranks, a smaller ",
                     "training.global_batch or model.sequence_length, or a higher limit");
@@ -90,6 +92,7 @@ absl::Status PlanRun(const RunConfig& config, const RunConfig& planned, double p
 // Rank 0's last words: what was planned and what was taken. Every rank calls it.
 void ReportMemory(const RunConfig& config, World& world, const Device& device, int64_t resident_before) {
   const MemoryUse real = device.memory();
+  if (real.peak[static_cast<size_t>(Purpose::kActivations)] == 0) return;  // the run was finished before
   const MemoryUse planned = Planner().MemoryOf(config, world.size(), world.rank());
   const int64_t resident = PeakResident();
   const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);

@@ -19,14 +19,9 @@
 
 #include "runtime/device.h"
 #include "training/cluster.pb.h"
+#include "training/op_seconds.h"
 
 namespace trefoil {
-
-// What one of `devices` that computed the op together has done.
-OpCount PerDevice(OpCount count, int devices);
-
-// The model: seconds of an op on one device whose peak is `peak_flops`, FLOP/s of the op's dtype.
-double OpSeconds(const OpSpeed& speed, double peak_flops, const OpCount& count);
 
 // Each sets overhead_us and what is named; samples need at least two sizes. Values are rounded to four digits.
 // `bandwidth`: bytes per second of the memory; the search for an op's starts near it, and what it finds is between a

@@ -49,6 +49,18 @@ std::map<StageProfile::Key, int> CountKinds(const StageProfile& profile, const s
   return counts;
 }
 
+// Of stages that take so many cores each: ranks that share cores take turns, and few leave more memory to each. 1 for GPUs.
+SharedSpeed SpeedOfStages(const Cluster& cluster, int cores_of_stage) {
+  const double cores = cluster.gpu() ? 0 : cluster.nodes() * cluster.devices_per_node();
+  const double alone = std::max(1.0, cluster.alone_speedup());
+  return [=](int active) {
+    const double busy = active * cores_of_stage;
+    if (cores <= 0 || busy == cores) return 1.0;
+    if (busy > cores) return cores / busy;
+    return alone + (1 - alone) * std::max(0.0, busy - 1) / (cores - 1);
+  };
+}
+
 // The main queue's time within a part, and one beside it in which the part's tasks run one after the other from
 // `queue_end` on; returns the queue's end.
 double RunBeside(const PartCost& part, double begin, double queue_end) {
@@ -162,13 +174,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
     }
   }
 
-  // Ranks that share cores take turns.
-  const int ranks_of_stage = ranks / stages;
-  const double devices = cluster_.nodes() * cluster_.devices_per_node();
-  const auto speed = [&](int active) {
-    const double wanted = static_cast<double>(active) * ranks_of_stage * per_rank;
-    return cluster_.gpu() || devices <= 0 || wanted <= devices ? 1.0 : devices / wanted;
-  };
+  const SharedSpeed speed = SpeedOfStages(cluster_, ranks / stages * per_rank);
   const auto seconds = [&](int s, const Action& action) {
     const StageProfile& profile = *profiles[static_cast<size_t>(s)];
     const bool receive = action.kind == ActionKind::kReceiveActivation || action.kind == ActionKind::kReceiveGradient;

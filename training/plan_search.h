@@ -4,9 +4,9 @@
 //   found.fits.front().config.parallel();
 //
 // Tried are all legal choices of tensor (within a node), pipeline, data, chunks (1F1B and interleaved) and micro-batch,
-// with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first: sequence parallelism on, ZeRO's
-// optimizer split, and the least recomputation with which it fits. A first estimate, from one stage of each kind, chooses
-// what is simulated in full.
+// with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first: sequence parallelism
+// on, ZeRO's optimizer split, and the least recomputation with which it fits. A first estimate, from one stage of each
+// kind, chooses what is simulated in full.
 //
 // Threads: the planner's.
 #pragma once

@@ -4,18 +4,14 @@
 
 #include <algorithm>
 
+#include "training/op_seconds.h"
+
 namespace trefoil {
 namespace {
 
 bool Fits(const OpSpeed& speed, const std::string& op, const std::string& dtype) {
   if (!speed.dtype().empty() && speed.dtype() != dtype) return false;
   return speed.ops().empty() || std::find(speed.ops().begin(), speed.ops().end(), op) != speed.ops().end();
-}
-
-// size / (size + half): the share of the speed that a dim of this size reaches.
-double Share(int64_t size, double half) {
-  const auto n = static_cast<double>(size);
-  return n / (n + half);
 }
 
 double LinkSeconds(const Link& link, double bytes) {
@@ -43,33 +39,22 @@ const OpSpeed* TimeModel::SpeedOf(const char* op, DType dtype) {
   return found->second;
 }
 
-double TimeModel::Peak(DType dtype) const {
-  for (const trefoil::Peak& peak : cluster_.peaks()) {
-    if (peak.dtype() == Name(dtype)) return peak.tflops() * 1e12 * devices_per_rank_;
-  }
-  return 0;
-}
-
 int TimeModel::NodeOf(int rank) const {
   const int node = rank * devices_per_rank_ / std::max(1, cluster_.devices_per_node());
   return cluster_.nodes() > 0 ? std::min(node, cluster_.nodes() - 1) : node;
 }
 
+double TimeModel::DevicePeak(DType dtype) const {
+  for (const trefoil::Peak& peak : cluster_.peaks()) {
+    if (peak.dtype() == Name(dtype)) return peak.tflops() * 1e12;
+  }
+  return 0;
+}
+
 double TimeModel::OpSeconds(const OpCount& count) {
   const OpSpeed* speed = SpeedOf(count.op, count.dtype);
   if (speed == nullptr) return 0;
-  double flops_seconds = 0;
-  if (speed->efficiency() > 0 && count.flops > 0) {
-    double rate = Peak(count.dtype) * speed->efficiency();
-    if (count.product.rows > 0) {
-      rate *= Share(count.product.rows, speed->half_rows()) * Share(count.product.columns, speed->half_columns()) *
-              Share(count.product.inner, speed->half_inner());
-    }
-    if (rate > 0) flops_seconds = count.flops / rate;
-  }
-  const double bandwidth = speed->gbytes_per_second() * 1e9 * devices_per_rank_;
-  const double bytes_seconds = bandwidth > 0 ? count.bytes / bandwidth : 0;
-  return speed->overhead_us() * 1e-6 + std::max(flops_seconds, bytes_seconds);
+  return trefoil::OpSeconds(*speed, DevicePeak(count.dtype), PerDevice(count, devices_per_rank_));
 }
 
 double TimeModel::BytesSent(const std::string& operation, double ranks, double bytes) {

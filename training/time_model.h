@@ -33,12 +33,13 @@ class TimeModel {
   static double BytesSent(const std::string& operation, double ranks, double bytes);
 
   // FLOP/s of a rank's devices at best. 0 if the cluster does not say.
-  double Peak(DType dtype) const;
+  double Peak(DType dtype) const { return DevicePeak(dtype) * devices_per_rank_; }
   int NodeOf(int rank) const;
   const Cluster& cluster() const { return cluster_; }
   int devices_per_rank() const { return devices_per_rank_; }
 
  private:
+  double DevicePeak(DType dtype) const;
   const OpSpeed* SpeedOf(const char* op, DType dtype);
 
   const Cluster cluster_;

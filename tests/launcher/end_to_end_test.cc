@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <regex>
 #include <sstream>
 
 #include "tests/launcher/program_testing.h"
@@ -69,6 +70,31 @@ class EndToEnd : public testing::Test {
 };
 
 std::string EndToEnd::corpus_;
+
+// Under real MPI: what tensors take to the byte on every rank, and the whole process within 5%.
+TEST_F(EndToEnd, MemoryIsAsPlanned) {
+  const std::string config = Config("planned", "steps: 3");
+  const std::vector<std::string> wide = {"model.hidden=256", "model.feed_forward=1024", "model.sequence_length=128"};
+  const std::vector<std::vector<std::string>> layouts = {
+      {},
+      {"parallel.tensor=1", "parallel.pipeline=4", "training.micro_batch=1", "training.precision=BF16"},
+      {"parallel.tensor=1", "parallel.pipeline=2", "parallel.schedule=INTERLEAVED", "training.micro_batch=1"},
+      {"parallel.tensor=2", "parallel.pipeline=1", "parallel.sequence_parallel=true", "parallel.recompute=FULL"},
+      {"parallel.tensor=1", "parallel.pipeline=1", "parallel.recompute=SELECTIVE", "model.family=GPT"}};
+  for (size_t i = 0; i < layouts.size(); ++i) {
+    std::vector<std::string> sets = wide;
+    sets.insert(sets.end(), layouts[i].begin(), layouts[i].end());
+    sets.push_back("folder=" + folder_ + std::to_string(i));
+    const Ended ended = RunProgram(Train(config, sets));
+    ASSERT_EQ(ended.status, 0) << ended.output;
+    EXPECT_EQ(Count(ended.output, "exact on 4 of 4"), 1) << ended.output;
+    std::smatch found;
+    ASSERT_TRUE(std::regex_search(ended.output, found,
+                                  std::regex("process: planned ([0-9.]+) MiB .*, real ([0-9.]+) MiB")))
+        << ended.output;
+    EXPECT_NEAR(std::stod(found[1]) / std::stod(found[2]), 1, 0.05) << ended.output;
+  }
+}
 
 TEST_F(EndToEnd, TrainsSaysWhenItIsFinishedAndGenerates) {
   const std::string config = Config("finished", "steps: 30 checkpoint { every_steps: 20 }");

@@ -117,8 +117,8 @@ TEST(Device, ANullDeviceThatStandsForTheCpuTakesTheSameMemory) {
       const std::unique_ptr<Device> null =
           NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = threads});
       std::vector<std::pair<Purpose, int64_t>> taken, planned;
-      cpu->arena().Observe([&](Purpose purpose, int64_t bytes) { taken.emplace_back(purpose, bytes); });
-      null->arena().Observe([&](Purpose purpose, int64_t bytes) { planned.emplace_back(purpose, bytes); });
+      cpu->arena().Observe([&](Purpose purpose, int64_t bytes, bool) { taken.emplace_back(purpose, bytes); });
+      null->arena().Observe([&](Purpose purpose, int64_t bytes, bool) { planned.emplace_back(purpose, bytes); });
       CallAll(*cpu, dtype);
       CallAll(*null, dtype);
       EXPECT_EQ(taken, planned) << threads;

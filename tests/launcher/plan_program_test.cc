@@ -1,0 +1,105 @@
+// `trefoil plan` and `trefoil rehearse` as a user runs them, and a training run that is planned not to fit.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/launcher/program_testing.h"
+
+namespace trefoil {
+namespace {
+
+const std::vector<std::string> kSmall = {"--config=llama_60m",          "--set", "model.layers=4",
+                                         "--set",                       "model.vocabulary=512",
+                                         "--set",                       "training.global_batch=8",
+                                         "--set",                       "training.micro_batch=1",
+                                         "--set",                       "model.sequence_length=64"};
+
+Ended Run(const std::string& command, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {Trefoil(), command};
+  arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return RunProgram(arguments);
+}
+
+void ExpectSaid(const Ended& ended, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts) EXPECT_GE(Count(ended.output, part), 1) << part << "\n" << ended.output;
+}
+
+void ExpectRefused(const Ended& ended, int status, const std::string& line) {
+  EXPECT_EQ(ended.status, status) << ended.output;
+  EXPECT_EQ(Count(ended.output, line), 1) << line << "\n" << ended.output;
+  EXPECT_EQ(Count(ended.output, "Check failed"), 0) << ended.output;
+}
+
+TEST(PlanProgram, TheTrillionParameterModelInSeconds) {
+  const Ended ended = RunProgram({Trefoil(), "plan", "--config=gpt_1t.pbtxt", "--set", "parallel.tensor=8", "--set",
+                                  "parallel.pipeline=64", "--set", "parallel.data=6",
+                                  "--cluster=clusters/selene_a100.pbtxt"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_LT(ended.seconds, 5);
+  ExpectSaid(ended, {"1.01T parameters (1008038758400)", "3072 ranks of 1 x NVIDIA A100 80GB", "fullest: stage 0",
+                     "fits: ", "sent ", "MFU ", "bubble ", "tokens in "});
+}
+
+TEST(PlanProgram, WritesTraceAndPicture) {
+  const std::string folder = EmptyFolder("plan_pictures");
+  const Ended ended = Run("plan", {"--set", "parallel.pipeline=4", "--cluster=dgx_h100",
+                                   "--timeline=" + folder + "/step.json", "--picture=" + folder + "/step.svg"});
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  // Each of 8 micro-batches forward once on each of 4 stages.
+  const nlohmann::json trace = nlohmann::json::parse(ReadText(folder + "/step.json"));
+  int forwards = 0;
+  for (const auto& event : trace.is_array() ? trace : trace["traceEvents"]) {
+    forwards += event.value("name", "").rfind('F', 0) == 0 ? 1 : 0;
+  }
+  EXPECT_EQ(forwards, 32);
+  EXPECT_EQ(Count(ReadText(folder + "/step.svg"), "</svg>"), 1);
+}
+
+TEST(PlanProgram, SearchKeepsWhatIsGiven) {
+  const Ended ended = Run("plan", {"--search", "--gpus=8", "--cluster=dgx_h100", "--set", "parallel.tensor=2"});
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  EXPECT_GE(Count(ended.output, "tensor 2 x "), 2) << ended.output;
+  EXPECT_EQ(Count(ended.output, "tensor 1 x ") + Count(ended.output, "tensor 4 x "), 0) << ended.output;
+}
+
+TEST(PlanProgram, RefusesInOneLine) {
+  ExpectRefused(Run("plan", {"--gpus=-1"}), 2, "--gpus: -1, must not be negative; nearest legal: 0");
+  ExpectRefused(Run("plan", {"--search", "--cluster=dgx_h100"}), 2, "--gpus: 0, --search needs the number of ranks");
+  ExpectRefused(Run("plan", {"--search", "--gpus=8"}), 2, "--search: needs times, so give --cluster");
+  ExpectRefused(Run("plan", {"--picture=x.svg"}), 2, "--picture: needs times, so give --cluster");
+  ExpectRefused(Run("plan", {"--cluster=dgx_h10"}), 1, "did you mean 'dgx_h100'?");
+  ExpectRefused(Run("plan", {"--gpus=6", "--set", "parallel.tensor=4"}), 2, "parallel: tensor 4 x");
+  const std::string file = EmptyFolder("plan_cluster") + "/cluster.pbtxt";
+  WriteText(file, "gpu: true\ndevice_per_node: 8\n");
+  ExpectRefused(Run("plan", {"--cluster=" + file}), 2, file + ":2: the config has no field 'device_per_node'");
+  ExpectRefused(Run("rehearse", {"--ranks=8", "--rank=8"}), 2, "--rank: 8, must be in [0, 7]; nearest legal: 7");
+  ExpectRefused(Run("rehearse", {"--micro_batches=9"}), 2, "--micro_batches: 9, must be in [0, 8]; nearest legal: 8");
+}
+
+TEST(PlanProgram, RehearsalTakesWhatIsPlanned) {
+  const Ended ended = Run("rehearse", {"--set", "parallel.tensor=4", "--set", "parallel.pipeline=2", "--set",
+                                       "parallel.data=4", "--rank=17", "--micro_batches=2"});
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  ExpectSaid(ended, {"rehearsal rank 17 of 32", "weights", "measured"});
+  EXPECT_EQ(Count(ended.output, "exact"), 8) << ended.output;  // six purposes, all at once, held
+}
+
+TEST(PlanProgram, TrainingThatDoesNotFitIsNotStarted) {
+  const std::string folder = EmptyFolder("plan_refused");
+  std::vector<std::string> arguments = {"train"};
+  arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
+  for (const std::string& set : {"folder=" + folder + "/run", "data.train=" + folder + "/none",
+                                 std::string("parallel.tensor=2"), std::string("runtime.memory_limit_gib=0.1")}) {
+    arguments.push_back("--set");
+    arguments.push_back(set);
+  }
+  const Ended ended = RunProgram(OnRanks(2, arguments));
+  ExpectRefused(ended, 1, "trefoil train: memory: rank ");
+  ExpectSaid(ended, {"must be at most 102 MiB (runtime.memory_limit_gib)", "DOES NOT FIT", "nearest legal"});
+  EXPECT_FALSE(std::filesystem::exists(folder + "/run"));
+}
+
+}  // namespace
+}  // namespace trefoil
