@@ -143,6 +143,7 @@ void Arena::ResetPeak() {
   std::lock_guard lock(mutex_);
   use_.peak = use_.current;
   use_.peak_total = use_.current_total;
+  use_.held = held_;
 }
 
 int64_t Arena::acquisitions() const {

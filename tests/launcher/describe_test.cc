@@ -38,6 +38,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.peak_flops = 1.5e11;
   summary.worst_rank = 4;
   summary.memory = {{"weights", 3 << 20}, {"gradients", 1536}, {"workspace", 0}};
+  summary.held = 9 << 19;
   summary.pieces = {{0, 1, 2, 3}, {4, 5, 6, 7}};
   EXPECT_EQ("\n" + Describe(config, summary), R"(
 run       runs/x
@@ -57,7 +58,7 @@ steps     500: 8.19M tokens in all; learning rate 0.002, warm-up 50, then COSINE
 memory    rank 4, the fullest:
           weights          3.00 MiB
           gradients        1.50 KiB
-          total            3.00 MiB
+          held for it      4.50 MiB
 compute   328 GFLOP per step; measured peak 150 GFLOP/s of all ranks together
 )");
 }

@@ -15,7 +15,7 @@ const std::vector<std::string> kSmall = {"--config=llama_60m",          "--set",
                                          "--set",                       "training.micro_batch=1",
                                          "--set",                       "model.sequence_length=64"};
 
-Ended Run(const std::string& command, const std::vector<std::string>& more) {
+Ended RunSmall(const std::string& command, const std::vector<std::string>& more) {
   std::vector<std::string> arguments = {Trefoil(), command};
   arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
   arguments.insert(arguments.end(), more.begin(), more.end());
@@ -44,7 +44,7 @@ TEST(PlanProgram, TheTrillionParameterModelInSeconds) {
 
 TEST(PlanProgram, WritesTraceAndPicture) {
   const std::string folder = EmptyFolder("plan_pictures");
-  const Ended ended = Run("plan", {"--set", "parallel.pipeline=4", "--cluster=dgx_h100",
+  const Ended ended = RunSmall("plan", {"--set", "parallel.pipeline=4", "--cluster=dgx_h100",
                                    "--timeline=" + folder + "/step.json", "--picture=" + folder + "/step.svg"});
   EXPECT_EQ(ended.status, 0) << ended.output;
   // Each of 8 micro-batches forward once on each of 4 stages.
@@ -58,28 +58,28 @@ TEST(PlanProgram, WritesTraceAndPicture) {
 }
 
 TEST(PlanProgram, SearchKeepsWhatIsGiven) {
-  const Ended ended = Run("plan", {"--search", "--gpus=8", "--cluster=dgx_h100", "--set", "parallel.tensor=2"});
+  const Ended ended = RunSmall("plan", {"--search", "--gpus=8", "--cluster=dgx_h100", "--set", "parallel.tensor=2"});
   EXPECT_EQ(ended.status, 0) << ended.output;
   EXPECT_GE(Count(ended.output, "tensor 2 x "), 2) << ended.output;
   EXPECT_EQ(Count(ended.output, "tensor 1 x ") + Count(ended.output, "tensor 4 x "), 0) << ended.output;
 }
 
 TEST(PlanProgram, RefusesInOneLine) {
-  ExpectRefused(Run("plan", {"--gpus=-1"}), 2, "--gpus: -1, must not be negative; nearest legal: 0");
-  ExpectRefused(Run("plan", {"--search", "--cluster=dgx_h100"}), 2, "--gpus: 0, --search needs the number of ranks");
-  ExpectRefused(Run("plan", {"--search", "--gpus=8"}), 2, "--search: needs times, so give --cluster");
-  ExpectRefused(Run("plan", {"--picture=x.svg"}), 2, "--picture: needs times, so give --cluster");
-  ExpectRefused(Run("plan", {"--cluster=dgx_h10"}), 1, "did you mean 'dgx_h100'?");
-  ExpectRefused(Run("plan", {"--gpus=6", "--set", "parallel.tensor=4"}), 2, "parallel: tensor 4 x");
+  ExpectRefused(RunSmall("plan", {"--gpus=-1"}), 2, "--gpus: -1, must not be negative; nearest legal: 0");
+  ExpectRefused(RunSmall("plan", {"--search", "--cluster=dgx_h100"}), 2, "--gpus: 0, --search needs the number of ranks");
+  ExpectRefused(RunSmall("plan", {"--search", "--gpus=8"}), 2, "--search: needs times, so give --cluster");
+  ExpectRefused(RunSmall("plan", {"--picture=x.svg"}), 2, "--picture: needs times, so give --cluster");
+  ExpectRefused(RunSmall("plan", {"--cluster=dgx_h10"}), 1, "did you mean 'dgx_h100'?");
+  ExpectRefused(RunSmall("plan", {"--gpus=6", "--set", "parallel.tensor=4"}), 2, "parallel: tensor 4 x");
   const std::string file = EmptyFolder("plan_cluster") + "/cluster.pbtxt";
   WriteText(file, "gpu: true\ndevice_per_node: 8\n");
-  ExpectRefused(Run("plan", {"--cluster=" + file}), 2, file + ":2: the config has no field 'device_per_node'");
-  ExpectRefused(Run("rehearse", {"--ranks=8", "--rank=8"}), 2, "--rank: 8, must be in [0, 7]; nearest legal: 7");
-  ExpectRefused(Run("rehearse", {"--micro_batches=9"}), 2, "--micro_batches: 9, must be in [0, 8]; nearest legal: 8");
+  ExpectRefused(RunSmall("plan", {"--cluster=" + file}), 2, file + ":2: the config has no field 'device_per_node'");
+  ExpectRefused(RunSmall("rehearse", {"--ranks=8", "--rank=8"}), 2, "--rank: 8, must be in [0, 7]; nearest legal: 7");
+  ExpectRefused(RunSmall("rehearse", {"--micro_batches=9"}), 2, "--micro_batches: 9, must be in [0, 8]; nearest legal: 8");
 }
 
 TEST(PlanProgram, RehearsalTakesWhatIsPlanned) {
-  const Ended ended = Run("rehearse", {"--set", "parallel.tensor=4", "--set", "parallel.pipeline=2", "--set",
+  const Ended ended = RunSmall("rehearse", {"--set", "parallel.tensor=4", "--set", "parallel.pipeline=2", "--set",
                                        "parallel.data=4", "--rank=17", "--micro_batches=2"});
   EXPECT_EQ(ended.status, 0) << ended.output;
   ExpectSaid(ended, {"rehearsal rank 17 of 32", "weights", "measured"});
