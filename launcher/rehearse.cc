@@ -119,7 +119,9 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
     measured = {.seconds = seconds, .ops = std::move(ops)};
   }
   device.Observe(nullptr);
-  std::cout << "memory    high-water marks\n" << CompareMemory(planned, device.memory());
+  std::cout << "memory    high-water marks"
+            << (FLAGS_rehearsals == 1 ? "; later steps than the first have buffers from their beginning\n" : "\n")
+            << CompareMemory(planned, device.memory());
   PrintTimes(measured, profile, actions, few);
   return absl::OkStatus();
 }

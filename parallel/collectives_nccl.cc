@@ -34,7 +34,7 @@ class NcclGroup : public Group {
         watchdog_(watchdog),
         who_(WhoWith("")),
         segments_(SegmentsOfNccl(size())),
-        buffer_(device) {}
+        buffer_(device, segments_) {}
 
   // Communicators end in the same order on all ranks: ending one may wait for the peers.
   ~NcclGroup() override {

@@ -24,7 +24,7 @@ PointToPointGroup::PointToPointGroup(std::string name, std::vector<int> ranks, i
       transport_(std::move(transport)),
       timeout_seconds_(timeout_seconds),
       segments_(segments.value_or(SegmentsOfMessages(size()))),
-      buffer_(device) {
+      buffer_(device, segments_) {
   CHECK(device.host_addressable() || !device.computes())
       << "group " << this->name() << ": messages are made in host memory, not on device " << device.name();
 }

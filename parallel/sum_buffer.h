@@ -1,7 +1,7 @@
 // Where a group lays the parts of a sum side by side before SumParts adds them: one buffer per group, kept.
 //
 //   const SumSegments segments = SegmentsOfMessages(ranks);
-//   SumBuffer buffer(device);
+//   SumBuffer buffer(device, segments);
 //   const Tensor parts = buffer.Parts(DType::kFloat32, ranks, n, n);  // [ranks, n], undefined content
 //
 // A long sum is made segment by segment, so that the buffer stays small whatever is summed. Its size is that of the
@@ -23,6 +23,9 @@ namespace trefoil {
 struct SumSegments {
   int64_t part_bytes;   // of one rank's part of a segment, at most
   int64_t small_bytes;  // a tensor of at most so many bytes goes whole to every rank
+  // Whether a buffer that is replaced goes back to the system. Not on GPUs: giving memory back waits for all of the GPU's
+  // work, and that may wait for a peer which waits for this rank.
+  bool gives_back;
 
   int64_t PartElements(DType dtype) const { return part_bytes / static_cast<int64_t>(SizeOf(dtype)); }
 };
@@ -35,21 +38,22 @@ SumSegments SegmentsOfNccl(int ranks);
 class SumBuffer {
  public:
   // The device outlives it.
-  explicit SumBuffer(Device& device) : device_(device) {}
-  // Waits for this thread's work on the device.
+  SumBuffer(Device& device, const SumSegments& segments) : device_(device), gives_back_(segments.gives_back) {}
+  // Waits for this thread's work on the device if the buffer is given back.
   ~SumBuffer();
   SumBuffer(const SumBuffer&) = delete;
   SumBuffer& operator=(const SumBuffer&) = delete;
 
   // Room for `count` elements of each rank: valid until the next call. `largest` is the count of the rank that has the
   // most, so that all ranks' buffers have one size. A larger one than before replaces the buffer: the old one is given
-  // up first, once this thread's work on the device is done.
+  // up first; to the system once this thread's work on the device is done, to the arena at once.
   Tensor Parts(DType dtype, int ranks, int64_t count, int64_t largest);
   // A recording (runtime/device.h) uses the buffer: it is kept even when it is replaced.
   void Pin() { pinned_ = true; }
 
  private:
   Device& device_;
+  const bool gives_back_;
   Arena::Block buffer_;
   int64_t bytes_ = 0;
   bool pinned_ = false;

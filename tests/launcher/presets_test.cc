@@ -41,6 +41,21 @@ TEST(PresetsTest, EachIsLegalOnceItHasData) {
   }
 }
 
+TEST(ClustersTest, EachIsReadByItsNameOrPath) {
+  std::vector<std::string> names;
+  for (const Preset& cluster : Clusters()) {
+    names.emplace_back(cluster.name);
+    EXPECT_THAT(cluster.text, StartsWith("# ")) << cluster.name;
+    for (const std::string& name : {std::string(cluster.name), std::string("clusters/") + cluster.name + ".pbtxt"}) {
+      const auto read = ReadCluster(FileSystem::Posix(), name);
+      ASSERT_TRUE(read.ok()) << read.status();
+      EXPECT_TRUE(read->gpu());
+      EXPECT_GT(read->network().gbytes_per_second(), 0);
+    }
+  }
+  EXPECT_THAT(names, testing::UnorderedElementsAre("selene_a100", "dgx_a100", "dgx_h100"));
+}
+
 TEST(PresetsTest, EachBeginsWithItsDescription) {
   for (const Preset& preset : Presets()) EXPECT_THAT(preset.text, StartsWith("# ")) << preset.name;
 }
