@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Planned step times beside measured ones, on this machine.
 
-    tests/bench/plan_times.py bazel-bin/launcher/trefoil [CLUSTER.pbtxt]
+    tests/bench/plan_times.py bazel-bin/launcher/trefoil [ROUNDS]
 
-Runs `trefoil bench` for 20 configs on 1, 2 and 4 ranks and `trefoil plan` for the same, and prints a line for each:
-planned and measured milliseconds (the median of bench's steps) and by how much they differ. Without a file it calibrates
-this machine first. Takes a few minutes, on a machine that does nothing else. Needs Python's standard library only.
+In each round (default 3) it calibrates this machine, then runs `trefoil plan` and `trefoil bench` (3 steps) for 20 configs
+on 1, 2 and 4 ranks. A shared machine's speed changes within minutes: rounds spread both sides over the same time. Prints a
+line for each config, the medians over the rounds of planned and measured milliseconds and by how much they differ. A round
+takes about 5 minutes, on a machine that does nothing else. Needs Python's standard library only.
 """
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -68,23 +70,33 @@ def milliseconds(text):
     return float(value) * (1e3 if unit == "s" else 1)
 
 
+def measure(trefoil, cluster, ranks, config, settings):
+    """Planned and measured milliseconds of a step."""
+    arguments = ["--config=" + config] + ["--set=" + s for s in settings + ["training.precision=FP32"]]
+    planned = run([trefoil, "plan", "--gpus=%d" % ranks, "--cluster=" + cluster] + arguments)
+    real = run([trefoil, "launch", "-n", str(ranks), "--", "bench", "--steps=3"] + arguments)
+    return milliseconds(planned), milliseconds(real)
+
+
 def main():
     trefoil = sys.argv[1]
-    cluster = sys.argv[2] if len(sys.argv) > 2 else os.path.join(tempfile.mkdtemp(), "here.pbtxt")
-    if len(sys.argv) < 3:
-        print(run([trefoil, "launch", "-n", "2", "--", "calibrate", "--output=" + cluster]).splitlines()[-1])
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    found = [[] for _ in CONFIGS]
+    for turn in range(rounds):
+        cluster = os.path.join(tempfile.mkdtemp(), "here.pbtxt")
+        run([trefoil, "launch", "-n", "2", "--", "calibrate", "--output=" + cluster])
+        for i, (ranks, config, settings) in enumerate(CONFIGS):
+            print("\rround %d of %d: %d of %d" % (turn + 1, rounds, i + 1, len(CONFIGS)), end="", file=sys.stderr)
+            found[i].append(measure(trefoil, cluster, ranks, config, settings))
+    print(file=sys.stderr)
     print("%5s %-10s %10s %10s %7s  %s" % ("ranks", "config", "planned ms", "real ms", "", "settings"))
     worst = within = 0
-    for ranks, config, settings in CONFIGS:
-        settings = settings + ["training.precision=FP32"]
-        arguments = ["--config=" + config] + ["--set=" + s for s in settings]
-        planned = milliseconds(run([trefoil, "plan", "--gpus=%d" % ranks, "--cluster=" + cluster] + arguments))
-        real = milliseconds(run([trefoil, "launch", "-n", str(ranks), "--", "bench", "--steps=7"] + arguments))
+    for (ranks, config, settings), times in zip(CONFIGS, found):
+        planned, real = (statistics.median(side) for side in zip(*times))
         error = planned / real - 1
         worst = max(worst, abs(error))
         within += abs(error) <= 0.2
-        print("%5d %-10s %10.1f %10.1f %+6.1f%%  %s" % (ranks, config, planned, real, 100 * error,
-                                                       " ".join(settings)), flush=True)
+        print("%5d %-10s %10.1f %10.1f %+6.1f%%  %s" % (ranks, config, planned, real, 100 * error, " ".join(settings)))
     print("within 20%%: %d of %d; worst %.1f%%" % (within, len(CONFIGS), 100 * worst))
 
 
