@@ -68,6 +68,32 @@ TEST_F(TrainTest, KeepsTheTokenizerBesideItsCheckpoints) {
   EXPECT_EQ(*copy, "a tokenizer");
 }
 
+// Bytes that this process has in memory now.
+int64_t Resident() {
+  std::ifstream pages("/proc/self/statm");
+  int64_t all = 0, resident = 0;
+  pages >> all >> resident;
+  return resident * 4096;
+}
+
+TEST_F(TrainTest, AThousandStepsTakeNoMemory) {
+  const RunConfig config = TinyRun(
+      NewFolder("thousand"), "parallel { tensor: 2 pipeline: 2 } training { steps: 1200 micro_batch: 2 }");
+  int64_t before = 0, after = 0;
+  const RunOutcome outcome = RunTraining(config, [&](int rank, RankRun& run) {
+    if (rank != 0) return;
+    run.options.stop_requested = [&, step = 0]() mutable {
+      if (++step == 200) before = Resident();
+      if (step == 1200) after = Resident();
+      return false;
+    };
+  });
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  ASSERT_GT(before, 0);
+  // Less than half a KiB a step: the lines that this test keeps are that.
+  EXPECT_LT(after - before, 512 << 10);
+}
+
 TEST_F(TrainTest, ALossThatIsNotFiniteStopsTheRunAndKeepsTheCheckpoint) {
   SetUpRuns();
   const RunOutcome before = RunAndStopAfter(config_, 3);
