@@ -45,8 +45,8 @@ inline void Avx512Block(int64_t m, int64_t n, int64_t k, const BFloat16* a, int6
   }
 }
 
-// All tiles have 16 rows of 64 bytes: 0 to 3 are 2 x 2 tiles of fp32 sums, 4 and 5 two of a (32 bf16 a row), 6 and 7 two
-// of b (16 pairs a row).
+// All tiles have 16 rows of 64 bytes: 0 to 3 are 2 x 2 tiles of fp32 sums, 4 and 5 two of a (32 bf16 a row), 6 and 7
+// two of b (16 pairs a row).
 inline void AmxBegin() {
   struct alignas(64) TileConfig {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};

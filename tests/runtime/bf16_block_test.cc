@@ -25,7 +25,8 @@ void Compare(const cpu::Bf16Kernel& kernel, int64_t m, int64_t n, int64_t k, int
   const std::unique_ptr<Device> device = NewCpuDevice(1);
   const int64_t rows = cpu::PadBf16(m), columns = cpu::PadBf16(n), depth = cpu::PadBf16(k);
   const int64_t lda = depth + gap, ldb = columns + gap, ldc = columns + gap;
-  const Tensor left = Random(*device, DType::kBFloat16, {m, k}, 1), right = Random(*device, DType::kBFloat16, {k, n}, 2);
+  const Tensor left = Random(*device, DType::kBFloat16, {m, k}, 1),
+               right = Random(*device, DType::kBFloat16, {k, n}, 2);
   const Tensor before = Random(*device, DType::kFloat32, {rows, ldc}, 3);
   const BFloat16 nan(std::nanf(""));
   std::vector<BFloat16> a(static_cast<size_t>(rows * lda + 1), nan);
