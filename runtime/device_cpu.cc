@@ -9,6 +9,7 @@
 #include "runtime/device.h"
 #include "runtime/device_cpu.h"
 #include "runtime/kernels.h"
+#include "runtime/kernels/bf16_block.h"
 #include "runtime/kernels/cpu.h"
 #include "runtime/kernels/gemm.h"
 
@@ -20,7 +21,8 @@ using T = const Tensor&;
 class CpuKernels : public Kernels {
  public:
   CpuKernels(Arena* arena, int threads, bool avx512, bool dry)
-      : cpu_{arena, threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), avx512, dry} {}
+      : cpu_{arena,  threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), cpu::BestBf16Kernel(),
+             avx512, dry} {}
 
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);

@@ -1,8 +1,11 @@
 // What the forward and the backward of attention on the CPU share: the blocks and how heads are loaded into them.
 //
-// Everything inside a block is fp32 in padded rows (gemm.h). A head's keys are cut into blocks of kBlock; the
-// queries likewise. Key block j meets query block i only where j <= i; j == i is the one that is partly masked.
+// In fp32, and in bf16 on CPUs without bf16 instructions, everything inside a block is fp32 in padded rows (gemm.h). A
+// head's keys are cut into blocks of kBlock; the queries likewise. Key block j meets query block i only where j <= i;
+// j == i is the one that is partly masked. With bf16 instructions, see attention_bf16.h.
 #pragma once
+
+#include <cmath>
 
 #include "runtime/kernels/dropout.h"
 #include "runtime/kernels/gemm.h"
@@ -12,6 +15,16 @@ namespace trefoil::cpu {
 
 inline constexpr int64_t kBlock = 64;
 static_assert(kBlock % kGemmColumns == 0);
+
+// Lays out the scratch of one thread, in floats. Offsets are multiples of kGemmColumns.
+struct ScratchLayout {
+  int64_t Take(int64_t floats) {
+    const int64_t at = total;
+    total += PadColumns(floats);
+    return at;
+  }
+  int64_t total = 0;
+};
 
 // Where head `head` of the fused columns starts in row 0 of sequence `b`.
 struct HeadRows {
@@ -43,13 +56,13 @@ inline void LoadRows(const T* from, int64_t stride, int64_t rows, int64_t column
   }
 }
 
-// to[d][r] = from[r][d] in rows of kBlock, with zeros from `rows` to kBlock.
-template <typename T>
-inline void LoadTransposed(const T* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
+// to[d][r] = from[r][d] in rows of `length`, with zeros from `rows` to `length`.
+template <typename T, typename To>
+inline void LoadTransposed(const T* from, int64_t stride, int64_t rows, int64_t columns, To* to, int64_t length) {
   for (int64_t d = 0; d < columns; ++d) {
-    float* out = to + d * kBlock;
-    for (int64_t r = 0; r < rows; ++r) out[r] = static_cast<float>(from[r * stride + d]);
-    for (int64_t r = rows; r < kBlock; ++r) out[r] = 0;
+    To* out = to + d * length;
+    for (int64_t r = 0; r < rows; ++r) out[r] = static_cast<To>(from[r * stride + d]);
+    for (int64_t r = rows; r < length; ++r) out[r] = To(0.0f);
   }
 }
 
@@ -61,6 +74,40 @@ inline void StoreRows(const float* from, int64_t padded, int64_t rows, int64_t c
     T* out = to + r * stride;
 #pragma omp simd
     for (int64_t d = 0; d < columns; ++d) Store(out[d], row[d] * scale);
+  }
+}
+
+// The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far.
+struct Running {
+  float maximum[kBlock], sum[kBlock];
+};
+
+// Turns row `r`'s scores, to be multiplied by `scale`, into exp(score - maximum) over the `valid` first keys, zero
+// after them, and brings the sum and the output so far to the new maximum.
+inline void UpdateRow(float* scores, float scale, int64_t valid, int64_t columns, Running& running, int64_t r,
+                      float* out, int64_t padded, bool first) {
+  const float before = first ? -std::numeric_limits<float>::infinity() : running.maximum[r];
+  const float maximum = std::max(before, Maximum(scores, valid) * scale);
+  const float sum = SumLanes<float>(valid, [=](int64_t k) { return scores[k] = Exp(scores[k] * scale - maximum); });
+  for (int64_t k = valid; k < columns; ++k) scores[k] = 0;
+  if (first) {
+    running.sum[r] = sum;
+  } else {
+    const float factor = Exp(before - maximum);
+    running.sum[r] = running.sum[r] * factor + sum;
+#pragma omp simd
+    for (int64_t d = 0; d < padded; ++d) out[d] *= factor;
+  }
+  running.maximum[r] = maximum;
+}
+
+// out [rows, columns] = sum / running.sum, and the log of the sum of exp(score), when all keys are added.
+template <typename T>
+inline void StoreQueries(const Running& running, const float* sum, int64_t padded, int64_t rows, int64_t columns,
+                         T* out, int64_t stride, float* log_sum_exp) {
+  for (int64_t r = 0; r < rows; ++r) {
+    StoreRows(sum + r * padded, padded, 1, columns, 1.0f / running.sum[r], out + r * stride, stride);
+    log_sum_exp[r] = running.maximum[r] + std::log(running.sum[r]);
   }
 }
 

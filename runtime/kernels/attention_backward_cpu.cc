@@ -1,12 +1,12 @@
 #include <cmath>
 
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/attention_bf16.h"
 
 namespace trefoil::cpu {
 namespace {
 
-// Scratch of one thread, in floats. Offsets are multiples of kGemmColumns.
-struct Layout {
+struct Layout : ScratchLayout {
   explicit Layout(const AttentionShape& s) : padded(PadColumns(s.head_dim)) {
     const int64_t tokens = Blocks(s.tokens, kBlock) * kBlock;
     for (int64_t* offset : {&keys_t, &values_t}) *offset = Take(tokens * s.head_dim);
@@ -14,12 +14,7 @@ struct Layout {
     for (int64_t* offset : {&queries, &d_out, &d_queries}) *offset = Take(kBlock * padded);
     for (int64_t* offset : {&weights, &d_weights}) *offset = Take(kBlock * kBlock);
   }
-  int64_t Take(int64_t floats) {
-    const int64_t at = total;
-    total += PadColumns(floats);
-    return at;
-  }
-  int64_t padded, total = 0;
+  int64_t padded;
   int64_t keys_t, values_t;           // per key block [D, kBlock]
   int64_t keys, d_keys, d_values;     // [T, padded]
   int64_t queries, d_out, d_queries;  // [kBlock, padded]
@@ -114,9 +109,10 @@ void KeyHead(const Arguments<T>& a, int64_t b, int64_t kv_head, float* scratch) 
   const HeadRows key = KeyRows(shape, b, kv_head), value = ValueRows(shape, b, kv_head);
   for (int64_t k0 = 0; k0 < tokens; k0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - k0);
-    LoadTransposed(a.qkv + key.offset + k0 * key.stride, key.stride, rows, dim, scratch + layout.keys_t + k0 * dim);
+    LoadTransposed(a.qkv + key.offset + k0 * key.stride, key.stride, rows, dim, scratch + layout.keys_t + k0 * dim,
+                   kBlock);
     LoadTransposed(a.qkv + value.offset + k0 * value.stride, value.stride, rows, dim,
-                   scratch + layout.values_t + k0 * dim);
+                   scratch + layout.values_t + k0 * dim, kBlock);
   }
   LoadRows(a.qkv + key.offset, key.stride, tokens, dim, 1.0f, scratch + layout.keys, padded);
   std::fill_n(scratch + layout.d_keys, tokens * padded, 0.0f);
@@ -133,6 +129,9 @@ void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor&
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                        const Tensor& d_qkv) {
   if (qkv.elements() == 0) return;
+  if (cpu.bf16 != nullptr && qkv.dtype() == DType::kBFloat16) {
+    return AttentionBackwardBf16(cpu, d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  }
   const Layout layout(shape);
   WithType(qkv.dtype(), [&](auto type) {
     using T = decltype(type);

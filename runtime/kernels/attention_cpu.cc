@@ -1,12 +1,12 @@
 #include <cmath>
 
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/attention_bf16.h"
 
 namespace trefoil::cpu {
 namespace {
 
-// Scratch of one thread, in floats. Offsets are multiples of kGemmColumns.
-struct Layout {
+struct Layout : ScratchLayout {
   explicit Layout(const AttentionShape& s) : padded(PadColumns(s.head_dim)) {
     const int64_t tokens = Blocks(s.tokens, kBlock) * kBlock;
     keys = Take(tokens * s.head_dim);
@@ -14,40 +14,12 @@ struct Layout {
     for (int64_t* offset : {&queries, &out}) *offset = Take(kBlock * padded);
     weights = Take(kBlock * kBlock);
   }
-  int64_t Take(int64_t floats) {
-    const int64_t at = total;
-    total += PadColumns(floats);
-    return at;
-  }
-  int64_t padded, total = 0;  // padded: columns of a padded row of D
-  int64_t keys;               // per key block [D, kBlock]
-  int64_t values;             // [T, padded]
-  int64_t queries, out;       // [kBlock, padded]
-  int64_t weights;            // [kBlock, kBlock]
+  int64_t padded;        // columns of a padded row of D
+  int64_t keys;          // per key block [D, kBlock]
+  int64_t values;        // [T, padded]
+  int64_t queries, out;  // [kBlock, padded]
+  int64_t weights;       // [kBlock, kBlock]
 };
-
-// The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far.
-struct Running {
-  float maximum[kBlock], sum[kBlock];
-};
-
-// Turns row `r`'s scores into exp(score - maximum) over the `valid` first keys, zero after them, and brings the sum and
-// the output so far to the new maximum.
-void UpdateRow(float* scores, int64_t valid, int64_t columns, Running& running, int64_t r, float* out, int64_t padded,
-               bool first) {
-  const float maximum = Maximum(scores, valid, first ? -std::numeric_limits<float>::infinity() : running.maximum[r]);
-  const float sum = SumLanes<float>(valid, [=](int64_t k) { return scores[k] = Exp(scores[k] - maximum); });
-  for (int64_t k = valid; k < columns; ++k) scores[k] = 0;
-  if (first) {
-    running.sum[r] = sum;
-  } else {
-    const float factor = Exp(running.maximum[r] - maximum);
-    running.sum[r] = running.sum[r] * factor + sum;
-#pragma omp simd
-    for (int64_t d = 0; d < padded; ++d) out[d] *= factor;
-  }
-  running.maximum[r] = maximum;
-}
 
 template <typename T>
 void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, const AttentionDropout& dropout, int64_t b,
@@ -59,7 +31,8 @@ void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, con
   float *keys = scratch + layout.keys, *values = scratch + layout.values, *queries = scratch + layout.queries;
   float *weights = scratch + layout.weights, *sum = scratch + layout.out;
   for (int64_t k0 = 0; k0 < tokens; k0 += kBlock) {
-    LoadTransposed(qkv + key.offset + k0 * key.stride, key.stride, std::min(kBlock, tokens - k0), dim, keys + k0 * dim);
+    LoadTransposed(qkv + key.offset + k0 * key.stride, key.stride, std::min(kBlock, tokens - k0), dim, keys + k0 * dim,
+                   kBlock);
   }
   LoadRows(qkv + value.offset, value.stride, tokens, dim, 1.0f, values, padded);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
@@ -72,7 +45,7 @@ void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, con
       gemm.block(rows, PadColumns(columns), dim, {queries, padded, 1}, keys + k0 * dim, kBlock, weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t valid = std::min(columns, q0 + r - k0 + 1);
-        UpdateRow(weights + r * kBlock, valid, columns, running, r, sum + r * padded, padded, k0 == 0);
+        UpdateRow(weights + r * kBlock, 1.0f, valid, columns, running, r, sum + r * padded, padded, k0 == 0);
         if (dropout.mask.probability > 0) {
           float buffer[DropoutBuffer(kBlock)];
           const float* factors = AttentionDropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, buffer);
@@ -81,11 +54,8 @@ void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, con
       }
       gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > 0);
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      StoreRows(sum + r * padded, padded, 1, dim, 1.0f / running.sum[r], out + output.offset + (q0 + r) * output.stride,
-                output.stride);
-      log_sum_exp[(b * shape.heads + head) * tokens + q0 + r] = running.maximum[r] + std::log(running.sum[r]);
-    }
+    StoreQueries(running, sum, padded, rows, dim, out + output.offset + q0 * output.stride, output.stride,
+                 log_sum_exp + (b * shape.heads + head) * tokens + q0);
   }
 }
 
@@ -93,8 +63,11 @@ void Head(const GemmKernel& gemm, const T* qkv, const AttentionShape& shape, con
 
 void Attention(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp) {
-  const Layout layout(shape);
   if (out.elements() == 0) return;
+  if (cpu.bf16 != nullptr && qkv.dtype() == DType::kBFloat16) {
+    return AttentionBf16(cpu, qkv, shape, dropout, out, log_sum_exp);
+  }
+  const Layout layout(shape);
   float* sums = log_sum_exp.data<float>();
   WithType(qkv.dtype(), [&](auto type) {
     using T = decltype(type);

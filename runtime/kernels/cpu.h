@@ -13,11 +13,13 @@
 namespace trefoil::cpu {
 
 struct GemmKernel;  // gemm.h
+struct Bf16Kernel;  // bf16_block.h
 
 struct CpuContext {
   Arena* arena = nullptr;
   int threads = 1;
   const GemmKernel* gemm = nullptr;  // the tile of matrix products that suits this CPU
+  const Bf16Kernel* bf16 = nullptr;  // products of bf16 blocks; null where the CPU has no instructions for them
   bool avx512 = false;               // whether loops run in their AVX-512 version
   // For the null device (runtime/device_cpu.h): kernels take their workspace, give it back, and touch no element.
   bool dry = false;
@@ -75,7 +77,7 @@ void SwiGluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& gate_
 // rotary_cpu.cc
 void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
 
-// attention_cpu.cc, attention_backward_cpu.cc
+// attention_cpu.cc, attention_backward_cpu.cc; with cpu.bf16, tensors of bf16 by attention_bf16{,_backward}_cpu.cc
 void Attention(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp);
 void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,

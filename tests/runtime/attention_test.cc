@@ -1,3 +1,5 @@
+#include "runtime/kernels/bf16_block.h"
+#include "runtime/kernels/cpu.h"
 #include "runtime/random.h"
 #include "tests/runtime/ops_testing.h"
 
@@ -63,27 +65,37 @@ Reference NaiveAttention(const AttentionShape& s, const AttentionDropout& dropou
 }
 
 const AttentionShape kShapes[] = {
-    {2, 5, 2, 2, 8},   {1, 1, 1, 1, 8},    {1, 64, 3, 3, 16}, {2, 65, 4, 2, 32}, {1, 130, 6, 1, 64},
-    {1, 100, 2, 1, 1}, {1, 33, 2, 2, 128}, {1, 17, 2, 1, 20}, {0, 9, 2, 2, 8},   {1, 200, 1, 1, 24},
+    {2, 5, 2, 2, 8},    {1, 1, 1, 1, 8},   {1, 64, 3, 3, 16}, {2, 65, 4, 2, 32},  {1, 130, 6, 1, 64}, {1, 100, 2, 1, 1},
+    {1, 33, 2, 2, 128}, {1, 17, 2, 1, 20}, {0, 9, 2, 2, 8},   {1, 200, 1, 1, 24}, {1, 192, 2, 1, 32},
 };
 
-void Compare(DType dtype, const AttentionShape& s, const AttentionDropout& dropout) {
+// By the device's kernels or, with `bf16`, by the CPU's with these products of blocks.
+void Compare(DType dtype, const AttentionShape& s, const AttentionDropout& dropout,
+             const cpu::Bf16Kernel* bf16 = nullptr) {
   SCOPED_TRACE(testing::Message() << "B " << s.batch << " T " << s.tokens << " H " << s.heads << " K " << s.kv_heads
-                                  << " D " << s.head_dim << " dropout " << dropout.mask.probability);
+                                  << " D " << s.head_dim << " dropout " << dropout.mask.probability << " bf16 by "
+                                  << (bf16 == nullptr ? "the device's choice" : bf16->name));
   const int64_t rows = s.batch * s.tokens;
   Reference reference;
-  const auto results = RunWithThreads([&](Device& device) {
+  const auto results = (bf16 == nullptr ? RunWithThreads : RunWithCpuThreads)([&](Device& device) {
     const Tensor qkv = Random(device, dtype, {rows, s.columns()}, 1);
     const Tensor out = Poisoned(device, dtype, {rows, s.heads * s.head_dim});
     const Tensor sums = Poisoned(device, DType::kFloat32, {s.batch, s.heads, s.tokens});
     const Tensor d_out = Random(device, dtype, out.shape(), 2), d_qkv = Poisoned(device, dtype, qkv.shape());
     if (reference.out.empty()) reference = NaiveAttention(s, dropout, Get(device, qkv), Get(device, d_out));
-    Attention(device, qkv, s, dropout, out, sums);
-    AttentionBackward(device, d_out, qkv, out, sums, s, dropout, d_qkv);
+    if (bf16 == nullptr) {
+      Attention(device, qkv, s, dropout, out, sums);
+      AttentionBackward(device, d_out, qkv, out, sums, s, dropout, d_qkv);
+    } else {
+      const cpu::CpuContext context = {.arena = &device.arena(), .threads = device.threads(), .bf16 = bf16};
+      cpu::Attention(context, qkv, s, dropout, out, sums);
+      cpu::AttentionBackward(context, d_out, qkv, out, sums, s, dropout, d_qkv);
+    }
     return std::vector<Tensor>{out, sums, d_qkv};
   });
-  // A GPU's tensor cores take the weights rounded to bf16; the CPU keeps them in fp32.
-  const double rounding = OnGpu() && dtype == DType::kBFloat16 ? 8e-3 : 0;
+  // bf16 instructions take the weights rounded to bf16; other CPUs keep them in fp32.
+  const bool rounds = OnGpu() || bf16 != nullptr || cpu::BestBf16Kernel() != nullptr;
+  const double rounding = rounds && dtype == DType::kBFloat16 ? 8e-3 : 0;
   ExpectClose(results[0], reference.out, Tolerance(dtype) + rounding, "out");
   ExpectClose(results[1], reference.log_sum_exp, 3e-6, "log_sum_exp");
   // In bf16 the product of d_out and the rounded out does not cancel as it should.
@@ -95,11 +107,22 @@ TEST_P(DTypes, Attention) {
   for (const AttentionShape& shape : kShapes) Compare(GetParam(), shape, {});
 }
 
+// A rank that has the sequences from 3 on, and heads from 2 on of more.
+AttentionDropout SomeDropout(const AttentionShape& s) {
+  const DropoutMask mask = {.probability = 0.3f, .key = 99, .first_row = 3 * s.tokens, .global_columns = 0};
+  return {.mask = mask, .first_head = 2, .global_heads = s.heads + 5};
+}
+
 TEST_P(DTypes, AttentionWithDropout) {
-  for (const AttentionShape& s : kShapes) {
-    // A rank that has the sequences from 3 on, and heads from 2 on of more.
-    const DropoutMask mask = {.probability = 0.3f, .key = 99, .first_row = 3 * s.tokens, .global_columns = 0};
-    Compare(GetParam(), s, {.mask = mask, .first_head = 2, .global_heads = s.heads + 5});
+  for (const AttentionShape& s : kShapes) Compare(GetParam(), s, SomeDropout(s));
+}
+
+TEST(Attention, EveryBf16Kernel) {
+  for (const cpu::Bf16Kernel* kernel : cpu::Bf16Kernels()) {
+    for (const AttentionShape& s : kShapes) {
+      Compare(DType::kBFloat16, s, {}, kernel);
+      Compare(DType::kBFloat16, s, SomeDropout(s), kernel);
+    }
   }
 }
 
