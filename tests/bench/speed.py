@@ -103,7 +103,6 @@ def peers(options):
 
 
 def table(programs, rounds):
-    programs = list(programs)
     for turn in range(rounds):
         for program in programs:
             print("\r\033[Kround %d of %d: %s" % (turn + 1, rounds, program.name), end="", file=sys.stderr, flush=True)
@@ -161,12 +160,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="FP32", help="of layouts: FP32 (default) or BF16")
     parser.add_argument("--tokens", type=int, default=64, help="of peers: length of a sequence")
+    parser.add_argument("--skip", help="leave out what matches this regular expression: 'PyTorch.*bf16' on a CPU without it")
     parser.add_argument("--llmc", help="of peers: llm.c's CPU trainer")
     options = parser.parse_args()
     if options.what == "start":
         start(options)
     else:
-        table({"targets": targets, "layouts": layouts, "peers": peers}[options.what](options), options.rounds)
+        programs = {"targets": targets, "layouts": layouts, "peers": peers}[options.what](options)
+        table([p for p in programs if not options.skip or not re.search(options.skip, p.name)], options.rounds)
 
 
 main()
