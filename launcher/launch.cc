@@ -21,6 +21,9 @@
 #include <fstream>
 
 DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine.");
+DEFINE_bool(pin, false,
+            "Give each rank cores of its own, as many as it has threads, neighbours in the machine's memory. For a machine "
+            "that runs nothing else: two pinned jobs would share the same cores.");
 DEFINE_string(mpirun, "", "More options for mpirun, separated by spaces, such as '--hostfile hosts'.");
 
 namespace trefoil {
@@ -74,10 +77,19 @@ void KillChildren() {
 }  // namespace
 
 std::vector<std::string> MpirunCommand(const LaunchPlan& plan) {
-  std::vector<std::string> command = {"mpirun", "-n", absl::StrCat(plan.ranks), "--bind-to", "none",
-                                      // Open MPI counts places its own way: --oversubscribe always, the effect by ours.
-                                      "--oversubscribe", "--mca", "mpi_yield_when_idle",
-                                      plan.ranks > plan.cores ? "1" : "0", "-x", "OMP_NUM_THREADS"};
+  std::vector<std::string> command = {"mpirun", "-n", absl::StrCat(plan.ranks)};
+  if (plan.pinned > 0) {
+    // What Linux calls a core is a hardware thread to Open MPI.
+    for (const char* word : {"--use-hwthread-cpus", "--bind-to", "hwthread", "--map-by"}) command.emplace_back(word);
+    command.push_back(absl::StrCat("slot:PE=", plan.pinned));
+  } else {
+    for (const char* word : {"--bind-to", "none"}) command.emplace_back(word);
+  }
+  // Open MPI counts places its own way: --oversubscribe always, the effect by ours.
+  for (const char* word : {"--oversubscribe", "--mca", "mpi_yield_when_idle", plan.ranks > plan.cores ? "1" : "0", "-x",
+                           "OMP_NUM_THREADS"}) {
+    command.emplace_back(word);
+  }
   command.insert(command.end(), plan.mpirun_options.begin(), plan.mpirun_options.end());
   command.insert(command.end(), plan.program.begin(), plan.program.end());
   return command;
@@ -150,6 +162,18 @@ int LaunchMain(int argc, char** argv) {
   if (is_command) plan.program.insert(plan.program.begin(), OwnPath());
 
   setenv("OMP_NUM_THREADS", absl::StrCat(std::max(1, plan.cores / plan.ranks)).c_str(), /*overwrite=*/0);
+  if (FLAGS_pin) {
+    const int threads = std::max(1, std::atoi(getenv("OMP_NUM_THREADS")));
+    // On other hosts mpirun knows what there is.
+    if (plan.mpirun_options.empty() && plan.ranks * threads > plan.cores) {
+      std::fprintf(stderr,
+                   "trefoil launch: --pin: -n %d x %d threads (OMP_NUM_THREADS) is %d cores, must be at most the %d here; "
+                   "nearest legal: -n %d\n",
+                   plan.ranks, threads, plan.ranks * threads, plan.cores, std::max(1, plan.cores / threads));
+      return 2;
+    }
+    plan.pinned = threads;
+  }
   if (geteuid() == 0) {
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);

@@ -15,12 +15,13 @@ namespace trefoil {
 struct LaunchPlan {
   int ranks = 1;
   int cores = 1;                            // that this process may use
+  int pinned = 0;                           // cores that each rank gets to itself, side by side; 0: all ranks, all cores
   std::vector<std::string> mpirun_options;  // the user's, after ours
   std::vector<std::string> program;         // and its arguments
 };
 
-// The mpirun command: ranks may outnumber cores (waiting ranks then give up theirs), and are bound to none, since a
-// rank has several threads.
+// The mpirun command: ranks may outnumber cores (waiting ranks then give up theirs), and are bound to none unless
+// pinned, since another job on the machine would get the same ones.
 std::vector<std::string> MpirunCommand(const LaunchPlan& plan);
 
 // Runs a command as above until it ends. Returns its exit status; 128 + N if signal N ended it, 127 if it cannot run.

@@ -103,6 +103,12 @@ TEST_F(BadInput, CommandsAndFlagsThatDoNotExist) {
   EXPECT_EQ(Count(config.output, "--config: missing"), 1) << config.output;
 }
 
+TEST_F(BadInput, MoreRanksThanCanBePinned) {
+  const Ended ended = RunProgram({Trefoil(), "launch", "--pin", "-n", "100000", "--", "plan"});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_EQ(Count(ended.output, "--pin: -n 100000 x "), 1) << ended.output;
+}
+
 TEST_F(BadInput, CalibrateOverwritesNothing) {
   const std::string file = folder_ + "/cluster.pbtxt";
   const Ended unnamed = RunProgram(OnRanks(2, {"calibrate"}));

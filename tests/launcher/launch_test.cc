@@ -139,5 +139,13 @@ TEST(MpirunCommandTest, HasOurOptionsThenTheUsersThenTheProgram) {
   EXPECT_THAT(MpirunCommand(plan), testing::Not(Contains("1")));
 }
 
+TEST_F(LaunchTest, APinnedRankHasCoresOfItsOwn) {
+  LaunchPlan plan;
+  plan.pinned = 1;
+  plan.program = {Script("grep Cpus_allowed_list /proc/self/status | cut -f 2 > cores_$rank\n")};
+  ASSERT_EQ(RunWithSignals(MpirunCommand(plan)), 0);
+  EXPECT_THAT(Content("cores_0"), testing::MatchesRegex("[0-9]+"));
+}
+
 }  // namespace
 }  // namespace trefoil
