@@ -17,6 +17,7 @@
 #include "launcher/calibrate_ops.h"
 #include "launcher/flag_output.h"
 #include "launcher/machine.h"
+#include "launcher/memory_report.h"
 #include "launcher/prepare.h"
 #include "runtime/ops.h"
 #include "training/calibration.h"
@@ -54,7 +55,6 @@ double HostMemory() {
 }
 
 // Bytes of this process's memory that are in use.
-double ResidentMemory() { return 1024 * std::atof(Field("/proc/self/status", "VmRSS").c_str()); }
 
 bool IsAttention(std::string_view op) { return op.starts_with("attention"); }
 
@@ -71,7 +71,7 @@ class Calibration {
     cluster_.set_nodes(1);
     cluster_.set_memory_gib(ToGiB(HostMemory()));
     Warm();
-    cluster_.set_process_gib(ToGiB(ResidentMemory()));
+    cluster_.set_process_gib(ToGiB(static_cast<double>(Resident())));
     const Together together = [this](double rate) {
       all_.AllReduceSum(std::span(&rate, 1));
       return rate;

@@ -22,8 +22,8 @@
 
 DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine.");
 DEFINE_bool(pin, false,
-            "Give each rank cores of its own, as many as it has threads, neighbours in the machine's memory. For a machine "
-            "that runs nothing else: two pinned jobs would share the same cores.");
+            "Give each rank cores of its own, side by side: as many as OMP_NUM_THREADS says, or its share of this machine's. "
+            "runtime.threads must not be more. For a machine that runs nothing else: two pinned jobs would share cores.");
 DEFINE_string(mpirun, "", "More options for mpirun, separated by spaces, such as '--hostfile hosts'.");
 
 namespace trefoil {

@@ -110,7 +110,8 @@ def table(programs, rounds):
                 program.run()
     print("\r\033[K", end="", file=sys.stderr)
     print("%-32s %10s %10s %10s   %s" % ("", "tokens/s", "of peak", "of first", "all rounds"))
-    first = statistics.median(programs[0].found)
+    ran = [program for program in programs if program.error is None]
+    first = statistics.median(ran[0].found) if ran else None
     for program in programs:
         if program.error is not None:
             print("%-32s left out: %s" % (program.name, program.error))
@@ -155,13 +156,16 @@ def first_step(command, run):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["targets", "layouts", "start", "peers"])
-    parser.add_argument("trefoil", help="the program")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precision", default="FP32", help="of layouts: FP32 (default) or BF16")
-    parser.add_argument("--tokens", type=int, default=64, help="of peers: length of a sequence")
-    parser.add_argument("--skip", help="leave out what matches this regular expression: 'PyTorch.*bf16' on a CPU without it")
-    parser.add_argument("--llmc", help="of peers: llm.c's CPU trainer")
+    modes = parser.add_subparsers(dest="what", required=True)
+    mode = {name: modes.add_parser(name) for name in ("targets", "layouts", "start", "peers")}
+    for name, options in mode.items():
+        options.add_argument("trefoil", help="the program")
+        options.add_argument("--rounds", type=int, default=3)
+        if name != "start":
+            options.add_argument("--skip", help="leave out what matches this regular expression, such as 'PyTorch.*bf16'")
+    mode["layouts"].add_argument("--precision", default="FP32", help="FP32 (default) or BF16")
+    mode["peers"].add_argument("--tokens", type=int, default=64, help="length of a sequence")
+    mode["peers"].add_argument("--llmc", help="llm.c's CPU trainer")
     options = parser.parse_args()
     if options.what == "start":
         start(options)

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "launcher/memory_report.h"
 #include "tests/runtime/fault_file_system.h"
 #include "tests/training/run_testing.h"
 
@@ -66,14 +67,6 @@ TEST_F(TrainTest, KeepsTheTokenizerBesideItsCheckpoints) {
   const auto copy = ReadFile(FileSystem::Posix(), config.folder() + "/tokenizer.model");
   ASSERT_TRUE(copy.ok()) << copy.status();
   EXPECT_EQ(*copy, "a tokenizer");
-}
-
-// Bytes that this process has in memory now.
-int64_t Resident() {
-  std::ifstream pages("/proc/self/statm");
-  int64_t all = 0, resident = 0;
-  pages >> all >> resident;
-  return resident * 4096;
 }
 
 TEST_F(TrainTest, AThousandStepsTakeNoMemory) {
