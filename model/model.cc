@@ -27,9 +27,14 @@ std::vector<int> HomesOfPiece(const ModelConfig& config, int piece, int pieces) 
 }
 
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length) {
-  const double parameters = static_cast<double>(DeclareModel(config).elements());
+  const ParameterTable table = DeclareModel(config);
+  int64_t multiplied = 0;
+  for (const Parameter& p : table.all()) {
+    const bool looked_up = p.home == 0 && p.tied_home < 0;
+    if (!looked_up) multiplied += p.shape.elements();
+  }
   const double width = static_cast<double>(config.heads()) * config.head_dim();
-  return 6 * parameters + 6 * static_cast<double>(config.layers()) * width * static_cast<double>(sequence_length);
+  return 6 * static_cast<double>(multiplied) + 6 * static_cast<double>(config.layers()) * width * static_cast<double>(sequence_length);
 }
 
 }  // namespace trefoil

@@ -22,8 +22,9 @@ ParameterTable DeclareModel(const ModelConfig& config);
 // and the head on the last. Every block is in exactly one piece, and pieces differ by one block at most.
 std::vector<int> HomesOfPiece(const ModelConfig& config, int piece, int pieces);
 
-// FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter (all of them; a tied
-// matrix once) plus causal attention, 6 L (H D) T.
+// FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter plus causal attention,
+// 6 L (H D) T. Parameters that are only looked up do not count (positions, and the input embedding where it is not tied):
+// nothing multiplies them. A tied embedding counts once, for the head.
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length);
 
 }  // namespace trefoil

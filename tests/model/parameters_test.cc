@@ -66,12 +66,19 @@ TEST(ParametersTest, LlamaSizes) {
   }
 }
 
-// GPT-2 small at T = 1024: 6 x 124439808 for the parameters, and 12 layers x 768 x 1024 x 6 for causal attention: half
-// of q k^T and p v, two FLOPs per multiply-add, three passes.
+// By hand: 6 for every parameter that is multiplied, and 6 L C T for causal attention: half of q k^T and p v, two FLOPs per
+// multiply-add, three passes.
 TEST(ParametersTest, FlopsPerToken) {
+  // GPT-2 small has 124439808 parameters, of which 1024 x 768 are positions. Its tied embedding multiplies in the head.
   const Size small = {"gpt2 124M", 12, 768, 12, 12, 3072, 50257, 1024, 0};
-  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 1024), 746638848.0 + 56623104.0);
-  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 64), 746638848.0 + 3538944.0);
+  const double multiplied = 124439808.0 - 1024 * 768;
+  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 1024), 6 * multiplied + 12 * 768 * 1024 * 6.0);
+  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 64), 6 * multiplied + 12 * 768 * 64 * 6.0);
+  // Of two layers and 5000 words, one of the two embeddings is only looked up.
+  const Size llama = {"llama", 2, 128, 8, 4, 256, 5000, 64, 0};
+  const double layer = 2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 256 + 2 * 128;
+  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::LLAMA, llama), 64),
+                   6 * (2 * layer + 128 + 5000 * 128) + 2 * 128 * 64 * 6.0);
 }
 
 TEST(ParametersTest, DeclarationsAreConsistent) {
