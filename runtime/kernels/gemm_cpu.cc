@@ -20,8 +20,8 @@ __m256 Load8(const BFloat16* x) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 }
 
-// Rows x[0..7] of 8 become columns.
-void Transpose8(__m256 (&x)[8]) {
+// Rows x[0..7] of 8 become columns. always_inline: a call would take them through memory.
+[[gnu::always_inline]] inline void Transpose8(__m256 (&x)[8]) {
   __m256 y[8];
   for (int i = 0; i < 4; ++i) {
     y[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
@@ -57,7 +57,7 @@ void PackEight(const T* x, int64_t ld, int64_t valid, int64_t depth, float* to) 
   for (; l + 8 <= depth; l += 8) {
     pack(rows, l, 8);
     for (int i = 0; i < 8; ++i) {
-      if (l % 16 == 0) __builtin_prefetch(rows[i] + kWidth * ld);  // of the next panel
+      if (l % 16 == 0) __builtin_prefetch(rows[i] + std::min(kWidth, 8) * ld);  // of the rows that are next
       rows[i] += 8;
     }
   }
@@ -85,11 +85,13 @@ template <int kWidth, typename T>
 void PackRows(const T* x, int64_t ld, int64_t columns, int64_t depth, float* to) {
   // A few panels at a time: where they begin is congruent modulo the first cache's sets.
   constexpr int64_t kGroup = 16;
+  constexpr int64_t kAhead = 4, kLine = 64 / sizeof(T);  // rows are too far apart for the CPU to see them coming
   const int64_t whole = columns / kWidth;
   for (int64_t first = 0; first < whole; first += kGroup) {
     const int64_t last = std::min(whole, first + kGroup);
     for (int64_t l = 0; l < depth; ++l) {
       const T* row = x + l * ld;
+      for (int64_t i = first * kWidth; i < last * kWidth; i += kLine) __builtin_prefetch(row + kAhead * ld + i);
       for (int64_t panel = first; panel < last; ++panel) {
         float* out = to + (panel * depth + l) * kWidth;
         if constexpr (std::is_same_v<T, float>) {
@@ -161,14 +163,16 @@ void Rectangle(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, 
   const int64_t result_rows = kDirect ? m : kResultRows;
   for (int64_t i0 = 0; i0 < m; i0 += result_rows) {
     const int64_t i_end = std::min(m, i0 + result_rows);
+    // Blocks of rows are of equal height: a low last one would read all of packed b for little work.
+    const int64_t height = Blocks(Blocks(i_end - i0, Blocks(i_end - i0, kRows)), kernel.rows) * kernel.rows;
     for (int64_t j = 0; j < n; j += kColumns) {
       const int64_t columns = std::min(kColumns, n - j), at_column = column + j;
       for (int64_t l = 0; l < p.k; l += kGemmDepth) {
         const int64_t depth = std::min(kGemmDepth, p.k - l);
         Pack(p.b + (p.transpose_b ? at_column * p.ldb + l : l * p.ldb + at_column), p.ldb, p.transpose_b, columns,
              kernel.columns, depth, packed_b);
-        for (int64_t i = i0; i < i_end; i += kRows) {
-          const int64_t rows = std::min(kRows, i_end - i), at_row = row + i;
+        for (int64_t i = i0; i < i_end; i += height) {
+          const int64_t rows = std::min(height, i_end - i), at_row = row + i;
           Pack(p.a + (p.transpose_a ? l * p.lda + at_row : at_row * p.lda + l), p.lda, !p.transpose_a, rows,
                kernel.rows, depth, packed_a);
           float* c = result + (i - i0) * kColumns;
