@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <gflags/gflags.h>
 #include <glog/logging.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -20,22 +19,18 @@
 #include <cstring>
 #include <fstream>
 
+#include "runtime/cpu_features.h"
+
 DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine.");
 DEFINE_bool(pin, false,
             "Give each rank cores of its own, side by side: as many as OMP_NUM_THREADS says, or its share of this machine's. "
-            "runtime.threads must not be more. For a machine that runs nothing else: two pinned jobs would share cores.");
+            "More runtime.threads are refused. For a machine that runs nothing else: two pinned jobs would share cores.");
 DEFINE_string(mpirun, "", "More options for mpirun, separated by spaces, such as '--hostfile hosts'.");
 
 namespace trefoil {
 namespace {
 
 constexpr int kSecondsToDie = 10;
-
-int AvailableCores() {
-  cpu_set_t cores;
-  CHECK_EQ(sched_getaffinity(0, sizeof(cores), &cores), 0);
-  return CPU_COUNT(&cores);
-}
 
 std::string OwnPath() {
   char path[PATH_MAX];
@@ -152,7 +147,7 @@ int LaunchMain(int argc, char** argv) {
     return 2;
   }
   LaunchPlan plan;
-  plan.cores = AvailableCores();
+  plan.cores = CoresAllowed();
   plan.ranks = FLAGS_n > 0 ? FLAGS_n : plan.cores;
   plan.mpirun_options = absl::StrSplit(FLAGS_mpirun, ' ', absl::SkipEmpty());
   plan.program.assign(argv + 1, argv + argc);

@@ -1,14 +1,16 @@
 #include "launcher/machine.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
 #include <span>
 #include <string>
-#include <thread>
 
 #include "parallel/collectives_nccl.h"
+#include "runtime/cpu_features.h"
 #include "runtime/device_cuda.h"
 #include "runtime/ops.h"
 
@@ -32,6 +34,16 @@ CudaOptions::Attention AttentionOf(const RuntimeConfig& runtime) {
     default:
       return CudaOptions::Attention::kOwn;
   }
+}
+
+// Threads may outnumber the host's cores and take turns, but not the cores that a rank is bound to while others idle.
+absl::Status CheckCores(const RuntimeConfig& runtime, int threads) {
+  const int allowed = CoresAllowed(), cores = CoresOfHost();
+  if (allowed >= cores || threads <= allowed) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      runtime.threads() > 0 ? "runtime.threads: " : "OMP_NUM_THREADS: ", threads, ", must be at most ", allowed,
+      ", the cores that this rank is bound to, of the host's ", cores, "; mpirun --bind-to none takes all; nearest legal: ",
+      allowed));
 }
 
 absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RunConfig& config, const World& host) {
@@ -76,7 +88,7 @@ std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host)
   if (const char* variable = std::getenv("OMP_NUM_THREADS"); threads == 0 && variable != nullptr) {
     threads = std::atoi(variable);
   }
-  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency()) / ranks_on_host;
+  if (threads <= 0) threads = std::min(CoresAllowed(), CoresOfHost() / ranks_on_host);
   return NewCpuDevice(std::max(1, threads));
 }
 
@@ -85,6 +97,7 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, Wo
   auto machine = std::make_unique<Machine>(Machine{.host = host, .device = nullptr, .own_world = nullptr});
   if (runtime.device() != RuntimeConfig::CUDA) {
     machine->device = OpenCpu(runtime, host.local_size());
+    TREFOIL_RETURN_IF_ERROR(host.NewGroupOfAll(*machine->device)->Agree(CheckCores(runtime, machine->device->threads())));
     return machine;
   }
   absl::StatusOr<std::unique_ptr<Device>> gpu = OpenGpu(config, host);

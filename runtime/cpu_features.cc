@@ -1,6 +1,8 @@
 #include "runtime/cpu_features.h"
 
 #include <cpuid.h>
+#include <glog/logging.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,5 +27,13 @@ bool CpuHasAvx512BFloat16() {
 }
 
 bool CpuHasBFloat16() { return CpuHasAvx512BFloat16() || CpuHasAmxBFloat16(); }
+
+int CoresAllowed() {
+  cpu_set_t cores;
+  PCHECK(sched_getaffinity(0, sizeof(cores), &cores) == 0);
+  return CPU_COUNT(&cores);
+}
+
+int CoresOfHost() { return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); }
 
 }  // namespace trefoil

@@ -1,4 +1,4 @@
-// Which matrix instructions this CPU has that the operating system also lets this process use.
+// What this process may use of the CPU: matrix instructions and cores.
 #pragma once
 
 namespace trefoil {
@@ -11,5 +11,9 @@ bool CpuHasAmxBFloat16();
 bool CpuHasAvx512BFloat16();
 // Either: bf16 is then the faster precision.
 bool CpuHasBFloat16();
+
+// Cores that this process may run on: fewer than the host's where mpirun, Slurm or a container binds it to some.
+int CoresAllowed();
+int CoresOfHost();
 
 }  // namespace trefoil

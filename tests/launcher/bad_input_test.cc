@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "runtime/cpu_features.h"
 #include "tests/launcher/program_testing.h"
 
 namespace trefoil {
@@ -107,6 +108,17 @@ TEST_F(BadInput, MoreRanksThanCanBePinned) {
   const Ended ended = RunProgram({Trefoil(), "launch", "--pin", "-n", "100000", "--", "plan"});
   EXPECT_EQ(ended.status, 2);
   EXPECT_EQ(Count(ended.output, "--pin: -n 100000 x "), 1) << ended.output;
+}
+
+TEST_F(BadInput, MoreThreadsThanCoresThatARankIsBoundTo) {
+  if (CoresAllowed() < 2) GTEST_SKIP() << "binding to one core of two takes two cores";
+  setenv("OMP_NUM_THREADS", "1", 1);
+  const Ended ended = RunProgram({Trefoil(), "launch", "--pin", "-n", "1", "--", "bench", "--config=" + config_, "--set",
+                                  "runtime.threads=2", "--set", "parallel.tensor=1", "--set", "parallel.pipeline=1"});
+  unsetenv("OMP_NUM_THREADS");
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_EQ(Count(ended.output, "trefoil bench: runtime.threads: 2, must be at most 1, the cores that this rank is bound"), 1)
+      << ended.output;
 }
 
 TEST_F(BadInput, CalibrateOverwritesNothing) {
