@@ -1,3 +1,5 @@
+#include <immintrin.h>
+
 #include <cstring>
 #include <vector>
 
@@ -22,6 +24,26 @@ template <typename From, typename To>
 void CastRange(const From* in, int64_t n, To* out) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) Store(out[i], static_cast<float>(in[i]));
+}
+
+// Bytes of a tensor that no cache keeps.
+constexpr int64_t kBeyondCaches = int64_t{16} << 20;
+
+// past_caches: memory is not read before it is overwritten.
+template <typename T>
+void FillRange(T* begin, T* end, T value, bool past_caches) {
+  if (past_caches) {
+    constexpr size_t kBytes = sizeof(__m256i);
+    T copies[kBytes / sizeof(T)];
+    std::fill(std::begin(copies), std::end(copies), value);
+    const __m256i vector = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(copies));
+    for (; begin != end && reinterpret_cast<uintptr_t>(begin) % kBytes != 0; ++begin) *begin = value;
+    for (; end - begin >= static_cast<ptrdiff_t>(std::size(copies)); begin += std::size(copies)) {
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(begin), vector);
+    }
+    _mm_sfence();
+  }
+  std::fill(begin, end, value);
 }
 
 constexpr int64_t kSumBlock = 65536;
@@ -123,8 +145,9 @@ void Fill(const CpuContext& cpu, const Tensor& x, float value) {
   WithType(x.dtype(), [&](auto type) {
     using T = decltype(type);
     T* data = x.data<T>();
-    ParallelBlocks(cpu, x.elements(), kGrain,
-                   [=](int64_t begin, int64_t end) { std::fill(data + begin, data + end, T(value)); });
+    ParallelBlocks(cpu, x.elements(), kGrain, [=, past_caches = x.bytes() >= kBeyondCaches](int64_t begin, int64_t end) {
+      FillRange(data + begin, data + end, T(value), past_caches);
+    });
   });
 }
 

@@ -8,11 +8,13 @@
 namespace trefoil::cpu {
 namespace {
 
-// What a thread packs at a time: kRows x kGemmDepth of a (the second cache), kGemmDepth x kColumns of b (the third).
-// Multiples of every kernel's tile.
-constexpr int64_t kRows = 192, kColumns = 1536;
-// Rows of a bf16 result that are kept in fp32 until their sums are complete.
-constexpr int64_t kResultRows = 2 * kRows;
+// A thread multiplies kRows x kGemmDepth of a, which stay in the second cache, by a block of b, in one of two ways. Few
+// rows: all of a is packed once and kept, and b comes by narrow blocks, which stay in that cache too: packing b is then a
+// tenth of the work. Many rows: b comes by wide blocks (the third cache), and a is packed again for each.
+// All are multiples of every kernel's tile.
+constexpr int64_t kRows = 192, kKeptRows = 3 * kRows, kNarrow = 128, kWide = 1536;
+// The part of a bf16 result that is kept in fp32 until its sums are complete.
+constexpr int64_t kResultRows = 2 * kRows, kResultColumns = kWide;
 
 __m256 Load8(const float* x) { return _mm256_loadu_ps(x); }
 __m256 Load8(const BFloat16* x) {
@@ -151,41 +153,55 @@ struct Product {
 
 // Scratch of one thread, in floats. Packing may spoil what lies behind the last panel.
 constexpr int64_t kSpoiled = 16;
-constexpr int64_t kScratch = (kRows + kColumns) * kGemmDepth + 2 * kSpoiled;
-constexpr int64_t kResultScratch = kResultRows * kColumns;
+constexpr int64_t kScratch = (kKeptRows + kWide) * kGemmDepth + 2 * kSpoiled;
+constexpr int64_t kResultScratch = kResultRows * kResultColumns;
 
-// Rows [row, row + m) and columns [column, column + n) of the result.
+// Rows [row, row_end) and columns [column, column_end) of the result, whose first element is at c.
 template <typename T, typename Out>
-void Rectangle(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, int64_t m, int64_t column, int64_t n,
-               float* scratch) {
-  constexpr bool kDirect = std::is_same_v<Out, float>;
-  float *packed_a = scratch, *packed_b = scratch + kRows * kGemmDepth + kSpoiled, *result = scratch + kScratch;
-  const int64_t result_rows = kDirect ? m : kResultRows;
-  for (int64_t i0 = 0; i0 < m; i0 += result_rows) {
-    const int64_t i_end = std::min(m, i0 + result_rows);
-    // Blocks of rows are of equal height: a low last one would read all of packed b for little work.
-    const int64_t height = Blocks(Blocks(i_end - i0, Blocks(i_end - i0, kRows)), kernel.rows) * kernel.rows;
-    for (int64_t j = 0; j < n; j += kColumns) {
-      const int64_t columns = std::min(kColumns, n - j), at_column = column + j;
-      for (int64_t l = 0; l < p.k; l += kGemmDepth) {
-        const int64_t depth = std::min(kGemmDepth, p.k - l);
-        Pack(p.b + (p.transpose_b ? at_column * p.ldb + l : l * p.ldb + at_column), p.ldb, p.transpose_b, columns,
-             kernel.columns, depth, packed_b);
-        for (int64_t i = i0; i < i_end; i += height) {
-          const int64_t rows = std::min(height, i_end - i), at_row = row + i;
-          Pack(p.a + (p.transpose_a ? l * p.lda + at_row : at_row * p.lda + l), p.lda, !p.transpose_a, rows,
-               kernel.rows, depth, packed_a);
-          float* c = result + (i - i0) * kColumns;
-          if constexpr (kDirect) c = p.out + at_row * p.ldc + at_column;
-          kernel.panels(packed_a, packed_b, rows, columns, depth, c, kDirect ? p.ldc : kColumns, l > 0 || p.accumulate,
-                        l > 0 || p.bias == nullptr ? nullptr : p.bias + at_column);
+void Multiply(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, int64_t row_end, int64_t column,
+              int64_t column_end, float* c, int64_t ldc, float* scratch) {
+  float *packed_a = scratch, *packed_b = scratch + kKeptRows * kGemmDepth + kSpoiled;
+  // Blocks of rows are of equal height: a low last one would read all of packed b for little work.
+  const int64_t blocks = Blocks(row_end - row, kRows);
+  const int64_t height = Blocks(Blocks(row_end - row, blocks), kernel.rows) * kernel.rows;
+  const bool keep = blocks * height <= kKeptRows;
+  const int64_t width = keep ? kNarrow : kWide;
+  for (int64_t l = 0; l < p.k; l += kGemmDepth) {
+    const int64_t depth = std::min(kGemmDepth, p.k - l);
+    for (int64_t j = column; j < column_end; j += width) {
+      const int64_t columns = std::min(width, column_end - j);
+      Pack(p.b + (p.transpose_b ? j * p.ldb + l : l * p.ldb + j), p.ldb, p.transpose_b, columns, kernel.columns, depth,
+           packed_b);
+      for (int64_t i = row; i < row_end; i += height) {
+        const int64_t rows = std::min(height, row_end - i);
+        float* block = packed_a + (keep ? (i - row) * depth : 0);
+        if (!keep || j == column) {
+          Pack(p.a + (p.transpose_a ? l * p.lda + i : i * p.lda + l), p.lda, !p.transpose_a, rows, kernel.rows, depth,
+               block);
         }
+        kernel.panels(block, packed_b, rows, columns, depth, c + (i - row) * ldc + j - column, ldc,
+                      l > 0 || p.accumulate, l > 0 || p.bias == nullptr ? nullptr : p.bias + j);
       }
-      if constexpr (!kDirect) {
-        for (int64_t i = i0; i < i_end; ++i) {
-          Out* to = p.out + (row + i) * p.ldc + at_column;
-          const float* from = result + (i - i0) * kColumns;
-          for (int64_t c = 0; c < columns; ++c) Store(to[c], from[c]);
+    }
+  }
+}
+
+// The same of a result of any type.
+template <typename T, typename Out>
+void Rectangle(const GemmKernel& kernel, const Product<T, Out>& p, int64_t row, int64_t row_end, int64_t column,
+               int64_t column_end, float* scratch) {
+  if constexpr (std::is_same_v<Out, float>) {
+    return Multiply(kernel, p, row, row_end, column, column_end, p.out + row * p.ldc + column, p.ldc, scratch);
+  } else {
+    float* result = scratch + kScratch;
+    for (int64_t i = row; i < row_end; i += kResultRows) {
+      const int64_t i_end = std::min(row_end, i + kResultRows);
+      for (int64_t j = column; j < column_end; j += kResultColumns) {
+        const int64_t j_end = std::min(column_end, j + kResultColumns);
+        Multiply(kernel, p, i, i_end, j, j_end, result, kResultColumns, scratch);
+        for (int64_t r = i; r < i_end; ++r) {
+          const float* from = result + (r - i) * kResultColumns;
+          for (int64_t c = j; c < j_end; ++c) Store(p.out[r * p.ldc + c], from[c - j]);
         }
       }
     }
@@ -249,7 +265,7 @@ void Gemm(const CpuContext& cpu, const GemmKernel& kernel, const Tensor& a, Tran
       ParallelFor(grid.rows * grid.columns, grid.rows * grid.columns, [&](int64_t task) {
         const int64_t row = task / grid.columns * tall, column = task % grid.columns * wide;
         if (row >= m || column >= n) return;
-        Rectangle(kernel, product, row, std::min(tall, m - row), column, std::min(wide, n - column),
+        Rectangle(kernel, product, row, std::min(row + tall, m), column, std::min(column + wide, n),
                   workspace.data() + task * scratch);
       });
     });

@@ -107,6 +107,22 @@ TEST_P(DTypes, Fill) {
   EXPECT_EQ(results[0], Values(41 * 1003, -1.5));
 }
 
+// Too large for caches, and not on a whole vector: what lies around it stays.
+TEST_P(DTypes, FillOfALargeRange) {
+  constexpr int64_t kElements = 8'400'000;
+  const auto results = RunWithThreads([&](Device& device) {
+    const Tensor x = Poisoned(device, GetParam(), {kElements + 10});
+    Fill(device, x.Range(0, {3}), 1);
+    Fill(device, x.Range(3 + kElements, {7}), 2);
+    Fill(device, x.Range(3, {kElements}), -1.5f);
+    return std::vector<Tensor>{x};
+  });
+  Values expected(kElements + 10, -1.5);
+  std::fill_n(expected.begin(), 3, 1);
+  std::fill_n(expected.end() - 7, 7, 2);
+  EXPECT_TRUE(results[0] == expected);  // not EXPECT_EQ, which would print them all
+}
+
 TEST_P(DTypes, Sums) {
   for (const int64_t n : {0, 1, 1000, 65536, 65537, 300000}) {
     SCOPED_TRACE(n);

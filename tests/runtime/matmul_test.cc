@@ -92,22 +92,30 @@ TEST_P(DTypes, MatmulDoesNotDependOnThreads) {
   }
 }
 
-// What lets ranks that hold rows or columns of a product agree with one that holds all of it. The CPU's promise: the
-// GPU's library chooses by shape how it adds.
+// What lets ranks that hold rows or columns of a product agree with one that holds all of it, and products of many
+// blocks with those of few. The CPU's promise: the GPU's library chooses by shape how it adds.
 TEST(Matmul, SliceOfTheProductIsTheProductOfTheSlicesToTheBit) {
-  const std::unique_ptr<Device> device = NewCpuDevice(2);
-  const int64_t m = 130, n = 100, k = 700;
-  const Tensor a = Random(*device, DType::kFloat32, {m, k}, 1), b = Random(*device, DType::kFloat32, {n, k}, 2);
-  const Tensor whole = Poisoned(*device, DType::kFloat32, {m, n});
-  Matmul(*device, a, Transpose::kNo, b, Transpose::kYes, whole);
-  const Values values = Get(*device, whole);
-  for (const auto& [row, rows, column, columns] :
-       {std::array<int64_t, 4>{0, 65, 0, 100}, {65, 65, 50, 50}, {7, 1, 3, 1}}) {
-    const Tensor part = Poisoned(*device, DType::kFloat32, {rows, columns});
-    Matmul(*device, a.Rows(row, row + rows), Transpose::kNo, b.Rows(column, column + columns), Transpose::kYes, part);
-    const Values some = Get(*device, part);
-    for (int64_t i = 0; i < rows * columns; ++i) {
-      ASSERT_EQ(some[i], values[(row + i / columns) * n + column + i % columns]);
+  for (const auto& [m, n, k, threads] :
+       {std::array<int64_t, 4>{130, 100, 700, 2}, {450, 300, 300, 1}, {1400, 1700, 300, 1}}) {
+    const std::unique_ptr<Device> device = NewCpuDevice(static_cast<int>(threads));
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      const Tensor a = Random(*device, dtype, {m, k}, 1), b = Random(*device, dtype, {n, k}, 2);
+      const Tensor whole = Poisoned(*device, dtype, {m, n});
+      Matmul(*device, a, Transpose::kNo, b, Transpose::kYes, whole);
+      const Values values = Get(*device, whole);
+      for (const auto& [row, rows, column, columns] : {std::array<int64_t, 4>{0, 65, 0, 100},
+                                                       {65, 65, 50, 50},
+                                                       {7, 1, 3, 1},
+                                                       {0, 9, n - 99, 99},
+                                                       {m - 90, 90, 0, n}}) {
+        const Tensor part = Poisoned(*device, dtype, {rows, columns});
+        Matmul(*device, a.Rows(row, row + rows), Transpose::kNo, b.Rows(column, column + columns), Transpose::kYes,
+               part);
+        const Values some = Get(*device, part);
+        for (int64_t i = 0; i < rows * columns; ++i) {
+          ASSERT_EQ(some[i], values[(row + i / columns) * n + column + i % columns]) << Name(dtype) << " m " << m;
+        }
+      }
     }
   }
 }
