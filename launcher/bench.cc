@@ -116,13 +116,13 @@ absl::Status Bench(const RunConfig& config, World& world, Device& device) {
   std::cout << absl::StrFormat(
       "%d parameters, batch %d x %d tokens in micro-batches of %d, %s, %d rank(s) x %d thread(s)\n"
       "measured peak (%s, all ranks) %.1f GFLOP/s, memory %.1f GB/s per rank\n"
-      "step %.1f ms (median of %d; %.1f to %.1f), %.1f tokens/s, %.1f model GFLOP/s (6N + causal attention), "
+      "step %.1f ms (median of %d; %.1f to %.1f), %.1f tokens/s, %.1f model GFLOP/s (%s), "
       "%.1f%% of peak\n"
       "tensor memory %.2f GiB at its highest on rank 0; requests to the system during the timed steps: %d\n",
       worker.table.elements(), config.training().global_batch(), model.sequence_length(),
       config.training().micro_batch(), Name(dtype), world.size(), device.threads(), Name(dtype), peak * 1e-9,
       own_bandwidth * 1e-9, 1e3 * median, seconds.size(), 1e3 * seconds.front(), 1e3 * seconds.back(),
-      tokens / median, flops / median * 1e-9, 100 * flops / median / peak,
+      tokens / median, flops / median * 1e-9, kModelFlops, 100 * flops / median / peak,
       static_cast<double>(device.memory().peak_total) / (1 << 30), allocated);
   PrintOps(ops, observed, own_peak, own_bandwidth);
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "launcher/describe.h"
+#include "model/model.h"
 
 namespace trefoil {
 namespace {
@@ -58,7 +59,7 @@ std::string Sent(const Plan& plan) {
 // Where the busiest stage's time goes.
 std::string Times(const Plan& plan, double train_tokens) {
   std::string text = absl::StrFormat(
-      "time      step %s, %s tokens/s, %s/s model FLOPs of each rank, MFU %.1f%% (6N + causal attention)\n",
+      "time      step %s, %s tokens/s, %s/s model FLOPs of each rank, MFU %.1f%%\n",
       Duration(plan.step_seconds), ShortCount(plan.tokens_per_second()),
       FlopsText(plan.model_flops / plan.step_seconds / plan.ranks), 100 * plan.utilisation());
   absl::StrAppendFormat(&text, "          bubble %.1f%% of the schedule's %s", 100 * plan.bubble,
@@ -188,7 +189,7 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
                   config.training().micro_batch(), "\n");
   text += MemoryTable(plan);
   text += Sent(plan);
-  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (6N + causal attention); ",
+  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", kModelFlops, "); ",
                   FlopsText(plan.counted_flops), " of products as they will run\n");
   if (plan.step_seconds > 0) text += Times(plan, train_tokens);
   return text;

@@ -7,9 +7,9 @@
     tests/bench/speed.py peers bazel-bin/launcher/trefoil --tokens=64 [--llmc=PATH]
 
 `peers` trains GPT-2 124M on batches of 4 sequences in Trefoil, in PyTorch (torch_gpt2.py; needs `pip install torch numpy`
-and runs under the Python that runs this), and in llm.c if --llmc names a build of its CPU trainer that takes batch, length
-and steps and prints "(took N ms)" a step. Programs that cannot run are named and left out. A machine that does nothing else
-is best; interleaving and medians even out the rest.
+and runs under the Python that runs this; --python adds others, such as /usr/bin/python3 with Debian's python3-torch), and in
+llm.c if --llmc names a build of its CPU trainer that takes batch, length and steps and prints "(took N ms)" a step. Programs
+that cannot run are named and left out. A machine that does nothing else is best; interleaving and medians even out the rest.
 """
 
 import argparse
@@ -77,27 +77,34 @@ def targets(options):
 
 
 def layouts(options):
-    t, precision = options.trefoil, options.precision
-    small = ["model.layers=4", "model.vocabulary=8192"]
-
     def row(name, ranks, threads, *sets):
-        return bench(t, name, "gpt2_124m", 8, 128, precision, 3, ranks, threads, [*small, *sets])
+        return bench(options.trefoil, name, "gpt2_124m", 8, 128, options.precision, 2, ranks, threads, sets)
     yield row("1 rank x 2 threads", 1, 2)
     yield row("data 2", 2, 1, "training.micro_batch=4")
     yield row("tensor 2", 2, 1, "parallel.tensor=2")
     yield row("pipeline 2, 8 micro-batches", 2, 1, "parallel.pipeline=2", "training.micro_batch=1")
 
 
+def torch_version(python):
+    done = subprocess.run([python, "-c", "import torch; print(torch.__version__.split('+')[0])"], capture_output=True,
+                          text=True, check=False)
+    return done.stdout.strip() or "of %s" % python
+
+
 def peers(options):
     tokens, steps = options.tokens, 3 if options.tokens <= 256 else 1
     for precision in "BF16", "FP32":
         yield bench(options.trefoil, "Trefoil " + precision, "gpt2_124m", 4, tokens, precision, steps)
-    for name, arguments in (("float32", ["--dtype=float32"]), ("bf16 autocast", ["--dtype=bfloat16"]),
-                            ("pure bf16", ["--dtype=bfloat16", "--mode=pure"])):
-        for compiled in [], ["--compile"]:
-            yield Program("PyTorch %s%s" % (name, " compiled" if compiled else ""),
-                          [sys.executable, os.path.join(HERE, "torch_gpt2.py"), "--batch=4", "--tokens=%d" % tokens,
-                           "--steps=%d" % steps, "--warm_up=1", *arguments, *compiled], read_torch)
+    for python in sys.executable, *options.python:
+        version = torch_version(python)
+        for name, arguments in (("float32", ["--dtype=float32"]), ("bf16 autocast", ["--dtype=bfloat16"]),
+                                ("pure bf16", ["--dtype=bfloat16", "--mode=pure"])):
+            for compiled in [], ["--compile"]:
+                if compiled and version.startswith("1."):
+                    continue  # has no torch.compile
+                yield Program("PyTorch %s %s%s" % (version, name, " compiled" if compiled else ""),
+                              [python, os.path.join(HERE, "torch_gpt2.py"), "--batch=4", "--tokens=%d" % tokens,
+                               "--steps=%d" % steps, "--warm_up=1", *arguments, *compiled], read_torch)
     if options.llmc:
         yield Program("llm.c", [options.llmc, "4", str(tokens), str(steps + 1)], read_llmc(4, tokens))
 
@@ -109,16 +116,16 @@ def table(programs, rounds):
             if program.error is None:
                 program.run()
     print("\r\033[K", end="", file=sys.stderr)
-    print("%-32s %10s %10s %10s   %s" % ("", "tokens/s", "of peak", "of first", "all rounds"))
+    print("%-38s %10s %10s %10s   %s" % ("", "tokens/s", "of peak", "of first", "all rounds"))
     ran = [program for program in programs if program.error is None]
     first = statistics.median(ran[0].found) if ran else None
     for program in programs:
         if program.error is not None:
-            print("%-32s left out: %s" % (program.name, program.error))
+            print("%-38s left out: %s" % (program.name, program.error))
             continue
         median, note = statistics.median(program.found), program.notes[0]
         peak = "%.1f%%" % statistics.median(program.notes) if note is not None else ""
-        print("%-32s %10.1f %10s %10.2f   %s" % (program.name, median, peak, median / first,
+        print("%-38s %10.1f %10s %10.2f   %s" % (program.name, median, peak, median / first,
                                                 " ".join("%.1f" % value for value in program.found)))
 
 
@@ -166,6 +173,7 @@ def main():
     mode["layouts"].add_argument("--precision", default="FP32", help="FP32 (default) or BF16")
     mode["peers"].add_argument("--tokens", type=int, default=64, help="length of a sequence")
     mode["peers"].add_argument("--llmc", help="llm.c's CPU trainer")
+    mode["peers"].add_argument("--python", action="append", default=[], help="another Python with PyTorch; may be repeated")
     options = parser.parse_args()
     if options.what == "start":
         start(options)

@@ -1,6 +1,6 @@
 """Times training steps of GPT-2 124M in PyTorch on the CPU, to compare `trefoil bench` with.
 
-    pip install torch numpy
+    pip install torch numpy     # or, for 1.13: apt install python3-torch
     python torch_gpt2.py --batch=4 --tokens=64                                        # float32
     python torch_gpt2.py --batch=4 --tokens=64 --dtype=bfloat16 --mode=autocast       # float32 weights, bf16 products
     python torch_gpt2.py --batch=4 --tokens=64 --dtype=bfloat16 --mode=pure           # everything in bf16
@@ -27,6 +27,14 @@ from torch.nn import functional
 LAYERS, HEADS, HIDDEN, VOCABULARY, POSITIONS = 12, 12, 768, 50257, 1024
 
 
+def attention(q, k, v):
+    if hasattr(functional, "scaled_dot_product_attention"):
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    future = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).triu(1)  # PyTorch before 2.0
+    scores = (q @ k.transpose(2, 3)) / q.shape[3] ** 0.5
+    return scores.masked_fill(future, float("-inf")).softmax(dim=3) @ v
+
+
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
@@ -43,7 +51,7 @@ class Block(nn.Module):
             part.view(batch, tokens, HEADS, HIDDEN // HEADS).transpose(1, 2)
             for part in self.qkv(self.norm1(x)).split(HIDDEN, dim=2)
         )
-        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = attention(q, k, v)
         x = x + self.projection(y.transpose(1, 2).reshape(batch, tokens, HIDDEN))
         return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
