@@ -43,10 +43,7 @@ Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int th
     summary.memory.emplace_back(Name(static_cast<Purpose>(i)), fullest.memory.peak[static_cast<size_t>(i)]);
   }
   summary.held = fullest.memory.held;
-  for (int piece = 0; piece < config.parallel().pipeline() * config.parallel().chunks(); ++piece) {
-    summary.pieces.push_back(
-        HomesOfPiece(config.model(), piece, config.parallel().pipeline() * config.parallel().chunks()));
-  }
+  summary.pieces = HomesOfPieces(config.model(), config.parallel().pipeline(), config.parallel().chunks());
   return summary;
 }
 

@@ -1,5 +1,9 @@
 #include "model/model.h"
 
+#include <glog/logging.h>
+
+#include <algorithm>
+
 #include "model/block.h"
 #include "model/layers/embedding.h"
 #include "model/layers/head.h"
@@ -15,26 +19,70 @@ ParameterTable DeclareModel(const ModelConfig& config) {
   return table;
 }
 
-std::vector<int> HomesOfPiece(const ModelConfig& config, int piece, int pieces) {
-  std::vector<int> homes;
-  if (piece == 0) homes.push_back(0);
-  const int64_t layers = config.layers();
-  for (int64_t layer = layers * piece / pieces; layer < layers * (piece + 1) / pieces; ++layer) {
-    homes.push_back(static_cast<int>(layer) + 1);
+namespace {
+
+// FLOPs of training on one token in each block, and in the head.
+struct HomeFlops {
+  double block = 0, head = 0;
+};
+
+HomeFlops FlopsOfHomes(const ModelConfig& config, int64_t sequence_length) {
+  ModelConfig one_block = config;
+  one_block.set_layers(1);
+  const ParameterTable table = DeclareModel(one_block);
+  HomeFlops flops;
+  for (const Parameter& p : table.all()) {
+    const int home = p.tied_home >= 0 ? p.tied_home : p.home;
+    const double of_matrix = 6 * static_cast<double>(p.shape.elements());
+    if (home == 1) flops.block += of_matrix;
+    if (home == 2) flops.head += of_matrix;
   }
-  if (piece == pieces - 1) homes.push_back(config.layers() + 1);
-  return homes;
+  const double width = static_cast<double>(config.heads()) * config.head_dim();
+  flops.block += 6 * width * static_cast<double>(sequence_length);
+  return flops;
+}
+
+// How many of `blocks` each of several parts takes so that the most loaded has the least: at_least each, then one at a time
+// to the least loaded. Of equals the last: the first stages of a pipeline hold more activations.
+std::vector<int> Spread(int blocks, int parts, int at_least, const HomeFlops& flops, bool with_head) {
+  std::vector<int> taken(static_cast<size_t>(parts), at_least);
+  std::vector<double> load(taken.size(), at_least * flops.block);
+  if (with_head) load.back() += flops.head;
+  for (int left = blocks - parts * at_least; left > 0; --left) {
+    const auto least = std::min_element(load.rbegin(), load.rend());
+    *least += flops.block;
+    ++taken[static_cast<size_t>(load.rend() - least) - 1];
+  }
+  return taken;
+}
+
+}  // namespace
+
+std::vector<std::vector<int>> HomesOfPieces(const ModelConfig& config, int stages, int chunks) {
+  CHECK_GE(config.layers(), stages * chunks);
+  const HomeFlops flops = FlopsOfHomes(config, config.sequence_length());
+  std::vector<int> blocks_of_piece(static_cast<size_t>(stages * chunks));
+  const std::vector<int> blocks_of_stage = Spread(config.layers(), stages, chunks, flops, true);
+  for (int stage = 0; stage < stages; ++stage) {
+    const std::vector<int> of_chunk =
+        Spread(blocks_of_stage[static_cast<size_t>(stage)], chunks, 1, flops, stage == stages - 1);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      blocks_of_piece[static_cast<size_t>(chunk * stages + stage)] = of_chunk[static_cast<size_t>(chunk)];
+    }
+  }
+  std::vector<std::vector<int>> pieces(blocks_of_piece.size());
+  int home = 0;
+  pieces.front().push_back(home++);
+  for (size_t piece = 0; piece < pieces.size(); ++piece) {
+    for (int block = 0; block < blocks_of_piece[piece]; ++block) pieces[piece].push_back(home++);
+  }
+  pieces.back().push_back(home);
+  return pieces;
 }
 
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length) {
-  const ParameterTable table = DeclareModel(config);
-  int64_t multiplied = 0;
-  for (const Parameter& p : table.all()) {
-    const bool looked_up = p.home == 0 && p.tied_home < 0;
-    if (!looked_up) multiplied += p.shape.elements();
-  }
-  const double width = static_cast<double>(config.heads()) * config.head_dim();
-  return 6 * static_cast<double>(multiplied) + 6 * static_cast<double>(config.layers()) * width * static_cast<double>(sequence_length);
+  const HomeFlops flops = FlopsOfHomes(config, sequence_length);
+  return config.layers() * flops.block + flops.head;
 }
 
 }  // namespace trefoil

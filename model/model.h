@@ -18,13 +18,16 @@ namespace trefoil {
 // Home 0: the embedding; 1 .. L: the blocks; L + 1: the head.
 ParameterTable DeclareModel(const ModelConfig& config);
 
-// The homes of piece `piece` of `pieces` consecutive ones: blocks [L p / P, L (p+1) / P), with the embedding on the first
-// and the head on the last. Every block is in exactly one piece, and pieces differ by one block at most.
-std::vector<int> HomesOfPiece(const ModelConfig& config, int piece, int pieces);
+// The homes of each of stages * chunks consecutive pieces, the embedding in the first and the head in the last; piece
+// chunk * stages + stage is a stage's. Every piece has a block or more, and the most loaded stage has as few FLOPs as can
+// be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least stages * chunks layers.
+std::vector<std::vector<int>> HomesOfPieces(const ModelConfig& config, int stages, int chunks);
 
 // FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter plus causal attention,
 // 6 L (H D) T. Parameters that are only looked up do not count (positions, and the input embedding where it is not tied):
 // nothing multiplies them. A tied embedding counts once, for the head.
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length);
+// The same in a few words, for reports.
+inline constexpr char kModelFlops[] = "6 per multiplied parameter + causal attention";
 
 }  // namespace trefoil

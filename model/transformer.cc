@@ -4,7 +4,7 @@ namespace trefoil {
 namespace {
 
 std::vector<int> ChunkHomes(const ModelConfig& config, const StagePlace& place, int chunk) {
-  return HomesOfPiece(config, chunk * place.stages + place.stage, place.stages * place.chunks);
+  return HomesOfPieces(config, place.stages, place.chunks)[static_cast<size_t>(chunk * place.stages + place.stage)];
 }
 
 }  // namespace

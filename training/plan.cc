@@ -27,10 +27,10 @@ int RankOfStage(const RunConfig& config, int stage) {
 // What makes two stages alike: how many blocks each chunk has, and what else.
 std::string Pieces(const RunConfig& config, int stage) {
   const ParallelConfig& parallel = config.parallel();
+  const auto pieces = HomesOfPieces(config.model(), parallel.pipeline(), parallel.chunks());
   std::string text;
   for (int chunk = 0; chunk < parallel.chunks(); ++chunk) {
-    const std::vector<int> homes = HomesOfPiece(config.model(), chunk * parallel.pipeline() + stage,
-                                                parallel.pipeline() * parallel.chunks());
+    const std::vector<int>& homes = pieces[static_cast<size_t>(chunk * parallel.pipeline() + stage)];
     const bool embedding = homes.front() == 0, head = homes.back() == config.model().layers() + 1;
     text += (embedding ? "e" : "") + std::to_string(homes.size()) + (head ? "h " : " ");
   }

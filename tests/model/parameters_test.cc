@@ -1,4 +1,5 @@
 // Parameter counts against closed formulas, and the spreading of homes over pipeline stages.
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <set>
@@ -97,34 +98,58 @@ TEST(ParametersTest, DeclarationsAreConsistent) {
   }
 }
 
-TEST(ParametersTest, EveryHomeIsOnOneStage) {
-  for (int layers = 1; layers <= 9; ++layers) {
-    ModelConfig config;
-    config.set_layers(layers);
-    std::vector<int> every(static_cast<size_t>(layers + 2));
-    std::iota(every.begin(), every.end(), 0);
-    for (int pieces = 1; pieces <= 9; ++pieces) {
-      std::vector<int> homes;
-      size_t fewest = 100, most = 0;
-      for (int piece = 0; piece < pieces; ++piece) {
-        const std::vector<int> part = HomesOfPiece(config, piece, pieces);
-        homes.insert(homes.end(), part.begin(), part.end());
-        const size_t blocks = part.size() - (piece == 0) - (piece == pieces - 1);
-        fewest = std::min(fewest, blocks);
-        most = std::max(most, blocks);
-      }
-      EXPECT_EQ(homes, every) << layers << " layers in " << pieces << " pieces";
-      EXPECT_LE(most - fewest, 1u) << layers << " layers in " << pieces << " pieces";
-    }
-    for (int stages = 1; stages <= 3; ++stages) {
-      for (int chunks = 1; chunks <= 3; ++chunks) {
-        std::multiset<int> homes;
-        for (int stage = 0; stage < stages; ++stage) {
-          for (int home : Transformer::Homes(config, {.stage = stage, .stages = stages, .chunks = chunks})) {
-            homes.insert(home);
+// Of all ways to give each of `stages` a block or more, the least FLOPs of the most loaded stage.
+double LeastMost(int blocks, int stages, double block, double head) {
+  if (stages == 1) return blocks * block + head;
+  double least = 1e300;
+  for (int first = 1; first <= blocks - stages + 1; ++first) {
+    least = std::min(least, std::max(first * block, LeastMost(blocks - first, stages - 1, block, head)));
+  }
+  return least;
+}
+
+TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
+  for (int layers = 1; layers <= 12; ++layers) {
+    for (const int vocabulary : {8, 1000, 5000}) {  // the head weighs from nothing to many blocks
+      ModelConfig config = TinyRun(ModelConfig::GPT).model();
+      config.set_vocabulary(vocabulary);
+      config.set_layers(layers + 1);
+      const double one_more = ModelFlopsPerToken(config, config.sequence_length());
+      config.set_layers(layers);
+      const double all = ModelFlopsPerToken(config, config.sequence_length());
+      const double block = one_more - all, head = all - layers * block;
+      std::vector<int> every(static_cast<size_t>(layers + 2));
+      std::iota(every.begin(), every.end(), 0);
+      for (int stages = 1; stages <= 4; ++stages) {
+        for (int chunks = 1; stages * chunks <= layers; ++chunks) {
+          SCOPED_TRACE(testing::Message() << layers << " layers, vocabulary " << vocabulary << ", " << stages
+                                          << " stages, " << chunks << " chunks");
+          const auto pieces = HomesOfPieces(config, stages, chunks);
+          ASSERT_EQ(pieces.size(), static_cast<size_t>(stages * chunks));
+          std::vector<int> homes;
+          std::vector<double> load(static_cast<size_t>(stages));
+          for (size_t piece = 0; piece < pieces.size(); ++piece) {
+            homes.insert(homes.end(), pieces[piece].begin(), pieces[piece].end());
+            const size_t ends = (piece == 0 ? 1 : 0) + (piece + 1 == pieces.size() ? 1 : 0);
+            EXPECT_GT(pieces[piece].size(), ends) << "no block";
+            load[piece % load.size()] += static_cast<double>(pieces[piece].size() - ends) * block;
           }
+          load.back() += head;
+          EXPECT_EQ(homes, every);
+          const double most = *std::max_element(load.begin(), load.end());
+          if (chunks == 1) {
+            EXPECT_NEAR(most, LeastMost(layers, stages, block, head), 1e-6 * all);
+          }
+          EXPECT_LE(most, std::max({all / stages + block, chunks * block + head}));
+
+          std::multiset<int> of_stages;
+          for (int stage = 0; stage < stages; ++stage) {
+            for (int home : Transformer::Homes(config, {.stage = stage, .stages = stages, .chunks = chunks})) {
+              of_stages.insert(home);
+            }
+          }
+          EXPECT_EQ(std::vector<int>(of_stages.begin(), of_stages.end()), every);
         }
-        EXPECT_EQ(std::vector<int>(homes.begin(), homes.end()), every) << stages << " stages, " << chunks << " chunks";
       }
     }
   }

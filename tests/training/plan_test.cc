@@ -181,7 +181,7 @@ TEST(Planner, IsOfTheRankThatNeedsMost) {
   const RunConfig deep = TinyRun(NewFolder("deep"), "parallel { tensor: 2 pipeline: 2 }");
   EXPECT_EQ(Fullest(deep).rank, 1);
   const RunConfig wide = TinyRun(
-      NewFolder("wide"), "model { vocabulary: 4001 } parallel { tensor: 2 pipeline: 2 } training { micro_batch: 4 }");
+      NewFolder("wide"), "model { vocabulary: 4001 layers: 2 } parallel { tensor: 2 pipeline: 2 } training { micro_batch: 4 }");
   EXPECT_EQ(Fullest(wide).rank, 3);
 }
 
