@@ -122,7 +122,7 @@ absl::Status Bench(const RunConfig& config, World& world, Device& device) {
       worker.table.elements(), config.training().global_batch(), model.sequence_length(),
       config.training().micro_batch(), Name(dtype), world.size(), device.threads(), Name(dtype), peak * 1e-9,
       own_bandwidth * 1e-9, 1e3 * median, seconds.size(), 1e3 * seconds.front(), 1e3 * seconds.back(),
-      tokens / median, flops / median * 1e-9, kModelFlops, 100 * flops / median / peak,
+      tokens / median, flops / median * 1e-9, kModelFlopsRule, 100 * flops / median / peak,
       static_cast<double>(device.memory().peak_total) / (1 << 30), allocated);
   PrintOps(ops, observed, own_peak, own_bandwidth);
   return absl::OkStatus();

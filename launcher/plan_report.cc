@@ -189,7 +189,7 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
                   config.training().micro_batch(), "\n");
   text += MemoryTable(plan);
   text += Sent(plan);
-  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", kModelFlops, "); ",
+  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", kModelFlopsRule, "); ",
                   FlopsText(plan.counted_flops), " of products as they will run\n");
   if (plan.step_seconds > 0) text += Times(plan, train_tokens);
   return text;

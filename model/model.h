@@ -28,6 +28,6 @@ std::vector<std::vector<int>> HomesOfPieces(const ModelConfig& config, int stage
 // nothing multiplies them. A tied embedding counts once, for the head.
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length);
 // The same in a few words, for reports.
-inline constexpr char kModelFlops[] = "6 per multiplied parameter + causal attention";
+inline constexpr char kModelFlopsRule[] = "6 per multiplied parameter + causal attention";
 
 }  // namespace trefoil

@@ -145,7 +145,8 @@ void Fill(const CpuContext& cpu, const Tensor& x, float value) {
   WithType(x.dtype(), [&](auto type) {
     using T = decltype(type);
     T* data = x.data<T>();
-    ParallelBlocks(cpu, x.elements(), kGrain, [=, past_caches = x.bytes() >= kBeyondCaches](int64_t begin, int64_t end) {
+    const bool past_caches = x.bytes() >= kBeyondCaches;
+    ParallelBlocks(cpu, x.elements(), kGrain, [=](int64_t begin, int64_t end) {
       FillRange(data + begin, data + end, T(value), past_caches);
     });
   });

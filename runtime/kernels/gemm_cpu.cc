@@ -9,8 +9,8 @@ namespace trefoil::cpu {
 namespace {
 
 // A thread multiplies kRows x kGemmDepth of a, which stay in the second cache, by a block of b, in one of two ways. Few
-// rows: all of a is packed once and kept, and b comes by narrow blocks, which stay in that cache too: packing b is then a
-// tenth of the work. Many rows: b comes by wide blocks (the third cache), and a is packed again for each.
+// rows: all of a is packed once and kept, and b, whose packing is then most of what is not multiplying, comes by narrow
+// blocks, which stay in that cache too. Many rows: b comes by wide blocks (the third cache), and a is packed again for each.
 // All are multiples of every kernel's tile.
 constexpr int64_t kRows = 192, kKeptRows = 3 * kRows, kNarrow = 128, kWide = 1536;
 // The part of a bf16 result that is kept in fp32 until its sums are complete.

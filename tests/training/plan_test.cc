@@ -180,8 +180,9 @@ TEST(Planner, IsOfTheRankThatNeedsMost) {
   // The first stage keeps the most micro-batches in flight; the last one, whose logits are wide, the largest.
   const RunConfig deep = TinyRun(NewFolder("deep"), "parallel { tensor: 2 pipeline: 2 }");
   EXPECT_EQ(Fullest(deep).rank, 1);
-  const RunConfig wide = TinyRun(
-      NewFolder("wide"), "model { vocabulary: 4001 layers: 2 } parallel { tensor: 2 pipeline: 2 } training { micro_batch: 4 }");
+  const RunConfig wide = TinyRun(NewFolder("wide"),
+                                 "model { vocabulary: 4001 layers: 2 } parallel { tensor: 2 pipeline: 2 } "
+                                 "training { micro_batch: 4 }");
   EXPECT_EQ(Fullest(wide).rank, 3);
 }
 
