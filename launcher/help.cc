@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "runtime/version.h"
+
 namespace trefoil {
 namespace {
 
@@ -71,6 +73,8 @@ int UnknownCommand(std::span<const Command> commands, const std::string& name, s
   return 2;
 }
 
+bool AsksForVersion(const std::string& word) { return word == "--version" || word == "-version"; }
+
 bool AsksForHelp(const std::string& word) { return word == "--help" || word == "-help" || word == "-h"; }
 
 }  // namespace
@@ -88,6 +92,7 @@ std::string ProgramHelp(std::span<const Command> commands) {
   };
   for (const Command& command : commands) line(command.name, command.summary);
   line("help", "Explain a command, its flags and examples: trefoil help COMMAND.");
+  absl::StrAppend(&help, "\ntrefoil ", VersionText(), "\n");
   return help;
 }
 
@@ -174,6 +179,10 @@ int Dispatch(std::span<const Command> commands, int argc, char** argv, std::ostr
     const Command* command = FindCommand(commands, argv[2]);
     if (command == nullptr) return UnknownCommand(commands, argv[2], err);
     out << CommandHelp(*command);
+    return 0;
+  }
+  if (AsksForVersion(name)) {
+    out << "trefoil " << VersionText() << "\n";
     return 0;
   }
   const Command* command = FindCommand(commands, name);

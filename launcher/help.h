@@ -15,8 +15,8 @@
 
 namespace trefoil {
 
-// Performs the command line: runs a command and returns its exit status, or prints help (0), or a clear error to `err`
-// (2: the command line is wrong, and nothing ran).
+// Performs the command line: runs a command and returns its exit status, or prints help or the version (0), or a clear
+// error to `err` (2: the command line is wrong, and nothing ran).
 int Dispatch(std::span<const Command> commands, int argc, char** argv, std::ostream& out, std::ostream& err);
 
 // What `trefoil` and `trefoil help COMMAND` print.

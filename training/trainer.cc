@@ -6,6 +6,7 @@
 
 #include "checkpoint/directory.h"
 #include "data/loader.h"
+#include "runtime/version.h"
 #include "training/learning_rate.h"
 #include "training/metrics.h"
 #include "training/resume.h"
@@ -96,8 +97,8 @@ class Trainer {
     std::string text;
     google::protobuf::TextFormat::PrintToString(config_, &text);
     return WriteFileAtomically(*options_.fs, config_.folder() + "/config.pbtxt",
-                               "# The config of this run as it was last started, with every default filled in.\n" +
-                                   text);
+                               "# The config of this run as it was last started, with every default filled in.\n"
+                               "# By trefoil " + VersionText() + ".\n" + text);
   }
 
   // The newest complete checkpoint as rank 0 sees it, for every rank; NotFound if there is none.

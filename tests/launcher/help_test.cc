@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/version.h"
+
 DEFINE_string(input, "corpus", "What to read.");
 DEFINE_int32(count, 3, "How many.");
 DEFINE_bool(fast, true, "Whether to hurry.");
@@ -95,6 +97,13 @@ TEST(DispatchTest, NoArgumentsOrHelpListsTheCommands) {
                                   HasSubstr("  around  Run another program.\n"), Not(HasSubstr("logtostderr"))));
   }
   EXPECT_THAT(last_arguments, IsEmpty());
+}
+
+TEST(DispatchTest, TheVersionIsOneLine) {
+  const Result result = Perform({"--version"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out, "trefoil " + VersionText() + "\n");
+  EXPECT_THAT(Perform({"help"}).out, HasSubstr(BuildId()));
 }
 
 TEST(DispatchTest, HelpOfACommandShowsItsFlagsOnly) {

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "launcher/memory_report.h"
+#include "runtime/version.h"
 #include "tests/runtime/fault_file_system.h"
 #include "tests/training/run_testing.h"
 
@@ -51,6 +52,7 @@ TEST_F(TrainTest, WritesWhatItSaysIntoItsFolder) {
   ASSERT_TRUE(text.ok());
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(*text, &read));
   EXPECT_EQ(read.ShortDebugString(), unbroken_.ShortDebugString());
+  EXPECT_NE(text->find("# By trefoil " + VersionText()), std::string::npos) << *text;
   const auto names = FileSystem::Posix().List(unbroken_.folder() + "/checkpoints");
   ASSERT_TRUE(names.ok());
   EXPECT_EQ(*names, (std::vector<std::string>{"step-00000004", "step-00000006"})) << "keep_last is 2";
