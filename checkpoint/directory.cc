@@ -56,7 +56,7 @@ void WarnIfError(const absl::Status& status) {
 absl::Status Discard(FileSystem& fs, const std::string& path) {
   const std::string deleted = std::string(absl::StripSuffix(path, kReplaced)) + kDeleted;
   TREFOIL_RETURN_IF_ERROR(fs.Remove(deleted));
-  TREFOIL_RETURN_IF_ERROR(fs.Rename(path, deleted));
+  TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, path, deleted));
   return fs.Remove(deleted);
 }
 
@@ -81,7 +81,7 @@ absl::StatusOr<std::string> LatestCheckpoint(FileSystem& fs, const std::string& 
 }
 
 absl::Status BeginCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step) {
-  TREFOIL_RETURN_IF_ERROR(fs.MakeFolder(run_checkpoints_folder));
+  TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, run_checkpoints_folder));
   TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(run_checkpoints_folder));
   for (const std::string& name : names) {
     const std::optional<Entry> entry = ParseName(name);
@@ -89,7 +89,7 @@ absl::Status BeginCheckpoint(FileSystem& fs, const std::string& run_checkpoints_
     const std::string path = run_checkpoints_folder + "/" + name;
     const std::string plain = CheckpointPath(run_checkpoints_folder, entry->step);
     if (entry->suffix == kReplaced && !fs.Exists(plain)) {
-      TREFOIL_RETURN_IF_ERROR(fs.Rename(path, plain));  // the save that was to take its place died
+      TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, path, plain));  // the save that was to take its place died
     } else if (entry->suffix == kReplaced) {
       WarnIfError(Discard(fs, path));
     } else if (!entry->suffix.empty()) {
@@ -103,11 +103,11 @@ absl::Status BeginCheckpoint(FileSystem& fs, const std::string& run_checkpoints_
 
 absl::Status CommitCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step) {
   const std::string plain = CheckpointPath(run_checkpoints_folder, step);
-  if (!fs.Exists(plain)) return fs.Rename(plain + kPartial, plain);
+  if (!fs.Exists(plain)) return RenameDurably(fs, plain + kPartial, plain);
   // Between the two renames the earlier one is the complete checkpoint of this step, as LatestCheckpoint knows.
-  TREFOIL_RETURN_IF_ERROR(fs.Rename(plain, plain + kReplaced));
-  if (const absl::Status status = fs.Rename(plain + kPartial, plain); !status.ok()) {
-    fs.Rename(plain + kReplaced, plain).IgnoreError();
+  TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, plain, plain + kReplaced));
+  if (const absl::Status status = RenameDurably(fs, plain + kPartial, plain); !status.ok()) {
+    RenameDurably(fs, plain + kReplaced, plain).IgnoreError();
     return status;
   }
   WarnIfError(Discard(fs, plain + kReplaced));

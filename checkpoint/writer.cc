@@ -122,6 +122,8 @@ absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string
     const std::vector<std::string> parts = all_ranks.AllGatherStrings(EncodeManifest(part));
     if (first) {
       status = WriteManifest(fs, partial + "/" + kManifestFile, EncodeManifest(Merge(parts)));
+      // The names of all ranks' files, which the rename below does not flush.
+      if (status.ok()) status = fs.FlushFolder(partial);
       if (status.ok()) status = CommitCheckpoint(fs, run_checkpoints_folder, content.step);
     }
     status = all_ranks.Agree(status);

@@ -216,8 +216,8 @@ absl::Status TokenFileWriter::Finish() {
   TREFOIL_RETURN_IF_ERROR(WriteIndex());
   // An old .idx must not be seen beside the new .bin.
   TREFOIL_RETURN_IF_ERROR(fs_.Remove(prefix_ + ".idx"));
-  TREFOIL_RETURN_IF_ERROR(fs_.Rename(prefix_ + ".bin.partial", prefix_ + ".bin"));
-  TREFOIL_RETURN_IF_ERROR(fs_.Rename(prefix_ + ".idx.partial", prefix_ + ".idx"));
+  TREFOIL_RETURN_IF_ERROR(RenameDurably(fs_, prefix_ + ".bin.partial", prefix_ + ".bin"));
+  TREFOIL_RETURN_IF_ERROR(RenameDurably(fs_, prefix_ + ".idx.partial", prefix_ + ".idx"));
   finished_ = true;
   return absl::OkStatus();
 }

@@ -49,7 +49,7 @@ absl::StatusOr<std::vector<std::string>> OurFiles(FileSystem& fs, const std::str
 }
 
 absl::Status PrepareOutput(FileSystem& fs, const TokenizeRun& run, const std::string& partial) {
-  TREFOIL_RETURN_IF_ERROR(fs.MakeFolder(run.output));
+  TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, run.output));
   TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, run.output));
   if (!names.empty() && !run.overwrite) {
     return absl::AlreadyExistsError(absl::StrCat("output: ", run.output, " already has ", names.front(),
@@ -85,7 +85,7 @@ absl::Status Publish(FileSystem& fs, const std::string& output, const std::strin
   for (const std::string& name : old_names) TREFOIL_RETURN_IF_ERROR(fs.Remove(absl::StrCat(output, "/", name)));
   TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, partial));
   for (const std::string& name : names) {
-    TREFOIL_RETURN_IF_ERROR(fs.Rename(absl::StrCat(partial, "/", name), absl::StrCat(output, "/", name)));
+    TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, absl::StrCat(partial, "/", name), absl::StrCat(output, "/", name)));
   }
   return fs.Remove(partial);
 }

@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,22 +19,6 @@ absl::Status ErrorOf(const std::string& path, int error) {
   std::string text = std::strerror(error);
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return absl::Status(absl::ErrnoToStatusCode(error), path + ": " + text);
-}
-
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.find_last_of('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-// Without this a new or renamed name may be gone after a power cut, even if the file's content was flushed.
-absl::Status FlushFolder(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return ErrorOf(path, errno);
-  const int error = fsync(fd) == 0 ? 0 : errno;
-  close(fd);
-  // Some file systems cannot flush a folder and say so by EINVAL.
-  return error == 0 || error == EINVAL ? absl::OkStatus() : ErrorOf(path, error);
 }
 
 class PosixWritableFile final : public WritableFile {
@@ -60,7 +45,7 @@ class PosixWritableFile final : public WritableFile {
     const int close_error = close(std::exchange(fd_, -1)) == 0 ? 0 : errno;
     if (error != 0) return ErrorOf(path_, error);
     if (close_error != 0) return ErrorOf(path_, close_error);
-    return FlushFolder(FolderOf(path_));
+    return absl::OkStatus();
   }
 
  private:
@@ -123,9 +108,20 @@ class PosixFileSystem final : public FileSystem {
       const int error = errno;
       return ErrorOf(from + " -> " + to, error);
     }
-    TREFOIL_RETURN_IF_ERROR(FlushFolder(FolderOf(to)));
-    if (FolderOf(from) == FolderOf(to)) return absl::OkStatus();
-    return FlushFolder(FolderOf(from));
+    return absl::OkStatus();
+  }
+
+  absl::Status RenameIfFree(const std::string& from, const std::string& to) override {
+    if (link(from.c_str(), to.c_str()) == 0) return Remove(from);
+    const int error = errno;
+    struct stat info;
+    // Over NFS the answer to a link that was made may be lost, and the call repeated: the count of names is the truth.
+    if (lstat(from.c_str(), &info) == 0 && info.st_nlink == 2) return Remove(from);
+    if (error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK) {  // no second names here
+      if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return absl::OkStatus();
+      return ErrorOf(to, errno);
+    }
+    return ErrorOf(error == ENOENT ? from : to, error);
   }
 
   absl::Status MakeFolder(const std::string& path) override {
@@ -142,7 +138,16 @@ class PosixFileSystem final : public FileSystem {
       if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return absl::OkStatus();
       return ErrorOf(path, errno);
     }
-    return FlushFolder(above);
+    return absl::OkStatus();
+  }
+
+  absl::Status FlushFolder(const std::string& path) override {
+    const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return ErrorOf(path, errno);
+    const int error = fsync(fd) == 0 ? 0 : errno;
+    close(fd);
+    // Some file systems cannot flush a folder and say so by EINVAL.
+    return error == 0 || error == EINVAL ? absl::OkStatus() : ErrorOf(path, error);
   }
 
   absl::Status Remove(const std::string& path) override {
@@ -176,6 +181,27 @@ class PosixFileSystem final : public FileSystem {
     if (error != 0) return ErrorOf(path, error);
     std::sort(names.begin(), names.end());
     return names;
+  }
+
+  absl::StatusOr<double> ModifiedSeconds(const std::string& path) override {
+    // Over NFS only an open looks at the file anew.
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return ErrorOf(path, errno);
+    struct stat info;
+    const int error = fstat(fd, &info) == 0 ? 0 : errno;
+    close(fd);
+    if (error != 0) return ErrorOf(path, error);
+    return static_cast<double>(info.st_mtim.tv_sec) + static_cast<double>(info.st_mtim.tv_nsec) * 1e-9;
+  }
+
+  absl::Status Touch(const std::string& path) override {
+    return utimensat(AT_FDCWD, path.c_str(), nullptr, 0) == 0 ? absl::OkStatus() : ErrorOf(path, errno);
+  }
+
+  absl::StatusOr<int64_t> FreeBytes(const std::string& path) override {
+    struct statvfs info;
+    if (statvfs(path.c_str(), &info) != 0) return ErrorOf(path, errno);
+    return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
   }
 };
 

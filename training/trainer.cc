@@ -85,7 +85,7 @@ class Trainer {
 
   absl::Status PrepareFolder() {
     if (!rank_zero()) return absl::OkStatus();
-    if (const absl::Status made = options_.fs->MakeFolder(config_.folder()); !made.ok()) {
+    if (const absl::Status made = MakeFolderDurably(*options_.fs, config_.folder()); !made.ok()) {
       return absl::Status(made.code(), "folder: " + config_.folder() + " cannot be made: " + std::string(made.message()));
     }
     // The run folder has what its checkpoints need to be used.

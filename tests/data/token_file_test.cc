@@ -260,10 +260,15 @@ class CountingFileSystem : public FileSystem {
   }
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string&) override { return absl::InternalError(""); }
   absl::Status Rename(const std::string&, const std::string&) override { return absl::OkStatus(); }
+  absl::Status RenameIfFree(const std::string&, const std::string&) override { return absl::OkStatus(); }
   absl::Status MakeFolder(const std::string&) override { return absl::OkStatus(); }
+  absl::Status FlushFolder(const std::string&) override { return absl::OkStatus(); }
   absl::Status Remove(const std::string&) override { return absl::OkStatus(); }
   bool Exists(const std::string&) override { return false; }
   absl::StatusOr<std::vector<std::string>> List(const std::string&) override { return std::vector<std::string>(); }
+  absl::StatusOr<double> ModifiedSeconds(const std::string&) override { return 0.0; }
+  absl::Status Touch(const std::string&) override { return absl::OkStatus(); }
+  absl::StatusOr<int64_t> FreeBytes(const std::string&) override { return int64_t{1} << 60; }
 
   int64_t bytes[2] = {};
   std::string tail[2];

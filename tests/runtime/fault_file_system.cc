@@ -7,6 +7,18 @@ namespace {
 
 absl::Status Dead(const std::string& path) { return absl::AbortedError(path + ": crashed (injected)"); }
 
+// `path` after `from` has become `to`.
+std::string AfterMove(const std::string& path, const std::string& from, const std::string& to) {
+  const bool inside = path == from || path.starts_with(from + "/");
+  return inside ? to + path.substr(from.size()) : path;
+}
+
+std::set<std::string> AfterMove(const std::set<std::string>& paths, const std::string& from, const std::string& to) {
+  std::set<std::string> moved;
+  for (const std::string& path : paths) moved.insert(AfterMove(path, from, to));
+  return moved;
+}
+
 }  // namespace
 
 class FaultFileSystem::File final : public WritableFile {
@@ -67,12 +79,38 @@ absl::Status FaultFileSystem::CountCall(const std::string& path) {
   if (crashed_) return Dead(path);
   if (calls_++ != crash_at_) return absl::OkStatus();
   crashed_ = true;
-  if (crash_ == Crash::kPowerCut) {
-    for (const std::string& file : unflushed_) {
-      if (base_.Exists(file)) base_.Create(file).status().IgnoreError();
-    }
-  }
+  if (crash_ == Crash::kPowerCut) CutPower();
   return Dead(path);
+}
+
+void FaultFileSystem::CutPower() {
+  for (const std::string& file : unflushed_) {
+    if (base_.Exists(file)) base_.Create(file).status().IgnoreError();
+  }
+  for (; !changes_.empty(); changes_.pop_back()) {
+    const Change change = changes_.back();
+    if (change.unflushed.empty()) continue;
+    if (change.from.empty()) {
+      base_.Remove(change.to).IgnoreError();
+      continue;
+    }
+    if (!base_.Exists(change.to)) continue;  // removed since
+    base_.Rename(change.to, change.from).IgnoreError();
+    if (change.before.has_value()) {
+      auto file = base_.Create(change.to);
+      if (file.ok()) (*file)->Append(std::as_bytes(std::span(*change.before))).IgnoreError();
+    }
+    Moved(change.to, change.from);
+  }
+}
+
+void FaultFileSystem::Moved(const std::string& from, const std::string& to) {
+  unflushed_ = AfterMove(unflushed_, from, to);
+  for (Change& change : changes_) {
+    change.from = AfterMove(change.from, from, to);
+    change.to = AfterMove(change.to, from, to);
+    change.unflushed = AfterMove(change.unflushed, from, to);
+  }
 }
 
 absl::Status FaultFileSystem::CheckAlive(const std::string& path) const {
@@ -82,7 +120,9 @@ absl::Status FaultFileSystem::CheckAlive(const std::string& path) const {
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Create(const std::string& path) {
   const std::lock_guard lock(mutex_);
   TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  const bool is_new = !base_.Exists(path);
   TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Create(path));
+  if (is_new) changes_.push_back({.from = "", .to = path, .before = std::nullopt, .unflushed = {FolderOf(path)}});
   unflushed_.insert(path);
   return std::make_unique<File>(*this, path, std::move(base));
 }
@@ -93,23 +133,46 @@ absl::StatusOr<std::unique_ptr<ReadableFile>> FaultFileSystem::Open(const std::s
   return base_.Open(path);
 }
 
+absl::Status FaultFileSystem::Renamed(const std::string& from, const std::string& to, const absl::Status& done,
+                                      std::optional<std::string> before) {
+  TREFOIL_RETURN_IF_ERROR(done);
+  Moved(from, to);
+  changes_.push_back(
+      {.from = from, .to = to, .before = std::move(before), .unflushed = {FolderOf(from), FolderOf(to)}});
+  return absl::OkStatus();
+}
+
 absl::Status FaultFileSystem::Rename(const std::string& from, const std::string& to) {
   const std::lock_guard lock(mutex_);
   TREFOIL_RETURN_IF_ERROR(CountCall(from));
-  TREFOIL_RETURN_IF_ERROR(base_.Rename(from, to));
-  std::set<std::string> moved;
-  for (const std::string& path : unflushed_) {
-    const bool inside = path == from || path.starts_with(from + "/");
-    moved.insert(inside ? to + path.substr(from.size()) : path);
-  }
-  unflushed_ = std::move(moved);
-  return absl::OkStatus();
+  const auto before = ReadFile(base_, to);
+  return Renamed(from, to, base_.Rename(from, to), before.ok() ? std::optional(*before) : std::nullopt);
+}
+
+absl::Status FaultFileSystem::RenameIfFree(const std::string& from, const std::string& to) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(from));
+  return Renamed(from, to, base_.RenameIfFree(from, to), std::nullopt);
 }
 
 absl::Status FaultFileSystem::MakeFolder(const std::string& path) {
   const std::lock_guard lock(mutex_);
   TREFOIL_RETURN_IF_ERROR(CountCall(path));
-  return base_.MakeFolder(path);
+  std::vector<std::string> made;  // upper first
+  for (std::string folder = path; !base_.Exists(folder); folder = FolderOf(folder)) made.insert(made.begin(), folder);
+  TREFOIL_RETURN_IF_ERROR(base_.MakeFolder(path));
+  for (const std::string& folder : made) {
+    changes_.push_back({.from = "", .to = folder, .before = std::nullopt, .unflushed = {FolderOf(folder)}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FaultFileSystem::FlushFolder(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  for (Change& change : changes_) change.unflushed.erase(path);
+  std::erase_if(changes_, [](const Change& change) { return change.unflushed.empty(); });
+  return base_.FlushFolder(path);
 }
 
 absl::Status FaultFileSystem::Remove(const std::string& path) {
@@ -123,6 +186,7 @@ absl::Status FaultFileSystem::Remove(const std::string& path) {
   const std::lock_guard lock(mutex_);
   TREFOIL_RETURN_IF_ERROR(CountCall(path));
   unflushed_.erase(path);
+  std::erase_if(changes_, [&](const Change& change) { return change.to == path; });
   return base_.Remove(path);
 }
 
@@ -135,6 +199,24 @@ absl::StatusOr<std::vector<std::string>> FaultFileSystem::List(const std::string
   const std::lock_guard lock(mutex_);
   TREFOIL_RETURN_IF_ERROR(CheckAlive(path));
   return base_.List(path);
+}
+
+absl::StatusOr<double> FaultFileSystem::ModifiedSeconds(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CheckAlive(path));
+  return base_.ModifiedSeconds(path);
+}
+
+absl::Status FaultFileSystem::Touch(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CheckAlive(path));
+  return base_.Touch(path);
+}
+
+absl::StatusOr<int64_t> FaultFileSystem::FreeBytes(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CheckAlive(path));
+  return base_.FreeBytes(path);
 }
 
 }  // namespace trefoil

@@ -8,15 +8,16 @@
 //     if (!fs.crashed()) break;                      // the save made k calls or fewer
 //   }
 //
-// Calls that change the disk are counted from 0: Create, each Append, Close, Rename, MakeFolder, and within Remove each
-// file and folder removed. At call k of CrashAt the half of an Append reaches the disk, of any other call nothing; from
-// then on every call fails ("crashed (injected)") and changes nothing.
+// Calls that change the disk are counted from 0: Create, each Append, Close, Rename, RenameIfFree, MakeFolder,
+// FlushFolder, and within Remove each file and folder removed. At call k of CrashAt the half of an Append reaches the
+// disk, of any other call nothing; from then on every call fails ("crashed (injected)") and changes nothing.
 //
 // Threads: as FileSystem. One instance may stand for a machine shared by several ranks, or each rank may have its own.
 #pragma once
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -29,7 +30,9 @@ class FaultFileSystem final : public FileSystem {
  public:
   explicit FaultFileSystem(FileSystem& base) : base_(base) {}
 
-  // kKill: what was appended stays. kPowerCut: files not yet closed (flushed) are emptied as well.
+  // kKill: what was done stays. kPowerCut: besides, files not yet closed (flushed) are emptied, and names in a folder that
+  // was not flushed since are as they were: new files and folders are gone, what was renamed has its old name, a file
+  // that was replaced its old content. What was removed stays removed.
   enum class Crash { kKill, kPowerCut };
   void CrashAt(int64_t call, Crash crash = Crash::kKill);
   // After `bytes` more bytes an Append writes what fits and fails: "no space left on device". Nothing is given back by
@@ -42,24 +45,42 @@ class FaultFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
+  absl::Status RenameIfFree(const std::string& from, const std::string& to) override;
   absl::Status MakeFolder(const std::string& path) override;
+  absl::Status FlushFolder(const std::string& path) override;
   absl::Status Remove(const std::string& path) override;
   bool Exists(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& path) override;
+  absl::StatusOr<double> ModifiedSeconds(const std::string& path) override;
+  absl::Status Touch(const std::string& path) override;
+  absl::StatusOr<int64_t> FreeBytes(const std::string& path) override;
 
  private:
   class File;
+  // A change of names that a power cut undoes. Paths are as they are after all changes so far.
+  struct Change {
+    std::string from;                  // of a rename; empty: `to` was made
+    std::string to;
+    std::optional<std::string> before;  // content of the file that `to` replaced
+    std::set<std::string> unflushed;    // folders
+  };
 
   // These hold the mutex while the base's call is made, so that nothing changes after the crash.
   absl::Status CountCall(const std::string& path);
   absl::Status CheckAlive(const std::string& path) const;
+  void CutPower();
+  // What is said of paths from `from` on down is said of `to` from here on.
+  void Moved(const std::string& from, const std::string& to);
+  absl::Status Renamed(const std::string& from, const std::string& to, const absl::Status& done,
+                       std::optional<std::string> before);
 
   FileSystem& base_;
   mutable std::mutex mutex_;
   int64_t calls_ = 0, crash_at_ = -1, bytes_left_ = -1;
   Crash crash_ = Crash::kKill;
   bool crashed_ = false;
-  std::set<std::string> unflushed_;
+  std::set<std::string> unflushed_;  // files
+  std::vector<Change> changes_;      // in order
 };
 
 }  // namespace trefoil

@@ -33,17 +33,43 @@ TEST_F(FaultFileSystemTest, CrashLeavesHalfOfTheAppendAndStopsEverything) {
 }
 
 TEST_F(FaultFileSystemTest, PowerCutEmptiesWhatWasNotFlushedUnderItsNewNameToo) {
-  fs_.CrashAt(8, FaultFileSystem::Crash::kPowerCut);
+  fs_.CrashAt(10, FaultFileSystem::Crash::kPowerCut);
   ASSERT_TRUE(fs_.MakeFolder(folder_ + "/a").ok());
   auto flushed = fs_.Create(folder_ + "/a/flushed"), open = fs_.Create(folder_ + "/a/open");
   ASSERT_TRUE((*flushed)->Append(Bytes("abcd")).ok());
   ASSERT_TRUE((*open)->Append(Bytes("abcd")).ok());
   ASSERT_TRUE((*flushed)->Close().ok());
+  ASSERT_TRUE(fs_.FlushFolder(folder_ + "/a").ok());
   ASSERT_TRUE(fs_.Rename(folder_ + "/a", folder_ + "/b").ok());
+  ASSERT_TRUE(fs_.FlushFolder(folder_).ok());
   ASSERT_TRUE((*open)->Append(Bytes("efgh")).ok());
   EXPECT_FALSE((*open)->Close().ok());
   EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/b/flushed"), "abcd");
   EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/b/open"), "");
+}
+
+TEST_F(FaultFileSystemTest, PowerCutUndoesChangesOfNamesInFoldersThatWereNotFlushed) {
+  FileSystem& real = FileSystem::Posix();
+  for (const char* name : {"/moved", "/replaced", "/removed", "/kept"}) {
+    ASSERT_TRUE(WriteFileAtomically(real, folder_ + name, name).ok());
+  }
+  ASSERT_TRUE(fs_.MakeFolder(folder_ + "/f").ok());
+  ASSERT_TRUE(fs_.FlushFolder(folder_).ok());
+  ASSERT_TRUE((*fs_.Create(folder_ + "/f/flushed"))->Close().ok());
+  ASSERT_TRUE(fs_.FlushFolder(folder_ + "/f").ok());
+  ASSERT_TRUE((*fs_.Create(folder_ + "/f/new"))->Close().ok());
+  ASSERT_TRUE(fs_.MakeFolder(folder_ + "/g/h").ok());
+  ASSERT_TRUE(fs_.Rename(folder_ + "/moved", folder_ + "/f/moved").ok());
+  ASSERT_TRUE(fs_.FlushFolder(folder_ + "/f").ok());  // only one of the two folders
+  ASSERT_TRUE(fs_.Rename(folder_ + "/kept", folder_ + "/replaced").ok());
+  ASSERT_TRUE(fs_.Remove(folder_ + "/removed").ok());
+  ASSERT_TRUE(fs_.Rename(folder_ + "/f", folder_ + "/e").ok());
+  ASSERT_TRUE((*fs_.Create(folder_ + "/e/late"))->Close().ok());
+  fs_.CrashAt(fs_.calls(), FaultFileSystem::Crash::kPowerCut);
+  EXPECT_FALSE(fs_.FlushFolder(folder_).ok());
+  EXPECT_EQ(*real.List(folder_), (std::vector<std::string>{"f", "kept", "moved", "replaced"}));
+  EXPECT_EQ(*real.List(folder_ + "/f"), (std::vector<std::string>{"flushed", "new"}));
+  for (const char* name : {"/moved", "/replaced", "/kept"}) EXPECT_EQ(*ReadFile(real, folder_ + name), name);
 }
 
 TEST_F(FaultFileSystemTest, FullDiskTakesWhatFits) {
