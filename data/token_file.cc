@@ -15,6 +15,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "runtime/crc32c.h"
+
 namespace trefoil {
 namespace {
 
@@ -98,6 +100,15 @@ absl::StatusOr<Mapping> Map(const std::string& path) {
   mapping.data = static_cast<std::byte*>(data);
   mapping.bytes = static_cast<size_t>(info.st_size);
   return mapping;
+}
+
+uint32_t Checksum(std::span<const std::byte> idx, std::span<const std::byte> bin) {
+  constexpr size_t kBlock = 4096;
+  uint32_t crc = Crc32c(idx);
+  for (const size_t begin : {size_t{0}, bin.size() / 2, bin.size() - std::min(bin.size(), kBlock)}) {
+    crc = Crc32c(bin.subspan(begin, std::min(kBlock, bin.size() - begin)), crc);
+  }
+  return crc;
 }
 
 template <typename T>
@@ -229,6 +240,7 @@ TokenFile& TokenFile::operator=(TokenFile&& other) noexcept {
   std::swap(code_, other.code_);
   std::swap(tokens_, other.tokens_);
   std::swap(documents_, other.documents_);
+  std::swap(checksum_, other.checksum_);
   std::swap(bin_, other.bin_);
   std::swap(bin_bytes_, other.bin_bytes_);
   return *this;
@@ -245,6 +257,7 @@ absl::StatusOr<TokenFile> TokenFile::Open(const std::string& prefix) {
   TokenFile file;
   file.prefix_ = prefix;
   TREFOIL_RETURN_IF_ERROR(file.ReadIndex(idx_path, {idx.data, idx.bytes}, static_cast<int64_t>(bin.bytes)));
+  file.checksum_ = Checksum({idx.data, idx.bytes}, {bin.data, bin.bytes});
   file.bin_ = std::exchange(bin.data, nullptr);
   file.bin_bytes_ = bin.bytes;
   return file;

@@ -59,7 +59,7 @@ std::span<const Command> Commands() {
                    "  mpirun -n 8 trefoil train --config=run.pbtxt --set parallel.tensor=2 --set parallel.pipeline=2\n"
                    "Data ranks are what tensor x pipeline leaves. The run's folder gets checkpoints and metrics; the same\n"
                    "command again goes on from the newest checkpoint.\n",
-       .flag_files = {"launcher/prepare.cc"},
+       .flag_files = {"launcher/prepare.cc", "launcher/train.cc"},
        .sets = true,
        .main = TrainMain},
       {.name = "generate",

@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <gflags/gflags.h>
 
 #include <csignal>
 #include <iostream>
@@ -16,6 +17,10 @@
 #include "training/plan_search.h"
 #include "training/trainer.h"
 #include "training/worker.h"
+
+DEFINE_bool(allow_change, false,
+            "Go on from a checkpoint although this start gives the run another meaning: another corpus, tokenizer, order of "
+            "samples, sequence length or rotary base.");
 
 namespace trefoil {
 namespace {
@@ -131,26 +136,31 @@ int TrainMain(int argc, char** argv) {
   const absl::Status agreed = AgreeOnConfig(*world, config.status());
   if (!agreed.ok()) return Fail("train", agreed, speak);
   world->set_timeout_seconds(config->runtime().timeout_seconds());
+  FileSystem& fs = FileSystem::Posix();
+  const std::unique_ptr<Device> host = NewCpuDevice(/*threads=*/1);
+  const std::unique_ptr<Group> all = world->NewGroupOfAll(*host);
+  auto start = FindStart(fs, *config, *all, FLAGS_allow_change);
+  if (!start.ok()) return Fail("train", start.status(), speak);
   const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("train", machine.status(), speak);
   Device& device = *(*machine)->device;
-  const double peak =
-      MeasurePeak(device, WorkingDType(config->training().precision()),
-                  *world->NewGroupOfAll(*NewCpuDevice(/*threads=*/1)));
+  const double peak = MeasurePeak(device, WorkingDType(config->training().precision()), *all);
   // Kernels' scratch depends on the threads.
   RunConfig planned = *config;
   planned.mutable_runtime()->set_threads(device.threads());
   if (planned.runtime().memory_limit_gib() == 0) {
-    const int64_t available = device.available_bytes() / (device.host_addressable() ? world->local_size() : 1);
-    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(static_cast<double>(available) / (1 << 30)));
+    // Of the rank that has least: hosts differ in memory and in ranks.
+    double left = -static_cast<double>(device.available_bytes() / (device.host_addressable() ? world->local_size() : 1));
+    all->AllReduceMax(std::span(&left, 1));
+    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(-left / (1 << 30)));
   }
-  const absl::Status fits = AgreeOnConfig(*world, PlanRun(*config, planned, peak, speak));
+  const absl::Status fits = all->Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
   ResetPeakResident();
   const int64_t resident_before = Resident();
   const TrainerOptions options = {
       .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak_flops = peak};
-  const absl::Status status = Train(*config, (*machine)->world(), device, options);
+  const absl::Status status = Train(*config, *std::move(start), (*machine)->world(), device, options);
   if (!status.ok()) return Fail("train", status, speak);
   ReportMemory(planned, *world, device, resident_before);
   return 0;

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "checkpoint/directory.h"
-#include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 
 namespace trefoil {
@@ -27,17 +26,9 @@ std::string ValueText(const google::protobuf::Message& message, const FieldDescr
   return text;
 }
 
-absl::Status CheckModel(const CheckpointReader& reader, const std::string& folder, const ModelConfig& model) {
-  const std::vector<std::string> differences = ModelDifferences(reader.model(), model);
-  if (differences.empty()) return absl::OkStatus();
-  std::string message = folder + " is a checkpoint of another model:";
-  for (const std::string& difference : differences) message += "\n  " + difference;
-  return absl::FailedPreconditionError(message + "\nGive the run another folder, or the checkpoint's model.");
-}
-
 absl::StatusOr<TrainerState> ReadInto(FileSystem& fs, Worker& worker, const std::string& folder, bool weights_only) {
   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, folder));
-  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, worker.config.model()));
+  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, worker.config.model(), "Give the checkpoint's model."));
   TrainerState state;
   if (!weights_only && !TextFormat::ParseFromString(reader.trainer_state(), &state)) {
     return absl::DataLossError(folder + ": the trainer state is not readable");
@@ -57,6 +48,15 @@ std::string ModelText(const ModelConfig& model) {
   std::string text;
   TextFormat::PrintToString(model, &text);
   return text;
+}
+
+absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
+                        const std::string& remedy) {
+  const std::vector<std::string> differences = ModelDifferences(reader.model(), model);
+  if (differences.empty()) return absl::OkStatus();
+  std::string message = what + " is a checkpoint of another model:";
+  for (const std::string& difference : differences) message += "\n  " + difference;
+  return absl::FailedPreconditionError(message + "\n" + remedy);
 }
 
 absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state) {
@@ -90,28 +90,6 @@ std::vector<std::string> ModelDifferences(const std::string& saved, const ModelC
     differences.push_back("model." + field->name() + ": " + there + " in the checkpoint, " + here + " in this run");
   }
   return differences;
-}
-
-std::vector<std::string> ChangesSince(const TrainerState& state, const RunConfig& config) {
-  std::vector<std::string> changes;
-  auto compare = [&](const std::string& name, uint64_t before, uint64_t now, const std::string& consequence) {
-    if (before == now) return;
-    changes.push_back(name + " was " + std::to_string(before) + ", is " + std::to_string(now) + ": " + consequence);
-  };
-  const TrainingConfig& training = config.training();
-  compare("training.global_batch", static_cast<uint64_t>(state.global_batch()),
-          static_cast<uint64_t>(training.global_batch()), "steps after this one use that many samples");
-  compare("training.steps", static_cast<uint64_t>(state.steps()), static_cast<uint64_t>(training.steps()),
-          "the learning-rate schedule is that of the new length");
-  compare("training.seed", state.seed(), training.seed(), "dropout differs from the run before");
-  compare("data.seed", state.data_seed(), config.data().seed(), "samples may come twice or not at all this epoch");
-  std::string before, now;
-  TextFormat::Printer printer;
-  printer.SetSingleLineMode(true);
-  printer.PrintToString(state.optimizer(), &before);
-  printer.PrintToString(training.optimizer(), &now);
-  if (before != now) changes.push_back("training.optimizer was {" + before + "}, is {" + now + "}");
-  return changes;
 }
 
 }  // namespace trefoil

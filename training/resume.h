@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/reader.h"
 #include "runtime/file.h"
 #include "training/worker.h"
 
@@ -22,8 +23,10 @@ absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& 
 absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
                                             bool weights_only);
 
-// What a run does otherwise than the one that saved `state`, one line each: legal, but the user should know.
-std::vector<std::string> ChangesSince(const TrainerState& state, const RunConfig& config);
+// An error that names the fields if the checkpoint's model is another than `model`. `what`: the checkpoint, for the
+// message; `remedy`: its last line.
+absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
+                        const std::string& remedy);
 
 // Fields in which `saved` (a ModelConfig in text format) differs from `model` so that its weights do not fit:
 // "model.hidden: 128 in the checkpoint, 256 in this run". A text that is no ModelConfig is one line that says so.

@@ -1,7 +1,8 @@
 // A training run from start to end: resume or initialise, step, log, evaluate, save, stop when asked.
 //
 //   TrainerOptions options = {.stop_requested = [] { return stop.load(); }};
-//   absl::Status status = Train(config, *world, *device, options);
+//   TREFOIL_ASSIGN_OR_RETURN(RunStart start, FindStart(fs, config, *all, /*allow_change=*/false));
+//   absl::Status status = Train(config, std::move(start), *world, *device, options);
 //
 // The run folder (config.folder) gets: config.pbtxt (the filled config), tokenizer.model (if the config names one),
 // metrics.jsonl, TensorBoard event files, checkpoints/. Starting the same run again goes on from its newest checkpoint; a
@@ -16,11 +17,14 @@
 #include "parallel/world.h"
 #include "runtime/file.h"
 #include "training/run.pb.h"
+#include "training/start.h"
 
 namespace trefoil {
 
 struct TrainerOptions {
   FileSystem* fs = &FileSystem::Posix();
+  // For FindStart.
+  bool allow_change = false;
   // Where rank 0 writes lines for people; null: nowhere.
   std::ostream* out = nullptr;
   // Asked by every rank before each step; when any rank says yes, all finish, save and return OK.
@@ -32,6 +36,9 @@ struct TrainerOptions {
 // The config is filled and legal (training/validate.h), with its vocabulary set.
 // Failure: data, folder or checkpoint that cannot be read or written, a loss that is not finite (the last checkpoint is
 // kept). The same Status on every rank.
+absl::Status Train(const RunConfig& config, RunStart start, World& world, Device& device, const TrainerOptions& options);
+
+// Both, where nothing is to be done between them.
 absl::Status Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options);
 
 }  // namespace trefoil

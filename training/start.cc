@@ -1,0 +1,139 @@
+#include "training/start.h"
+
+#include <google/protobuf/text_format.h>
+
+#include "checkpoint/directory.h"
+#include "checkpoint/reader.h"
+#include "parallel/same_on_ranks.h"
+#include "runtime/version.h"
+#include "training/identity.h"
+#include "training/resume.h"
+
+namespace trefoil {
+namespace {
+
+using google::protobuf::TextFormat;
+
+std::string TokenizerCopy(const RunConfig& config) { return config.folder() + "/tokenizer.model"; }
+
+// Empty if the config names none.
+absl::StatusOr<std::string> ReadTokenizer(FileSystem& fs, const RunConfig& config) {
+  const std::string& path = config.data().tokenizer();
+  if (path.empty()) return "";
+  absl::StatusOr<std::string> content = ReadFile(fs, path);
+  if (content.ok()) return content;
+  return absl::Status(content.status().code(), "data.tokenizer: " + std::string(content.status().message()));
+}
+
+// A tokenizer that checkpoints were trained with is what gives them their meaning.
+absl::Status CheckTokenizer(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
+                            std::vector<std::string>* notes) {
+  const std::string copy = TokenizerCopy(config);
+  if (tokenizer.empty() || !fs.Exists(copy)) return absl::OkStatus();
+  TREFOIL_ASSIGN_OR_RETURN(const std::string there, ReadFile(fs, copy));
+  if (there == tokenizer) return absl::OkStatus();
+  const std::string kept = "tokenizer-" + TokenizerHash(there) + ".model";
+  if (!allow_change) {
+    return absl::FailedPreconditionError("data.tokenizer: " + config.data().tokenizer() + " (" + TokenizerHash(tokenizer) +
+                                         ") is another tokenizer than the run's " + copy + " (" + TokenizerHash(there) +
+                                         "); give the run another folder, or --allow_change, which keeps that as " + kept);
+  }
+  notes->push_back("Note: the run's tokenizer.model is replaced; the one before is kept as " + kept + ".");
+  return absl::OkStatus();
+}
+
+// What a start from the checkpoint changes, for `notes`; an error if it is too much.
+absl::Status CheckChanges(const CheckpointReader& reader, const std::string& folder, const RunConfig& config,
+                          bool allow_change, RunStart* start) {
+  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, config.model(), "Give the run another folder, or the checkpoint's model."));
+  TrainerState state;
+  ModelConfig model;
+  if (!TextFormat::ParseFromString(reader.trainer_state(), &state) || !TextFormat::ParseFromString(reader.model(), &model)) {
+    return absl::DataLossError(folder + ": the trainer state is not readable");
+  }
+  std::string refused;
+  for (const Change& change : ChangesSince({state, model}, {start->identity, config.model()})) {
+    if (change.harmless || allow_change) {
+      start->notes.push_back("Note: " + change.Text() + ".");
+    } else {
+      refused += "\n  " + change.Text();
+    }
+  }
+  if (!refused.empty()) {
+    return absl::FailedPreconditionError(folder + " is of a run that this start would change:" + refused +
+                                         "\nGive the run another folder, or --allow_change to go on with the change.");
+  }
+  if (start->identity.tokenizer().empty()) start->identity.set_tokenizer(state.tokenizer());
+  return absl::OkStatus();
+}
+
+absl::Status MakeRunFolder(FileSystem& fs, const RunConfig& config) {
+  const absl::Status made = MakeFolderDurably(fs, config.folder());
+  if (made.ok()) return made;
+  return absl::Status(made.code(), "folder: " + config.folder() + " cannot be made: " + std::string(made.message()));
+}
+
+// On rank 0. Sets checkpoint, notes.
+absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
+                          RunStart* start) {
+  std::vector<std::string> ignored;
+  const absl::StatusOr<std::string> latest = LatestCheckpoint(fs, CheckpointsFolder(config), &ignored);
+  for (const std::string& name : ignored) start->notes.push_back("Ignoring " + name + ": not a complete checkpoint.");
+  if (!latest.ok() && !absl::IsNotFound(latest.status())) {
+    TREFOIL_RETURN_IF_ERROR(MakeRunFolder(fs, config));  // which says it of the folder, if that is the trouble
+    return latest.status();
+  }
+  const std::string& weights = config.training().checkpoint().initial_weights();
+  if (latest.ok()) {
+    start->checkpoint = *latest;
+    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, *latest));
+    TREFOIL_RETURN_IF_ERROR(CheckChanges(reader, *latest, config, allow_change, start));
+    if (!weights.empty()) {
+      start->notes.push_back("Note: training.checkpoint.initial_weights is not read: the run goes on from its own checkpoint.");
+    }
+  } else if (!weights.empty()) {
+    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, weights));
+    TREFOIL_RETURN_IF_ERROR(CheckModel(reader, "training.checkpoint.initial_weights: " + weights, config.model(),
+                                       "Give the weights' model, or weights of this one."));
+  }
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes));
+  return MakeRunFolder(fs, config);
+}
+
+}  // namespace
+
+absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change) {
+  RunStart start;
+  TREFOIL_ASSIGN_OR_RETURN(start.data, OpenRunData(config, all));
+  const absl::StatusOr<std::string> tokenizer = ReadTokenizer(fs, config);
+  TREFOIL_RETURN_IF_ERROR(all.Agree(tokenizer.status()));
+  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", TokenizerHash(*tokenizer)}}));
+  start.identity = IdentityOf(config, start.data, *tokenizer);
+  absl::Status looked = absl::OkStatus();
+  if (all.rank() == 0) looked = LookAtFolder(fs, config, *tokenizer, allow_change, &start);
+  TREFOIL_RETURN_IF_ERROR(all.Agree(looked));
+  start.checkpoint = all.AllGatherStrings(start.checkpoint).front();
+  return start;
+}
+
+absl::Status WriteRunFolder(FileSystem& fs, const RunConfig& config) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer, ReadTokenizer(fs, config));
+  const std::string copy = TokenizerCopy(config);
+  std::string there;
+  if (fs.Exists(copy)) {
+    TREFOIL_ASSIGN_OR_RETURN(there, ReadFile(fs, copy));
+  }
+  if (!tokenizer.empty() && there != tokenizer) {
+    if (!there.empty()) {
+      TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, copy, config.folder() + "/tokenizer-" + TokenizerHash(there) + ".model"));
+    }
+    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, copy, tokenizer));
+  }
+  std::string text;
+  TextFormat::PrintToString(config, &text);
+  return WriteFileAtomically(fs, config.folder() + "/config.pbtxt",
+                             "# The config of this run as it was last started, with every default filled in.\n"
+                             "# By trefoil " + VersionText() + ".\n" + text);
+}
+
+}  // namespace trefoil
