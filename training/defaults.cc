@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "model/families/recipe.h"
 #include "runtime/device_cuda.h"
 #include "training/validate.h"
 
@@ -93,6 +94,10 @@ void ModelDefaults(ModelConfig* model) {
   if (model->rope_theta() == 0 && llama) model->set_rope_theta(10000);
   if (model->norm_epsilon() == 0) model->set_norm_epsilon(1e-5f);
   if (model->initial_deviation() == 0) model->set_initial_deviation(0.02f);
+  if (model->family() == ModelConfig::FAMILY_UNSET || !ModelConfig::Family_IsValid(model->family())) return;
+  const Recipe recipe = RecipeOf(*model);
+  model->set_tied(recipe.tied);
+  model->set_qkv_bias(recipe.qkv_bias);
 }
 
 void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {

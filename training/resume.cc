@@ -6,6 +6,7 @@
 
 #include "checkpoint/directory.h"
 #include "checkpoint/writer.h"
+#include "training/validate.h"
 
 namespace trefoil {
 namespace {
@@ -81,6 +82,8 @@ absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, cons
 std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model) {
   ModelConfig other;
   if (!TextFormat::ParseFromString(saved, &other)) return {"its model description is not readable"};
+  // A field that the program which saved it did not have yet.
+  ModelDefaults(&other);
   std::vector<std::string> differences;
   const google::protobuf::Descriptor* descriptor = ModelConfig::descriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {

@@ -6,6 +6,7 @@ Recipe GptRecipe() {
   return {.norm = Recipe::Norm::kLayerNorm,
           .activation = Recipe::Activation::kGelu,
           .bias = true,
+          .qkv_bias = true,
           .learned_positions = true,
           .rotary = false,
           .tied = true};

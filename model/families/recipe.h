@@ -11,7 +11,8 @@ namespace trefoil {
 struct Recipe {
   enum class Norm { kLayerNorm, kRmsNorm } norm = Norm::kLayerNorm;
   enum class Activation { kGelu, kSwiGlu } activation = Activation::kGelu;
-  bool bias = false;               // linear layers have one
+  bool bias = false;               // linear layers have one, but for queries, keys and values
+  bool qkv_bias = false;           // those of queries, keys and values have one
   bool learned_positions = false;  // added to the embedding
   bool rotary = false;             // turned into queries and keys
   bool tied = false;               // the head's matrix is the embedding's
@@ -22,7 +23,7 @@ Recipe GptRecipe();
 // Llama 1 to 3 (Touvron et al. 2023; Dubey et al. 2024).
 Recipe LlamaRecipe();
 
-// Of a config whose family is set.
+// Of a config whose family is set: the family's, with what the config says of it.
 Recipe RecipeOf(const ModelConfig& config);
 
 }  // namespace trefoil

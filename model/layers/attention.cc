@@ -13,7 +13,7 @@ LinearShape QkvShape(const ModelConfig& config, const std::string& prefix) {
   return {.prefixes = {prefix + ".q", prefix + ".k", prefix + ".v"},
           .outputs = {int64_t{config.heads()} * config.head_dim(), kv, kv},
           .inputs = config.hidden(),
-          .bias = RecipeOf(config).bias,
+          .bias = RecipeOf(config).qkv_bias,
           .deviation = config.initial_deviation(),
           .split = Split::kColumn};
 }

@@ -8,6 +8,7 @@
 
 #include "launcher/config.h"
 #include "launcher/presets_main.h"
+#include "model/model.h"
 #include "training/validate.h"
 
 namespace trefoil {
@@ -68,8 +69,8 @@ TEST(PresetsTest, HasThePublishedSizes) {
   } published[] = {{"gpt2_124m", 0.124}, {"gpt2_355m", 0.355}, {"gpt2_774m", 0.774}, {"gpt2_1558m", 1.558},
                    {"gpt3_125m", 0.125}, {"gpt3_350m", 0.356}, {"gpt3_760m", 0.760}, {"gpt3_1b3", 1.316},
                    {"gpt3_2b7", 2.65},   {"gpt3_6b7", 6.66},   {"gpt3_13b", 12.85},  {"gpt3_175b", 174.6},
-                   {"gpt_1t", 1008.0},   {"llama_60m", 0.058}, {"llama_1b", 1.498},  {"llama_7b", 6.738},
-                   {"llama_8b", 8.03},   {"llama_70b", 70.6},  {"llama_405b", 405.9}, {"qwen25_1b5", 1.777},
+                   {"gpt_1t", 1008.0},   {"llama_60m", 0.058}, {"llama_1b", 1.236},  {"llama_7b", 6.738},
+                   {"llama_8b", 8.03},   {"llama_70b", 70.6},  {"llama_405b", 405.9}, {"qwen25_1b5", 1.544},
                    {"qwen25_7b", 7.61}};
   for (const auto& [name, billions] : published) {
     auto config = ReadConfig(FileSystem::Posix(), name, {});
@@ -85,9 +86,24 @@ TEST(PresetsTest, HasThePublishedSizes) {
               hidden * (model.vocabulary() + model.sequence_length());
     } else {
       count = model.layers() * (hidden * (query + 2 * keys) + query * hidden + 3 * hidden * model.feed_forward()) +
-              2 * hidden * model.vocabulary();
+              (model.tied() ? 1 : 2) * hidden * model.vocabulary();
     }
     EXPECT_NEAR(count / 1e9 / billions, 1, 0.03) << name;
+  }
+}
+
+// A preset named after a public model has its parameters: the sum of the tensors in its owner's files.
+TEST(PresetsTest, HasThePublishedModelsParameters) {
+  const std::pair<const char*, int64_t> published[] = {
+      {"gpt2_124m", 124'439'808},   {"gpt2_355m", 354'823'168},    {"gpt2_774m", 774'030'080},
+      {"gpt2_1558m", 1'557'611'200}, {"llama_1b", 1'235'814'400},   {"llama_7b", 6'738'415'616},
+      {"llama_8b", 8'030'261'248},  {"llama_70b", 70'553'706'496}, {"llama_405b", 405'853'388'800},
+      {"qwen25_1b5", 1'543'714'304}, {"qwen25_7b", 7'615'616'512}};
+  for (const auto& [name, parameters] : published) {
+    auto config = ReadConfig(FileSystem::Posix(), name, {});
+    ASSERT_TRUE(config.ok()) << config.status();
+    ModelDefaults(config->mutable_model());
+    EXPECT_EQ(DeclareModel(config->model()).elements(), parameters) << name;
   }
 }
 

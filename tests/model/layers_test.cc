@@ -141,7 +141,7 @@ class LayersTest : public testing::Test {
     }
     if (dx.defined()) ExpectDerivative(x, loss, Get(*device_, dx), "x");
     for (const auto& [name, gradient] : gradients) {
-      if (name.ends_with(".k.bias")) {  // softmax does not see it
+      if (name.ends_with(".k.bias") && !rotary_) {  // softmax does not see it; turned by rotary positions, it does
         EXPECT_LT(RootMeanSquare(gradient), 1e-5) << name;
         continue;
       }
@@ -206,8 +206,8 @@ class LayersTest : public testing::Test {
     ExpectClose(Get(*device_, d_residual), residual, 1e-7, "the residual's gradient itself");
   }
 
-  void CheckAttention(ModelConfig::Family family, float dropout) {
-    const ModelConfig config = Model(family, dropout);
+  void CheckAttention(const ModelConfig& config) {
+    rotary_ = config.family() == ModelConfig::LLAMA;
     SelfAttention::Declare(config, "attention", 0, &table_);
     const SelfAttention attention(Store(), config, "attention");
     const MicroBatch batch = Tokens(config.vocabulary());
@@ -274,9 +274,10 @@ class LayersTest : public testing::Test {
         });
   }
 
-  void CheckHead(ModelConfig::Family family) {
-    const ModelConfig config = Model(family);
-    if (family == ModelConfig::GPT) {
+  void CheckHead(ModelConfig::Family family, bool tied) {
+    ModelConfig config = Model(family);
+    config.set_tied(tied);
+    if (tied) {
       ParameterTable unused;
       TokenEmbedding::Declare(config, 0, 1, &unused);
       table_.Add(unused.Find("embedding.token.weight"));  // the head's matrix
@@ -320,7 +321,8 @@ class LayersTest : public testing::Test {
   std::unique_ptr<Context> context_;
   ParameterTable table_;
   std::unique_ptr<ParameterStore> store_;
-  Values projection_;  // of a layer that knows its own; else random
+  Values projection_;    // of a layer that knows its own; else random
+  bool rotary_ = false;  // the layer has rotary positions
 };
 
 TEST_F(LayersTest, ColumnLinear) { CheckLinear(Split::kColumn, 1); }
@@ -328,9 +330,21 @@ TEST_F(LayersTest, ColumnLinearOfThreeParts) { CheckLinear(Split::kColumn, 3); }
 TEST_F(LayersTest, RowLinear) { CheckLinear(Split::kRow, 1); }
 TEST_F(LayersTest, LayerNorm) { CheckNorm(ModelConfig::GPT); }
 TEST_F(LayersTest, RmsNorm) { CheckNorm(ModelConfig::LLAMA); }
-TEST_F(LayersTest, Attention) { CheckAttention(ModelConfig::GPT, 0); }
-TEST_F(LayersTest, AttentionWithDropout) { CheckAttention(ModelConfig::GPT, 0.3f); }
-TEST_F(LayersTest, RotaryGroupedQueryAttention) { CheckAttention(ModelConfig::LLAMA, 0); }
+TEST_F(LayersTest, Attention) { CheckAttention(Model(ModelConfig::GPT)); }
+TEST_F(LayersTest, AttentionWithDropout) { CheckAttention(Model(ModelConfig::GPT, 0.3f)); }
+TEST_F(LayersTest, AttentionWithoutQkvBiases) {
+  ModelConfig config = Model(ModelConfig::GPT);
+  config.set_qkv_bias(false);
+  CheckAttention(config);
+  EXPECT_EQ(table_.all().size(), 5u) << "q, k, v, output, and the output's bias";
+}
+TEST_F(LayersTest, RotaryGroupedQueryAttention) { CheckAttention(Model(ModelConfig::LLAMA)); }
+TEST_F(LayersTest, RotaryGroupedQueryAttentionWithQkvBiases) {
+  ModelConfig config = Model(ModelConfig::LLAMA);
+  config.set_qkv_bias(true);
+  CheckAttention(config);
+  EXPECT_EQ(table_.all().size(), 7u) << "q, k, v and their biases, output without";
+}
 TEST_F(LayersTest, GeluMlp) { CheckMlp(ModelConfig::GPT, true); }
 TEST_F(LayersTest, GeluMlpWithActivationDropped) { CheckMlp(ModelConfig::GPT, false); }
 TEST_F(LayersTest, SwiGluMlp) { CheckMlp(ModelConfig::LLAMA, true); }
@@ -338,8 +352,10 @@ TEST_F(LayersTest, SwiGluMlpWithActivationDropped) { CheckMlp(ModelConfig::LLAMA
 TEST_F(LayersTest, GptEmbedding) { CheckEmbedding(ModelConfig::GPT, 0); }
 TEST_F(LayersTest, GptEmbeddingWithDropout) { CheckEmbedding(ModelConfig::GPT, 0.3f); }
 TEST_F(LayersTest, LlamaEmbedding) { CheckEmbedding(ModelConfig::LLAMA, 0); }
-TEST_F(LayersTest, TiedHead) { CheckHead(ModelConfig::GPT); }
-TEST_F(LayersTest, UntiedHead) { CheckHead(ModelConfig::LLAMA); }
+TEST_F(LayersTest, TiedHead) { CheckHead(ModelConfig::GPT, true); }
+TEST_F(LayersTest, UntiedHead) { CheckHead(ModelConfig::LLAMA, false); }
+TEST_F(LayersTest, LlamaTiedHead) { CheckHead(ModelConfig::LLAMA, true); }
+TEST_F(LayersTest, GptUntiedHead) { CheckHead(ModelConfig::GPT, false); }
 TEST_F(LayersTest, GptBlock) { CheckBlock(ModelConfig::GPT, 0, ParallelConfig::NOTHING); }
 TEST_F(LayersTest, LlamaBlock) { CheckBlock(ModelConfig::LLAMA, 0, ParallelConfig::NOTHING); }
 TEST_F(LayersTest, GptBlockWithDropout) { CheckBlock(ModelConfig::GPT, 0.3f, ParallelConfig::NOTHING); }

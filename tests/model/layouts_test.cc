@@ -59,6 +59,19 @@ class LayoutsTest : public testing::Test {
 
 TEST_F(LayoutsTest, Gpt) { ExpectLayouts(ModelConfig::GPT, ""); }
 TEST_F(LayoutsTest, Llama) { ExpectLayouts(ModelConfig::LLAMA, ""); }
+// The recipes of Qwen2.5 1.5B and of a GPT without what the family has by default.
+TEST_F(LayoutsTest, LlamaTiedWithQkvBiases) {
+  ExpectLayouts(ModelConfig::LLAMA, "model { tied: true qkv_bias: true } ");
+}
+TEST_F(LayoutsTest, GptUntiedWithoutQkvBiases) {
+  const std::string model = "model { tied: false qkv_bias: false } ";
+  const Trace reference = Train(TinyRun(ModelConfig::GPT, model), kSteps);
+  for (const char* layout : {"parallel { tensor: 2 pipeline: 3 }", "parallel { pipeline: 2 data: 2 }",
+                             "parallel { tensor: 2 data: 2 sequence_parallel: true }"}) {
+    SCOPED_TRACE(layout);
+    ExpectSameRun(Train(TinyRun(ModelConfig::GPT, model + layout), kSteps), reference);
+  }
+}
 TEST_F(LayoutsTest, GptWithDropout) { ExpectLayouts(ModelConfig::GPT, "model { dropout: 0.2 } "); }
 
 TEST_F(LayoutsTest, GptInBFloat16) {

@@ -67,6 +67,54 @@ TEST(ParametersTest, LlamaSizes) {
   }
 }
 
+// Tied embeddings and biases of queries, keys and values, as their owners publish them; the figures are the sums of
+// their files' tensors.
+TEST(ParametersTest, LlamaSizesWithTiedEmbeddingsAndQkvBiases) {
+  const struct {
+    Size size;
+    bool tied, qkv_bias;
+  } models[] = {
+      {{"Llama 3.2 1B", 16, 2048, 32, 8, 8192, 128256, 8192, 1235814400}, true, false},
+      {{"Qwen2.5 1.5B", 28, 1536, 12, 2, 8960, 151936, 1024, 1543714304}, true, true},
+      {{"Qwen2.5 7B", 28, 3584, 28, 4, 18944, 152064, 1024, 7615616512}, false, true},
+  };
+  for (const auto& [s, tied, qkv_bias] : models) {
+    ModelConfig config = ConfigOf(ModelConfig::LLAMA, s);
+    config.set_tied(tied);
+    config.set_qkv_bias(qkv_bias);
+    const ParameterTable table = DeclareModel(config);
+    EXPECT_EQ(table.elements(), s.parameters) << s.name;
+    EXPECT_EQ(table.Find("embedding.token.weight").tied_home, tied ? s.layers + 1 : -1) << s.name;
+    // A tied embedding multiplies in the head, another one is only looked up.
+    const double multiplied = static_cast<double>(s.parameters - (tied ? 0 : s.vocabulary * s.hidden));
+    EXPECT_DOUBLE_EQ(ModelFlopsPerToken(config, 1024),
+                     6 * multiplied + 6.0 * static_cast<double>(s.layers * s.hidden * 1024))
+        << s.name;
+  }
+}
+
+// What is left out is the family's own.
+TEST(ParametersTest, TiedAndQkvBiasLeftOutAreTheFamilys) {
+  for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
+    const bool gpt = family == ModelConfig::GPT;
+    const ModelConfig filled = TinyRun(family).model();
+    EXPECT_EQ(filled.tied(), gpt);
+    EXPECT_EQ(filled.qkv_bias(), gpt);
+    ModelConfig left_out = filled;
+    left_out.clear_tied();
+    left_out.clear_qkv_bias();
+    const auto names = [](const ModelConfig& config) {
+      std::vector<std::string> all;
+      const ParameterTable table = DeclareModel(config);
+      for (const Parameter& p : table.all()) all.push_back(p.name + std::to_string(p.tied_home));
+      return all;
+    };
+    EXPECT_EQ(names(left_out), names(filled));
+    EXPECT_EQ(TinyRun(family, "model { tied: false }").model().tied(), false);
+    EXPECT_EQ(TinyRun(family, "model { qkv_bias: true }").model().qkv_bias(), true);
+  }
+}
+
 // By hand: 6 for every parameter that is multiplied, and 6 L C T for causal attention: half of q k^T and p v, two FLOPs per
 // multiply-add, three passes.
 TEST(ParametersTest, FlopsPerToken) {
@@ -83,15 +131,18 @@ TEST(ParametersTest, FlopsPerToken) {
 }
 
 TEST(ParametersTest, DeclarationsAreConsistent) {
-  for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
-    const ParameterTable table = DeclareModel(TinyRun(family).model());
+  for (const auto& [family, more, tied] :
+       {std::tuple{ModelConfig::GPT, "", true}, std::tuple{ModelConfig::LLAMA, "", false},
+        std::tuple{ModelConfig::LLAMA, "model { tied: true qkv_bias: true }", true},
+        std::tuple{ModelConfig::GPT, "model { tied: false qkv_bias: false }", false}}) {
+    const ParameterTable table = DeclareModel(TinyRun(family, more).model());
     for (const Parameter& p : table.all()) {
       const bool matrix = p.shape.rank() == 2;
       EXPECT_EQ(p.decay, matrix) << p.name << ": matrices and embeddings decay, norms and biases do not";
       EXPECT_EQ(p.initial == Initial::kNormal, matrix) << p.name;
       const bool norm = p.name.find("norm") != std::string::npos;
       EXPECT_EQ(p.initial == Initial::kOnes, norm && p.name.ends_with(".weight")) << p.name;
-      EXPECT_EQ(p.tied_home >= 0, family == ModelConfig::GPT && p.name == "embedding.token.weight") << p.name;
+      EXPECT_EQ(p.tied_home >= 0, tied && p.name == "embedding.token.weight") << p.name;
       // What every tensor rank holds whole is used on this rank's tokens only.
       EXPECT_EQ(p.used_on_split_tokens, p.split_dim < 0) << p.name;
     }

@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "tests/training/run_testing.h"
+#include "training/resume.h"
 
 namespace trefoil {
 namespace {
@@ -138,6 +139,19 @@ TEST(Resume, SaysWhatTheRunNowDoesOtherwise) {
     EXPECT_NE(longer.output.find(note), std::string::npos) << note << " is missing:\n" << longer.output;
   }
   EXPECT_EQ(NewestStep(config), 3);
+}
+
+// The model's text of a checkpoint may lack a field that a later program fills in by default; one that says otherwise is
+// another model.
+TEST(Resume, AModelTextWithoutAFieldHasItsDefault) {
+  const ModelConfig model = TinyRun(NewFolder("runs"), "model { family: GPT }").model();
+  ModelConfig older = model;
+  older.clear_tied();
+  older.clear_qkv_bias();
+  EXPECT_EQ(ModelDifferences(ModelText(older), model), std::vector<std::string>());
+  older.set_tied(!model.tied());
+  EXPECT_EQ(ModelDifferences(ModelText(older), model),
+            std::vector<std::string>{"model.tied: false in the checkpoint, true in this run"});
 }
 
 // initial_weights: the weights of another run, on any layout, with a fresh optimizer, from step 1.

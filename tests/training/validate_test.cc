@@ -341,7 +341,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
   RunConfig expected;
   ASSERT_TRUE(TextFormat::ParseFromString(R"(
       model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
-              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 }
+              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false }
       parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING }
       data { seed: 1234 }
       training { steps: 5 global_batch: 8 micro_batch: 1 seed: 1234 precision: BF16
@@ -382,7 +382,7 @@ TEST(ViolationsTest, Float8NeedsMultiplesOfSixteen) {
 TEST(FillDefaultsTest, KeepsWhatIsSet) {
   const std::string text = R"(
       model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
-              initial_deviation: 0.1 }
+              initial_deviation: 0.1 tied: false qkv_bias: false }
       parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL }
       data { seed: 7 }
       training { micro_batch: 4 seed: 9 precision: FP32
