@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gflags/gflags.h>
 #include <glog/logging.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -18,7 +19,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <thread>
 
+#include "launcher/mpirun_noise.h"
 #include "runtime/cpu_features.h"
 
 DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine.");
@@ -39,7 +42,7 @@ std::string OwnPath() {
   return std::string(path, static_cast<size_t>(size));
 }
 
-[[noreturn]] void Become(const std::vector<std::string>& command, const sigset_t& signals, pid_t parent) {
+[[noreturn]] void Become(const std::vector<std::string>& command, const sigset_t& signals, pid_t parent, int errors) {
   setpgid(0, 0);
   // If this program is killed outright, mpirun is told to end its ranks.
   prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -48,12 +51,38 @@ std::string OwnPath() {
   // Outside the terminal's foreground group, reading from it would stop mpirun.
   const int nothing = open("/dev/null", O_RDONLY);
   dup2(nothing, STDIN_FILENO);
+  dup2(errors, STDERR_FILENO);
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   execvp(argv[0], argv.data());
   std::fprintf(stderr, "trefoil launch: cannot run %s: %s; is openmpi-bin installed?\n", argv[0], std::strerror(errno));
   _exit(127);
+}
+
+// What comes out of `from` goes to stderr, without mpirun's noise, until all of its writers are gone or `stop` is readable
+// and nothing more comes: ranks that mpirun left behind may hold it open.
+void PassErrors(int from, int stop) {
+  MpirunNoise noise;
+  const auto show = [](std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return;
+      text.remove_prefix(static_cast<size_t>(written));
+    }
+  };
+  char buffer[4096];
+  for (;;) {
+    pollfd files[] = {{from, POLLIN, 0}, {stop, POLLIN, 0}};
+    if (poll(files, 2, -1) < 0 && errno == EINTR) continue;
+    if (files[0].revents == 0) break;
+    const ssize_t size = read(from, buffer, sizeof(buffer));
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) break;
+    show(noise.Add({buffer, static_cast<size_t>(size)}));
+  }
+  show(noise.End());
 }
 
 // SIGKILL to every child: as subreaper, this process inherits what a killed mpirun leaves.
@@ -97,11 +126,16 @@ int RunWithSignals(const std::vector<std::string>& command) {
   CHECK_EQ(sigprocmask(SIG_BLOCK, &signals, &before), 0);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
 
+  int errors[2], stop[2];
+  CHECK_EQ(pipe2(errors, O_CLOEXEC), 0) << "pipe: " << std::strerror(errno);
+  CHECK_EQ(pipe2(stop, O_CLOEXEC), 0) << "pipe: " << std::strerror(errno);
   const pid_t self = getpid();
   const pid_t child = fork();
   CHECK_GE(child, 0) << "fork: " << std::strerror(errno);
-  if (child == 0) Become(command, before, self);
+  if (child == 0) Become(command, before, self, errors[1]);
   setpgid(child, child);  // here too, so that no signal can come between
+  close(errors[1]);
+  std::thread passing(PassErrors, errors[0], stop[0]);
 
   int interrupts = 0;
   int status = 0;
@@ -132,9 +166,17 @@ int RunWithSignals(const std::vector<std::string>& command) {
     }
   }
   if (interrupts >= 2) KillChildren();
+  close(stop[1]);
+  passing.join();
+  close(errors[0]);
+  close(stop[0]);
   prctl(PR_SET_CHILD_SUBREAPER, 0);
   CHECK_EQ(sigprocmask(SIG_SETMASK, &before, nullptr), 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (code > 128 && interrupts < 2) {
+    std::fprintf(stderr, "trefoil launch: a rank was ended by signal %d (%s)\n", code - 128, strsignal(code - 128));
+  }
+  return code;
 }
 
 int LaunchMain(int argc, char** argv) {

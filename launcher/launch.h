@@ -24,7 +24,8 @@ struct LaunchPlan {
 // pinned, since another job on the machine would get the same ones.
 std::vector<std::string> MpirunCommand(const LaunchPlan& plan);
 
-// Runs a command as above until it ends. Returns its exit status; 128 + N if signal N ended it, 127 if it cannot run.
+// Runs a command as above until it ends. Returns its exit status; 128 + N if signal N ended it, which is said in a line;
+// 127 if it cannot run. Its stderr comes without what mpirun says of exit statuses (launcher/mpirun_noise.h).
 // Threads: blocks the signals for the calling thread meanwhile, so call it before other threads exist.
 int RunWithSignals(const std::vector<std::string>& command);
 

@@ -10,7 +10,26 @@
 namespace trefoil {
 namespace {
 
-constexpr double kSeconds = 30;  // an idle machine needs about two
+// How long a refusal may take: a second, and six times what it takes here at present to start four processes that say
+// their version.
+double Patience() {
+  const Ended version = RunProgram(OnRanks(4, {"--version"}));
+  EXPECT_EQ(version.status, 0) << version.output;
+  return 1 + 6 * version.seconds;
+}
+
+// Runs to the end; again, up to three times, if it took longer than a refusal may: a busy machine has its moments.
+Ended RunRefused(const std::vector<std::string>& argv) {
+  for (int attempt = 1;; ++attempt) {
+    const double patience = Patience();
+    const Ended ended = RunProgram(argv);
+    if (ended.seconds < patience) return ended;
+    if (attempt == 3) {
+      ADD_FAILURE() << "took " << ended.seconds << " s of " << patience << " allowed\n" << ended.output;
+      return ended;
+    }
+  }
+}
 
 class BadInput : public testing::Test {
  protected:
@@ -29,9 +48,8 @@ class BadInput : public testing::Test {
   void ExpectRefused(int status, const std::vector<std::string>& parts, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments = {"train", "--config=" + config_};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    const Ended ended = RunProgram(OnRanks(4, arguments));
+    const Ended ended = RunRefused(OnRanks(4, arguments));
     EXPECT_EQ(ended.status, status) << ended.output;
-    EXPECT_LT(ended.seconds, kSeconds);
     EXPECT_EQ(Count(ended.output, "trefoil train: "), 1) << ended.output;
     for (const std::string& part : parts) EXPECT_EQ(Count(ended.output, part), 1) << part << "\n" << ended.output;
     EXPECT_EQ(Count(ended.output, "Stack trace") + Count(ended.output, "Check failed"), 0) << ended.output;
@@ -104,6 +122,15 @@ TEST_F(BadInput, CommandsAndFlagsThatDoNotExist) {
   EXPECT_EQ(Count(config.output, "--config: missing"), 1) << config.output;
 }
 
+// `trefoil launch` adds a line of its own at the start, and mpirun none at the end.
+TEST_F(BadInput, OneLineUnderLaunchToo) {
+  const Ended ended = RunRefused({Trefoil(), "launch", "-n", "4", "--", "train", "--config=" + folder_ + "/nothing"});
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_EQ(Count(ended.output, "trefoil launch: "), 1) << ended.output;
+  EXPECT_EQ(Count(ended.output, "trefoil train: "), 1) << ended.output;
+  EXPECT_EQ(Count(ended.output, "\n"), 2) << ended.output;
+}
+
 TEST_F(BadInput, MoreRanksThanCanBePinned) {
   const Ended ended = RunProgram({Trefoil(), "launch", "--pin", "-n", "100000", "--", "plan"});
   EXPECT_EQ(ended.status, 2);
@@ -131,12 +158,11 @@ TEST_F(BadInput, CalibrateOverwritesNothing) {
   EXPECT_EQ(Count(nowhere.output, "in folder " + folder_ + "/no, which does not exist"), 1) << nowhere.output;
   WriteText(file, "mine");
   WriteText(file + ".2", "mine too");
-  const Ended ended = RunProgram(OnRanks(2, {"calibrate", "--output=" + file}));
+  const Ended ended = RunRefused(OnRanks(2, {"calibrate", "--output=" + file}));
   EXPECT_EQ(ended.status, 2) << ended.output;
   const std::string wanted = file + " exists, and is not overwritten; nearest free name: " + file + ".3";
   EXPECT_EQ(Count(ended.output, "trefoil calibrate: --output: " + wanted), 1) << ended.output;
   EXPECT_EQ(ReadText(file), "mine");
-  EXPECT_LT(ended.seconds, kSeconds);
 }
 
 }  // namespace

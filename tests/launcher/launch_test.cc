@@ -69,6 +69,22 @@ class LaunchTest : public testing::Test {
   std::string folder_;
 };
 
+// One line of a rank is one line, without mpirun's own of the exit status.
+TEST_F(LaunchTest, AnErrorIsWhatTheRankSays) {
+  const std::string one = Script("[ $rank = 1 ] && exec sleep 30\necho 'bad input' >&2\nexit 3\n");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunWithSignals(MpirunCommand({.ranks = 2, .mpirun_options = {}, .program = {one}})), 3);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "bad input\n");
+}
+
+// A rank that a signal ends has said nothing.
+TEST_F(LaunchTest, ASignalIsNamed) {
+  const std::string killed = Script("kill -9 $$\n");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(RunWithSignals(MpirunCommand({.ranks = 1, .mpirun_options = {}, .program = {killed}})), 128 + 9);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("a rank was ended by signal 9 (Killed)"));
+}
+
 constexpr char kSavesWhenAsked[] =
     "trap 'sleep 0.5; touch saved_$rank; exit 0' USR1\n"
     "touch ready_$rank\n"
@@ -79,6 +95,7 @@ TEST_F(LaunchTest, RunsTheProgramOnEveryRankAndReturnsItsStatus) {
   EXPECT_EQ(Content("size_0"), "2");
   EXPECT_EQ(Content("size_1"), "2");
   EXPECT_EQ(Wait(Start(Script("exit 7"))), 7);
+  EXPECT_EQ(Wait(Start(Script("exit 75"))), 75);
   EXPECT_EQ(RunWithSignals({"/no/such/mpirun"}), 127);
 }
 
