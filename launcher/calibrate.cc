@@ -19,6 +19,7 @@
 #include "launcher/machine.h"
 #include "launcher/memory_report.h"
 #include "launcher/prepare.h"
+#include "runtime/cpu_features.h"
 #include "runtime/ops.h"
 #include "training/calibration.h"
 
@@ -312,7 +313,8 @@ std::string FileText(const Cluster& cluster, int ranks, int threads) {
       "# network: the same as node, as there was one machine only.\n", text);
 }
 
-absl::Status CheckOutput(FileSystem& fs, const World& world) {
+absl::Status CheckStart(FileSystem& fs, const World& world) {
+  TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
   if (FLAGS_output.empty()) return absl::InvalidArgumentError("--output: missing; name the file to write");
   if (fs.Exists(FLAGS_output)) {
     std::string free;
@@ -346,7 +348,7 @@ int CalibrateMain(int argc, char** argv) {
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), world->local_size());
   const std::unique_ptr<Group> all = world->NewGroupOfAll(*device);
   FileSystem& fs = FileSystem::Posix();
-  absl::Status status = all->Agree(CheckOutput(fs, *world));
+  absl::Status status = all->Agree(CheckStart(fs, *world));
   if (!status.ok()) return Fail("calibrate", status, speak);
   const Clock::time_point begin = Clock::now();
   const Cluster cluster = Calibration(*device, *all).Run();

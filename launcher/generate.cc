@@ -11,6 +11,7 @@
 #include "launcher/machine.h"
 #include "launcher/prepare.h"
 #include "parallel/world.h"
+#include "runtime/cpu_features.h"
 #include "training/generator.h"
 
 DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint is taken) or one checkpoint's folder.");
@@ -63,6 +64,7 @@ absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const Place& place) {
 
 absl::Status Generate(FileSystem& fs, World& world) {
   TREFOIL_RETURN_IF_ERROR(CheckFlags());
+  TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
   TREFOIL_ASSIGN_OR_RETURN(const Place place, Find(fs, FLAGS_checkpoint));
   TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer_path, TokenizerPath(fs, place));
   TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, tokenizer_path));

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "launcher/describe.h"
+
 namespace trefoil {
 namespace {
 
@@ -33,8 +35,23 @@ std::string CompareMemory(const MemoryUse& planned, const MemoryUse& real) {
   return text;
 }
 
+std::string CompareProcess(const MemoryUse& planned, const ProcessMemory& process) {
+  std::string compiled;
+  if (planned.compiled > 0) compiled = ", " + BytesText(planned.compiled) + " of compiled products";
+  std::string text = absl::StrFormat("          rank 0's process: planned %s (%s before, %s held%s), real %s\n",
+                                     BytesText(process.before + planned.held + planned.compiled),
+                                     BytesText(process.before), BytesText(planned.held), compiled,
+                                     BytesText(process.real));
+  if (process.files_since > 0) {
+    absl::StrAppendFormat(&text, "          and %s of files touched since (code, data), which the ranks of a host share\n",
+                          BytesText(process.files_since));
+  }
+  return text;
+}
+
 int64_t Resident() { return StatusBytes("VmRSS:"); }
 int64_t PeakResident() { return StatusBytes("VmHWM:"); }
+int64_t ResidentFiles() { return StatusBytes("RssFile:"); }
 void ResetPeakResident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 }  // namespace trefoil

@@ -17,6 +17,7 @@ namespace trefoil {
 namespace {
 
 absl::StatusOr<RunConfig> Read(FileSystem& fs, const std::vector<std::string>& sets) {
+  TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
   if (FLAGS_config.empty()) {
     return absl::InvalidArgumentError(
         "--config: missing; give a file or a preset's name, such as --config=llama_60m (trefoil presets lists them)");

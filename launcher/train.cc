@@ -92,11 +92,13 @@ absl::Status PlanRun(const RunConfig& config, const RunConfig& planned, double p
 }
 
 // Rank 0's last words: what was planned and what was taken. Every rank calls it.
-void ReportMemory(const RunConfig& config, World& world, const Device& device, int64_t resident_before) {
+void ReportMemory(const RunConfig& config, World& world, const Device& device, int64_t resident_before,
+                  int64_t files_before) {
   const MemoryUse real = device.memory();
   if (real.peak[static_cast<size_t>(Purpose::kActivations)] == 0) return;  // the run was finished before
   const MemoryUse planned = Planner().MemoryOf(config, world.size(), world.rank());
-  const int64_t resident = PeakResident();
+  ProcessMemory process = {.before = resident_before, .real = PeakResident(), .files_since = ResidentFiles() - files_before};
+  process.real -= process.files_since;
   const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);
   const std::unique_ptr<Group> all = world.NewGroupOfAll(*cpu);
   const auto largest = [&](const MemoryUse& use) {
@@ -116,11 +118,7 @@ void ReportMemory(const RunConfig& config, World& world, const Device& device, i
   if (world.rank() != 0) return;
   std::cout << "memory    high-water marks, the largest of all ranks; exact on " << exact << " of " << world.size()
             << "\n" << CompareMemory(most_planned, most_real);
-  if (device.host_addressable()) {
-    std::cout << absl::StrFormat("          rank 0's process: planned %s (%s before, and what is held), real %s\n",
-                                 BytesText(resident_before + planned.held), BytesText(resident_before),
-                                 BytesText(resident));
-  }
+  if (device.host_addressable()) std::cout << CompareProcess(planned, process);
   std::cout << std::flush;
 }
 
@@ -157,12 +155,12 @@ int TrainMain(int argc, char** argv) {
   const absl::Status fits = all->Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
   ResetPeakResident();
-  const int64_t resident_before = Resident();
+  const int64_t resident_before = Resident(), files_before = ResidentFiles();
   const TrainerOptions options = {
       .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak_flops = peak};
   const absl::Status status = Train(*config, *std::move(start), (*machine)->world(), device, options);
   if (!status.ok()) return Fail("train", status, speak);
-  ReportMemory(planned, *world, device, resident_before);
+  ReportMemory(planned, *world, device, resident_before, files_before);
   return 0;
 }
 

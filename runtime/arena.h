@@ -42,6 +42,7 @@ struct MemoryUse {
   std::array<int64_t, kPurposes> peak = {};     // bytes, high-water mark since the start or ResetPeak
   int64_t current_total = 0, peak_total = 0;
   int64_t held = 0;  // the most bytes that the device gave: those in use, and those that wait for a request of their size
+  int64_t compiled = 0;  // beside the arena: about what compiled kernels take (Device::memory())
 };
 
 class Arena : public std::enable_shared_from_this<Arena> {

@@ -6,27 +6,70 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
 namespace trefoil {
 
-bool CpuHasAvx512() {
+namespace {
+
+constexpr char kVariable[] = "TREFOIL_CPU_LEVEL";
+
+bool HasAvx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-bool CpuHasAmxBFloat16() {
+bool HasAvx512BFloat16() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__builtin_cpu_supports("avx512f") || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0;
+}
+
+bool HasAmxBFloat16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
   const bool amx_bf16 = (d & (1u << 22)) != 0, amx_tile = (d & (1u << 24)) != 0;
   // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
   return amx_bf16 && amx_tile && syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 }
 
-bool CpuHasAvx512BFloat16() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __builtin_cpu_supports("avx512f") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0;
+}  // namespace
+
+const char* Name(CpuLevel level) {
+  constexpr const char* kNames[] = {"AVX2", "AVX512", "AVX512_BF16", "AMX"};
+  return kNames[static_cast<size_t>(level)];
 }
 
-bool CpuHasBFloat16() { return CpuHasAvx512BFloat16() || CpuHasAmxBFloat16(); }
+CpuLevel CpuLevelOfHardware() {
+  if (!HasAvx512()) return CpuLevel::kAvx2;
+  if (!HasAvx512BFloat16()) return CpuLevel::kAvx512;
+  return HasAmxBFloat16() ? CpuLevel::kAmx : CpuLevel::kAvx512Bf16;
+}
+
+absl::StatusOr<CpuLevel> CapCpuLevel(const char* variable, CpuLevel hardware) {
+  if (variable == nullptr || *variable == 0) return hardware;
+  std::string names;
+  for (const CpuLevel level : {CpuLevel::kAvx2, CpuLevel::kAvx512, CpuLevel::kAvx512Bf16, CpuLevel::kAmx}) {
+    if (std::string_view(variable) == Name(level)) return std::min(level, hardware);
+    names += (names.empty() ? "" : ", ") + std::string(Name(level));
+  }
+  return absl::InvalidArgumentError(std::string(kVariable) + ": '" + variable + "', must be one of " + names +
+                                    ", or unset; this CPU has " + Name(hardware));
+}
+
+absl::Status CheckCpuLevel() { return CapCpuLevel(std::getenv(kVariable), CpuLevelOfHardware()).status(); }
+
+CpuLevel UsedCpuLevel() {
+  const CpuLevel hardware = CpuLevelOfHardware();
+  return CapCpuLevel(std::getenv(kVariable), hardware).value_or(hardware);
+}
+
+bool CpuHasAvx512() { return UsedCpuLevel() >= CpuLevel::kAvx512; }
+bool CpuHasAvx512BFloat16() { return UsedCpuLevel() >= CpuLevel::kAvx512Bf16; }
+bool CpuHasAmxBFloat16() { return UsedCpuLevel() >= CpuLevel::kAmx; }
+bool CpuHasBFloat16() { return CpuHasAvx512BFloat16(); }
 
 int CoresAllowed() {
   cpu_set_t cores;

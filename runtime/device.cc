@@ -9,6 +9,12 @@ Device::Device(std::shared_ptr<Arena> arena, std::unique_ptr<Kernels> kernels)
 
 Device::~Device() = default;
 
+MemoryUse Device::memory() const {
+  MemoryUse use = arena_->use();
+  use.compiled = kernels_->CompiledBytes();
+  return use;
+}
+
 Tensor Device::Allocate(DType dtype, Shape shape, Purpose purpose) {
   Arena::Block block = arena_->Allocate(shape.elements() * static_cast<int64_t>(SizeOf(dtype)), purpose);
   return Tensor(std::move(block.owner), block.data, dtype, shape);

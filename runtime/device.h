@@ -88,7 +88,8 @@ class Device {
   virtual std::string name() const = 0;  // "cpu", "null", "cuda:0"
   virtual int threads() const = 0;       // threads that kernels use; 1 where it means nothing
 
-  MemoryUse memory() const { return arena_->use(); }
+  // Not while this or another thread calls an op.
+  MemoryUse memory() const;
   Arena& arena() { return *arena_; }
   Kernels& kernels() { return *kernels_; }
 

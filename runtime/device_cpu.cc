@@ -24,6 +24,7 @@ class CpuKernels : public Kernels {
       : cpu_{arena,  threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), cpu::BestBf16Kernel(),
              avx512, dry} {}
 
+  int64_t CompiledBytes() const override { return matmul_.compiled_bytes(); }
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
   }
@@ -150,14 +151,49 @@ namespace {
 // Blocks from this size on begin at a huge page and are made of them as far as they are whole: a product walks over
 // hundreds of 4 KiB pages at a time, more than the CPU has addresses in its first table of translations.
 constexpr int64_t kHugePage = int64_t{2} << 20;
+// Blocks from this size on come from the system, each for itself. The heap would put them where others were, beside gaps
+// that serve nobody, and a process would hold megabytes more than its tensors.
+constexpr int64_t kMapped = int64_t{128} << 10;
+// Its errors are found on the heap.
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kAddressSanitizer = true;
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+
+bool IsMapped(int64_t bytes) { return bytes >= kMapped && !kAddressSanitizer; }
+
+int64_t Pages(int64_t bytes) {
+  constexpr int64_t kPage = 4 << 10;
+  return (bytes + kPage - 1) / kPage * kPage;
+}
+
+void* Map(int64_t bytes, int64_t alignment) {
+  const int64_t length = Pages(bytes), slack = alignment > Pages(1) ? alignment : 0;
+  void* mapped = mmap(nullptr, static_cast<size_t>(length + slack), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                      -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  char* begin = static_cast<char*>(mapped);
+  const int64_t before = slack == 0 ? 0 : (alignment - reinterpret_cast<intptr_t>(begin) % alignment) % alignment;
+  if (before > 0) munmap(begin, static_cast<size_t>(before));
+  if (slack > before) munmap(begin + before + length, static_cast<size_t>(slack - before));
+  return begin + before;
+}
 
 void* AllocateHost(int64_t bytes) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  void* data = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(std::max<int64_t>(bytes, 64)));
+  void* data = IsMapped(bytes) ? Map(bytes, alignment)
+                               : std::aligned_alloc(static_cast<size_t>(alignment),
+                                                    static_cast<size_t>(std::max<int64_t>(bytes, 64)));
   CHECK(data != nullptr) << "out of memory: " << bytes << " bytes";
   // Where the system has none to give, small pages serve.
   if (bytes >= kHugePage) madvise(data, static_cast<size_t>(bytes / kHugePage * kHugePage), MADV_HUGEPAGE);
   return data;
+}
+
+void ReleaseHost(void* data, int64_t bytes) {
+  if (!IsMapped(bytes)) return std::free(data);
+  PCHECK(munmap(data, static_cast<size_t>(Pages(bytes))) == 0);
 }
 
 }  // namespace
@@ -166,8 +202,7 @@ std::unique_ptr<Device> NewCpuDevice(int threads) {
   CHECK_GE(threads, 1);
   CHECK(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
       << "this CPU has no AVX2 with FMA; the kernels are compiled for x86-64-v3";
-  auto release = [](void* data, int64_t) { std::free(data); };
-  return std::make_unique<CpuDevice>(Arena::Create(AllocateHost, release), threads);
+  return std::make_unique<CpuDevice>(Arena::Create(AllocateHost, ReleaseHost), threads);
 }
 
 }  // namespace trefoil

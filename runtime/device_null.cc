@@ -48,6 +48,7 @@ class NullKernels : public Kernels {
 class CpuWorkspace : public NullKernels {
  public:
   CpuWorkspace(Arena& arena, int threads) : cpu_(NewCpuKernels(arena, threads, /*dry=*/true)) {}
+  int64_t CompiledBytes() const override { return cpu_->CompiledBytes(); }
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     cpu_->Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias);
   }

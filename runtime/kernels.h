@@ -16,6 +16,8 @@ namespace trefoil {
 class Kernels {
  public:
   virtual ~Kernels() = default;
+  // Bytes that compiled kernels take beside the arena.
+  virtual int64_t CompiledBytes() const { return 0; }
 
   virtual void Matmul(const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b, const Tensor& out,
                       Accumulate accumulate, const Tensor& bias) = 0;

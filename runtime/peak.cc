@@ -94,7 +94,7 @@ Loop LoopFor(DType dtype) {
     if (CpuHasAmxBFloat16()) return AmxLoop;
     if (CpuHasAvx512BFloat16()) return Avx512Bf16Loop;
   }
-  return __builtin_cpu_supports("avx512f") ? Avx512Loop : Avx2Loop;
+  return CpuHasAvx512() ? Avx512Loop : Avx2Loop;
 }
 
 // Best of a few tries: the amounts that `work` returns, again and again on all threads at once, per second.

@@ -210,6 +210,7 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
       CHECK(TrainStep(worker, source, number, 0, 0).ok());
     }
     recorder.SetPart(&end);
+    profile.compiled = device->memory().compiled;
     profile.message_bytes = static_cast<double>(worker.transformer.NewActivation().bytes());
   }
   device->arena().Observe(nullptr);
@@ -222,7 +223,9 @@ MemoryUse FoldMemory(const StageProfile& profile, const std::vector<Action>& act
   for (const StageProfile::Step* step : {&profile.first, &profile.steady}) {
     FoldStep(profile, *step, actions, micro_batches, &fold);
   }
-  return fold.use();
+  MemoryUse use = fold.use();
+  use.compiled = profile.compiled;
+  return use;
 }
 
 std::vector<MemoryPoint> MemoryOverActions(const StageProfile& profile, const std::vector<Action>& actions,

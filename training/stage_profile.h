@@ -77,6 +77,7 @@ struct StageProfile {
   Step first, steady;  // the first step makes buffers that later ones find
   int micro_batches = 0;     // of the profile
   double message_bytes = 0;  // of an activation between stages
+  int64_t compiled = 0;      // bytes of compiled kernels
 
   static Key KeyOf(const Action& action, int micro_batches);
   const PartCost& CostOf(const Step& step, const Action& action, int micro_batches) const;

@@ -44,6 +44,8 @@ class MatmulEngine {
   // so that a training step, whose calls repeat, compiles none after its first run.
   void ByOneDnn(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
                 const Tensor& out, Accumulate accumulate, const Tensor& bias);
+  // What the compiled products take beside the arena, about: by their number, so a dry engine knows it too.
+  int64_t compiled_bytes() const;
 
  private:
   struct Compiled;

@@ -1,4 +1,5 @@
 // The real program on four ranks (tensor 2 x pipeline 2): trains, stops, is killed, resumes, writes text.
+#include <absl/strings/str_join.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <regex>
 #include <sstream>
 
+#include "runtime/cpu_features.h"
 #include "tests/launcher/program_testing.h"
 
 namespace trefoil {
@@ -71,21 +73,27 @@ class EndToEnd : public testing::Test {
 
 std::string EndToEnd::corpus_;
 
-// Under real MPI: what tensors take to the byte on every rank, and the whole process within 5%.
+// Under real MPI: what tensors take to the byte on every rank, and the whole process within 5%; in both precisions, by the
+// instructions of every kind of CPU that this one can stand for.
 TEST_F(EndToEnd, MemoryIsAsPlanned) {
   const std::string config = Config("planned", "steps: 3");
   const std::vector<std::string> wide = {"model.hidden=256", "model.feed_forward=1024", "model.sequence_length=128"};
-  const std::vector<std::vector<std::string>> layouts = {
+  const std::vector<std::string> pipeline = {"parallel.tensor=1", "parallel.pipeline=4", "training.micro_batch=1"};
+  const std::vector<std::vector<std::string>> others = {
       {},
-      {"parallel.tensor=1", "parallel.pipeline=4", "training.micro_batch=1", "training.precision=BF16"},
       {"parallel.tensor=1", "parallel.pipeline=2", "parallel.schedule=INTERLEAVED", "training.micro_batch=1"},
       {"parallel.tensor=2", "parallel.pipeline=1", "parallel.sequence_parallel=true", "parallel.recompute=FULL"},
       {"parallel.tensor=1", "parallel.pipeline=1", "parallel.recompute=SELECTIVE", "model.family=GPT"}};
-  for (size_t i = 0; i < layouts.size(); ++i) {
+  int runs = 0;
+  const auto check = [&](CpuLevel level, const std::vector<std::string>& layout, const std::string& precision) {
+    SCOPED_TRACE(std::string(Name(level)) + ", " + precision + ", " + absl::StrJoin(layout, " "));
+    setenv("TREFOIL_CPU_LEVEL", Name(level), 1);
     std::vector<std::string> sets = wide;
-    sets.insert(sets.end(), layouts[i].begin(), layouts[i].end());
-    sets.push_back("folder=" + folder_ + std::to_string(i));
+    sets.insert(sets.end(), layout.begin(), layout.end());
+    sets.push_back("training.precision=" + precision);
+    sets.push_back("folder=" + folder_ + std::to_string(++runs));
     const Ended ended = RunProgram(Train(config, sets));
+    unsetenv("TREFOIL_CPU_LEVEL");
     ASSERT_EQ(ended.status, 0) << ended.output;
     EXPECT_EQ(Count(ended.output, "exact on 4 of 4"), 1) << ended.output;
     std::smatch found;
@@ -93,6 +101,13 @@ TEST_F(EndToEnd, MemoryIsAsPlanned) {
                                   std::regex("process: planned ([0-9.]+) MiB .*, real ([0-9.]+) MiB")))
         << ended.output;
     EXPECT_NEAR(std::stod(found[1]) / std::stod(found[2]), 1, 0.05) << ended.output;
+  };
+  const CpuLevel all[] = {CpuLevel::kAvx2, CpuLevel::kAvx512, CpuLevel::kAvx512Bf16, CpuLevel::kAmx};
+  for (const char* precision : {"FP32", "BF16"}) {
+    for (const CpuLevel level : all) {
+      if (level <= CpuLevelOfHardware()) check(level, pipeline, precision);
+    }
+    for (const auto& layout : others) check(CpuLevelOfHardware(), layout, precision);
   }
 }
 

@@ -40,6 +40,7 @@ TEST_P(FoldTest, IsWhatWholeStepsTake) {
     EXPECT_EQ(folded.peak_total, whole.peak_total);
     EXPECT_EQ(folded.held, whole.held);
     EXPECT_EQ(folded.current, whole.current);
+    EXPECT_EQ(folded.compiled, whole.compiled);
   }
 }
 
@@ -125,6 +126,7 @@ TEST_P(MemoryOfEveryRank, IsPlannedToTheByte) {
     EXPECT_EQ(folded.peak, real.peak) << name << ", folded";
     EXPECT_EQ(folded.peak_total, real.peak_total) << name << ", folded";
     EXPECT_EQ(folded.held, real.held) << name << ", folded";
+    EXPECT_EQ(folded.compiled, real.compiled) << name << ", folded";
   }
 }
 
