@@ -55,8 +55,6 @@ double HostMemory() {
   return bytes;
 }
 
-// Bytes of this process's memory that are in use.
-
 bool IsAttention(std::string_view op) { return op.starts_with("attention"); }
 
 double ToGiB(double bytes) { return FourDigits(bytes / (int64_t{1} << 30)); }

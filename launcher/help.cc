@@ -109,7 +109,8 @@ std::string CommandHelp(const Command& command) {
   if (command.sets) {
     absl::StrAppend(&help,
                     "  --set PATH=VALUE (any number of times)\n"
-                    "      Any field of the config: --set model.layers=12 --set 'data.train+=more/train-*'\n");
+                    "      Any field of the config: --set model.layers=12 --set 'data.train+=more/train-*'\n"
+                    "      docs/config.md explains them all.\n");
   }
   return help;
 }

@@ -42,6 +42,7 @@ std::string OwnPath() {
   return std::string(path, static_cast<size_t>(size));
 }
 
+// In the child of a fork: becomes the command, `errors` as its stderr.
 [[noreturn]] void Become(const std::vector<std::string>& command, const sigset_t& signals, pid_t parent, int errors) {
   setpgid(0, 0);
   // If this program is killed outright, mpirun is told to end its ranks.

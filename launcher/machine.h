@@ -1,4 +1,4 @@
-// What a rank computes on, and through what its tensors reach other ranks: what train and bench have in common.
+// What a rank computes on, and through what its tensors reach other ranks: what the commands that compute have in common.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<Machine> machine, OpenMachine(config, *mpi));
 //   Worker worker(config, machine->world(), *machine->device);

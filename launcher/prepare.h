@@ -1,4 +1,4 @@
-// From the command line to a config that is complete and legal: what train and bench have in common.
+// From the command line to a config that is complete and legal: what the commands with --config have in common.
 #pragma once
 
 #include <gflags/gflags_declare.h>

@@ -182,9 +182,13 @@ void* Map(int64_t bytes, int64_t alignment) {
 
 void* AllocateHost(int64_t bytes) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  void* data = IsMapped(bytes) ? Map(bytes, alignment)
-                               : std::aligned_alloc(static_cast<size_t>(alignment),
-                                                    static_cast<size_t>(std::max<int64_t>(bytes, 64)));
+  void* data = nullptr;
+  if (IsMapped(bytes)) {
+    data = Map(bytes, alignment);
+  } else {
+    const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 64));
+    if (posix_memalign(&data, static_cast<size_t>(alignment), size) != 0) data = nullptr;
+  }
   CHECK(data != nullptr) << "out of memory: " << bytes << " bytes";
   // Where the system has none to give, small pages serve.
   if (bytes >= kHugePage) madvise(data, static_cast<size_t>(bytes / kHugePage * kHugePage), MADV_HUGEPAGE);

@@ -1,5 +1,6 @@
 // Every (tensor, pipeline, data) in {1, 2, 4}^3 of at most 8 ranks, with and without sequence parallelism, both ZeRO
-// stages, all schedules, both recipes: 20 steps each against the single rank. Minutes, so by hand:
+// stages, all schedules, both recipes, against the single rank. Two steps of each are part of the suite
+// (layout_sweep_short_test); twenty, in bf16 too, take minutes, so by hand after a change of layers, schedules or placement:
 //
 //   bazel test //tests/model:layout_sweep_test --test_output=all
 #include "tests/model/layout_testing.h"
@@ -7,7 +8,6 @@
 namespace trefoil {
 namespace {
 
-constexpr int kSteps = 20;
 // Nine layers: uneven over 2 and 4 stages, and over 2 x 2 and 4 x 2 chunks.
 constexpr char kModel[] =
     "model { layers: 9 hidden: 16 heads: 8 kv_heads: 4 head_dim: 4 feed_forward: 24 vocabulary: 61 }"
@@ -36,13 +36,13 @@ std::vector<std::string> Layouts() {
   return layouts;
 }
 
-void Sweep(ModelConfig::Family family, const std::string& more, const Tolerances& tolerances) {
-  const Trace reference = Train(TinyRun(family, kModel + more), kSteps);
+void Sweep(ModelConfig::Family family, int steps, const std::string& more, const Tolerances& tolerances) {
+  const Trace reference = Train(TinyRun(family, kModel + more), steps);
   Deviation worst;
   std::string worst_layout;
   for (const std::string& layout : Layouts()) {
     SCOPED_TRACE(layout);
-    const Trace trace = Train(TinyRun(family, kModel + more + layout), kSteps);
+    const Trace trace = Train(TinyRun(family, kModel + more + layout), steps);
     ExpectSameRun(trace, reference, tolerances);
     const Deviation deviation = Compare(trace, reference);
     if (deviation.loss > worst.loss) worst_layout = layout;
@@ -50,17 +50,19 @@ void Sweep(ModelConfig::Family family, const std::string& more, const Tolerances
     worst.norm = std::max(worst.norm, deviation.norm);
   }
   std::printf("%zu layouts, %d steps, loss %.4f -> %.4f; worst relative deviation: loss %.2e (%s), norm %.2e\n",
-              Layouts().size(), kSteps, reference.losses.front(), reference.losses.back(), worst.loss,
+              Layouts().size(), steps, reference.losses.front(), reference.losses.back(), worst.loss,
               worst_layout.c_str(), worst.norm);
 }
 
-TEST(LayoutSweepTest, Gpt) { Sweep(ModelConfig::GPT, "", {.loss = 1e-5, .norm = 1e-4}); }
-TEST(LayoutSweepTest, Llama) { Sweep(ModelConfig::LLAMA, "", {.loss = 1e-5, .norm = 1e-4}); }
+TEST(LayoutSweepTest, GptTwoSteps) { Sweep(ModelConfig::GPT, 2, "", {}); }
+TEST(LayoutSweepTest, LlamaTwoSteps) { Sweep(ModelConfig::LLAMA, 2, "", {}); }
+TEST(LayoutSweepTest, Gpt) { Sweep(ModelConfig::GPT, 20, "", {.loss = 1e-5, .norm = 1e-4}); }
+TEST(LayoutSweepTest, Llama) { Sweep(ModelConfig::LLAMA, 20, "", {.loss = 1e-5, .norm = 1e-4}); }
 TEST(LayoutSweepTest, GptInBFloat16) {
-  Sweep(ModelConfig::GPT, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15});
+  Sweep(ModelConfig::GPT, 20, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15});
 }
 TEST(LayoutSweepTest, LlamaInBFloat16) {
-  Sweep(ModelConfig::LLAMA, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15});
+  Sweep(ModelConfig::LLAMA, 20, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15});
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The same run on every kind of layout: tensor, pipeline and data ranks, sequence parallelism, schedules, ZeRO stages,
-// recomputation, dropout. A representative set; layout_sweep_test.cc (manual) has them all.
+// recomputation, dropout. A representative set; layout_sweep_test.cc has them all.
 #include <map>
 
 #include "tests/model/layout_testing.h"
