@@ -13,11 +13,9 @@
 #include "runtime/file.h"
 
 namespace trefoil {
-namespace {
 
-// Sorted prefixes of the token files that the globs match. A .bin without its .idx (or the other way round) is matched
-// too, so that opening it says what is missing.
-absl::StatusOr<std::set<std::string>> MatchPrefixes(const std::vector<std::string>& globs) {
+// A .bin without its .idx (or the other way round) is matched too, so that opening it says what is missing.
+absl::StatusOr<std::vector<std::string>> MatchTokenFiles(const std::vector<std::string>& globs) {
   std::set<std::string> prefixes;
   for (std::string glob : globs) {
     for (const char* extension : {".idx", ".bin"}) {
@@ -41,10 +39,8 @@ absl::StatusOr<std::set<std::string>> MatchPrefixes(const std::vector<std::strin
     }
   }
   if (prefixes.empty()) return absl::InvalidArgumentError("no token files named; name at least one prefix or pattern");
-  return prefixes;
+  return std::vector<std::string>(prefixes.begin(), prefixes.end());
 }
-
-}  // namespace
 
 Loader::Loader(std::vector<TokenFile> files, std::vector<int64_t> starts, int64_t sequence_length, int64_t vocabulary,
                uint64_t seed)
@@ -58,7 +54,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Open(const std::vector<std::stri
                                                      int64_t vocabulary, uint64_t seed) {
   CHECK_GE(sequence_length, 1);
   CHECK_GE(vocabulary, 1);
-  TREFOIL_ASSIGN_OR_RETURN(const std::set<std::string> prefixes, MatchPrefixes(globs));
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> prefixes, MatchTokenFiles(globs));
   std::vector<TokenFile> files;
   std::vector<int64_t> starts = {0};
   for (const std::string& prefix : prefixes) {

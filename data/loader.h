@@ -26,6 +26,10 @@
 
 namespace trefoil {
 
+// Prefixes of the token files that the globs match, sorted: what Open opens. A prefix that is no pattern is taken as it is,
+// whether or not there are such files. A pattern that matches nothing is an error.
+absl::StatusOr<std::vector<std::string>> MatchTokenFiles(const std::vector<std::string>& globs);
+
 class Loader {
  public:
   // Each of `globs` is a prefix of token files or a shell pattern of prefixes ("corpus/train-*" finds

@@ -138,9 +138,9 @@ int BenchMain(int argc, char** argv) {
   if (FLAGS_steps < 1 || FLAGS_warm_up < 0) {
     return Fail("bench", absl::InvalidArgumentError("--steps must be at least 1, --warm_up at least 0"), speak);
   }
-  const auto config = PrepareConfigWithoutData(FileSystem::Posix(), *sets, world->size());
-  const absl::Status agreed = AgreeOnConfig(*world, config.status());
-  if (!agreed.ok()) return Fail("bench", agreed, speak);
+  const auto prepared = PrepareOnRanks(FileSystem::Posix(), *sets, Tokens::kMadeUp, *world);
+  if (!prepared.ok()) return Fail("bench", prepared.status(), speak);
+  const RunConfig* config = &prepared->config;
   world->set_timeout_seconds(config->runtime().timeout_seconds());
   const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("bench", machine.status(), speak);

@@ -166,7 +166,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
   absl::StrAppend(&text, "; ZeRO: ", ParallelConfig::Zero_Name(parallel.zero()),
                   "; recompute: ", ParallelConfig::Recompute_Name(parallel.recompute()),
-                  "; sequence parallel: ", parallel.sequence_parallel() ? "on" : "off",
+                  "; sequence parallel: ", parallel.sequence_parallel() && parallel.tensor() > 1 ? "on" : "off",
                   "; precision: ", TrainingConfig::Precision_Name(training.precision()));
   if (config.runtime().device() == RuntimeConfig::CUDA) {
     absl::StrAppend(&text, "; attention: ", RuntimeConfig::Attention_Name(config.runtime().attention()));

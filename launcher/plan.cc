@@ -13,6 +13,7 @@
 
 #include "launcher/config.h"
 #include "launcher/describe.h"
+#include "launcher/given_flags.h"
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
 #include "launcher/timeline.h"
@@ -131,6 +132,15 @@ absl::Status CheckFlags() {
   }
   if (FLAGS_search && FLAGS_cluster.empty()) {
     return absl::InvalidArgumentError("--search: needs times, so give --cluster, a file or a name such as selene_a100");
+  }
+  if (!FLAGS_search && IsGiven("top")) {
+    return absl::InvalidArgumentError("--top: lists layouts, so it needs --search; nearest legal: leave it out");
+  }
+  if (FLAGS_search && IsGiven("train_tokens")) {
+    return absl::InvalidArgumentError("--train_tokens: is of one layout, so it cannot be given with --search");
+  }
+  if (FLAGS_cluster.empty() && IsGiven("train_tokens")) {
+    return absl::InvalidArgumentError("--train_tokens: needs times, so give --cluster, a file or a name such as selene_a100");
   }
   if (FLAGS_train_tokens < 0 || !std::isfinite(FLAGS_train_tokens)) {
     return absl::InvalidArgumentError("--train_tokens: " + std::to_string(FLAGS_train_tokens) +

@@ -1,14 +1,25 @@
 #include "launcher/prepare.h"
 
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <gflags/gflags.h>
+#include <glog/logging.h>
 
 #include <iostream>
 #include <memory>
 
+#include "data/loader.h"
 #include "data/tokenizer.h"
 #include "launcher/config.h"
+#include "launcher/describe.h"
+#include "launcher/given_flags.h"
+#include "model/model.h"
+#include "parallel/same_on_ranks.h"
 #include "runtime/cpu_features.h"
+#include "runtime/crc32c.h"
 #include "runtime/device.h"
+#include "runtime/version.h"
+#include "training/idle_options.h"
 #include "training/validate.h"
 
 DEFINE_string(config, "", "The run's config: a file in protobuf text format, or the name of a preset (trefoil presets).");
@@ -34,20 +45,47 @@ std::string TokenizerBeside(FileSystem& fs, const DataConfig& data) {
   return fs.Exists(path) ? path : "";
 }
 
-absl::Status UseTokenizer(FileSystem& fs, RunConfig* config) {
+// Why the data do not say their vocabulary: a mistake in data.train is to be told before that.
+absl::Status CheckFirstTokenFile(const DataConfig& data) {
+  if (data.train().empty()) return absl::OkStatus();
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> prefixes,
+                           MatchTokenFiles({data.train().begin(), data.train().end()}));
+  return TokenFile::Open(prefixes.front()).status();
+}
+
+// Finds the tokenizer, and takes the vocabulary from it if that is left open. The tokenizer's size, 0 if there is none.
+absl::StatusOr<int64_t> UseTokenizer(FileSystem& fs, RunConfig* config) {
   DataConfig* data = config->mutable_data();
+  ModelConfig* model = config->mutable_model();
   if (data->tokenizer().empty()) data->set_tokenizer(TokenizerBeside(fs, *data));
-  if (data->tokenizer().empty()) return absl::OkStatus();
+  if (data->tokenizer().empty()) {
+    if (model->vocabulary() == 0) TREFOIL_RETURN_IF_ERROR(CheckFirstTokenFile(*data));
+    return 0;
+  }
   TREFOIL_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(fs, data->tokenizer()));
   const int64_t size = tokenizer.vocabulary();
-  ModelConfig* model = config->mutable_model();
   if (model->vocabulary() == 0) model->set_vocabulary(static_cast<int32_t>(size));
   if (model->vocabulary() < size) {
     return absl::InvalidArgumentError("model.vocabulary: " + std::to_string(model->vocabulary()) +
                                       ", smaller than the tokenizer's (" + data->tokenizer() + "); at least " +
                                       std::to_string(size));
   }
-  return absl::OkStatus();
+  return size;
+}
+
+// A preset's vocabulary may be far above that of one's own tokenizer. Empty: it is not.
+std::string SpareVocabulary(const ModelConfig& model, int64_t tokenizer_size) {
+  constexpr int64_t kPadding = 256;  // sizes are often rounded up, by less than this
+  if (tokenizer_size == 0 || model.vocabulary() < tokenizer_size + kPadding) return "";
+  ModelConfig fitting = model;
+  fitting.set_vocabulary(static_cast<int32_t>(tokenizer_size));
+  const int64_t all = DeclareModel(model).elements(), used = DeclareModel(fitting).elements();
+  const double flops = ModelFlopsPerToken(model, model.sequence_length());
+  const double needed = ModelFlopsPerToken(fitting, model.sequence_length());
+  return absl::StrFormat("model.vocabulary: %d, but the tokenizer has %d pieces: %s of %s parameters are for ids that never "
+                         "occur, and a step takes %.2f times the FLOPs; --set model.vocabulary=%d leaves them out",
+                         model.vocabulary(), tokenizer_size, ShortCount(static_cast<double>(all - used)),
+                         ShortCount(static_cast<double>(all)), flops / needed, tokenizer_size);
 }
 
 // What a run needs only to be trained.
@@ -73,20 +111,72 @@ absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks, bool bf16_ha
   return absl::InvalidArgumentError(message);
 }
 
-}  // namespace
-
-absl::StatusOr<RunConfig> PrepareConfig(FileSystem& fs, const std::vector<std::string>& sets, int ranks) {
-  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
-  TREFOIL_RETURN_IF_ERROR(UseTokenizer(fs, &config));
+// On rank 0.
+absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, Tokens tokens, int ranks) {
+  Prepared prepared;
+  int64_t tokenizer_size = 0;
+  RunConfig config = given;
+  if (tokens == Tokens::kData) {
+    TREFOIL_ASSIGN_OR_RETURN(tokenizer_size, UseTokenizer(fs, &config));
+  } else {
+    LeaveOutData(&config);
+  }
   const bool bf16_hardware = MultipliesBFloat16(config);
-  return FillAndCheck(std::move(config), ranks, bf16_hardware);
+  TREFOIL_ASSIGN_OR_RETURN(prepared.config, FillAndCheck(std::move(config), ranks, bf16_hardware));
+  if (tokens == Tokens::kData) {
+    prepared.notes = IdleOptions(given, prepared.config);
+    const std::string spare = SpareVocabulary(prepared.config.model(), tokenizer_size);
+    if (!spare.empty()) prepared.notes.push_back(spare);
+  }
+  return prepared;
 }
 
-absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::vector<std::string>& sets, int ranks) {
-  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
-  LeaveOutData(&config);
-  const bool bf16_hardware = MultipliesBFloat16(config);
-  return FillAndCheck(std::move(config), ranks, bf16_hardware);
+// By what this machine multiplies bf16, which the last bits of the products depend on.
+std::string BFloat16Products() {
+  if (CpuHasAmxBFloat16()) return "AMX";
+  return CpuHasAvx512BFloat16() ? "AVX-512 bf16" : "float32 after conversion";
+}
+
+// A note of the first rank whose own config file says something else than rank 0's, which all follow; empty if none does.
+std::string OtherConfigFile(Group& all, const absl::StatusOr<RunConfig>& own) {
+  const std::string text = own.ok() ? std::to_string(Crc32c(own->SerializeAsString())) : "";
+  const std::vector<std::string> hosts_and_texts = all.AllGatherStrings(HostName() + "\n" + text);
+  const auto text_of = [](const std::string& entry) { return entry.substr(entry.find('\n') + 1); };
+  for (size_t rank = 1; rank < hosts_and_texts.size(); ++rank) {
+    const std::string& entry = hosts_and_texts[rank];
+    if (text_of(entry) == text_of(hosts_and_texts[0])) continue;
+    return absl::StrCat("--config=", FLAGS_config, ": rank ", rank, " on host ", entry.substr(0, entry.find('\n')),
+                        text_of(entry).empty() ? " cannot read it" : " reads other values in it",
+                        "; every rank runs what rank 0 reads");
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, Tokens tokens,
+                                        World& world) {
+  const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
+  const std::unique_ptr<Group> all = world.NewGroupOfAll(*device);
+  std::vector<std::string> words;
+  for (const std::string& set : sets) words.push_back("--set " + set);
+  std::vector<RankFact> facts = CommandLineFacts(words);
+  facts.insert(facts.begin(), {"program", VersionText()});
+  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(*all, facts));
+
+  const absl::StatusOr<RunConfig> own = Read(fs, sets);
+  absl::StatusOr<Prepared> prepared = Prepared();
+  if (world.rank() == 0) prepared = own.ok() ? Prepare(fs, *own, tokens, world.size()) : own.status();
+  TREFOIL_RETURN_IF_ERROR(all->Agree(prepared.status()));
+  const std::string text = all->AllGatherStrings(world.rank() == 0 ? prepared->config.SerializeAsString() : "").front();
+  CHECK(prepared->config.ParseFromString(text));
+  if (const std::string other = OtherConfigFile(*all, own); !other.empty()) prepared->notes.push_back(other);
+  const RunConfig& config = prepared->config;
+  if (config.runtime().device() != RuntimeConfig::CUDA && config.training().precision() != TrainingConfig::FP32) {
+    TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(*all, {{"products of bf16", BFloat16Products()}},
+                                             "or give training.precision: FP32, whose numbers are the same on all CPUs"));
+  }
+  return prepared;
 }
 
 absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
@@ -116,11 +206,6 @@ absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vecto
   *config.mutable_parallel() = given;
   if (pinned.contains("micro_batch")) config.mutable_training()->set_micro_batch(micro_batch);
   return config;
-}
-
-absl::Status AgreeOnConfig(World& world, const absl::Status& status) {
-  const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
-  return world.NewGroupOfAll(*device)->Agree(status);
 }
 
 int Fail(const char* command, const absl::Status& status, bool speak) {

@@ -15,14 +15,24 @@ DECLARE_string(config);
 
 namespace trefoil {
 
-// Reads --config and `sets`, finds the tokenizer and with it the vocabulary if the config leaves them open, fills every
-// default, and checks every rule for a job of `ranks`. All violations are in the one error.
-absl::StatusOr<RunConfig> PrepareConfig(FileSystem& fs, const std::vector<std::string>& sets, int ranks);
+struct Prepared {
+  RunConfig config;                // complete and legal
+  std::vector<std::string> notes;  // on rank 0, lines for people: what is given and has no effect, and the like
+};
 
-// As PrepareConfig, for a run on made-up tokens: data and folder are not asked for, and a vocabulary left open is 50257.
-absl::StatusOr<RunConfig> PrepareConfigWithoutData(FileSystem& fs, const std::vector<std::string>& sets, int ranks);
+// For every rank of a job, which all call it: rank 0 reads --config and `sets`, fills every default, checks every rule for
+// so many ranks, and what it has got is what every rank runs. All violations are in the one error.
+//
+// kData: for a run on token files. Finds the tokenizer, and with it the vocabulary, if the config leaves them open.
+// kMadeUp: on made-up tokens. Data and folder are not asked for, and a vocabulary left open is 50257.
+//
+// Failure: also ranks that are started as another program or with another command line, or whose CPUs multiply bf16 in
+// other ways where the run's precision is that. A config file that differs or that only rank 0 has is a note.
+enum class Tokens { kData, kMadeUp };
+absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, Tokens tokens,
+                                        World& world);
 
-// As PrepareConfigWithoutData, for ranks that need not be there: *ranks, or where that is 0 what the axes ask for. On a
+// As rank 0 does for made-up tokens, for ranks that need not be there: *ranks, or where that is 0 what the axes ask for. On a
 // machine that multiplies bf16 in hardware or not.
 absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
                                               int* ranks);
@@ -31,9 +41,6 @@ absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<
 // the rest must be legal. What is returned is legal for one rank.
 absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets,
                                                 bool bf16_hardware, const std::set<std::string>& pinned);
-
-// Every rank's outcome of the above, as one: what only one rank cannot read is every rank's error.
-absl::Status AgreeOnConfig(World& world, const absl::Status& status);
 
 // Prints an error as `trefoil COMMAND: message` if `speak`; the exit status for it: 2 for a wrong command line or config,
 // else 1.

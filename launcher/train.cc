@@ -130,11 +130,11 @@ int TrainMain(int argc, char** argv) {
   const bool speak = world->rank() == 0;
   const absl::StatusOr<std::vector<std::string>> sets = TakeSets(&argc, argv);
   if (!sets.ok()) return Fail("train", sets.status(), speak);
-  const auto config = PrepareConfig(FileSystem::Posix(), *sets, world->size());
-  const absl::Status agreed = AgreeOnConfig(*world, config.status());
-  if (!agreed.ok()) return Fail("train", agreed, speak);
-  world->set_timeout_seconds(config->runtime().timeout_seconds());
   FileSystem& fs = FileSystem::Posix();
+  const auto prepared = PrepareOnRanks(fs, *sets, Tokens::kData, *world);
+  if (!prepared.ok()) return Fail("train", prepared.status(), speak);
+  const RunConfig* config = &prepared->config;
+  world->set_timeout_seconds(config->runtime().timeout_seconds());
   const std::unique_ptr<Device> host = NewCpuDevice(/*threads=*/1);
   const std::unique_ptr<Group> all = world->NewGroupOfAll(*host);
   auto start = FindStart(fs, *config, *all, FLAGS_allow_change);
@@ -154,6 +154,7 @@ int TrainMain(int argc, char** argv) {
   }
   const absl::Status fits = all->Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
+  for (const std::string& note : prepared->notes) std::cout << "Note: " << note << ".\n";
   ResetPeakResident();
   const int64_t resident_before = Resident(), files_before = ResidentFiles();
   const TrainerOptions options = {

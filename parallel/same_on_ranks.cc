@@ -59,12 +59,15 @@ absl::Status CheckSameOnRanks(Group& all, const std::vector<RankFact>& facts, co
   const auto at = [](const std::vector<std::string>& list, size_t i) { return i < list.size() ? list[i] : ""; };
   size_t i = 1;
   while (at(here, i) == at(there, i) && at(here, i + 1) == at(there, i + 1)) i += 2;
-  const bool same_name = at(here, i) == at(there, i);
+  // A list that has ended has nothing under the other's name.
+  const bool ended = i >= here.size() || i >= there.size();
+  const std::string name = i < here.size() ? here[i] : there[i];
   const auto said = [&](const std::vector<std::string>& list) {
-    return same_name ? Said(at(list, i + 1)) : at(list, i) + (i < list.size() ? " " : "") + Said(at(list, i + 1));
+    const std::string value = at(list, i + 1);
+    return ended || at(list, i) == name ? Said(value) : at(list, i) + " " + Said(value);
   };
   return absl::FailedPreconditionError(
-      (same_name ? at(here, i) : "ranks differ") + ": rank " + std::to_string(*other) + " on host " + there[0] + " has " +
+      name + ": rank " + std::to_string(*other) + " on host " + there[0] + " has " +
       said(there) + ", rank 0 on host " + here[0] + " has " + said(here) + "; every rank must have the same" +
       (remedy.empty() ? "" : "; " + remedy));
 }

@@ -29,7 +29,7 @@ void ParallelDefaults(ParallelConfig* parallel, int ranks) {
 }
 
 void OptimizerDefaults(OptimizerConfig* optimizer) {
-  if (optimizer->learning_rate() == 0) optimizer->set_learning_rate(3e-4f);
+  if (!optimizer->has_learning_rate()) optimizer->set_learning_rate(3e-4f);
   if (!optimizer->has_final_share()) optimizer->set_final_share(0.1f);
   if (!optimizer->has_beta1()) optimizer->set_beta1(0.9f);
   if (!optimizer->has_beta2()) optimizer->set_beta2(0.95f);
@@ -42,16 +42,16 @@ void OptimizerDefaults(OptimizerConfig* optimizer) {
 
 void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
   if (training->micro_batch() == 0) training->set_micro_batch(1);
-  if (training->seed() == 0) training->set_seed(1234);
+  if (!training->has_seed()) training->set_seed(1234);
   if (training->precision() == TrainingConfig::PRECISION_UNSET) {
     training->set_precision(bf16_hardware ? TrainingConfig::BF16 : TrainingConfig::FP32);
   }
   OptimizerDefaults(training->mutable_optimizer());
   if (training->checkpoint().keep_last() == 0) training->mutable_checkpoint()->set_keep_last(2);
-  if (training->evaluate_samples() == 0 && training->global_batch() > 0) {
-    training->set_evaluate_samples(Saturated(int64_t{32} * training->global_batch()));
+  if (!training->has_evaluate_samples() && training->global_batch() > 0) {
+    training->set_evaluate_samples(Saturated(kEvaluationBatches * training->global_batch()));
   }
-  if (training->log_every_steps() == 0) training->set_log_every_steps(1);
+  if (!training->has_log_every_steps()) training->set_log_every_steps(1);
 }
 
 bool CudnnCan(const RunConfig& config) {
@@ -91,9 +91,9 @@ void ModelDefaults(ModelConfig* model) {
     // 8/3 x hidden, rounded up to 256: three matrices of this width have as many weights as GPT's two of 4 x hidden.
     model->set_feed_forward(Saturated(llama ? (hidden * 8 + 3 * 256 - 1) / (3 * 256) * 256 : hidden * 4));
   }
-  if (model->rope_theta() == 0 && llama) model->set_rope_theta(10000);
-  if (model->norm_epsilon() == 0) model->set_norm_epsilon(1e-5f);
-  if (model->initial_deviation() == 0) model->set_initial_deviation(0.02f);
+  if (!model->has_rope_theta() && llama) model->set_rope_theta(10000);
+  if (!model->has_norm_epsilon()) model->set_norm_epsilon(1e-5f);
+  if (!model->has_initial_deviation()) model->set_initial_deviation(0.02f);
   if (model->family() == ModelConfig::FAMILY_UNSET || !ModelConfig::Family_IsValid(model->family())) return;
   const Recipe recipe = RecipeOf(*model);
   model->set_tied(recipe.tied);
@@ -105,7 +105,7 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
   ModelDefaults(config->mutable_model());
   ParallelDefaults(config->mutable_parallel(), ranks);
   TrainingDefaults(config->mutable_training(), bf16_hardware);
-  if (config->data().seed() == 0) config->mutable_data()->set_seed(config->training().seed());
+  if (!config->data().has_seed()) config->mutable_data()->set_seed(config->training().seed());
   RuntimeConfig* runtime = config->mutable_runtime();
   if (runtime->timeout_seconds() == 0) runtime->set_timeout_seconds(600);
   if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);

@@ -8,6 +8,7 @@
 #include "runtime/version.h"
 #include "training/identity.h"
 #include "training/resume.h"
+#include "training/validate.h"
 
 namespace trefoil {
 namespace {
@@ -40,6 +41,17 @@ absl::Status CheckTokenizer(FileSystem& fs, const RunConfig& config, const std::
   }
   notes->push_back("Note: the run's tokenizer.model is replaced; the one before is kept as " + kept + ".");
   return absl::OkStatus();
+}
+
+// An evaluation takes whole batches of what there is.
+void NoteEvaluation(const RunConfig& config, const RunData& data, std::vector<std::string>* notes) {
+  if (data.held_out == nullptr) return;
+  const int64_t batch = config.training().global_batch(), wanted = config.training().evaluate_samples();
+  const int64_t used = data.evaluation_batches * batch;
+  if (used == wanted || wanted == kEvaluationBatches * batch) return;
+  notes->push_back("Note: training.evaluate_samples: " + std::to_string(wanted) + ", but " + std::to_string(used) +
+                   " are used: whole batches of training.global_batch " + std::to_string(batch) + ", of the " +
+                   std::to_string(data.held_out->samples()) + " samples of data.held_out.");
 }
 
 // What a start from the checkpoint changes, for `notes`; an error if it is too much.
@@ -108,6 +120,7 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   const absl::StatusOr<std::string> tokenizer = ReadTokenizer(fs, config);
   TREFOIL_RETURN_IF_ERROR(all.Agree(tokenizer.status()));
   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", TokenizerHash(*tokenizer)}}));
+  NoteEvaluation(config, start.data, &start.notes);
   start.identity = IdentityOf(config, start.data, *tokenizer);
   absl::Status looked = absl::OkStatus();
   if (all.rank() == 0) looked = LookAtFolder(fs, config, *tokenizer, allow_change, &start);

@@ -149,6 +149,13 @@ class Checker {
       Broken("model.kv_heads: ", model.kv_heads(), " does not divide model.heads ", model.heads(), "; nearest legal: ",
              NearestDivisors(model.heads(), model.kv_heads()));
     }
+    if (Good("model.vocabulary") && model.vocabulary() == 0) {
+      Bad("model.vocabulary", "not set, and no tokenizer says it (data.tokenizer, or tokenizer.model beside the first of "
+                              "data.train); must be above every token id, such as 50257 for GPT-2's");
+    }
+    Positive("model.norm_epsilon", model.norm_epsilon(), "1e-5");
+    Positive("model.initial_deviation", model.initial_deviation(), "0.02");
+    if (llama) Positive("model.rope_theta", model.rope_theta(), "10000");
     Share("model.dropout", model.dropout(), false);
     if (Good("model.dropout", "model.family") && llama && model.dropout() > 0) {
       Broken("model.dropout: ", model.dropout(), ", must be 0 for LLAMA, whose recipe has none; nearest legal: 0");
@@ -304,6 +311,9 @@ class Checker {
     AtLeastOne("training.steps", training.steps());
     AtLeastOne("training.micro_batch", training.micro_batch());
     AtLeastOne("training.global_batch", training.global_batch());
+    AtLeastOne("training.log_every_steps", training.log_every_steps());
+    // Unset, it is some global batches.
+    if (training.has_evaluate_samples()) AtLeastOne("training.evaluate_samples", training.evaluate_samples());
     if (Good("training.global_batch", "training.micro_batch", "parallel.data")) {
       const int64_t unit = Product(training.micro_batch(), parallel.data());
       if (training.global_batch() % unit != 0) {

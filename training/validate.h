@@ -12,6 +12,7 @@
 // Pure functions of their arguments.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,12 @@
 
 namespace trefoil {
 
-// Replaces what "0:" and "unset:" stand for in model/model.proto by its value. kv_heads, head_dim, feed_forward stay 0
+// Replaces what "0:" and "Unset:" stand for in model/model.proto by its value. kv_heads, head_dim, feed_forward stay 0
 // where heads or hidden do not allow a value (Violations says why). The vocabulary stays 0 until a tokenizer is known.
 void ModelDefaults(ModelConfig* model);
+
+// Global batches of one evaluation where training.evaluate_samples is left open.
+inline constexpr int64_t kEvaluationBatches = 32;
 
 // Does so for the whole config, so that the program reads every field as it stands. What stays 0 or empty: switches
 // whose 0 is a value of its own (every_steps, evaluate_every_steps, warmup_steps, dropout), model.vocabulary and

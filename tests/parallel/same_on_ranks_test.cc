@@ -59,9 +59,14 @@ TEST(SameOnRanks, OtherNumbersOfFacts) {
     return facts;
   };
   EXPECT_EQ(Check([&](int rank) { return files(rank == 1 ? 2 : 3); }).message(),
-            "ranks differ: " + On(1) + "nothing, " + On(0) + "file 2 7 tokens; every rank must have the same");
+            "file 2: " + On(1) + "nothing, " + On(0) + "7 tokens; every rank must have the same");
   EXPECT_EQ(Check([&](int rank) { return files(rank == 1 ? 3 : 2); }).message(),
-            "ranks differ: " + On(1) + "file 2 7 tokens, " + On(0) + "nothing; every rank must have the same");
+            "file 2: " + On(1) + "7 tokens, " + On(0) + "nothing; every rank must have the same");
+}
+
+TEST(SameOnRanks, OtherNames) {
+  EXPECT_EQ(Check([](int rank) { return std::vector<RankFact>{{rank == 3 ? "file b" : "file a", "7 tokens"}}; }).message(),
+            "file a: " + On(3) + "file b 7 tokens, " + On(0) + "7 tokens; every rank must have the same");
 }
 
 TEST(SameOnRanks, AnEmptyValueIsNothing) {
