@@ -170,7 +170,8 @@ absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::s
   TREFOIL_RETURN_IF_ERROR(all->Agree(prepared.status()));
   const std::string text = all->AllGatherStrings(world.rank() == 0 ? prepared->config.SerializeAsString() : "").front();
   CHECK(prepared->config.ParseFromString(text));
-  if (const std::string other = OtherConfigFile(*all, own); !other.empty()) prepared->notes.push_back(other);
+  const std::string other = OtherConfigFile(*all, own);
+  if (world.rank() == 0 && !other.empty()) prepared->notes.push_back(other);
   const RunConfig& config = prepared->config;
   if (config.runtime().device() != RuntimeConfig::CUDA && config.training().precision() != TrainingConfig::FP32) {
     TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(*all, {{"products of bf16", BFloat16Products()}},

@@ -21,7 +21,8 @@
 namespace trefoil {
 
 // Replaces what "0:" and "Unset:" stand for in model/model.proto by its value. kv_heads, head_dim, feed_forward stay 0
-// where heads or hidden do not allow a value (Violations says why). The vocabulary stays 0 until a tokenizer is known.
+// where heads or hidden do not allow a value (Violations says why). The vocabulary stays 0 until a tokenizer is known, and
+// 0 is a violation.
 void ModelDefaults(ModelConfig* model);
 
 // Global batches of one evaluation where training.evaluate_samples is left open.

@@ -15,10 +15,14 @@ class StartTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = EmptyFolder(testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::string text;
-    for (int i = 0; i < 6000; ++i) text += "The " + std::to_string(i * i % 977) + "th word, and one more of them.\n";
-    WriteText(folder_ + "/text.txt", text);
-    const Ended ended = RunProgram({Trefoil(), "tokenize", "--input=" + folder_ + "/text.txt",
+    for (int file = 0; file < 3; ++file) {
+      std::string text;
+      for (int i = 0; i < 2000; ++i) {
+        text += "The " + std::to_string((i * i + file) % 977) + "th word, and one more of them.\n";
+      }
+      WriteText(folder_ + "/text" + std::to_string(file) + ".txt", text);
+    }
+    const Ended ended = RunProgram({Trefoil(), "tokenize", "--input=" + folder_ + "/*.txt",
                                     "--output=" + folder_ + "/a/tokens", "--vocabulary=300", "--shard_bytes=65536"});
     ASSERT_EQ(ended.status, 0) << ended.output;
     fs::copy(folder_ + "/a", folder_ + "/b", fs::copy_options::recursive);
@@ -26,7 +30,7 @@ class StartTest : public testing::Test {
   std::vector<std::string> Train(const std::vector<std::string>& sets = {}) const {
     std::vector<std::string> words = {Trefoil(), "train", "--config=quickstart"};
     for (const char* set : {"parallel.tensor=1", "parallel.pipeline=1", "model.layers=1", "model.hidden=48",
-                            "model.sequence_length=32", "training.steps=1", "training.optimizer.warmup_steps=0",
+                            "model.sequence_length=32", "training.steps=1", "training.global_batch=12", "training.optimizer.warmup_steps=0",
                             "data.train=tokens/train-*", "data.held_out=tokens/held_out-*"}) {
       words.insert(words.end(), {"--set", set});
     }
@@ -86,7 +90,7 @@ TEST_F(StartTest, ACopyOfTheCorpusWithOneOtherToken) {
 }
 
 TEST_F(StartTest, AnotherTokenizer) {
-  const Ended ended = RunProgram({Trefoil(), "tokenize", "--input=" + folder_ + "/text.txt",
+  const Ended ended = RunProgram({Trefoil(), "tokenize", "--input=" + folder_ + "/*.txt",
                                   "--output=" + folder_ + "/other", "--vocabulary=290"});
   ASSERT_EQ(ended.status, 0) << ended.output;
   fs::copy_file(folder_ + "/other/tokenizer.model", folder_ + "/b/tokens/tokenizer.model",

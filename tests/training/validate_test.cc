@@ -221,11 +221,11 @@ TEST(ViolationsTest, SequenceParallelSplitsTokensEvenly) {
   EXPECT_THAT(Check(Changed("model { sequence_length: 7 } parallel { sequence_parallel: true }")), IsEmpty());
 }
 
-TEST(ViolationsTest, VocabularyCoversTheTensorAxisOnceKnown) {
+TEST(ViolationsTest, VocabularyIsKnownAndCoversTheTensorAxis) {
   EXPECT_THAT(Check(Changed("model { vocabulary: 1 }")), ElementsAre(StartsWith("model.vocabulary: 1, must be at least")));
   RunConfig unknown = Changed("");
   unknown.mutable_model()->clear_vocabulary();
-  EXPECT_THAT(Check(unknown), IsEmpty());
+  EXPECT_THAT(Check(unknown), ElementsAre(StartsWith("model.vocabulary: not set, and no tokenizer says it")));
 }
 
 TEST(ViolationsTest, OptimizerValuesAreInRange) {
@@ -260,8 +260,9 @@ TEST(ViolationsTest, AllAreFoundAtOnceEvenInAnEmptyConfig) {
   EXPECT_THAT(Check(RunConfig(), 1),
               ElementsAre(StartsWith("model.family: not set; legal: GPT, LLAMA"), StartsWith("model.layers: 0, "),
                           StartsWith("model.hidden: 0, "), StartsWith("model.heads: 0, "),
-                          StartsWith("model.sequence_length: 0, "), StartsWith("folder: "), StartsWith("data.train: "),
-                          StartsWith("training.steps: 0, "), StartsWith("training.global_batch: 0, ")));
+                          StartsWith("model.sequence_length: 0, "), StartsWith("model.vocabulary: not set"),
+                          StartsWith("folder: "), StartsWith("data.train: "), StartsWith("training.steps: 0, "),
+                          StartsWith("training.global_batch: 0, ")));
   EXPECT_THAT(Check(Changed("model { kv_heads: 5 sequence_length: -1 } parallel { pipeline: 3 data: 1 chunks: 2 }"
                         "training { optimizer { beta1: 2 } }")),
               SizeIs(7));
@@ -377,6 +378,25 @@ TEST(ViolationsTest, Float8NeedsMultiplesOfSixteen) {
   }
   EXPECT_THAT(Check(Changed("training { precision: BF16 } model { hidden: 104 head_dim: 10 feed_forward: 100 "
                             "sequence_length: 7 }")), IsEmpty());
+}
+
+// A zero that is written is no field left out: it is a value of its own, or it is refused.
+TEST(ViolationsTest, AZeroIsNotTheDefault) {
+  EXPECT_THAT(Check(Changed("model { rope_theta: 0 norm_epsilon: 0 initial_deviation: 0 } training { log_every_steps: 0 "
+                            "evaluate_samples: 0 optimizer { learning_rate: 0 } }")),
+              ElementsAre("model.norm_epsilon: 0, must be above 0; usual: 1e-5",
+                          "model.initial_deviation: 0, must be above 0; usual: 0.02",
+                          "model.rope_theta: 0, must be above 0; usual: 10000",
+                          "training.log_every_steps: 0, must be at least 1; nearest legal: 1",
+                          "training.evaluate_samples: 0, must be at least 1; nearest legal: 1",
+                          "training.optimizer.learning_rate: 0, must be above 0; usual: 3e-4"));
+  RunConfig config = Changed("training { seed: 0 }");
+  FillDefaults(&config, kRanks, false);
+  EXPECT_EQ(config.training().seed(), 0u);
+  EXPECT_EQ(config.data().seed(), 0u);
+  config = Changed("training { seed: 5 } data { seed: 0 }");
+  FillDefaults(&config, kRanks, false);
+  EXPECT_EQ(config.data().seed(), 0u);
 }
 
 TEST(FillDefaultsTest, KeepsWhatIsSet) {

@@ -1,0 +1,57 @@
+#include "training/idle_options.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include "training/validate.h"
+
+namespace trefoil {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> Idle(const std::string& text) {
+  RunConfig given;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &given)) << text;
+  RunConfig filled = given;
+  FillDefaults(&filled, /*ranks=*/2, /*bf16_hardware=*/false);
+  return IdleOptions(given, filled);
+}
+
+TEST(IdleOptionsTest, WhatIsNotGivenIsNotSaid) {
+  EXPECT_THAT(Idle(""), IsEmpty());
+  EXPECT_THAT(Idle("runtime { device: CUDA } training { optimizer { schedule: CONSTANT } }"), IsEmpty());
+}
+
+TEST(IdleOptionsTest, EvaluationNeedsHeldOutText) {
+  EXPECT_THAT(Idle("training { evaluate_every_steps: 1000 evaluate_samples: 8 }"),
+              ElementsAre("training.evaluate_every_steps: 1000 has no effect without data.held_out",
+                          "training.evaluate_samples: 8 has no effect without data.held_out"));
+  EXPECT_THAT(Idle("training { evaluate_every_steps: 1000 evaluate_samples: 8 } data { held_out: 'x' }"), IsEmpty());
+}
+
+TEST(IdleOptionsTest, SharesBelongToSchedules) {
+  EXPECT_THAT(Idle("training { optimizer { decay_share: 0.5 } }"),
+              ElementsAre("training.optimizer.decay_share: 0.5 has no effect with schedule COSINE, only with WSD"));
+  EXPECT_THAT(Idle("training { optimizer { decay_share: 0.5 schedule: WSD } }"), IsEmpty());
+  EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: CONSTANT } }"),
+              ElementsAre("training.optimizer.final_share: 0.25 has no effect with schedule CONSTANT"));
+  EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: LINEAR } }"), IsEmpty());
+}
+
+TEST(IdleOptionsTest, SequenceParallelNeedsTheTensorAxis) {
+  EXPECT_THAT(Idle("parallel { sequence_parallel: true }"),
+              ElementsAre("parallel.sequence_parallel: true has no effect with parallel.tensor 1"));
+  EXPECT_THAT(Idle("parallel { sequence_parallel: true tensor: 2 }"), IsEmpty());
+}
+
+TEST(IdleOptionsTest, ThreadsAreTheCpus) {
+  EXPECT_THAT(Idle("runtime { threads: 4 device: CUDA }"),
+              ElementsAre("runtime.threads: 4 has no effect with runtime.device CUDA"));
+  EXPECT_THAT(Idle("runtime { threads: 4 }"), IsEmpty());
+}
+
+}  // namespace
+}  // namespace trefoil
