@@ -163,6 +163,7 @@ absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::s
   std::vector<RankFact> facts = CommandLineFacts(words);
   facts.insert(facts.begin(), {"program", VersionText()});
   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(*all, facts));
+  TREFOIL_RETURN_IF_ERROR(all->Agree(CheckCpuLevel()));
 
   const absl::StatusOr<RunConfig> own = Read(fs, sets);
   absl::StatusOr<Prepared> prepared = Prepared();

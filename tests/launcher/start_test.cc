@@ -1,9 +1,12 @@
 // How a job starts: ranks that are not alike, and data that are not there, end it with one line before anything is taken.
 // The ranks of a job run in folders of their own here, as hosts with files of their own do.
 #include <gtest/gtest.h>
+#include <signal.h>
 
+#include <chrono>
 #include <filesystem>
 
+#include "runtime/cpu_features.h"
 #include "tests/launcher/program_testing.h"
 
 namespace trefoil {
@@ -121,6 +124,43 @@ TEST_F(StartTest, AnOlderCopyOfTheConfigFile) {
                                           : " reads other values in it; every rank runs what rank 0 reads"),
               1)
         << ended.output;
+  }
+}
+
+// runtime.timeout_seconds is how long a rank waits for one that does not come, here because it is stopped.
+TEST_F(StartTest, ATimeOutIsTheConfigs) {
+  std::vector<std::string> argv = {"tests/mpi_run.sh", "2", "-wdir", folder_ + "/a"};
+  for (const std::string& word : Train({"training.steps=100000", "runtime.timeout_seconds=2"})) argv.push_back(word);
+  Program program(argv, folder_ + "/output");
+  ASSERT_TRUE(program.Until([&] { return Count(program.Output(), "step ") > 0; })) << program.Output();
+  const std::vector<pid_t> ranks = program.Children();
+  ASSERT_EQ(ranks.size(), 2u) << program.Output();
+  kill(ranks[1], SIGSTOP);
+  const auto begin = std::chrono::steady_clock::now();
+  const Ended ended = program.Wait();
+  EXPECT_NE(ended.status, 0);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 60);
+  EXPECT_GE(Count(ended.output, "runtime.timeout_seconds"), 1) << ended.output;
+}
+
+// The same job over hosts whose CPUs multiply bf16 in other ways would drift apart where its ranks hold copies.
+TEST_F(StartTest, CpusThatMultiplyOtherwise) {
+  if (!CpuHasAvx512BFloat16()) GTEST_SKIP() << "this CPU multiplies bf16 in one way only";
+  for (const bool bf16 : {true, false}) {
+    std::vector<std::string> argv = {"tests/mpi_run.sh", "1"};
+    for (const char* level : {"AVX512_BF16", "AVX2"}) {
+      if (level == std::string("AVX2")) argv.insert(argv.end(), {":", "-n", "2"});
+      argv.insert(argv.end(), {"-wdir", folder_ + "/a", "-x", std::string("TREFOIL_CPU_LEVEL=") + level});
+      for (const std::string& word : Train({bf16 ? "training.precision=BF16" : "training.precision=FP32"})) {
+        argv.push_back(word);
+      }
+    }
+    const Ended ended = RunProgram(argv);
+    if (bf16) {
+      ExpectRefused(ended, "products of bf16: rank 1 on host ");
+    } else {
+      EXPECT_EQ(ended.status, 0) << ended.output;
+    }
   }
 }
 

@@ -1,0 +1,236 @@
+// Every field of a run's config does something: for each there is a change of it, and what shows the change. A new field
+// fails the test until it has a row.
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_replace.h>
+#include <google/protobuf/text_format.h>
+
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "runtime/file.h"
+#include "tests/training/run_testing.h"
+#include "training/plan.h"
+#include "training/validate.h"
+
+namespace trefoil {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Shows {
+  kNumbers,  // losses, norms, rates or held-out losses of a run of a few steps
+  kPlan,     // what the run takes: parameters, FLOPs, memory, messages, actions
+  kFiles,    // the names of the files that a run leaves
+  kLines,    // what rank 0 prints
+  kRules,    // which rules the config breaks: for GPUs, which are not here
+};
+
+struct Row {
+  const char* path;
+  const char* base;    // added to the tiny run, for both; F is the test's folder
+  const char* change;  // added to one
+  Shows shows;
+};
+
+constexpr Row kRows[] = {
+    {"folder", "", "folder: 'F/elsewhere'", Shows::kFiles},
+    {"model.family", "", "model { family: GPT }", Shows::kNumbers},
+    {"model.layers", "", "model { layers: 3 }", Shows::kPlan},
+    {"model.hidden", "", "model { hidden: 64 }", Shows::kPlan},
+    {"model.heads", "", "model { heads: 8 }", Shows::kNumbers},
+    {"model.kv_heads", "", "model { kv_heads: 2 }", Shows::kPlan},
+    {"model.head_dim", "", "model { head_dim: 16 }", Shows::kPlan},
+    {"model.feed_forward", "", "model { feed_forward: 96 }", Shows::kPlan},
+    {"model.vocabulary", "", "model { vocabulary: 64 }", Shows::kPlan},
+    {"model.sequence_length", "", "model { sequence_length: 8 }", Shows::kNumbers},
+    {"model.rope_theta", "", "model { rope_theta: 100 }", Shows::kNumbers},
+    {"model.norm_epsilon", "", "model { norm_epsilon: 0.1 }", Shows::kNumbers},
+    {"model.dropout", "model { family: GPT }", "model { dropout: 0.5 }", Shows::kNumbers},
+    {"model.initial_deviation", "", "model { initial_deviation: 0.2 }", Shows::kNumbers},
+    {"model.tied", "", "model { tied: true }", Shows::kPlan},
+    {"model.qkv_bias", "", "model { qkv_bias: true }", Shows::kPlan},
+    {"parallel.tensor", "", "parallel { tensor: 2 }", Shows::kPlan},
+    {"parallel.pipeline", "", "parallel { pipeline: 2 }", Shows::kPlan},
+    {"parallel.data", "", "parallel { data: 2 }", Shows::kPlan},
+    {"parallel.sequence_parallel", "parallel { tensor: 2 }", "parallel { sequence_parallel: true }", Shows::kPlan},
+    {"parallel.schedule", "parallel { pipeline: 2 }", "parallel { schedule: GPIPE }", Shows::kPlan},
+    {"parallel.chunks", "model { layers: 8 } parallel { pipeline: 2 schedule: INTERLEAVED }", "parallel { chunks: 4 }",
+     Shows::kPlan},
+    {"parallel.zero", "parallel { data: 2 }", "parallel { zero: NONE }", Shows::kPlan},
+    {"parallel.recompute", "", "parallel { recompute: FULL }", Shows::kPlan},
+    {"data.train", "", "data { train: 'F/held_out' }", Shows::kNumbers},
+    {"data.held_out", "", "data { held_out: 'F/held_out' }", Shows::kNumbers},
+    {"data.tokenizer", "", "data { tokenizer: 'F/t.model' }", Shows::kFiles},
+    {"data.seed", "", "data { seed: 0 }", Shows::kNumbers},
+    {"training.steps", "", "training { steps: 3 }", Shows::kNumbers},
+    {"training.global_batch", "", "training { global_batch: 4 }", Shows::kNumbers},
+    {"training.micro_batch", "", "training { micro_batch: 4 }", Shows::kPlan},
+    {"training.seed", "", "training { seed: 0 }", Shows::kNumbers},
+    {"training.precision", "", "training { precision: BF16 }", Shows::kPlan},
+    {"training.optimizer.learning_rate", "", "training { optimizer { learning_rate: 1e-4 } }", Shows::kNumbers},
+    {"training.optimizer.final_share", "", "training { optimizer { final_share: 0.5 } }", Shows::kNumbers},
+    {"training.optimizer.beta1", "", "training { optimizer { beta1: 0.5 } }", Shows::kNumbers},
+    {"training.optimizer.beta2", "", "training { optimizer { beta2: 0.5 } }", Shows::kNumbers},
+    {"training.optimizer.epsilon", "", "training { optimizer { epsilon: 1 } }", Shows::kNumbers},
+    {"training.optimizer.weight_decay", "", "training { optimizer { weight_decay: 9 } }", Shows::kNumbers},
+    {"training.optimizer.clip_norm", "", "training { optimizer { clip_norm: 1e-9 } }", Shows::kNumbers},
+    {"training.optimizer.schedule", "", "training { optimizer { schedule: LINEAR } }", Shows::kNumbers},
+    {"training.optimizer.warmup_steps", "", "training { optimizer { warmup_steps: 4 } }", Shows::kNumbers},
+    {"training.optimizer.decay_share", "training { optimizer { schedule: WSD } }",
+     "training { optimizer { decay_share: 0.9 } }", Shows::kNumbers},
+    {"training.checkpoint.every_steps", "", "training { checkpoint { every_steps: 3 } }", Shows::kFiles},
+    {"training.checkpoint.keep_last", "training { checkpoint { every_steps: 1 } }",
+     "training { checkpoint { keep_last: 3 } }", Shows::kFiles},
+    {"training.checkpoint.initial_weights", "",
+     "training { checkpoint { initial_weights: 'F/before/checkpoints/step-00000004' } }", Shows::kNumbers},
+    {"training.evaluate_every_steps", "data { held_out: 'F/held_out' }", "training { evaluate_every_steps: 2 }",
+     Shows::kNumbers},
+    {"training.evaluate_samples", "data { held_out: 'F/held_out' }", "training { evaluate_samples: 8 }", Shows::kNumbers},
+    {"training.log_every_steps", "", "training { log_every_steps: 3 }", Shows::kLines},
+    {"training.trace", "", "training { trace: 'F/trace.json' }", Shows::kFiles},
+    {"runtime.threads", "model { hidden: 512 sequence_length: 512 }", "runtime { threads: 7 }", Shows::kPlan},
+    {"runtime.device", "runtime { attention: OWN }", "runtime { device: CUDA }", Shows::kRules},
+    {"runtime.allow_shared_device", "runtime { device: CUDA messages: NCCL }", "runtime { allow_shared_device: true }",
+     Shows::kRules},
+    {"runtime.messages", "parallel { tensor: 2 } runtime { device: CUDA graphs: ON }", "runtime { messages: HOST }",
+     Shows::kRules},
+    {"runtime.attention", "runtime { device: CUDA }", "runtime { attention: CUDNN }", Shows::kRules},
+    {"runtime.graphs", "parallel { pipeline: 2 } runtime { device: CUDA }", "runtime { graphs: ON }", Shows::kRules},
+    {"runtime.memory_limit_gib", "", "runtime { memory_limit_gib: 3 }", Shows::kPlan},
+};
+
+// Fields that show in nothing that is run here: the file of the test that shows them, which names them.
+const std::map<std::string, std::string>& ShownElsewhere() {
+  static const auto& fields = *new std::map<std::string, std::string>{
+      {"runtime.timeout_seconds", "tests/launcher/start_test.cc"},
+  };
+  return fields;
+}
+
+void AddPaths(const google::protobuf::Descriptor& message, const std::string& prefix, std::set<std::string>* paths) {
+  for (int i = 0; i < message.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *message.field(i);
+    if (field.message_type() != nullptr && !field.is_repeated()) {
+      AddPaths(*field.message_type(), prefix + field.name() + ".", paths);
+    } else {
+      paths->insert(prefix + field.name());
+    }
+  }
+}
+
+TEST(FieldsTest, EachHasARow) {
+  std::set<std::string> paths, rows;
+  AddPaths(*RunConfig::descriptor(), "", &paths);
+  for (const Row& row : kRows) EXPECT_TRUE(rows.insert(row.path).second) << row.path << " has two rows";
+  for (const auto& [path, file] : ShownElsewhere()) {
+    EXPECT_TRUE(rows.insert(path).second) << path << " is in both tables";
+    const auto text = ReadFile(FileSystem::Posix(), file);
+    ASSERT_TRUE(text.ok()) << text.status();
+    EXPECT_TRUE(absl::StrContains(*text, path)) << file << " does not show " << path;
+  }
+  EXPECT_EQ(rows, paths) << "a field of RunConfig needs a row that shows what it does, and a row a field";
+}
+
+// A change sets what its row is about, and no other field.
+TEST(FieldsTest, EachRowChangesItsField) {
+  for (const Row& row : kRows) {
+    RunConfig change;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(row.change, &change)) << row.path;
+    const google::protobuf::Message* message = &change;
+    std::string path;
+    while (message != nullptr) {
+      std::vector<const google::protobuf::FieldDescriptor*> fields;
+      message->GetReflection()->ListFields(*message, &fields);
+      ASSERT_EQ(fields.size(), 1u) << row.path;
+      absl::StrAppend(&path, path.empty() ? "" : ".", fields[0]->name());
+      const bool nested = fields[0]->message_type() != nullptr && !fields[0]->is_repeated();
+      message = nested ? &message->GetReflection()->GetMessage(*message, fields[0]) : nullptr;
+    }
+    EXPECT_EQ(path, row.path);
+  }
+}
+
+std::string PlanText(const RunConfig& config) {
+  const Plan plan = Planner().Make(config, RanksOf(config));
+  std::string text = absl::StrCat(plan.parameters, " ", plan.tokens, " ", plan.model_flops, " ", plan.counted_flops, " ",
+                                  plan.memory_limit, "\n");
+  for (const StagePlan& stage : plan.stages) {
+    for (const int64_t peak : stage.memory.peak) absl::StrAppend(&text, peak, " ");
+    for (const auto& [group, total] : stage.sent) absl::StrAppend(&text, group, " ", total.bytes, " ");
+    absl::StrAppend(&text, stage.memory.peak_total, " ", stage.memory.held, "\n");
+  }
+  for (const auto& actions : plan.actions) {
+    for (const Action& action : actions) {
+      absl::StrAppend(&text, static_cast<int>(action.kind), "/", action.micro_batch, "/", action.chunk, " ");
+    }
+  }
+  return text;
+}
+
+// The config, which need not be legal, with the row's texts and its defaults.
+RunConfig Filled(const std::string& folder, const std::string& text) {
+  RunConfig config;
+  const std::string whole = absl::StrCat(
+      "folder: 'F/run' data { train: 'F/train' } model { family: LLAMA layers: 2 hidden: 32 heads: 4 vocabulary: 61 ",
+      "sequence_length: 16 } training { steps: 4 global_batch: 8 precision: FP32 } ", text);
+  EXPECT_TRUE(google::protobuf::TextFormat::MergeFromString(absl::StrReplaceAll(whole, {{"F/", folder + "/"}}), &config));
+  FillDefaults(&config, RanksOf(config), /*bf16_hardware=*/false);
+  return config;
+}
+
+// What a run leaves that `shows` looks at.
+std::string Seen(const std::string& folder, const std::string& text, Shows shows) {
+  if (shows == Shows::kRules) {
+    const RunConfig config = Filled(folder, text);
+    std::string lines;
+    for (const std::string& line : Violations(config, RanksOf(config))) lines += line + "\n";
+    return lines;
+  }
+  const RunConfig config =
+      TinyRun(folder, absl::StrReplaceAll("model { layers: 2 } training { steps: 4 } " + text, {{"F/", folder + "/"}}));
+  if (shows == Shows::kPlan) return PlanText(config);
+  const RunOutcome outcome = RunTraining(config);
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status;
+  std::string seen;
+  if (shows == Shows::kLines) {
+    for (size_t at = 0; (at = outcome.output.find("step ", at)) != std::string::npos; ++at) seen += "a line\n";
+  } else if (shows == Shows::kNumbers) {
+    for (const std::string& line : MetricLines(config)) seen += line + "\n";
+  } else {
+    std::set<std::string> paths;
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+      const std::string path = fs::relative(entry.path(), folder).string();
+      // The event files' names have the time in them.
+      if (!absl::StrContains(path, "tfevents")) paths.insert(path);
+    }
+    seen = absl::StrJoin(paths, "\n");
+  }
+  return seen;
+}
+
+class FieldTest : public testing::TestWithParam<Row> {};
+
+TEST_P(FieldTest, ShowsInWhatItsRowSays) {
+  const Row& row = GetParam();
+  std::vector<std::string> seen;
+  for (const std::string& text : {std::string(row.base), absl::StrCat(row.base, " ", row.change)}) {
+    const std::string folder = NewFolder("run");
+    ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), folder + "/t.model", "a tokenizer").ok());
+    if (absl::StrContains(text, "F/before")) {
+      (void)Seen(folder, "folder: 'F/before'", Shows::kNumbers);
+    }
+    seen.push_back(Seen(folder, text, row.shows));
+  }
+  EXPECT_NE(seen[0], seen[1]) << row.path << ": " << row.change << " changes nothing";
+  if (row.shows != Shows::kRules) EXPECT_NE(seen[0], "") << row.path;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FieldTest, testing::ValuesIn(kRows), [](const auto& info) {
+  return absl::StrReplaceAll(info.param.path, {{".", "_"}});
+});
+
+}  // namespace
+}  // namespace trefoil
