@@ -79,12 +79,6 @@ absl::Status CheckChanges(const CheckpointReader& reader, const std::string& fol
   return absl::OkStatus();
 }
 
-absl::Status MakeRunFolder(FileSystem& fs, const RunConfig& config) {
-  const absl::Status made = MakeFolderDurably(fs, config.folder());
-  if (made.ok()) return made;
-  return absl::Status(made.code(), "folder: " + config.folder() + " cannot be made: " + std::string(made.message()));
-}
-
 // On rank 0. Sets checkpoint, notes.
 absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
                           RunStart* start) {
@@ -108,8 +102,7 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
     TREFOIL_RETURN_IF_ERROR(CheckModel(reader, "training.checkpoint.initial_weights: " + weights, config.model(),
                                        "Give the weights' model, or weights of this one."));
   }
-  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes));
-  return MakeRunFolder(fs, config);
+  return CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes);
 }
 
 }  // namespace
@@ -127,6 +120,12 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   TREFOIL_RETURN_IF_ERROR(all.Agree(looked));
   start.checkpoint = all.AllGatherStrings(start.checkpoint).front();
   return start;
+}
+
+absl::Status MakeRunFolder(FileSystem& fs, const RunConfig& config) {
+  const absl::Status made = MakeFolderDurably(fs, config.folder());
+  if (made.ok()) return made;
+  return absl::Status(made.code(), "folder: " + config.folder() + " cannot be made: " + std::string(made.message()));
 }
 
 absl::Status WriteRunFolder(FileSystem& fs, const RunConfig& config) {

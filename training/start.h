@@ -28,10 +28,13 @@ struct RunStart {
 };
 
 // Failure: data that cannot be opened or differ between ranks (training/run_data.h); a tokenizer that cannot be read, or
-// differs between ranks or from the one in the run's folder; a run folder that cannot be made; a checkpoint, or initial
-// weights, of another model; and unless `allow_change`, a checkpoint of a run that this start would give another meaning
-// (training/identity.h). No file of the run folder has changed then.
+// differs between ranks or from the one in the run's folder; a checkpoint, or initial weights, of another model; and unless
+// `allow_change`, a checkpoint of a run that this start would give another meaning (training/identity.h).
+// Nothing in the run folder has changed, whatever is returned.
 absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change);
+
+// On rank 0, before memory is taken. Failure: names the folder.
+absl::Status MakeRunFolder(FileSystem& fs, const RunConfig& config);
 
 // Once all is well with the start, on rank 0: the run folder's config.pbtxt, and its tokenizer.model, which its checkpoints
 // need to be used. A tokenizer.model of other content, which a start with `allow_change` has found, is kept beside it under

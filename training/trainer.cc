@@ -182,6 +182,8 @@ class Trainer {
 
 absl::Status Train(const RunConfig& config, RunStart start, World& world, Device& device,
                    const TrainerOptions& options) {
+  const absl::Status folder = world.rank() == 0 ? MakeRunFolder(*options.fs, config) : absl::OkStatus();
+  TREFOIL_RETURN_IF_ERROR(world.NewGroupOfAll(device)->Agree(folder));
   return Trainer(config, std::move(start), world, device, options).Run();
 }
 

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "runtime/cpu_features.h"
 #include "tests/launcher/program_testing.h"
@@ -92,20 +91,7 @@ TEST_F(BadInput, TokenFilesThatAreNotThereOrNotOurs) {
 }
 
 TEST_F(BadInput, AFolderThatCannotBeWritten) {
-  // One document of 330 u16 tokens: see data/token_file.h.
-  std::ofstream idx(folder_ + "/train.idx", std::ios::binary);
-  const auto number = [&](auto value) { idx.write(reinterpret_cast<const char*>(&value), sizeof(value)); };
-  idx.write("MMIDIDX\0\0", 9);
-  number(uint64_t{1});
-  number(uint8_t{8});
-  number(uint64_t{1});
-  number(uint64_t{2});
-  number(int32_t{330});
-  number(int64_t{0});
-  number(int64_t{0});
-  number(int64_t{1});
-  idx.close();
-  WriteText(folder_ + "/train.bin", std::string(660, '\0'));
+  WriteZeroTokens(folder_ + "/train");
   ExpectRefused(1, {"folder: /dev/null/run cannot be made: "}, {"--set", "folder=/dev/null/run"});
 }
 

@@ -88,9 +88,10 @@ TEST(PlanProgram, RehearsalTakesWhatIsPlanned) {
 
 TEST(PlanProgram, TrainingThatDoesNotFitIsNotStarted) {
   const std::string folder = EmptyFolder("plan_refused");
+  WriteZeroTokens(folder + "/train");
   std::vector<std::string> arguments = {"train"};
   arguments.insert(arguments.end(), kSmall.begin(), kSmall.end());
-  for (const std::string& set : {"folder=" + folder + "/run", "data.train=" + folder + "/none",
+  for (const std::string& set : {"folder=" + folder + "/run", "data.train=" + folder + "/train",
                                  std::string("parallel.tensor=2"), std::string("runtime.memory_limit_gib=0.1")}) {
     arguments.push_back("--set");
     arguments.push_back(set);

@@ -106,6 +106,23 @@ std::string EmptyFolder(const std::string& name) {
 
 void WriteText(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
 
+void WriteZeroTokens(const std::string& prefix) {
+  // See data/token_file.h.
+  std::ofstream idx(prefix + ".idx", std::ios::binary);
+  const auto number = [&](auto value) { idx.write(reinterpret_cast<const char*>(&value), sizeof(value)); };
+  idx.write("MMIDIDX\0\0", 9);
+  number(uint64_t{1});
+  number(uint8_t{8});
+  number(uint64_t{1});
+  number(uint64_t{2});
+  number(int32_t{330});
+  number(int64_t{0});
+  number(int64_t{0});
+  number(int64_t{1});
+  idx.close();
+  WriteText(prefix + ".bin", std::string(660, '\0'));
+}
+
 std::string ReadText(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();

@@ -48,5 +48,7 @@ int Count(const std::string& text, const std::string& part);
 std::string EmptyFolder(const std::string& name);
 void WriteText(const std::string& path, const std::string& text);
 std::string ReadText(const std::string& path);
+// PREFIX.bin and .idx: one document of 330 tokens, all 0.
+void WriteZeroTokens(const std::string& prefix);
 
 }  // namespace trefoil
