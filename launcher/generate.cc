@@ -8,6 +8,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "data/tokenizer.h"
+#include "launcher/given_flags.h"
 #include "launcher/machine.h"
 #include "launcher/prepare.h"
 #include "parallel/world.h"
@@ -39,6 +40,11 @@ absl::Status CheckFlags() {
   }
   if (!(FLAGS_top_p > 0 && FLAGS_top_p <= 1)) {
     return absl::InvalidArgumentError("--top_p: " + std::to_string(FLAGS_top_p) + ", must be above 0 and at most 1");
+  }
+  for (const char* flag : {"top_k", "top_p", "seed"}) {
+    if (FLAGS_temperature > 0 || !IsGiven(flag)) continue;
+    return absl::InvalidArgumentError(std::string("--") + flag +
+                                      ": is about drawing tokens, and --temperature=0 takes the likeliest; leave one out");
   }
   return absl::OkStatus();
 }

@@ -13,6 +13,7 @@
 
 #include "data/tokenizer.h"
 #include "launcher/flag_output.h"
+#include "launcher/given_flags.h"
 #include "launcher/progress.h"
 #include "parallel/world.h"
 #include "runtime/device.h"
@@ -215,7 +216,11 @@ int TokenizeMain(int argc, char** argv) {
   run.tokenizer = FLAGS_tokenizer;
   run.vocabulary = FLAGS_vocabulary;
   run.overwrite = FLAGS_overwrite;
-  const absl::Status status = RunTokenize(FileSystem::Posix(), run, *group, std::cout);
+  absl::Status status = CheckSameOnRanks(*group, CommandLineFacts(run.corpus.inputs));
+  if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
+    status = absl::InvalidArgumentError("--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
+  }
+  if (status.ok()) status = RunTokenize(FileSystem::Posix(), run, *group, std::cout);
   if (status.ok()) return 0;
   if (world->rank() == 0) std::cerr << "trefoil tokenize: " << std::string(status.message()) << "\n";
   return 1;

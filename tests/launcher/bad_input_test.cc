@@ -117,6 +117,31 @@ TEST_F(BadInput, OneLineUnderLaunchToo) {
   EXPECT_EQ(Count(ended.output, "\n"), 2) << ended.output;
 }
 
+TEST_F(BadInput, FlagsThatWouldDoNothing) {
+  const auto refused = [](const std::vector<std::string>& arguments, const std::string& line) {
+    std::vector<std::string> argv = {Trefoil()};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    const Ended ended = RunProgram(argv);
+    EXPECT_NE(ended.status, 0) << ended.output;
+    EXPECT_EQ(Count(ended.output, "trefoil " + arguments[0] + ": " + line), 1) << ended.output;
+  };
+  refused({"plan", "--config=gpt2_124m", "--top=3"}, "--top: lists layouts, so it needs --search");
+  refused({"plan", "--config=gpt2_124m", "--train_tokens=3"}, "--train_tokens: needs times, so give --cluster");
+  refused({"plan", "--config=gpt2_124m", "--cluster=dgx_a100", "--gpus=2", "--search", "--train_tokens=3"},
+          "--train_tokens: is of one layout");
+  refused({"generate", "--checkpoint=x", "--temperature=0", "--top_k=3"}, "--top_k: is about drawing tokens");
+  refused({"generate", "--checkpoint=x", "--temperature=0", "--seed=1"}, "--seed: is about drawing tokens");
+  refused({"tokenize", "--input=x", "--output=y", "--held_out=0", "--split_seed=2"},
+          "--split_seed: chooses the held-out text");
+}
+
+TEST_F(BadInput, RanksThatTokenizeOtherThings) {
+  const Ended ended = RunProgram({"tests/mpi_run.sh", "1", Trefoil(), "tokenize", "--input=x", "--output=y", ":", "-n", "1",
+                                  Trefoil(), "tokenize", "--input=x", "--output=z"});
+  EXPECT_NE(ended.status, 0) << ended.output;
+  EXPECT_EQ(Count(ended.output, "trefoil tokenize: command line: rank 1 on host "), 1) << ended.output;
+}
+
 TEST_F(BadInput, MoreRanksThanCanBePinned) {
   const Ended ended = RunProgram({Trefoil(), "launch", "--pin", "-n", "100000", "--", "plan"});
   EXPECT_EQ(ended.status, 2);

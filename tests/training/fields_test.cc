@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "launcher/plan_report.h"
 #include "runtime/file.h"
 #include "tests/training/run_testing.h"
 #include "training/plan.h"
@@ -226,6 +227,56 @@ TEST_P(FieldTest, ShowsInWhatItsRowSays) {
   }
   EXPECT_NE(seen[0], seen[1]) << row.path << ": " << row.change << " changes nothing";
   EXPECT_TRUE(row.shows == Shows::kRules || !seen[0].empty()) << row.path;
+}
+
+// The same of a cluster's fields, whose rows change a plan on it.
+struct ClusterRow {
+  const char* path;
+  const char* base;
+  const char* change;
+};
+
+constexpr ClusterRow kClusterRows[] = {
+    {"device", "", "device: 'another'"},
+    {"devices_per_node", "", "devices_per_node: 2"},
+    {"gpu", "", "gpu: true"},
+    {"memory_gib", "", "memory_gib: 1"},
+    {"process_gib", "", "process_gib: 1"},
+    {"peaks", "", "peaks { dtype: 'float32' tflops: 1 }"},
+    {"ops", "", "ops { ops: 'matmul' efficiency: 0.25 }"},
+    {"node", "", "node { gbytes_per_second: 1 latency_us: 50 }"},
+    {"network", "devices_per_node: 2", "network { gbytes_per_second: 0.1 latency_us: 50 }"},
+    {"nodes", "devices_per_node: 2", "nodes: 1"},
+    {"alone_speedup", "nodes: 1", "alone_speedup: 3"},
+};
+
+constexpr char kCluster[] = R"(
+    device: 'a' devices_per_node: 8 memory_gib: 80 process_gib: 2 peaks { dtype: 'float32' tflops: 30 }
+    ops { overhead_us: 9 efficiency: 0.5 gbytes_per_second: 1000 } node { gbytes_per_second: 200 latency_us: 5 }
+    network { gbytes_per_second: 20 latency_us: 10 })";
+
+TEST(ClusterFieldsTest, EachHasARowThatChangesAPlan) {
+  std::set<std::string> names, rows;
+  for (int i = 0; i < Cluster::descriptor()->field_count(); ++i) names.insert(Cluster::descriptor()->field(i)->name());
+  const RunConfig config = Filled(NewFolder("plan"), "parallel { pipeline: 2 tensor: 2 } training { micro_batch: 2 }");
+  for (const ClusterRow& row : kClusterRows) {
+    EXPECT_TRUE(rows.insert(row.path).second) << row.path;
+    std::vector<std::string> reports;
+    for (const std::string& text : {std::string(row.base), absl::StrCat(row.base, " ", row.change)}) {
+      Cluster cluster;
+      ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &cluster)) << row.path;
+      Cluster whole;
+      // An op takes the first entry that fits it, so that the row's comes first.
+      ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(kCluster, &whole));
+      whole.mutable_ops()->Swap(cluster.mutable_ops());
+      whole.mutable_peaks()->Swap(cluster.mutable_peaks());
+      whole.MergeFrom(cluster);
+      const Plan plan = Planner(whole).Make(config, RanksOf(config));
+      reports.push_back(ReportPlan(config, whole, plan, plan.tokens));
+    }
+    EXPECT_NE(reports[0], reports[1]) << row.path << " changes no plan";
+  }
+  EXPECT_EQ(rows, names);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, FieldTest, testing::ValuesIn(kRows), [](const auto& info) {
