@@ -155,7 +155,7 @@ TEST(Tokenizer, TrainsOnMoreCharactersThanTheVocabularyHolds) {
     text += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)),
              static_cast<char>(0x80 | (c & 63))};
   }
-  text += std::string("nul \0 and \xff here\0", 20);
+  text += std::string("nul \0 and \xff here\0", 17);
   auto tokenizer = Tokenizer::Train(std::vector<std::string>{text}, 320);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
