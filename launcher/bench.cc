@@ -73,6 +73,7 @@ absl::Status Bench(const RunConfig& config, World& world, Device& device) {
   Worker worker(config, world, device);
   worker.store.Initialize(config.training().seed(), *worker.data);
   const BatchSource source = RandomTokens(config.model());
+  const During steps(*worker.all, Phase::kStep);
   int64_t step = 0;
   auto one_step = [&]() -> absl::StatusOr<double> {
     ++step;
@@ -141,7 +142,7 @@ int BenchMain(int argc, char** argv) {
   const auto prepared = PrepareOnRanks(FileSystem::Posix(), *sets, Tokens::kMadeUp, *world);
   if (!prepared.ok()) return Fail("bench", prepared.status(), speak);
   const RunConfig* config = &prepared->config;
-  world->set_timeout_seconds(config->runtime().timeout_seconds());
+  SetTimeLimits(*world, config->runtime());
   const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("bench", machine.status(), speak);
   const absl::Status status = Bench(*config, (*machine)->world(), *(*machine)->device);

@@ -344,14 +344,14 @@ int CalibrateMain(int argc, char** argv) {
   const std::unique_ptr<World> world = NewMpiWorld(&argc, &argv);
   const bool speak = world->rank() == 0;
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), world->local_size());
-  const std::unique_ptr<Group> all = world->NewGroupOfAll(*device);
+  Group& all = world->all();
   FileSystem& fs = FileSystem::Posix();
-  absl::Status status = all->Agree(CheckStart(fs, *world));
+  absl::Status status = all.Agree(CheckStart(fs, *world));
   if (!status.ok()) return Fail("calibrate", status, speak);
   const Clock::time_point begin = Clock::now();
-  const Cluster cluster = Calibration(*device, *all).Run();
+  const Cluster cluster = Calibration(*device, all).Run();
   if (speak) status = WriteFileAtomically(fs, FLAGS_output, FileText(cluster, world->size(), device->threads()));
-  status = all->Agree(status);
+  status = all.Agree(status);
   if (!status.ok()) return Fail("calibrate", status, speak);
   if (speak) std::cout << absl::StrFormat("\nwrote %s after %.0f s\n", FLAGS_output, Since(begin));
   return 0;

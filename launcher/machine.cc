@@ -97,17 +97,15 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, Wo
   auto machine = std::make_unique<Machine>(Machine{.host = host, .device = nullptr, .own_world = nullptr});
   if (runtime.device() != RuntimeConfig::CUDA) {
     machine->device = OpenCpu(runtime, host.local_size());
-    TREFOIL_RETURN_IF_ERROR(host.NewGroupOfAll(*machine->device)->Agree(CheckCores(runtime, machine->device->threads())));
+    TREFOIL_RETURN_IF_ERROR(host.all().Agree(CheckCores(runtime, machine->device->threads())));
     return machine;
   }
   absl::StatusOr<std::unique_ptr<Device>> gpu = OpenGpu(config, host);
   absl::StatusOr<std::unique_ptr<World>> world =
       runtime.messages() == RuntimeConfig::HOST ? NewStagedWorld(host) : NewNcclWorld(host);
-  const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);
-  TREFOIL_RETURN_IF_ERROR(host.NewGroupOfAll(*cpu)->Agree(!gpu.ok() ? gpu.status() : world.status()));
+  TREFOIL_RETURN_IF_ERROR(host.all().Agree(!gpu.ok() ? gpu.status() : world.status()));
   machine->device = *std::move(gpu);
   machine->own_world = *std::move(world);
-  machine->own_world->set_timeout_seconds(runtime.timeout_seconds());
   return machine;
 }
 

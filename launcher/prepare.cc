@@ -156,26 +156,25 @@ std::string OtherConfigFile(Group& all, const absl::StatusOr<RunConfig>& own) {
 
 absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, Tokens tokens,
                                         World& world) {
-  const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
-  const std::unique_ptr<Group> all = world.NewGroupOfAll(*device);
+  Group& all = world.all();
   std::vector<std::string> words;
   for (const std::string& set : sets) words.push_back("--set " + set);
   std::vector<RankFact> facts = CommandLineFacts(words);
   facts.insert(facts.begin(), {"program", VersionText()});
-  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(*all, facts));
-  TREFOIL_RETURN_IF_ERROR(all->Agree(CheckCpuLevel()));
+  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, facts));
+  TREFOIL_RETURN_IF_ERROR(all.Agree(CheckCpuLevel()));
 
   const absl::StatusOr<RunConfig> own = Read(fs, sets);
   absl::StatusOr<Prepared> prepared = Prepared();
   if (world.rank() == 0) prepared = own.ok() ? Prepare(fs, *own, tokens, world.size()) : own.status();
-  TREFOIL_RETURN_IF_ERROR(all->Agree(prepared.status()));
-  const std::string text = all->AllGatherStrings(world.rank() == 0 ? prepared->config.SerializeAsString() : "").front();
+  TREFOIL_RETURN_IF_ERROR(all.Agree(prepared.status()));
+  const std::string text = all.BroadcastString(world.rank() == 0 ? prepared->config.SerializeAsString() : "");
   CHECK(prepared->config.ParseFromString(text));
-  const std::string other = OtherConfigFile(*all, own);
+  const std::string other = OtherConfigFile(all, own);
   if (world.rank() == 0 && !other.empty()) prepared->notes.push_back(other);
   const RunConfig& config = prepared->config;
   if (config.runtime().device() != RuntimeConfig::CUDA && config.training().precision() != TrainingConfig::FP32) {
-    TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(*all, {{"products of bf16", BFloat16Products()}},
+    TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"products of bf16", BFloat16Products()}},
                                              "or give training.precision: FP32, whose numbers are the same on all CPUs"));
   }
   return prepared;
@@ -208,6 +207,12 @@ absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vecto
   *config.mutable_parallel() = given;
   if (pinned.contains("micro_batch")) config.mutable_training()->set_micro_batch(micro_batch);
   return config;
+}
+
+void SetTimeLimits(World& world, const RuntimeConfig& runtime) {
+  world.patience().set_limits({.startup = static_cast<double>(runtime.startup_timeout_seconds()),
+                               .step = static_cast<double>(runtime.timeout_seconds()),
+                               .save = static_cast<double>(runtime.save_timeout_seconds())});
 }
 
 int Fail(const char* command, const absl::Status& status, bool speak) {

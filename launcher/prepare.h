@@ -42,6 +42,9 @@ absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<
 absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets,
                                                 bool bf16_hardware, const std::set<std::string>& pinned);
 
+// How long this rank waits for others, as the config says.
+void SetTimeLimits(World& world, const RuntimeConfig& runtime);
+
 // Prints an error as `trefoil COMMAND: message` if `speak`; the exit status for it: 2 for a wrong command line or config,
 // else 1.
 int Fail(const char* command, const absl::Status& status, bool speak);

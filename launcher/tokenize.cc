@@ -204,8 +204,6 @@ absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, s
 int TokenizeMain(int argc, char** argv) {
   auto world = NewMpiWorld(&argc, &argv);
   world->set_timeout_seconds(24 * 3600);  // ranks wait for rank 0 to read and train
-  auto device = NewCpuDevice(1);
-  auto group = world->NewGroupOfAll(*device);
   TokenizeRun run;
   if (!FLAGS_input.empty()) run.corpus.inputs.push_back(FLAGS_input);
   run.corpus.inputs.insert(run.corpus.inputs.end(), argv + 1, argv + argc);
@@ -216,11 +214,11 @@ int TokenizeMain(int argc, char** argv) {
   run.tokenizer = FLAGS_tokenizer;
   run.vocabulary = FLAGS_vocabulary;
   run.overwrite = FLAGS_overwrite;
-  absl::Status status = CheckSameOnRanks(*group, CommandLineFacts(run.corpus.inputs));
+  absl::Status status = CheckSameOnRanks(world->all(), CommandLineFacts(run.corpus.inputs));
   if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
     status = absl::InvalidArgumentError("--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
   }
-  if (status.ok()) status = RunTokenize(FileSystem::Posix(), run, *group, std::cout);
+  if (status.ok()) status = RunTokenize(FileSystem::Posix(), run, world->all(), std::cout);
   if (status.ok()) return 0;
   if (world->rank() == 0) std::cerr << "trefoil tokenize: " << std::string(status.message()) << "\n";
   return 1;

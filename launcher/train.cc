@@ -99,13 +99,11 @@ void ReportMemory(const RunConfig& config, World& world, const Device& device, i
   const MemoryUse planned = Planner().MemoryOf(config, world.size(), world.rank());
   ProcessMemory process = {.before = resident_before, .real = PeakResident(), .files_since = ResidentFiles() - files_before};
   process.real -= process.files_since;
-  const std::unique_ptr<Device> cpu = NewCpuDevice(/*threads=*/1);
-  const std::unique_ptr<Group> all = world.NewGroupOfAll(*cpu);
   const auto largest = [&](const MemoryUse& use) {
     std::vector<double> values(use.peak.begin(), use.peak.end());
     values.push_back(static_cast<double>(use.peak_total));
     values.push_back(static_cast<double>(use.held));
-    all->AllReduceMax(std::span(values));
+    world.all().AllReduceMax(std::span(values));
     MemoryUse most;
     for (size_t i = 0; i < kPurposes; ++i) most.peak[i] = static_cast<int64_t>(values[i]);
     most.peak_total = static_cast<int64_t>(values[kPurposes]);
@@ -114,7 +112,7 @@ void ReportMemory(const RunConfig& config, World& world, const Device& device, i
   };
   const MemoryUse most_planned = largest(planned), most_real = largest(real);
   double exact = planned.peak == real.peak && planned.held == real.held ? 1 : 0;
-  all->AllReduceSum(std::span(&exact, 1));
+  world.all().AllReduceSum(std::span(&exact, 1));
   if (world.rank() != 0) return;
   std::cout << "memory    high-water marks, the largest of all ranks; exact on " << exact << " of " << world.size()
             << "\n" << CompareMemory(most_planned, most_real);
@@ -134,25 +132,23 @@ int TrainMain(int argc, char** argv) {
   const auto prepared = PrepareOnRanks(fs, *sets, Tokens::kData, *world);
   if (!prepared.ok()) return Fail("train", prepared.status(), speak);
   const RunConfig* config = &prepared->config;
-  world->set_timeout_seconds(config->runtime().timeout_seconds());
-  const std::unique_ptr<Device> host = NewCpuDevice(/*threads=*/1);
-  const std::unique_ptr<Group> all = world->NewGroupOfAll(*host);
-  auto start = FindStart(fs, *config, *all, FLAGS_allow_change);
+  SetTimeLimits(*world, config->runtime());
+  auto start = FindStart(fs, *config, world->all(), FLAGS_allow_change);
   if (!start.ok()) return Fail("train", start.status(), speak);
   const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("train", machine.status(), speak);
   Device& device = *(*machine)->device;
-  const double peak = MeasurePeak(device, WorkingDType(config->training().precision()), *all);
+  const double peak = MeasurePeak(device, WorkingDType(config->training().precision()), world->all());
   // Kernels' scratch depends on the threads.
   RunConfig planned = *config;
   planned.mutable_runtime()->set_threads(device.threads());
   if (planned.runtime().memory_limit_gib() == 0) {
     // Of the rank that has least: hosts differ in memory and in ranks.
     double left = -static_cast<double>(device.available_bytes() / (device.host_addressable() ? world->local_size() : 1));
-    all->AllReduceMax(std::span(&left, 1));
+    world->all().AllReduceMax(std::span(&left, 1));
     planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(-left / (1 << 30)));
   }
-  const absl::Status fits = all->Agree(PlanRun(*config, planned, peak, speak));
+  const absl::Status fits = world->all().Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
   for (const std::string& note : prepared->notes) std::cout << "Note: " << note << ".\n";
   ResetPeakResident();

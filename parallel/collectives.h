@@ -8,8 +8,8 @@
 // A call returns when the result is there. Sums are added in rank order, in float32 for bf16, by the op SumParts: the
 // result is the same on every rank, on every run, and for every implementation (MPI, threads).
 //
-// Failure: a broken connection, or a rank that has not come within the time-out, ends the program with this rank, the
-// operation, the group and the missing rank named; nothing is returned.
+// Failure: a broken connection, or a rank that has not come within the time-out (parallel/patience.h), ends the program
+// with this rank, the operation, the group and the missing rank named, both ranks with their hosts; nothing is returned.
 // Threads: one thread at a time per Group; different groups may be used by different threads at once.
 #pragma once
 
@@ -19,23 +19,39 @@
 #include <string>
 #include <vector>
 
+#include "parallel/hosts.h"
+#include "parallel/patience.h"
 #include "runtime/device.h"
 #include "runtime/status.h"
 
 namespace trefoil {
 
+// Who the ranks of a group are.
+struct Membership {
+  std::string group;                   // its name, "tensor", "data" ...: for messages
+  std::vector<int> ranks;              // by their numbers in the world, ascending
+  int place = 0;                       // this rank's, in `ranks`
+  std::shared_ptr<const Hosts> hosts;  // the world's
+  std::shared_ptr<Patience> patience;  // the world's
+
+  // "rank 3 on node7": the member at `place`, by its number in the world.
+  std::string NameOf(int place) const;
+};
+
 class Group {
  public:
-  Group(std::string name, int rank, int size) : name_(std::move(name)), rank_(rank), size_(size) {}
+  explicit Group(Membership membership) : membership_(std::move(membership)) {}
   virtual ~Group() = default;
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
 
-  const std::string& name() const { return name_; }  // "tensor", "data" ...: for messages
-  int rank() const { return rank_; }                 // within the group
-  int size() const { return size_; }
-  // Bytes that this rank has sent so far.
+  const std::string& name() const { return membership_.group; }
+  int rank() const { return membership_.place; }  // within the group
+  int size() const { return static_cast<int>(membership_.ranks.size()); }
+  const Membership& membership() const { return membership_; }
+  // What this rank has sent so far. Messages are counted by MPI, threads and null worlds.
   int64_t bytes_sent() const { return bytes_sent_; }
+  int64_t messages_sent() const { return messages_sent_; }
 
   // x: float32 or bfloat16, any shape; in place.
   virtual void AllReduceSum(const Tensor& x) = 0;
@@ -60,22 +76,46 @@ class Group {
   // implementation watches for calls that never end.
   virtual void Replayed() {}
 
-  // Numbers and text on the host. Sums are in rank order.
+  // Numbers and text on the host, along a tree whose root is rank 0 (parallel/binomial_tree.h): a rank sends to and
+  // receives from at most log2 of the size others. Sums are in rank order.
   virtual void AllReduceSum(std::span<double> values) = 0;
   virtual void AllReduceMax(std::span<double> values) = 0;
-  // Every rank gets every rank's text, in rank order.
-  virtual std::vector<std::string> AllGatherStrings(const std::string& text) = 0;
-  void Barrier() { (void)AllGatherStrings(""); }
+  // Rank 0 gets every rank's text, in rank order; the others get nothing.
+  virtual std::vector<std::string> GatherStrings(const std::string& text) = 0;
+  // Every rank gets rank 0's text.
+  virtual std::string BroadcastString(const std::string& text) = 0;
+  // Every rank gets every rank's text, in rank order. Texts of which only rank 0 needs all are for GatherStrings.
+  std::vector<std::string> AllGatherStrings(const std::string& text);
+  void Barrier();
 
-  // OK if every rank passed OK; otherwise every rank gets the error of the lowest rank that failed, unchanged.
+  // OK if every rank passed OK; otherwise every rank gets the error of the lowest rank that failed, with "rank 3 on
+  // node7: " before its message. Some errors are nobody's in particular and get no name: one that every rank has in the
+  // same words, and what rank 0 finds, which does for all what is done once, where there is but one host or it is what the
+  // user wrote (kInvalidArgument). While all pass OK, a rank sends and gets a number.
   absl::Status Agree(const absl::Status& status);
 
  protected:
   int64_t bytes_sent_ = 0;
+  int64_t messages_sent_ = 0;
 
  private:
-  const std::string name_;
-  const int rank_, size_;
+  const Membership membership_;
+};
+
+// While it lives, the job is in `phase` for this rank, in all groups of the group's world.
+class During {
+ public:
+  During(const Group& group, Phase phase)
+      : patience_(*group.membership().patience), before_(patience_.phase()) {
+    patience_.set_phase(phase);
+  }
+  ~During() { patience_.set_phase(before_); }
+  During(const During&) = delete;
+  During& operator=(const During&) = delete;
+
+ private:
+  Patience& patience_;
+  const Phase before_;
 };
 
 }  // namespace trefoil

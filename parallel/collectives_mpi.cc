@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <numeric>
 #include <thread>
 
 #include "parallel/point_to_point_group.h"
@@ -26,7 +27,7 @@ std::string ErrorText(int error) {
 // How a rank waits: by looking again and again. At first at once, for the latency of tens of microseconds that a
 // balanced job needs; then yielding the core, which a rank with work to do may share; then asleep for a small share of
 // the time waited so far, so that a long wait costs next to nothing.
-class Patience {
+class Pauses {
  public:
   // False when `deadline` has passed.
   bool Pause(Transport::Clock::time_point deadline) {
@@ -52,7 +53,7 @@ class Patience {
 class MpiTransport : public Transport {
  public:
   // Takes over the communicator.
-  MpiTransport(std::string name, MPI_Comm comm) : name_(std::move(name)), comm_(comm) {
+  MpiTransport(const Membership& membership, MPI_Comm comm) : membership_(membership), comm_(comm) {
     MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
     int *value = nullptr, found = 0;
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &found);
@@ -74,9 +75,9 @@ class MpiTransport : public Transport {
     return message;
   }
   bool Wait(Message& message, Clock::time_point deadline) override {
-    Patience patience;
+    Pauses pauses;
     while (!message.Done()) {
-      if (!patience.Pause(deadline)) return false;
+      if (!pauses.Pause(deadline)) return false;
     }
     return true;
   }
@@ -105,7 +106,8 @@ class MpiTransport : public Transport {
         }
       }
       if (expected >= 0) {
-        CHECK_EQ(received_, expected) << "group " << transport_.name_ << ": rank " << peer_
+        CHECK_EQ(received_, expected) << "group \"" << transport_.membership_.group << "\": "
+                                      << transport_.membership_.NameOf(peer_)
                                       << " sent another number of bytes than expected";
       }
       return true;
@@ -122,7 +124,7 @@ class MpiTransport : public Transport {
 
   template <typename StartPiece>
   std::unique_ptr<MpiMessage> Start(int peer, int tag, int64_t bytes, const StartPiece& start_piece) {
-    CHECK_LE(tag, largest_tag_) << "group " << name_ << ": MPI's largest tag";
+    CHECK_LE(tag, largest_tag_) << "group \"" << membership_.group << "\": MPI's largest tag";
     auto message = std::make_unique<MpiMessage>(*this, peer);
     int64_t begin = 0;
     do {
@@ -136,13 +138,11 @@ class MpiTransport : public Transport {
 
   void Check(int error, const char* call, int peer) {
     if (error == MPI_SUCCESS) return;
-    int rank = 0;
-    MPI_Comm_rank(comm_, &rank);
-    Abort("group \"" + name_ + "\": " + call + " of rank " + std::to_string(rank) + " with rank " +
-          std::to_string(peer) + " failed: " + ErrorText(error));
+    Abort("group \"" + membership_.group + "\": " + call + " of " + membership_.NameOf(membership_.place) + " with " +
+          membership_.NameOf(peer) + " failed: " + ErrorText(error));
   }
 
-  const std::string name_;
+  const Membership membership_;
   MPI_Comm comm_;
   int largest_tag_ = 0;
 };
@@ -167,18 +167,29 @@ class MpiWorld : public World {
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &local);
     MPI_Comm_rank(local, &local_rank_);
     MPI_Comm_size(local, &local_size_);
+    int first = rank_;  // of this host
+    MPI_Bcast(&first, 1, MPI_INT, 0, local);
     MPI_Comm_free(&local);
+    hosts_ = GatherHosts(first);
+    MPI_Comm all;
+    MPI_Comm_dup(MPI_COMM_WORLD, &all);
+    std::vector<int> ranks(static_cast<size_t>(size_));
+    std::iota(ranks.begin(), ranks.end(), 0);
+    all_ = NewGroupOver(all, "world", ranks, *host_);
   }
   ~MpiWorld() override {
+    all_.reset();
     if (finalize_) MPI_Finalize();
   }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   int local_rank() const override { return local_rank_; }
   int local_size() const override { return local_size_; }
+  const Hosts& hosts() const override { return *hosts_; }
+  Group& all() override { return *all_; }
 
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
-    const int place = PlaceInGroup(name, ranks, rank_);
+    (void)PlaceInGroup(name, ranks, rank_);
     CHECK_LT(ranks.back(), size_) << "group " << name;
     MPI_Group all, group;
     MPI_Comm_group(MPI_COMM_WORLD, &all);
@@ -187,12 +198,44 @@ class MpiWorld : public World {
     MPI_Comm_create_group(MPI_COMM_WORLD, group, CreationTag(name, ranks), &comm);
     MPI_Group_free(&group);
     MPI_Group_free(&all);
-    return std::make_unique<PointToPointGroup>(name, ranks, place, device, std::make_unique<MpiTransport>(name, comm),
-                                               timeout_seconds_);
+    return NewGroupOver(comm, name, ranks, device);
   }
-  void set_timeout_seconds(double seconds) override { timeout_seconds_ = seconds; }
+  Patience& patience() override { return *patience_; }
 
  private:
+  std::unique_ptr<Group> NewGroupOver(MPI_Comm comm, const std::string& name, const std::vector<int>& ranks,
+                                      Device& device) const {
+    const Membership membership = {.group = name,
+                                   .ranks = ranks,
+                                   .place = PlaceInGroup(name, ranks, rank_),
+                                   .hosts = hosts_,
+                                   .patience = patience_};
+    return std::make_unique<PointToPointGroup>(membership, device, std::make_unique<MpiTransport>(membership, comm));
+  }
+
+  // `first`: the lowest rank on this rank's host. Hosts that call themselves the same are told apart by it.
+  std::shared_ptr<const Hosts> GatherHosts(int first) const {
+    struct Place {
+      char name[MPI_MAX_PROCESSOR_NAME];
+      int first;
+    };
+    Place mine = {};
+    int length = 0;
+    MPI_Get_processor_name(mine.name, &length);
+    mine.first = first;
+    std::vector<Place> places(static_cast<size_t>(size_));
+    MPI_Allgather(&mine, sizeof(Place), MPI_BYTE, places.data(), sizeof(Place), MPI_BYTE, MPI_COMM_WORLD);
+    std::map<std::string, int> first_of_name;
+    std::vector<std::string> names;
+    for (const Place& place : places) {
+      names.emplace_back(place.name);
+      if (first_of_name.emplace(names.back(), place.first).first->second != place.first) {
+        names.back() += " (another, of rank " + std::to_string(place.first) + ")";
+      }
+    }
+    return std::make_shared<const Hosts>(std::move(names));
+  }
+
   // The same at every member, and most likely another for another group: FNV-1a of name and ranks, in 15 bits, which
   // every MPI has.
   static int CreationTag(const std::string& name, const std::vector<int>& ranks) {
@@ -205,7 +248,10 @@ class MpiWorld : public World {
 
   bool finalize_ = false;
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
-  double timeout_seconds_ = 600;
+  std::shared_ptr<const Hosts> hosts_;
+  const std::shared_ptr<Patience> patience_ = std::make_shared<Patience>();
+  const std::unique_ptr<Device> host_ = NewCpuDevice(/*threads=*/1);
+  std::unique_ptr<Group> all_;
 };
 
 }  // namespace

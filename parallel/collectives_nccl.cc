@@ -26,10 +26,9 @@ void* At(const Tensor& x, int64_t element) {
 
 class NcclGroup : public Group {
  public:
-  NcclGroup(std::unique_ptr<Group> host, int world_rank, Device& device, NcclWatchdog& watchdog)
-      : Group(host->name(), host->rank(), host->size()),
+  NcclGroup(std::unique_ptr<Group> host, Device& device, NcclWatchdog& watchdog)
+      : Group(host->membership()),
         host_(std::move(host)),
-        world_rank_(world_rank),
         device_(device),
         watchdog_(watchdog),
         who_(WhoWith("")),
@@ -109,7 +108,7 @@ class NcclGroup : public Group {
     if (x.elements() == 0) return;
     Lanes& lanes = lanes_[{rank(), to}];
     if (lanes.send == nullptr) {
-      const NcclWatchdog::Who who = WhoWith(", to rank " + std::to_string(to));
+      const NcclWatchdog::Who who = WhoWith(", to " + membership().NameOf(to));
       ncclUniqueId id = {};
       {
         const NcclWatchdog::Call call(watchdog_, who, "making an id");
@@ -132,7 +131,7 @@ class NcclGroup : public Group {
       const Tensor words = IdTensor();
       host_->Receive(words, from, kIdTag);
       std::memcpy(id.internal, words.raw(), sizeof(id.internal));
-      lanes.receive = std::make_unique<NcclReceiveLane>(id, WhoWith(", from rank " + std::to_string(from)), device_,
+      lanes.receive = std::make_unique<NcclReceiveLane>(id, WhoWith(", from " + membership().NameOf(from)), device_,
                                                         watchdog_);
     }
     lanes.receive->Receive(x);
@@ -157,7 +156,8 @@ class NcclGroup : public Group {
 
   void AllReduceSum(std::span<double> values) override { host_->AllReduceSum(values); }
   void AllReduceMax(std::span<double> values) override { host_->AllReduceMax(values); }
-  std::vector<std::string> AllGatherStrings(const std::string& text) override { return host_->AllGatherStrings(text); }
+  std::vector<std::string> GatherStrings(const std::string& text) override { return host_->GatherStrings(text); }
+  std::string BroadcastString(const std::string& text) override { return host_->BroadcastString(text); }
 
  private:
   static constexpr int kIdTag = 1 << 14;
@@ -200,9 +200,8 @@ class NcclGroup : public Group {
   };
 
   NcclWatchdog::Who WhoWith(const std::string& peer) const {
-    return std::make_shared<const std::string>("group \"" + name() + "\": rank " + std::to_string(rank()) + " of " +
-                                               std::to_string(size()) + " (world rank " +
-                                               std::to_string(world_rank_) + ")" + peer);
+    return std::make_shared<const std::string>("group \"" + name() + "\" of " + std::to_string(size()) + ": " +
+                                               membership().NameOf(rank()) + peer);
   }
 
   void CheckPeer(int peer) const {
@@ -229,7 +228,7 @@ class NcclGroup : public Group {
       const NcclWatchdog::Call call(watchdog_, who_, "making an id");
       if (rank() == 0) call.Check(ncclGetUniqueId(&id), nullptr);
     }
-    const std::string text = host_->AllGatherStrings(std::string(id.internal, sizeof(id.internal))).front();
+    const std::string text = host_->BroadcastString(std::string(id.internal, sizeof(id.internal)));
     std::memcpy(id.internal, text.data(), sizeof(id.internal));
     {
       const NcclWatchdog::Call call(watchdog_, who_, "starting the communicator");
@@ -265,7 +264,6 @@ class NcclGroup : public Group {
   }
 
   const std::unique_ptr<Group> host_;
-  const int world_rank_;
   const std::unique_ptr<Device> id_host_ = NewCpuDevice(/*threads=*/1);
   Device& device_;
   NcclWatchdog& watchdog_;
@@ -278,18 +276,18 @@ class NcclGroup : public Group {
 
 class NcclWorld : public World {
  public:
-  explicit NcclWorld(World& host) : world_(host), host_(NewCpuDevice(/*threads=*/1)) {}
+  explicit NcclWorld(World& host)
+      : world_(host), host_(NewCpuDevice(/*threads=*/1)), watchdog_(host.all().membership().patience) {}
   int rank() const override { return world_.rank(); }
   int size() const override { return world_.size(); }
   int local_rank() const override { return world_.local_rank(); }
   int local_size() const override { return world_.local_size(); }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
-    return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), rank(), device, watchdog_);
+    return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), device, watchdog_);
   }
-  void set_timeout_seconds(double seconds) override {
-    world_.set_timeout_seconds(seconds);
-    watchdog_.set_timeout_seconds(seconds);
-  }
+  const Hosts& hosts() const override { return world_.hosts(); }
+  Group& all() override { return world_.all(); }
+  Patience& patience() override { return world_.patience(); }
 
  private:
   World& world_;

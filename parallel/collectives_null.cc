@@ -26,11 +26,8 @@ class NullTransport : public Transport {
 
 class NullGroup : public PointToPointGroup {
  public:
-  NullGroup(const std::string& name, const std::vector<int>& ranks, int rank, Device& device, GroupObserver observer,
-            const SumSegments& segments)
-      : PointToPointGroup(name, ranks, rank, device, std::make_unique<NullTransport>(), /*timeout_seconds=*/0,
-                          segments),
-        members_(ranks),
+  NullGroup(Membership membership, Device& device, GroupObserver observer, const SumSegments& segments)
+      : PointToPointGroup(std::move(membership), device, std::make_unique<NullTransport>(), segments),
         observer_(std::move(observer)) {}
 
   void AllReduceSum(const Tensor& x) override {
@@ -69,36 +66,51 @@ class NullGroup : public PointToPointGroup {
     if (x.raw() != nullptr) std::memset(x.raw(), 0, static_cast<size_t>(x.bytes()));
   }
   void Note(const char* operation, const Tensor& x) {
-    if (observer_) observer_({name(), members_, operation, static_cast<double>(x.bytes())});
+    if (observer_) observer_({name(), membership().ranks, operation, static_cast<double>(x.bytes())});
   }
 
-  const std::vector<int> members_;
   const GroupObserver observer_;
 };
 
 class NullWorld : public World {
  public:
   NullWorld(int size, int rank, GroupObserver observer, StandsFor stands_for)
-      : size_(size), rank_(rank), observer_(std::move(observer)), stands_for_(stands_for) {
+      : size_(size),
+        rank_(rank),
+        observer_(std::move(observer)),
+        stands_for_(stands_for),
+        hosts_(std::make_shared<const Hosts>("nowhere", size)) {
     CHECK(0 <= rank && rank < size) << "rank " << rank << " of " << size;
+    all_ = NewGroupOfAll(*host_);
   }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   int local_rank() const override { return 0; }
   int local_size() const override { return 1; }
+  const Hosts& hosts() const override { return *hosts_; }
+  Group& all() override { return *all_; }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
     CHECK_LT(ranks.back(), size_) << "group " << name;
     const int count = static_cast<int>(ranks.size());
+    const Membership membership = {.group = name,
+                                   .ranks = ranks,
+                                   .place = PlaceInGroup(name, ranks, rank_),
+                                   .hosts = hosts_,
+                                   .patience = patience_};
     return std::make_unique<NullGroup>(
-        name, ranks, PlaceInGroup(name, ranks, rank_), device, observer_,
+        membership, device, observer_,
         stands_for_ == StandsFor::kNccl ? SegmentsOfNccl(count) : SegmentsOfMessages(count));
   }
-  void set_timeout_seconds(double) override {}
+  Patience& patience() override { return *patience_; }
 
  private:
   const int size_, rank_;
   const GroupObserver observer_;
   const StandsFor stands_for_;
+  const std::shared_ptr<const Hosts> hosts_;
+  const std::shared_ptr<Patience> patience_ = std::make_shared<Patience>();
+  const std::unique_ptr<Device> host_ = NewNullDevice();
+  std::unique_ptr<Group> all_;
 };
 
 }  // namespace

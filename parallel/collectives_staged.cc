@@ -11,7 +11,7 @@ namespace {
 class StagedGroup : public Group {
  public:
   StagedGroup(std::unique_ptr<Group> group, Device& host, Device& device)
-      : Group(group->name(), group->rank(), group->size()), group_(std::move(group)), host_(host), device_(device) {}
+      : Group(group->membership()), group_(std::move(group)), host_(host), device_(device) {}
 
   void AllReduceSum(const Tensor& x) override {
     if (size() == 1) return;
@@ -36,11 +36,11 @@ class StagedGroup : public Group {
     const Tensor copy = rank() == root ? ToHost(x) : Like(x);
     group_->Broadcast(copy, root);
     if (rank() != root) device_.Upload(copy.raw(), x);
-    bytes_sent_ = group_->bytes_sent();
+    CountSent();
   }
   void Send(const Tensor& x, int to, int tag) override {
     group_->Send(ToHost(x), to, tag);
-    bytes_sent_ = group_->bytes_sent();
+    CountSent();
   }
   void Receive(const Tensor& x, int from, int tag) override {
     const Tensor copy = Like(x);
@@ -52,16 +52,21 @@ class StagedGroup : public Group {
 
   void AllReduceSum(std::span<double> values) override {
     group_->AllReduceSum(values);
-    bytes_sent_ = group_->bytes_sent();
+    CountSent();
   }
   void AllReduceMax(std::span<double> values) override {
     group_->AllReduceMax(values);
-    bytes_sent_ = group_->bytes_sent();
+    CountSent();
   }
-  std::vector<std::string> AllGatherStrings(const std::string& text) override {
-    auto texts = group_->AllGatherStrings(text);
-    bytes_sent_ = group_->bytes_sent();
+  std::vector<std::string> GatherStrings(const std::string& text) override {
+    auto texts = group_->GatherStrings(text);
+    CountSent();
     return texts;
+  }
+  std::string BroadcastString(const std::string& text) override {
+    auto of_root = group_->BroadcastString(text);
+    CountSent();
+    return of_root;
   }
 
  private:
@@ -71,9 +76,13 @@ class StagedGroup : public Group {
     device_.Download(x, copy.raw());
     return copy;
   }
+  void CountSent() {
+    bytes_sent_ = group_->bytes_sent();
+    messages_sent_ = group_->messages_sent();
+  }
   void ToDevice(const Tensor& copy, const Tensor& x) {
     device_.Upload(copy.raw(), x);
-    bytes_sent_ = group_->bytes_sent();
+    CountSent();
   }
 
   const std::unique_ptr<Group> group_;
@@ -90,7 +99,9 @@ class StagedWorld : public World {
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
     return std::make_unique<StagedGroup>(world_.NewGroup(name, ranks, *host_), *host_, device);
   }
-  void set_timeout_seconds(double seconds) override { world_.set_timeout_seconds(seconds); }
+  const Hosts& hosts() const override { return world_.hosts(); }
+  Group& all() override { return world_.all(); }
+  Patience& patience() override { return world_.patience(); }
 
  private:
   World& world_;

@@ -74,8 +74,8 @@ class Hub {
 
 class ThreadTransport : public Transport {
  public:
-  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, int rank)
-      : mailboxes_(std::move(mailboxes)), rank_(rank) {}
+  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, const Membership& membership)
+      : mailboxes_(std::move(mailboxes)), membership_(membership), rank_(membership.place) {}
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) override {
     Letter letter{std::make_unique_for_overwrite<char[]>(bytes), bytes};
@@ -85,7 +85,7 @@ class ThreadTransport : public Transport {
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, int64_t bytes) override {
     const Mailbox::Key key = {from, tag, received_[{from, tag}]++};
-    return std::make_unique<AwaitedMessage>(*(*mailboxes_)[rank_], key, data, bytes);
+    return std::make_unique<AwaitedMessage>(membership_, *(*mailboxes_)[rank_], key, data, bytes);
   }
   bool Wait(Message& message, Clock::time_point deadline) override {
     // Only an awaited message is ever not done.
@@ -104,8 +104,8 @@ class ThreadTransport : public Transport {
   };
   class AwaitedMessage : public Message {
    public:
-    AwaitedMessage(Mailbox& mailbox, const Mailbox::Key& key, void* data, int64_t bytes)
-        : mailbox_(mailbox), key_(key), data_(data), bytes_(bytes) {}
+    AwaitedMessage(const Membership& membership, Mailbox& mailbox, const Mailbox::Key& key, void* data, int64_t bytes)
+        : membership_(membership), mailbox_(mailbox), key_(key), data_(data), bytes_(bytes) {}
     bool Done() override {
       Letter letter;
       if (!done_ && mailbox_.Take(key_, &letter)) Open(letter);
@@ -119,10 +119,13 @@ class ThreadTransport : public Transport {
 
    private:
     void Open(const Letter& letter) {
-      CHECK_EQ(letter.bytes, bytes_) << "rank " << std::get<0>(key_) << " sent another number of bytes than expected";
+      CHECK_EQ(letter.bytes, bytes_) << "group \"" << membership_.group << "\": "
+                                     << membership_.NameOf(std::get<0>(key_))
+                                     << " sent another number of bytes than expected";
       if (bytes_ > 0) std::memcpy(data_, letter.data.get(), bytes_);
       done_ = true;
     }
+    const Membership& membership_;
     Mailbox& mailbox_;
     const Mailbox::Key key_;
     void* const data_;
@@ -131,43 +134,54 @@ class ThreadTransport : public Transport {
   };
 
   const std::shared_ptr<Hub::Mailboxes> mailboxes_;
+  const Membership membership_;
   const int rank_;
   std::map<std::pair<int, int>, int64_t> sent_, received_;  // by (peer, tag)
 };
 
 class ThreadWorld : public World {
  public:
-  ThreadWorld(Hub& hub, int rank, int size) : hub_(hub), rank_(rank), size_(size) {}
+  ThreadWorld(Hub& hub, int rank, int size, std::shared_ptr<const Hosts> hosts)
+      : hub_(hub), rank_(rank), size_(size), hosts_(std::move(hosts)), all_(NewGroupOfAll(*host_)) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  int local_rank() const override { return rank_; }
-  int local_size() const override { return size_; }
+  int local_rank() const override { return hosts_->LocalRank(rank_); }
+  int local_size() const override { return hosts_->LocalSize(rank_); }
+  const Hosts& hosts() const override { return *hosts_; }
+  Group& all() override { return *all_; }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
     const int place = PlaceInGroup(name, ranks, rank_);
     CHECK_LT(ranks.back(), size_) << "group " << name;
     auto mailboxes = hub_.Find(name, ranks, instances_[{name, ranks}]++);
-    return std::make_unique<PointToPointGroup>(name, ranks, place, device,
-                                               std::make_unique<ThreadTransport>(std::move(mailboxes), place),
-                                               timeout_seconds_);
+    const Membership membership = {
+        .group = name, .ranks = ranks, .place = place, .hosts = hosts_, .patience = patience_};
+    return std::make_unique<PointToPointGroup>(membership, device,
+                                               std::make_unique<ThreadTransport>(std::move(mailboxes), membership));
   }
-  void set_timeout_seconds(double seconds) override { timeout_seconds_ = seconds; }
+  Patience& patience() override { return *patience_; }
 
  private:
   Hub& hub_;
   const int rank_, size_;
-  double timeout_seconds_ = 600;
+  const std::shared_ptr<const Hosts> hosts_;
+  const std::shared_ptr<Patience> patience_ = std::make_shared<Patience>();
   std::map<std::pair<std::string, std::vector<int>>, int> instances_;
+  const std::unique_ptr<Device> host_ = NewCpuDevice(/*threads=*/1);
+  const std::unique_ptr<Group> all_;
 };
 
 }  // namespace
 
-void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body) {
+void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body, const ThreadRanks& options) {
   CHECK_GE(ranks, 1);
+  CHECK(options.hosts.empty() || options.hosts.size() == static_cast<size_t>(ranks));
+  const auto hosts = options.hosts.empty() ? std::make_shared<const Hosts>("localhost", ranks)
+                                           : std::make_shared<const Hosts>(options.hosts);
   Hub hub;
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
-      ThreadWorld world(hub, rank, ranks);
+      ThreadWorld world(hub, rank, ranks, hosts);
       body(world);
     });
   }

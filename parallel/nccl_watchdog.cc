@@ -29,11 +29,6 @@ NcclWatchdog::~NcclWatchdog() {
   for (const cudaEvent_t event : events_) TREFOIL_CUDA(cudaEventDestroy(event));
 }
 
-void NcclWatchdog::set_timeout_seconds(double seconds) {
-  std::lock_guard lock(mutex_);
-  timeout_seconds_ = seconds;
-}
-
 NcclWatchdog::Call::Call(NcclWatchdog& watchdog, const Who& who, const char* operation)
     : watchdog_(watchdog), operation_([&] {
         std::lock_guard lock(watchdog.mutex_);
@@ -43,7 +38,7 @@ NcclWatchdog::Call::Call(NcclWatchdog& watchdog, const Who& who, const char* ope
           watchdog.thread_ = std::thread([&watchdog, device] { watchdog.Run(device); });
         }
         return watchdog.calls_.insert(
-            watchdog.calls_.end(), {.who = who, .name = operation, .timeout_seconds = watchdog.timeout_seconds_});
+            watchdog.calls_.end(), {.who = who, .name = operation, .limit = watchdog.patience_->limit()});
       }()) {
   NoteOp(operation);
 }
@@ -117,9 +112,9 @@ void NcclWatchdog::LookAtAll() {
 
 void NcclWatchdog::CheckTime(const Operation& operation, const char* state) const {
   const double seconds = std::chrono::duration<double>(Clock::now() - operation.start).count();
-  if (seconds < operation.timeout_seconds) return;
-  LOG(FATAL) << *operation.who << ": " << operation.name << " " << state << " after " << seconds
-             << " s (runtime.timeout_seconds): another rank of the group has ended or hangs, or the GPU does. The last ops "
+  if (seconds < operation.limit.seconds) return;
+  LOG(FATAL) << *operation.who << ": " << operation.name << " " << state << " after "
+             << operation.limit.Text() << ": another rank of the group has ended or hangs, or the GPU does. The last ops "
                 "queued: "
              << LastOps();
 }

@@ -1,8 +1,8 @@
 // Ends the program when NCCL fails, or one of its operations never ends: there is no one else to notice. An operation
 // whose peer died holds the GPU, and soon the host, for ever.
 //
-//   NcclWatchdog watchdog;                                      // one for all groups of a rank
-//   NcclWatchdog::Call call(watchdog, who, "AllGather");        // who: "group \"data\": rank 1 of 4"
+//   NcclWatchdog watchdog(patience);                            // one for all groups of a rank
+//   NcclWatchdog::Call call(watchdog, who, "AllGather");        // who: "group \"data\" of 4: rank 1 on node7"
 //   call.Check(ncclAllGather(..., comm, stream), comm);
 //   call.Queued(stream);
 //
@@ -31,7 +31,10 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "parallel/patience.h"
 
 namespace trefoil {
 
@@ -39,19 +42,16 @@ class NcclWatchdog {
  public:
   using Who = std::shared_ptr<const std::string>;
 
-  NcclWatchdog() = default;
+  explicit NcclWatchdog(std::shared_ptr<const Patience> patience) : patience_(std::move(patience)) {}
   ~NcclWatchdog();
   NcclWatchdog(const NcclWatchdog&) = delete;
-
-  // For calls from here on.
-  void set_timeout_seconds(double seconds);
 
  private:
   using Clock = std::chrono::steady_clock;
   struct Operation {
     Who who;
     const char* name;
-    double timeout_seconds;
+    Patience::Limit limit;
     Clock::time_point start = Clock::now();
     cudaEvent_t done = nullptr;  // of a queued one
   };
@@ -87,7 +87,7 @@ class NcclWatchdog {
   std::mutex mutex_;
   std::condition_variable stopped_;
   bool stop_ = false;
-  double timeout_seconds_ = 600;
+  const std::shared_ptr<const Patience> patience_;
   std::list<Operation> calls_;                              // in progress on the host
   std::map<cudaStream_t, std::deque<Operation>> queued_;    // each stream's end in order
   std::vector<cudaEvent_t> events_;                         // for the next ones

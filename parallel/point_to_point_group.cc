@@ -4,6 +4,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "parallel/binomial_tree.h"
+#include "parallel/joined_texts.h"
 #include "runtime/ops.h"
 
 namespace trefoil {
@@ -15,18 +17,15 @@ constexpr int kFirstUserTag = 1;
 
 }  // namespace
 
-PointToPointGroup::PointToPointGroup(std::string name, std::vector<int> ranks, int rank, Device& device,
-                                     std::unique_ptr<Transport> transport, double timeout_seconds,
+PointToPointGroup::PointToPointGroup(Membership membership, Device& device, std::unique_ptr<Transport> transport,
                                      std::optional<SumSegments> segments)
-    : Group(std::move(name), rank, static_cast<int>(ranks.size())),
-      ranks_(std::move(ranks)),
+    : Group(std::move(membership)),
       device_(device),
       transport_(std::move(transport)),
-      timeout_seconds_(timeout_seconds),
       segments_(segments.value_or(SegmentsOfMessages(size()))),
       buffer_(device, segments_) {
   CHECK(device.host_addressable() || !device.computes())
-      << "group " << this->name() << ": messages are made in host memory, not on device " << device.name();
+      << "group " << name() << ": messages are made in host memory, not on device " << device.name();
 }
 
 PointToPointGroup::~PointToPointGroup() { PointToPointGroup::FinishSends(); }
@@ -50,26 +49,41 @@ void PointToPointGroup::CheckAddressable(const Tensor& x) const {
 
 void PointToPointGroup::Wait(const Operation& operation, Transport::Message& message, int peer) {
   if (message.Done()) return;
-  const auto timeout = std::chrono::duration_cast<Transport::Clock::duration>(
-      std::chrono::duration<double>(timeout_seconds_));
+  const Patience::Limit limit = membership().patience->limit();
+  const auto timeout =
+      std::chrono::duration_cast<Transport::Clock::duration>(std::chrono::duration<double>(limit.seconds));
   if (transport_->Wait(message, Transport::Clock::now() + timeout)) return;
   std::ostringstream text;
-  text << "group \"" << name() << "\": rank " << rank() << " (world rank " << ranks_[rank()] << ") waited "
-       << timeout_seconds_ << " s in " << operation.name << " of " << operation.bytes << " bytes";
+  text << "group \"" << name() << "\": " << membership().NameOf(rank()) << " waited " << limit.Text() << " in " << operation.name << " of " << operation.bytes << " bytes";
   if (operation.tag >= 0) text << " with tag " << operation.tag;
-  text << " for rank " << peer << " (world rank " << ranks_[peer] << "), which did not come";
+  text << " for " << membership().NameOf(peer) << ", which did not come";
   transport_->Abort(text.str());
 }
 
 std::unique_ptr<Transport::Message> PointToPointGroup::StartSend(int to, int tag, Bytes bytes) {
-  if (to != rank()) bytes_sent_ += bytes.bytes;
+  if (to != rank()) {
+    bytes_sent_ += bytes.bytes;
+    ++messages_sent_;
+  }
   return transport_->Send(to, tag, bytes.data, bytes.bytes);
+}
+
+void PointToPointGroup::SendNow(const Operation& operation, int to, Bytes bytes) {
+  if (bytes.bytes > 0) Wait(operation, *StartSend(to, kCollectiveTag, bytes), to);
+}
+
+void PointToPointGroup::ReceiveNow(const Operation& operation, int from, Bytes bytes) {
+  if (bytes.bytes > 0) Wait(operation, *transport_->Receive(from, kCollectiveTag, bytes.data, bytes.bytes), from);
 }
 
 void PointToPointGroup::Exchange(const Operation& operation, const std::vector<Bytes>& outgoing,
                                  const std::vector<Bytes>& incoming) {
   if (OnlyCounts()) {
-    for (int to = 0; to < size(); ++to) bytes_sent_ += to == rank() ? 0 : outgoing[to].bytes;
+    for (int to = 0; to < size(); ++to) {
+      if (to == rank() || outgoing[to].bytes == 0) continue;
+      bytes_sent_ += outgoing[to].bytes;
+      ++messages_sent_;
+    }
     return;
   }
   struct Pending {
@@ -155,6 +169,7 @@ void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
     const Tensor parts = buffer_.Parts(in.dtype(), size(), m, m);
     if (OnlyCounts()) {  // a planner's groups may have hundreds of ranks, and segments as many
       bytes_sent_ += (size() - 1) * m * static_cast<int64_t>(SizeOf(in.dtype()));
+      messages_sent_ += size() - 1;
     } else {
       for (int r = 0; r < size(); ++r) {
         outgoing[r] = Elements(in, r * n + begin, r * n + begin + m);
@@ -184,23 +199,19 @@ void PointToPointGroup::Broadcast(const Tensor& x, int root) {
   CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
   CheckAddressable(x);
   if (x.elements() == 0) return;
-  const Operation operation{"Broadcast", x.bytes()};
-  const Bytes all = Elements(x, 0, x.elements());
-  // Ranks counted from the root: r gets it from r without its highest bit, and gives it to r plus each higher bit.
+  SendDown({"Broadcast", x.bytes()}, root, Elements(x, 0, x.elements()));
+}
+
+void PointToPointGroup::SendDown(const Operation& operation, int root, Bytes bytes) {
+  // Ranks counted from the root.
   const int place = (rank() - root + size()) % size();
-  auto rank_at = [&](int p) { return (p + root) % size(); };
-  int bit = 1;
-  for (; bit <= place; bit *= 2) {
-  }
-  if (place > 0) {
-    const int from = rank_at(place - bit / 2);
-    Wait(operation, *transport_->Receive(from, kCollectiveTag, all.data, all.bytes), from);
-  }
+  const auto rank_at = [&](int p) { return (p + root) % size(); };
+  if (place > 0) ReceiveNow(operation, rank_at(ParentInTree(place)), bytes);
+  std::vector<int> children = ChildrenInTree(place, size());
+  std::reverse(children.begin(), children.end());  // first to whoever has the longest way left
+  if (bytes.bytes == 0) return;
   std::vector<std::pair<int, std::unique_ptr<Transport::Message>>> sends;
-  for (; place + bit < size(); bit *= 2) {
-    const int to = rank_at(place + bit);
-    sends.emplace_back(to, StartSend(to, kCollectiveTag, all));
-  }
+  for (const int child : children) sends.emplace_back(rank_at(child), StartSend(rank_at(child), kCollectiveTag, bytes));
   for (auto& [to, message] : sends) Wait(operation, *message, to);
 }
 
@@ -232,54 +243,70 @@ void PointToPointGroup::FinishSends() {
   sends_.clear();
 }
 
-std::vector<double> PointToPointGroup::GatherNumbers(const char* operation, std::span<double> values) {
-  const size_t n = values.size();
-  const int64_t bytes = static_cast<int64_t>(n * sizeof(double));
-  std::vector<double> all(n * size());
-  std::vector<Bytes> incoming(size());
-  for (int r = 0; r < size(); ++r) incoming[r] = {all.data() + r * n, bytes};
-  Copy({values.data(), bytes}, incoming[rank()]);
-  Exchange({operation, bytes}, std::vector<Bytes>(size(), {values.data(), bytes}), incoming);
-  return all;
-}
-
 void PointToPointGroup::AllReduceSum(std::span<double> values) {
-  const std::vector<double> all = GatherNumbers("AllReduceSum", values);
-  if (!transport_->moves()) return;
-  for (size_t i = 0; i < values.size(); ++i) {
-    double sum = all[i];
-    for (int r = 1; r < size(); ++r) sum += all[r * values.size() + i];
-    values[i] = sum;
+  const auto n = static_cast<int64_t>(values.size());
+  const int64_t bytes = n * static_cast<int64_t>(sizeof(double));
+  const Operation operation{"AllReduceSum", bytes};
+  // This rank's subtree, in rank order.
+  std::vector<double> parts(values.size() * static_cast<size_t>(SubtreeSize(rank(), size())));
+  std::copy(values.begin(), values.end(), parts.begin());
+  for (const int child : ChildrenInTree(rank(), size())) {
+    ReceiveNow(operation, child, {parts.data() + (child - rank()) * n, SubtreeSize(child, size()) * bytes});
   }
+  if (rank() > 0) {
+    SendNow(operation, ParentInTree(rank()), {parts.data(), static_cast<int64_t>(parts.size() * sizeof(double))});
+  } else if (transport_->moves()) {
+    for (int64_t i = 0; i < n; ++i) {
+      for (int r = 1; r < size(); ++r) values[i] += parts[r * n + i];
+    }
+  }
+  SendDown(operation, /*root=*/0, {values.data(), bytes});
 }
 
 void PointToPointGroup::AllReduceMax(std::span<double> values) {
-  const std::vector<double> all = GatherNumbers("AllReduceMax", values);
-  if (!transport_->moves()) return;
-  for (size_t i = 0; i < values.size(); ++i) {
-    // A NaN anywhere is the maximum: it must not hide.
-    for (int r = 0; r < size(); ++r) {
-      const double other = all[r * values.size() + i];
-      if (r == 0 || other > values[i] || other != other) values[i] = other;
-      if (values[i] != values[i]) break;
+  const Operation operation{"AllReduceMax", static_cast<int64_t>(values.size_bytes())};
+  std::vector<double> others(values.begin(), values.end());
+  for (const int child : ChildrenInTree(rank(), size())) {
+    ReceiveNow(operation, child, {others.data(), operation.bytes});
+    for (size_t i = 0; i < values.size(); ++i) {
+      // A NaN anywhere is the maximum: it must not hide.
+      if (values[i] == values[i] && !(others[i] <= values[i])) values[i] = others[i];
     }
   }
+  if (rank() > 0) SendNow(operation, ParentInTree(rank()), {values.data(), operation.bytes});
+  SendDown(operation, /*root=*/0, {values.data(), operation.bytes});
 }
 
-std::vector<std::string> PointToPointGroup::AllGatherStrings(const std::string& text) {
-  // In a null world every rank has this rank's text.
-  std::vector<int64_t> lengths(size(), static_cast<int64_t>(text.size()));
-  std::vector<std::string> texts(size(), text);
-  std::vector<Bytes> incoming(size());
-  int64_t length = static_cast<int64_t>(text.size());
-  for (int r = 0; r < size(); ++r) incoming[r] = {&lengths[r], sizeof(int64_t)};
-  Exchange({"AllGatherStrings", length}, std::vector<Bytes>(size(), {&length, sizeof(int64_t)}), incoming);
-  for (int r = 0; r < size(); ++r) {
-    texts[r].resize(lengths[r]);
-    incoming[r] = {texts[r].data(), lengths[r]};
+// Up the tree travel a subtree's texts, joined.
+std::vector<std::string> PointToPointGroup::GatherStrings(const std::string& text) {
+  std::string texts = JoinTexts({text});
+  for (const int child : ChildrenInTree(rank(), size())) {
+    const size_t begin = texts.size();
+    if (!transport_->moves()) {  // every rank has this rank's text
+      texts += JoinTexts(std::vector<std::string>(static_cast<size_t>(SubtreeSize(child, size())), text));
+      continue;
+    }
+    int64_t length = 0;
+    ReceiveNow({"GatherStrings", sizeof(length)}, child, {&length, sizeof(length)});
+    texts.resize(begin + static_cast<size_t>(length));
+    ReceiveNow({"GatherStrings", length}, child, {texts.data() + begin, length});
   }
-  Exchange({"AllGatherStrings", length}, std::vector<Bytes>(size(), {texts[rank()].data(), length}), incoming);
-  return texts;
+  if (rank() > 0) {
+    auto length = static_cast<int64_t>(texts.size());
+    SendNow({"GatherStrings", sizeof(length)}, ParentInTree(rank()), {&length, sizeof(length)});
+    SendNow({"GatherStrings", length}, ParentInTree(rank()), {texts.data(), length});
+  }
+  if (!transport_->moves()) return std::vector<std::string>(static_cast<size_t>(size()), text);
+  return rank() == 0 ? SplitTexts(texts) : std::vector<std::string>();
+}
+
+std::string PointToPointGroup::BroadcastString(const std::string& text) {
+  std::string of_root = text;
+  auto length = static_cast<int64_t>(of_root.size());
+  SendDown({"BroadcastString", sizeof(length)}, /*root=*/0, {&length, sizeof(length)});
+  of_root.resize(static_cast<size_t>(length));
+  SendDown({"BroadcastString", length}, /*root=*/0, {of_root.data(), length});
+  return of_root;
 }
 
 }  // namespace trefoil

@@ -5,8 +5,10 @@
 //                     ring, with 2 messages one after the other instead of 2 (P-1)).
 //   ReduceScatterSum  each rank gets its part from every other rank and adds; sends n (P-1)/P of the input's n.
 //   AllGather         each rank sends its part to every other; sends n (P-1) for a part of n.
-//   Broadcast         a binomial tree; the root sends n ceil(log2 P).
-//   host numbers      as the small AllReduceSum. Texts: lengths, then texts, each to every other rank.
+//   Broadcast         a binomial tree (parallel/binomial_tree.h); the root sends n ceil(log2 P).
+//   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them in rank order; the sum down the tree.
+//                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
+//   texts             the same way up or down; before each message another one with its length.
 //
 // Rank r's part of n elements that do not divide is [n r / P, n (r + 1) / P), rounded down. Additions are made by the
 // op SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
@@ -30,10 +32,8 @@ namespace trefoil {
 
 class PointToPointGroup : public Group {
  public:
-  // `ranks`: the world ranks of the group, for messages; this rank is ranks[rank]. Of sums, SegmentsOfMessages unless
-  // said otherwise.
-  PointToPointGroup(std::string name, std::vector<int> ranks, int rank, Device& device,
-                    std::unique_ptr<Transport> transport, double timeout_seconds,
+  // Of sums, SegmentsOfMessages unless said otherwise.
+  PointToPointGroup(Membership membership, Device& device, std::unique_ptr<Transport> transport,
                     std::optional<SumSegments> segments = std::nullopt);
   // Waits for what was sent.
   ~PointToPointGroup() override;
@@ -48,7 +48,8 @@ class PointToPointGroup : public Group {
   void FinishSends() override;
   void AllReduceSum(std::span<double> values) override;
   void AllReduceMax(std::span<double> values) override;
-  std::vector<std::string> AllGatherStrings(const std::string& text) override;
+  std::vector<std::string> GatherStrings(const std::string& text) override;
+  std::string BroadcastString(const std::string& text) override;
 
  private:
   struct Bytes {
@@ -83,13 +84,14 @@ class PointToPointGroup : public Group {
   void Sum(const Tensor& parts, const Tensor& out);
   void AllReduceSmall(const Operation& operation, const Tensor& x);
   void AllReduceLarge(const Operation& operation, const Tensor& segment);
-  // Every rank's values in rank order.
-  std::vector<double> GatherNumbers(const char* operation, std::span<double> values);
+  // One message of a collective, start to end; nothing where it has no bytes.
+  void SendNow(const Operation& operation, int to, Bytes bytes);
+  void ReceiveNow(const Operation& operation, int from, Bytes bytes);
+  // From the root to every rank along the tree.
+  void SendDown(const Operation& operation, int root, Bytes bytes);
 
-  const std::vector<int> ranks_;
   Device& device_;
   const std::unique_ptr<Transport> transport_;
-  const double timeout_seconds_;
   const SumSegments segments_;
   SumBuffer buffer_;
   std::deque<PendingSend> sends_;

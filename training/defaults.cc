@@ -108,6 +108,9 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
   if (!config->data().has_seed()) config->mutable_data()->set_seed(config->training().seed());
   RuntimeConfig* runtime = config->mutable_runtime();
   if (runtime->timeout_seconds() == 0) runtime->set_timeout_seconds(600);
+  const int32_t long_waits = std::max(3600, runtime->timeout_seconds());
+  if (runtime->startup_timeout_seconds() == 0) runtime->set_startup_timeout_seconds(long_waits);
+  if (runtime->save_timeout_seconds() == 0) runtime->set_save_timeout_seconds(long_waits);
   if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);
   if (runtime->device() == RuntimeConfig::CUDA && runtime->messages() == RuntimeConfig::MESSAGES_UNSET) {
     runtime->set_messages(RuntimeConfig::NCCL);

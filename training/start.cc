@@ -118,7 +118,7 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   absl::Status looked = absl::OkStatus();
   if (all.rank() == 0) looked = LookAtFolder(fs, config, *tokenizer, allow_change, &start);
   TREFOIL_RETURN_IF_ERROR(all.Agree(looked));
-  start.checkpoint = all.AllGatherStrings(start.checkpoint).front();
+  start.checkpoint = all.BroadcastString(start.checkpoint);
   return start;
 }
 

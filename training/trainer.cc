@@ -41,6 +41,7 @@ class Trainer {
     if (rank_zero() && !config_.training().trace().empty()) trace_ = std::make_unique<OpTrace>(device_);
     began_ = Clock::now();
     first_step_ = state_.step();
+    const During steps_of_the_run(*worker_.all, Phase::kStep);
     while (state_.step() < steps) {
       if (StopRequested()) {
         TREFOIL_RETURN_IF_ERROR(SaveIfNew());
@@ -157,6 +158,7 @@ class Trainer {
   absl::Status SaveIfNew() {
     if (saved_step_ == state_.step()) return absl::OkStatus();
     const Clock::time_point begin = Clock::now();
+    const During save(*worker_.all, Phase::kSave);
     TREFOIL_RETURN_IF_ERROR(SaveCheckpoint(*options_.fs, worker_, state_));
     saved_step_ = state_.step();
     Say() << "Saved checkpoint of step " << saved_step_ << " in " << SecondsSince(begin) << " s." << std::endl;
@@ -183,13 +185,13 @@ class Trainer {
 absl::Status Train(const RunConfig& config, RunStart start, World& world, Device& device,
                    const TrainerOptions& options) {
   const absl::Status folder = world.rank() == 0 ? MakeRunFolder(*options.fs, config) : absl::OkStatus();
-  TREFOIL_RETURN_IF_ERROR(world.NewGroupOfAll(device)->Agree(folder));
+  TREFOIL_RETURN_IF_ERROR(world.all().Agree(folder));
   return Trainer(config, std::move(start), world, device, options).Run();
 }
 
 absl::Status Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options) {
   TREFOIL_ASSIGN_OR_RETURN(RunStart start,
-                           FindStart(*options.fs, config, *world.NewGroupOfAll(device), options.allow_change));
+                           FindStart(*options.fs, config, world.all(), options.allow_change));
   return Train(config, std::move(start), world, device, options);
 }
 

@@ -52,7 +52,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, std::vector<A
             .chunks = config.parallel().chunks()},
       table(DeclareModel(config.model())),
       homes(Transformer::Homes(config.model(), place)),
-      all(world.NewGroup("all", mesh.Group({Axis::kTensor, Axis::kData, Axis::kPipeline}), device)),
+      all(&world.all()),
       tensor(world.NewGroup("tensor", mesh.Group({Axis::kTensor}), device)),
       data(world.NewGroup("data", mesh.Group({Axis::kData}), device)),
       pipeline(world.NewGroup("pipeline", mesh.Group({Axis::kPipeline}), device)),

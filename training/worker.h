@@ -52,7 +52,8 @@ struct Worker {
   const ParameterTable table;
   const std::vector<int> homes;  // of this rank
 
-  const std::unique_ptr<Group> all, tensor, data, pipeline;
+  Group* const all;  // the world's
+  const std::unique_ptr<Group> tensor, data, pipeline;
   const std::unique_ptr<Group> tied;  // the two stages that hold a tied parameter; null elsewhere
   ParameterStore store;
   GradientReducer reducer;

@@ -69,7 +69,8 @@ TEST(ReadConfigTest, NamesAnUnknownFieldWithTheNearest) {
               ElementsAre("run.pbtxt:1: the config has no field 'modle'; did you mean 'model'?"));
   EXPECT_THAT(Problems("runtime { xyzzy: 1 }"),
               ElementsAre("run.pbtxt:1: runtime has no field 'xyzzy'; its fields: threads, timeout_seconds, device, "
-                          "allow_shared_device, messages, attention, graphs, memory_limit_gib"));
+                          "allow_shared_device, messages, attention, graphs, memory_limit_gib, startup_timeout_seconds, "
+                          "save_timeout_seconds"));
   EXPECT_THAT(Problems("model {\n  hiden\n  : 3\n}"), ElementsAre(HasSubstr("run.pbtxt:2: model has no field")));
   EXPECT_THAT(Problems("training { optimizer { learning_rat: 1 } }"),
               ElementsAre(HasSubstr("training.optimizer has no field 'learning_rat'; did you mean 'learning_rate'?")));

@@ -140,7 +140,7 @@ TEST_F(StartTest, ATimeOutIsTheConfigs) {
   const Ended ended = program.Wait();
   EXPECT_NE(ended.status, 0);
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 60);
-  EXPECT_GE(Count(ended.output, "waited 2 s in"), 1) << ended.output;
+  EXPECT_GE(Count(ended.output, "waited 2 s (runtime.timeout_seconds) in"), 1) << ended.output;
 }
 
 // The same job over hosts whose CPUs multiply bf16 in other ways would drift apart where its ranks hold copies.

@@ -270,19 +270,33 @@ void CheckHostNumbersAndTexts(World& world) {
   std::vector<std::string> expected;
   for (int r = 0; r < P; ++r) expected.push_back(text(r));
   EXPECT_EQ(group->AllGatherStrings(text(group->rank())), expected);
+  EXPECT_EQ(group->GatherStrings(text(group->rank())), group->rank() == 0 ? expected : std::vector<std::string>());
+  EXPECT_EQ(group->BroadcastString(text(group->rank())), text(0));
+  EXPECT_EQ(world.all().AllGatherStrings(text(world.rank())), expected);
   group->Barrier();
 }
 
 void CheckAgree(World& world) {
   const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
-  EXPECT_TRUE(group->Agree(absl::OkStatus()).ok());
   const int last = group->size() - 1;
-  const absl::Status wanted = absl::NotFoundError("shard 7: no such\nfile 3 x");
-  EXPECT_EQ(group->Agree(group->rank() == last ? wanted : absl::OkStatus()), wanted);
+  const bool one_host = world.hosts().RanksByHost().size() == 1;
+  const auto named = [&](int rank, const std::string& message) {
+    return last == 0 || (rank == 0 && one_host) ? message : "rank " + std::to_string(rank) + " on " + world.host_of(rank) + ": " + message;
+  };
+  EXPECT_TRUE(group->Agree(absl::OkStatus()).ok());
+  const std::string text = "shard 7: no such\nfile 3 x";
+  const absl::Status wanted = absl::NotFoundError(text);
+  EXPECT_EQ(group->Agree(group->rank() == last ? wanted : absl::OkStatus()), absl::NotFoundError(named(last, text)));
   // The lowest rank's error wins.
-  EXPECT_EQ(group->Agree(group->rank() == 0 ? wanted : absl::InternalError("")), wanted);
+  EXPECT_EQ(group->Agree(group->rank() == 0 ? wanted : absl::InternalError("")), absl::NotFoundError(named(0, text)));
+  // What every rank finds is nobody's, and what rank 0 has against the config is everybody's.
   EXPECT_EQ(group->Agree(absl::DataLossError("")), absl::DataLossError(""));
+  EXPECT_EQ(group->Agree(wanted), wanted);
+  const absl::Status config = absl::InvalidArgumentError(text);
+  EXPECT_EQ(group->Agree(group->rank() == 0 ? config : absl::OkStatus()), config);
+  EXPECT_EQ(group->Agree(group->rank() == last ? config : absl::OkStatus()),
+            absl::InvalidArgumentError(last == 0 ? text : named(last, text)));
 }
 
 // Each used by a thread of its own, with calls that would mix if the groups did.
@@ -368,8 +382,11 @@ void CheckBytesSent(World& world) {
     g.AllReduceSum(std::span<double>(values));
     g.AllReduceMax(std::span<double>(values));
     g.AllGatherStrings("hello");
+    g.GatherStrings("hello");
+    g.BroadcastString("hello");
     g.Barrier();
   });
+  EXPECT_EQ(null.group->messages_sent(), real.group->messages_sent());
   // The memory for messages is planned too.
   const auto purpose = static_cast<size_t>(Purpose::kCommunication);
   EXPECT_EQ(null_device->memory().peak[purpose], device->memory().peak[purpose]);

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <mutex>
 #include <set>
@@ -26,6 +28,66 @@ TEST_P(CollectivesOnThreads, DoTheSameThroughCopies) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Ranks, CollectivesOnThreads, testing::Range(1, 6));
+
+// More ranks than any tree's first rounds, and not only powers of two.
+TEST(ManyRanks, AddInRankOrderAndGather) {
+  for (const int ranks : {13, 33, 64}) {
+    for (const Check check : {CheckHostNumbersAndTexts, CheckAgree, CheckBroadcast, CheckSubgroups}) {
+      RunRanksAsThreads(ranks, [&](World& world) { check(world); });
+    }
+  }
+}
+
+// Over the whole group: size - 1 messages up, as many down; no rank has more than log2 of the size.
+TEST(ManyRanks, SendFewMessagesForNumbers) {
+  for (const int ranks : {2, 3, 8, 13, 33, 64}) {
+    const auto total = [&](const std::function<void(Group&)>& call, int64_t* most) {
+      std::atomic<int64_t> messages = 0, worst = 0;
+      RunRanksAsThreads(ranks, [&](World& world) {
+        call(world.all());
+        messages += world.all().messages_sent();
+        int64_t seen = worst;
+        while (seen < world.all().messages_sent() && !worst.compare_exchange_weak(seen, world.all().messages_sent())) {
+        }
+      });
+      *most = worst;
+      return messages.load();
+    };
+    int64_t most = 0;
+    const auto rounds = static_cast<int64_t>(std::ceil(std::log2(ranks)));
+    EXPECT_EQ(total([](Group& all) { EXPECT_TRUE(all.Agree(absl::OkStatus()).ok()); }, &most), 2 * (ranks - 1));
+    EXPECT_EQ(most, rounds);
+    EXPECT_EQ(total([](Group& all) { all.Barrier(); }, &most), 2 * (ranks - 1));
+    EXPECT_EQ(total(
+                  [](Group& all) {
+                    double sums[] = {1, 2};
+                    all.AllReduceSum(sums);
+                  },
+                  &most),
+              2 * (ranks - 1));
+    EXPECT_EQ(most, rounds);
+    EXPECT_EQ(total([](Group& all) { all.GatherStrings("text"); }, &most), 2 * (ranks - 1)) << "length and text";
+    EXPECT_EQ(total([](Group& all) { all.BroadcastString("text"); }, &most), 2 * (ranks - 1));
+  }
+}
+
+TEST(ThreadWorld, SaysOnWhichHostItsRanksAre) {
+  RunRanksAsThreads(
+      5,
+      [](World& world) {
+        EXPECT_EQ(world.host_of(3), "b");
+        EXPECT_EQ(world.local_rank(), (std::vector{0, 1, 0, 1, 2}[static_cast<size_t>(world.rank())]));
+        EXPECT_EQ(world.local_size(), world.rank() < 2 ? 2 : 3);
+        EXPECT_EQ(world.all().Agree(world.rank() >= 3 ? absl::NotFoundError("no GPU") : absl::OkStatus()),
+                  absl::NotFoundError("rank 3 on b: no GPU"));
+        // Rank 0's too, as there are two hosts.
+        EXPECT_EQ(world.all().Agree(world.rank() == 0 ? absl::NotFoundError("disk") : absl::OkStatus()),
+                  absl::NotFoundError("rank 0 on a: disk"));
+        const auto expected = std::vector<std::pair<std::string, std::vector<int>>>{{"a", {0, 1}}, {"b", {2, 3, 4}}};
+        EXPECT_EQ(world.hosts().RanksByHost(), expected);
+      },
+      {.hosts = {"a", "a", "b", "b", "b"}});
+}
 
 TEST(ThreadWorld, RanksAreAllOnThisHost) {
   std::mutex mutex;
@@ -152,12 +214,41 @@ TEST_F(CollectivesDeathTest, TimeOutNamesRankOperationAndPeer) {
   EXPECT_DEATH(WaitInVain([](Group& group, Device& device) {
                  group.AllReduceSum(device.Allocate(DType::kFloat32, {1024}, Purpose::kGradients));
                }),
-               "group \"data\": rank 1 \\(world rank 2\\) waited 0.2 s in AllReduceSum of 4096 bytes for rank 0 "
-               "\\(world rank 1\\), which did not come");
+               "group \"data\": rank 2 on localhost waited 0.2 s in AllReduceSum of 4096 bytes for rank 1 on localhost, "
+               "which did not come");
   EXPECT_DEATH(WaitInVain([](Group& group, Device& device) {
                  group.Receive(device.Allocate(DType::kFloat32, {10}, Purpose::kGradients), 0, 12);
                }),
-               "rank 1 \\(world rank 2\\) waited 0.2 s in Receive of 40 bytes with tag 12 for rank 0");
+               "rank 2 on localhost waited 0.2 s in Receive of 40 bytes with tag 12 for rank 1 on localhost");
+}
+
+// Each kind of wait has its own limit, and says which field of the config it is.
+TEST_F(CollectivesDeathTest, TimeOutsAreOfThePhase) {
+  const auto wait_in = [](Phase phase) {
+    RunRanksAsThreads(2, [&](World& world) {
+      world.patience().set_limits({.startup = 0.1, .step = 0.2, .save = 0.3});
+      const During during(world.all(), phase);
+      if (world.rank() == 1) world.all().Barrier();
+    });
+  };
+  EXPECT_DEATH(wait_in(Phase::kStartup), "waited 0.1 s \\(runtime.startup_timeout_seconds\\) in ");
+  EXPECT_DEATH(wait_in(Phase::kStep), "waited 0.2 s \\(runtime.timeout_seconds\\) in ");
+  EXPECT_DEATH(wait_in(Phase::kSave), "waited 0.3 s \\(runtime.save_timeout_seconds\\) in ");
+}
+
+TEST(During, EndsWithItsScope) {
+  RunRanksAsThreads(1, [](World& world) {
+    EXPECT_EQ(world.patience().phase(), Phase::kStartup);
+    {
+      const During steps(world.all(), Phase::kStep);
+      {
+        const During save(world.all(), Phase::kSave);
+        EXPECT_EQ(world.patience().phase(), Phase::kSave);
+      }
+      EXPECT_EQ(world.patience().phase(), Phase::kStep);
+    }
+    EXPECT_EQ(world.patience().phase(), Phase::kStartup);
+  });
 }
 
 TEST_F(CollectivesDeathTest, DifferentSizesAreFound) {

@@ -107,6 +107,8 @@ constexpr Row kRows[] = {
 const std::map<std::string, std::string>& ShownElsewhere() {
   static const auto& fields = *new std::map<std::string, std::string>{
       {"runtime.timeout_seconds", "tests/launcher/start_test.cc"},
+      {"runtime.startup_timeout_seconds", "tests/parallel/collectives_test.cc"},
+      {"runtime.save_timeout_seconds", "tests/parallel/collectives_test.cc"},
   };
   return fields;
 }

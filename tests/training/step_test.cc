@@ -110,7 +110,8 @@ TEST(TrainStep, AnErrorOfOneRankReachesAll) {
         if (world->rank() == bad_rank && ++calls == worker.micro_batches()) return absl::DataLossError("bad disk");
         return zeros(first, count);
       };
-      const absl::Status expected = absl::DataLossError("bad disk");
+      const absl::Status expected =
+          absl::DataLossError((bad_rank == 0 ? "" : "rank " + std::to_string(bad_rank) + " on localhost: ") + "bad disk");
       if (TrainStep(worker, source, 1, 0, 1e-3).status() == expected) ++told;
       calls = 0;
       if (Evaluate(worker, source, 1).status() == expected) ++told;

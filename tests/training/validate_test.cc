@@ -349,7 +349,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
                  optimizer { learning_rate: 3e-4 final_share: 0.1 beta1: 0.9 beta2: 0.95 epsilon: 1e-8
                              weight_decay: 0.1 clip_norm: 1 schedule: COSINE decay_share: 0.2 }
                  checkpoint { keep_last: 2 } evaluate_samples: 256 log_every_steps: 1 }
-      runtime { timeout_seconds: 600 device: CPU })", &expected));
+      runtime { timeout_seconds: 600 startup_timeout_seconds: 3600 save_timeout_seconds: 3600 device: CPU })", &expected));
   EXPECT_EQ(config.DebugString(), expected.DebugString());
   FillDefaults(&config, 8, false);
   EXPECT_EQ(config.DebugString(), expected.DebugString());
@@ -409,7 +409,7 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
                  optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
                              schedule: WSD decay_share: 0 }
                  checkpoint { keep_last: 5 } evaluate_samples: 3 log_every_steps: 10 }
-      runtime { timeout_seconds: 5 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC
+      runtime { timeout_seconds: 5 startup_timeout_seconds: 6 save_timeout_seconds: 7 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC
                 graphs: OFF })";
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
