@@ -119,6 +119,10 @@ TEST_F(DamageTest, AManifestThatMakesNoSenseIsRefused) {
   EXPECT_THAT(ErrorAfterRewriting("[5,9]", "[4,9]"), HasSubstr("must lie within the tensor"));
   EXPECT_THAT(ErrorAfterRewriting("[5,9]", "[5,9223372036854775807]"), HasSubstr("dims must be at least 1"));
   EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[0,1],[2,"), HasSubstr("must lie within its file"));
+  // By the last byte of the last slice.
+  const size_t bytes = Read("rank-00000.bin").size();
+  EXPECT_THAT(ErrorAfterRewriting(absl::StrCat("\"files\":[[0,", bytes), absl::StrCat("\"files\":[[0,", bytes - 1)),
+              HasSubstr("must lie within its file"));
   // A tensor larger than its slices.
   const auto reader = ErrorAfterRewriting("[5,9]", "[6,9]");
   EXPECT_THAT(reader, HasSubstr("has shape [6, 9] in the checkpoint"));

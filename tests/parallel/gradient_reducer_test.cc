@@ -1,0 +1,168 @@
+// What the reducer sums, over which ranks, and when: a table of four parameters, ranks as threads, gradients that are small
+// whole numbers, so that sums are exact.
+#include "parallel/gradient_reducer.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/world.h"
+
+namespace trefoil {
+namespace {
+
+constexpr int kEmbedding = 0, kBlock = 1, kHead = 2;
+
+ParameterTable Table() {
+  ParameterTable table;
+  table.Add({.name = "embedding", .home = kEmbedding, .tied_home = kHead, .shape = {6, 2}, .split_dim = 0});
+  table.Add({.name = "position", .home = kEmbedding, .shape = {3, 2}, .used_on_split_tokens = true});
+  table.Add({.name = "block", .home = kBlock, .shape = {4, 2}, .split_dim = 1});
+  table.Add({.name = "norm", .home = kBlock, .shape = {5}, .used_on_split_tokens = true});
+  return table;
+}
+
+// A rank with its store and reducer.
+struct Rank {
+  Rank(World& world, MeshSizes sizes, const std::vector<int>& homes, bool split_optimizer, bool sequence_parallel)
+      : mesh(sizes, world.rank()),
+        data(world.NewGroup("data", mesh.Group({Axis::kData}), *device)),
+        tensor(world.NewGroup("tensor", mesh.Group({Axis::kTensor}), *device)),
+        tied(sizes.pipeline == 1 ? nullptr : world.NewGroup("tied", mesh.Group({Axis::kPipeline}), *device)),
+        store(table, mesh, homes, *device, DType::kFloat32, split_optimizer),
+        reducer(store, *device, homes,
+                {.data = *data, .tensor = *tensor, .tied = tied.get(), .sequence_parallel = sequence_parallel}) {}
+
+  // Adds value x (i + 1) to element i of each gradient of the bucket.
+  void AddGradients(const BucketMemory& memory, float value) {
+    for (int64_t i = 0; i < memory.gradients.elements(); ++i) {
+      memory.gradients.data<float>()[i] += value * static_cast<float>(i + 1);
+    }
+  }
+  void AddGradients(float value) {
+    for (BucketMemory& memory : store.buckets()) AddGradients(memory, value);
+  }
+  // Expects `value` x (i + 1) in this rank's shard of a parameter's gradient.
+  void ExpectGradient(const std::string& name, float value) {
+    for (const BucketMemory& memory : store.buckets()) {
+      const int64_t begin = memory.shard_begin, end = begin + memory.shard_elements();
+      for (const Piece& piece : PiecesOf(memory.bucket, begin, end)) {
+        if (piece.parameter->name != name) continue;
+        for (int64_t i = piece.begin; i < piece.begin + piece.box.extent.elements(); ++i) {
+          EXPECT_EQ(memory.gradients.data<float>()[i], value * static_cast<float>(i + 1)) << name << " element " << i;
+        }
+      }
+    }
+  }
+
+  const ParameterTable table = Table();
+  const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
+  const Mesh mesh;
+  const std::unique_ptr<Group> data, tensor, tied;
+  ParameterStore store;
+  GradientReducer reducer;
+};
+
+const std::vector<int> kHomes = {kEmbedding, kBlock, kHead};
+
+TEST(GradientReducer, SumsOverTheDataRanksWhateverTheOrderOfHomes) {
+  for (const bool split_optimizer : {false, true}) {
+    for (const std::vector<int>& order : {std::vector<int>{kHead, kBlock, kEmbedding}, {kEmbedding, kBlock, kHead}}) {
+      SCOPED_TRACE(testing::Message() << "split " << split_optimizer << ", first done " << order.front());
+      RunRanksAsThreads(3, [&](World& world) {
+        Rank rank(world, {.tensor = 1, .data = 3, .pipeline = 1}, kHomes, split_optimizer, false);
+        // Twice: the second step's homes are done anew.
+        for (int step = 0; step < 2; ++step) {
+          rank.AddGradients(static_cast<float>(world.rank() + 1));
+          for (const int home : order) rank.reducer.HomeDone(home);
+          rank.reducer.Finish();
+          for (const char* name : {"embedding", "position", "block", "norm"}) rank.ExpectGradient(name, 6);
+          for (BucketMemory& memory : rank.store.buckets()) {
+            for (int64_t i = 0; i < memory.gradients.elements(); ++i) memory.gradients.data<float>()[i] = 0;
+          }
+        }
+      });
+    }
+  }
+}
+
+// A tied parameter's gradient is whole when both of its homes have added to it, not before.
+TEST(GradientReducer, ATiedBucketWaitsForBothOfItsHomes) {
+  for (const auto& [first, second] : {std::pair{kEmbedding, kHead}, std::pair{kHead, kEmbedding}}) {
+    SCOPED_TRACE(first);
+    RunRanksAsThreads(2, [first = first, second = second](World& world) {
+      Rank rank(world, {.tensor = 1, .data = 2, .pipeline = 1}, kHomes, /*split_optimizer=*/false, false);
+      BucketMemory* embedding = nullptr;
+      for (BucketMemory& memory : rank.store.buckets()) {
+        if (memory.bucket.tied_home == kHead) embedding = &memory;
+      }
+      ASSERT_NE(embedding, nullptr);
+      rank.AddGradients(*embedding, 1);
+      rank.reducer.HomeDone(first);
+      rank.reducer.HomeDone(kBlock);
+      rank.AddGradients(*embedding, 10);
+      rank.reducer.HomeDone(second);
+      rank.reducer.Finish();
+      rank.ExpectGradient("embedding", 22);
+    });
+  }
+}
+
+// On two stages each holds the tied parameter and has a part of its gradient; other parameters are of one stage.
+TEST(GradientReducer, ATiedParameterIsSummedOverItsStages) {
+  for (const bool split_optimizer : {false, true}) {
+    RunRanksAsThreads(4, [&](World& world) {
+      const MeshSizes sizes = {.tensor = 1, .data = 2, .pipeline = 2};
+      const bool first_stage = Mesh(sizes, world.rank()).index(Axis::kPipeline) == 0;
+      Rank rank(world, sizes, first_stage ? std::vector<int>{kEmbedding} : std::vector<int>{kBlock, kHead},
+                split_optimizer, false);
+      rank.AddGradients(static_cast<float>(1 + world.rank()));
+      if (!first_stage) rank.reducer.HomeDone(kHead);
+      rank.reducer.HomeDone(first_stage ? kEmbedding : kBlock);
+      rank.reducer.Finish();
+      rank.ExpectGradient("embedding", 1 + 2 + 3 + 4);
+      rank.ExpectGradient(first_stage ? "position" : "norm", first_stage ? 1 + 2 : 3 + 4);
+    });
+  }
+}
+
+// With sequence parallelism, what every tensor rank holds whole is summed over them, and only that.
+TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
+  for (const bool sequence_parallel : {false, true}) {
+    RunRanksAsThreads(2, [&](World& world) {
+      Rank rank(world, {.tensor = 2, .data = 1, .pipeline = 1}, kHomes, /*split_optimizer=*/false, sequence_parallel);
+      const auto mine = static_cast<float>(world.rank() + 1);
+      rank.AddGradients(mine);
+      for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeDone(home);
+      rank.reducer.Finish();
+      for (const char* name : {"position", "norm"}) rank.ExpectGradient(name, sequence_parallel ? 3 : mine);
+      for (const char* name : {"embedding", "block"}) rank.ExpectGradient(name, mine);
+    });
+  }
+}
+
+// Each data rank updates its shard; after the gathers all have the whole.
+TEST(GradientReducer, GathersTheShardsOfWeights) {
+  RunRanksAsThreads(3, [&](World& world) {
+    Rank rank(world, {.tensor = 1, .data = 3, .pipeline = 1}, kHomes, /*split_optimizer=*/true, false);
+    for (BucketMemory& memory : rank.store.buckets()) {
+      const Tensor shard = memory.WeightShard();
+      for (int64_t i = 0; i < shard.elements(); ++i) {
+        shard.data<float>()[i] = static_cast<float>(memory.shard_begin + i);
+      }
+      rank.reducer.GatherWeights(memory);
+    }
+    rank.reducer.FinishGathers();
+    for (const BucketMemory& memory : rank.store.buckets()) {
+      for (int64_t i = 0; i < memory.weights.elements(); ++i) {
+        ASSERT_EQ(memory.weights.data<float>()[i], static_cast<float>(i));
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace trefoil
