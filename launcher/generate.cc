@@ -14,6 +14,7 @@
 #include "parallel/world.h"
 #include "runtime/cpu_features.h"
 #include "training/generator.h"
+#include "training/identity.h"
 
 DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint is taken) or one checkpoint's folder.");
 DEFINE_string(prompt, "", "Text to continue. Empty: the model starts a document.");
@@ -41,10 +42,10 @@ absl::Status CheckFlags() {
   if (!(FLAGS_top_p > 0 && FLAGS_top_p <= 1)) {
     return absl::InvalidArgumentError("--top_p: " + std::to_string(FLAGS_top_p) + ", must be above 0 and at most 1");
   }
-  for (const char* flag : {"top_k", "top_p", "seed"}) {
+  for (const char* flag : {"top_k", "top_p"}) {
     if (FLAGS_temperature > 0 || !IsGiven(flag)) continue;
     return absl::InvalidArgumentError(std::string("--") + flag +
-                                      ": is about drawing tokens, and --temperature=0 takes the likeliest; leave one out");
+                                      ": chooses among tokens, and --temperature=0 takes the likeliest; leave one out");
   }
   return absl::OkStatus();
 }
@@ -61,24 +62,39 @@ absl::StatusOr<Place> Find(FileSystem& fs, std::string path) {
   return Place{.checkpoint = latest, .run = path};
 }
 
-absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const Place& place) {
+// The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
+absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const Place& place, const std::string& hash) {
   if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
+  const std::string kept = place.run + "/tokenizer-" + hash + ".model";
+  if (!hash.empty() && fs.Exists(kept)) return kept;
   const std::string path = place.run + "/tokenizer.model";
   if (fs.Exists(path)) return path;
   return absl::NotFoundError("--tokenizer_model: missing, and " + path + " does not exist: the run named no data.tokenizer");
+}
+
+// Another one would give the model's ids another meaning.
+absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::string& hash) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, path));
+  if (hash.empty() || TokenizerHash(content) == hash) return absl::OkStatus();
+  return absl::FailedPreconditionError(path + " (" + TokenizerHash(content) +
+                                       ") is another tokenizer than the checkpoint was trained with (" + hash +
+                                       "); give that with --tokenizer_model");
 }
 
 absl::Status Generate(FileSystem& fs, World& world) {
   TREFOIL_RETURN_IF_ERROR(CheckFlags());
   TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
   TREFOIL_ASSIGN_OR_RETURN(const Place place, Find(fs, FLAGS_checkpoint));
-  TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer_path, TokenizerPath(fs, place));
-  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, tokenizer_path));
   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, place.checkpoint));
   ModelConfig model;
-  if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &model)) {
+  TrainerState state;
+  if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &model) ||
+      !google::protobuf::TextFormat::ParseFromString(reader.trainer_state(), &state)) {
     return absl::DataLossError(place.checkpoint + ": its model description is not readable");
   }
+  TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer_path, TokenizerPath(fs, place, state.tokenizer()));
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, tokenizer_path, state.tokenizer()));
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, tokenizer_path));
   if (tokenizer.vocabulary() > model.vocabulary()) {
     return absl::InvalidArgumentError(tokenizer_path + " has " + std::to_string(tokenizer.vocabulary()) +
                                       " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));

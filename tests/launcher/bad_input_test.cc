@@ -129,8 +129,8 @@ TEST_F(BadInput, FlagsThatWouldDoNothing) {
   refused({"plan", "--config=gpt2_124m", "--train_tokens=3"}, "--train_tokens: needs times, so give --cluster");
   refused({"plan", "--config=gpt2_124m", "--cluster=dgx_a100", "--gpus=2", "--search", "--train_tokens=3"},
           "--train_tokens: is of one layout");
-  refused({"generate", "--checkpoint=x", "--temperature=0", "--top_k=3"}, "--top_k: is about drawing tokens");
-  refused({"generate", "--checkpoint=x", "--temperature=0", "--seed=1"}, "--seed: is about drawing tokens");
+  refused({"generate", "--checkpoint=x", "--temperature=0", "--top_k=3"}, "--top_k: chooses among tokens, and");
+  refused({"generate", "--checkpoint=x", "--temperature=0", "--top_p=1"}, "--top_p: chooses among tokens, and");
   refused({"tokenize", "--input=x", "--output=y", "--held_out=0", "--split_seed=2"},
           "--split_seed: chooses the held-out text");
 }

@@ -145,6 +145,20 @@ TEST_F(EndToEnd, TrainsSaysWhenItIsFinishedAndGenerates) {
   const Ended missing = RunProgram({Trefoil(), "generate", "--checkpoint=" + folder_ + "/nothing"});
   EXPECT_EQ(missing.status, 1);
   EXPECT_EQ(missing.output, "trefoil generate: --checkpoint: " + folder_ + "/nothing does not exist\n");
+
+  // Another tokenizer is refused, and the checkpoint's own is found under its hash.
+  const std::string copy = folder_ + "/tokenizer.model", other = TempDir() + "/other";
+  ASSERT_EQ(RunProgram({Trefoil(), "tokenize", "--input=" + corpus_ + "/text.txt", "--output=" + other, "--vocabulary=290",
+                        "--overwrite"}).status, 0);
+  std::filesystem::rename(copy, folder_ + "/own");
+  std::filesystem::copy_file(other + "/tokenizer.model", copy);
+  const Ended refused = generate("5");
+  const std::string line = "is another tokenizer than the checkpoint was trained with (";
+  EXPECT_EQ(refused.status, 1);
+  ASSERT_EQ(Count(refused.output, line), 1) << refused.output;
+  const std::string hash = refused.output.substr(refused.output.find(line) + line.size(), 8);
+  std::filesystem::rename(folder_ + "/own", folder_ + "/tokenizer-" + hash + ".model");
+  EXPECT_EQ(generate("5").output, text.output);
 }
 
 // Stopped by a signal, the run saves and ends well; started again, it goes on as if it had never stopped.
