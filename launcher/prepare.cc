@@ -137,16 +137,15 @@ std::string BFloat16Products() {
   return CpuHasAvx512BFloat16() ? "AVX-512 bf16" : "float32 after conversion";
 }
 
-// A note of the first rank whose own config file says something else than rank 0's, which all follow; empty if none does.
+// On rank 0, a note of the first rank whose own config file says something else than its own, which all follow; empty if
+// none does.
 std::string OtherConfigFile(Group& all, const absl::StatusOr<RunConfig>& own) {
-  const std::string text = own.ok() ? std::to_string(Crc32c(own->SerializeAsString())) : "";
-  const std::vector<std::string> hosts_and_texts = all.AllGatherStrings(HostName() + "\n" + text);
-  const auto text_of = [](const std::string& entry) { return entry.substr(entry.find('\n') + 1); };
-  for (size_t rank = 1; rank < hosts_and_texts.size(); ++rank) {
-    const std::string& entry = hosts_and_texts[rank];
-    if (text_of(entry) == text_of(hosts_and_texts[0])) continue;
-    return absl::StrCat("--config=", FLAGS_config, ": rank ", rank, " on host ", entry.substr(0, entry.find('\n')),
-                        text_of(entry).empty() ? " cannot read it" : " reads other values in it",
+  const std::vector<std::string> checksums =
+      all.GatherStrings(own.ok() ? std::to_string(Crc32c(own->SerializeAsString())) : "");
+  for (size_t rank = 1; rank < checksums.size(); ++rank) {
+    if (checksums[rank] == checksums[0]) continue;
+    return absl::StrCat("--config=", FLAGS_config, ": ", all.membership().NameOf(static_cast<int>(rank)),
+                        checksums[rank].empty() ? " cannot read it" : " reads other values in it",
                         "; every rank runs what rank 0 reads");
   }
   return "";
@@ -171,7 +170,7 @@ absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::s
   const std::string text = all.BroadcastString(world.rank() == 0 ? prepared->config.SerializeAsString() : "");
   CHECK(prepared->config.ParseFromString(text));
   const std::string other = OtherConfigFile(all, own);
-  if (world.rank() == 0 && !other.empty()) prepared->notes.push_back(other);
+  if (!other.empty()) prepared->notes.push_back(other);
   const RunConfig& config = prepared->config;
   if (config.runtime().device() != RuntimeConfig::CUDA && config.training().precision() != TrainingConfig::FP32) {
     TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"products of bf16", BFloat16Products()}},

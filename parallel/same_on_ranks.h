@@ -4,7 +4,7 @@
 //   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.train", "4 files"}, {"  train-00000", "1200 tokens"}}));
 //
 // gives every rank, where they differ,
-//   data.train: rank 3 on host node7 has 3 files, rank 0 on host node1 has 4 files; every rank must have the same
+//   data.train: rank 3 on node7 has 3 files, rank 0 on node1 has 4 files; every rank must have the same
 //
 // The first rank that differs is named, with the first of its facts that does. Cost: a gather of 4 bytes a rank; the facts
 // themselves travel only where they differ, from two ranks.
@@ -28,8 +28,5 @@ struct RankFact {
 // FailedPrecondition, the same on every rank, if ranks differ. `remedy`: what else to do about it, for the end of the
 // message; may be empty.
 absl::Status CheckSameOnRanks(Group& all, const std::vector<RankFact>& facts, const std::string& remedy = "");
-
-// The name of the host that this process runs on.
-std::string HostName();
 
 }  // namespace trefoil

@@ -139,7 +139,7 @@ TEST_F(BadInput, RanksThatTokenizeOtherThings) {
   const Ended ended = RunProgram({"tests/mpi_run.sh", "1", Trefoil(), "tokenize", "--input=x", "--output=y", ":", "-n", "1",
                                   Trefoil(), "tokenize", "--input=x", "--output=z"});
   EXPECT_NE(ended.status, 0) << ended.output;
-  EXPECT_EQ(Count(ended.output, "trefoil tokenize: command line: rank 1 on host "), 1) << ended.output;
+  EXPECT_EQ(Count(ended.output, "trefoil tokenize: command line: rank 1 on "), 1) << ended.output;
 }
 
 TEST_F(BadInput, MoreRanksThanCanBePinned) {

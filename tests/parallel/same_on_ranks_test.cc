@@ -26,7 +26,7 @@ absl::Status Check(const FactsOf& facts, const std::string& remedy = "") {
   return statuses[0];
 }
 
-std::string On(int rank) { return "rank " + std::to_string(rank) + " on host " + HostName() + " has "; }
+std::string On(int rank) { return "rank " + std::to_string(rank) + " on localhost has "; }
 
 TEST(SameOnRanks, EqualFactsAreFine) {
   EXPECT_TRUE(Check([](int) { return std::vector<RankFact>{{"a", "1"}, {"b", ""}, {"c:", "4:x"}}; }).ok());
