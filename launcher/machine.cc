@@ -130,4 +130,11 @@ double MeasureBandwidth(Device& device, Group& all) {
          all.size();
 }
 
+double LeastShare(const Device& device, World& host) {
+  const int sharers = device.host_addressable() ? host.local_size() : 1;
+  double less = -static_cast<double>(device.available_bytes() / sharers);  // the least is the largest negative
+  host.all().AllReduceMax(std::span(&less, 1));
+  return -less;
+}
+
 }  // namespace trefoil

@@ -37,4 +37,8 @@ double MeasurePeak(Device& device, DType dtype, Group& all);
 // Bytes per second of this rank's share of the memory's bandwidth, measured as the peak is.
 double MeasureBandwidth(Device& device, Group& all);
 
+// Bytes that the tensors of any one rank may take: the least of all ranks' shares of what is available where they run, since
+// hosts differ in memory and in ranks. Of a host's memory each of its ranks has an equal share; a GPU is one rank's.
+double LeastShare(const Device& device, World& host);
+
 }  // namespace trefoil

@@ -143,10 +143,7 @@ int TrainMain(int argc, char** argv) {
   RunConfig planned = *config;
   planned.mutable_runtime()->set_threads(device.threads());
   if (planned.runtime().memory_limit_gib() == 0) {
-    // Of the rank that has least: hosts differ in memory and in ranks.
-    double left = -static_cast<double>(device.available_bytes() / (device.host_addressable() ? world->local_size() : 1));
-    world->all().AllReduceMax(std::span(&left, 1));
-    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(-left / (1 << 30)));
+    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(LeastShare(device, *world) / (1 << 30)));
   }
   const absl::Status fits = world->all().Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
