@@ -216,7 +216,8 @@ int TokenizeMain(int argc, char** argv) {
   run.overwrite = FLAGS_overwrite;
   absl::Status status = CheckSameOnRanks(world->all(), CommandLineFacts(run.corpus.inputs));
   if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
-    status = absl::InvalidArgumentError("--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
+    status = absl::InvalidArgumentError(
+        "--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
   }
   if (status.ok()) status = RunTokenize(FileSystem::Posix(), run, world->all(), std::cout);
   if (status.ok()) return 0;

@@ -57,10 +57,12 @@ void NoteEvaluation(const RunConfig& config, const RunData& data, std::vector<st
 // What a start from the checkpoint changes, for `notes`; an error if it is too much.
 absl::Status CheckChanges(const CheckpointReader& reader, const std::string& folder, const RunConfig& config,
                           bool allow_change, RunStart* start) {
-  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, config.model(), "Give the run another folder, or the checkpoint's model."));
+  TREFOIL_RETURN_IF_ERROR(
+      CheckModel(reader, folder, config.model(), "Give the run another folder, or the checkpoint's model."));
   TrainerState state;
   ModelConfig model;
-  if (!TextFormat::ParseFromString(reader.trainer_state(), &state) || !TextFormat::ParseFromString(reader.model(), &model)) {
+  if (!TextFormat::ParseFromString(reader.trainer_state(), &state) ||
+      !TextFormat::ParseFromString(reader.model(), &model)) {
     return absl::DataLossError(folder + ": the trainer state is not readable");
   }
   std::string refused;
@@ -95,7 +97,8 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
     TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, *latest));
     TREFOIL_RETURN_IF_ERROR(CheckChanges(reader, *latest, config, allow_change, start));
     if (!weights.empty()) {
-      start->notes.push_back("Note: training.checkpoint.initial_weights is not read: the run goes on from its own checkpoint.");
+      start->notes.push_back(
+          "Note: training.checkpoint.initial_weights is not read: the run goes on from its own checkpoint.");
     }
   } else if (!weights.empty()) {
     TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, weights));

@@ -33,7 +33,8 @@ class StartTest : public testing::Test {
   std::vector<std::string> Train(const std::vector<std::string>& sets = {}) const {
     std::vector<std::string> words = {Trefoil(), "train", "--config=quickstart"};
     for (const char* set : {"parallel.tensor=1", "parallel.pipeline=1", "model.layers=1", "model.hidden=48",
-                            "model.sequence_length=32", "training.steps=1", "training.global_batch=12", "training.optimizer.warmup_steps=0",
+                            "model.sequence_length=32", "training.steps=1", "training.global_batch=12",
+                            "training.optimizer.warmup_steps=0",
                             "data.train=tokens/train-*", "data.held_out=tokens/held_out-*"}) {
       words.insert(words.end(), {"--set", set});
     }
