@@ -1,19 +1,14 @@
 #include "data/token_file.h"
 
-#include <fcntl.h>
+#include <absl/strings/str_cat.h>
 #include <glog/logging.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <utility>
-
-#include <absl/strings/str_cat.h>
 
 #include "runtime/crc32c.h"
 
@@ -60,56 +55,39 @@ void Store(std::vector<std::byte>& out, T value) {
   out.insert(out.end(), bytes, bytes + sizeof(T));
 }
 
-// A whole file mapped read-only; unmapped on destruction unless released.
-struct Mapping {
-  std::byte* data = nullptr;
-  size_t bytes = 0;
+absl::StatusOr<std::unique_ptr<ReadableFile>> OpenHalf(FileSystem& fs, const std::string& path) {
+  auto file = fs.Open(path);
+  if (absl::IsNotFound(file.status())) {
+    return absl::NotFoundError(absl::StrCat(
+        path, ": missing; a token file is a pair PREFIX.bin and PREFIX.idx, as written by `trefoil tokenize`"));
+  }
+  return file;
+}
 
-  Mapping() = default;
-  Mapping(Mapping&& other) noexcept
-      : data(std::exchange(other.data, nullptr)), bytes(std::exchange(other.bytes, 0)) {}
-  Mapping& operator=(Mapping&& other) noexcept {
-    std::swap(data, other.data);
-    std::swap(bytes, other.bytes);
-    return *this;
+// The numbers of an array of the index, one after the other.
+template <typename T>
+class Numbers {
+ public:
+  Numbers(const ReadableFile& file, int64_t offset, int64_t count) : file_(file), offset_(offset), left_(count) {}
+
+  absl::Status Next(T* number) {
+    if (at_ == buffer_.size()) {
+      buffer_.resize(static_cast<size_t>(std::min<int64_t>(left_, kBufferBytes / sizeof(T))));
+      TREFOIL_RETURN_IF_ERROR(file_.Read(offset_, std::as_writable_bytes(std::span(buffer_))));
+      offset_ += static_cast<int64_t>(buffer_.size() * sizeof(T));
+      left_ -= static_cast<int64_t>(buffer_.size());
+      at_ = 0;
+    }
+    *number = buffer_[at_++];
+    return absl::OkStatus();
   }
-  ~Mapping() {
-    if (data != nullptr) munmap(data, bytes);
-  }
+
+ private:
+  const ReadableFile& file_;
+  int64_t offset_, left_;
+  std::vector<T> buffer_;
+  size_t at_ = 0;
 };
-
-absl::StatusOr<Mapping> Map(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    const std::string why = std::strerror(errno);
-    return errno == ENOENT ? absl::NotFoundError(absl::StrCat(
-                                 path, ": missing; a token file is a pair PREFIX.bin and PREFIX.idx, as written by "
-                                       "`trefoil tokenize`"))
-                           : absl::PermissionDeniedError(absl::StrCat(path, ": ", why));
-  }
-  struct stat info;
-  const bool ok = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-  Mapping mapping;
-  void* data = MAP_FAILED;
-  if (ok && info.st_size > 0) data = mmap(nullptr, info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-  const std::string why = std::strerror(errno);
-  close(fd);
-  if (!ok) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  if (info.st_size == 0) return mapping;
-  if (data == MAP_FAILED) return absl::InternalError(absl::StrCat(path, ": cannot be mapped into memory: ", why));
-  mapping.data = static_cast<std::byte*>(data);
-  mapping.bytes = static_cast<size_t>(info.st_size);
-  return mapping;
-}
-
-uint32_t Checksum(std::span<const std::byte> idx, std::span<const std::byte> bin) {
-  constexpr size_t kBlock = 4096;
-  uint32_t crc = Crc32c(idx);
-  for (const size_t begin : {size_t{0}, bin.size() / 2, bin.size() - std::min(bin.size(), kBlock)}) {
-    crc = Crc32c(bin.subspan(begin, std::min(kBlock, bin.size() - begin)), crc);
-  }
-  return crc;
-}
 
 template <typename T>
 void Widen(const std::byte* from, std::span<int32_t> out) {
@@ -233,59 +211,45 @@ absl::Status TokenFileWriter::Finish() {
   return absl::OkStatus();
 }
 
-TokenFile::TokenFile(TokenFile&& other) noexcept { *this = std::move(other); }
-
-TokenFile& TokenFile::operator=(TokenFile&& other) noexcept {
-  std::swap(prefix_, other.prefix_);
-  std::swap(code_, other.code_);
-  std::swap(tokens_, other.tokens_);
-  std::swap(documents_, other.documents_);
-  std::swap(checksum_, other.checksum_);
-  std::swap(bin_, other.bin_);
-  std::swap(bin_bytes_, other.bin_bytes_);
-  return *this;
-}
-
-TokenFile::~TokenFile() {
-  if (bin_ != nullptr) munmap(const_cast<std::byte*>(bin_), bin_bytes_);
-}
-
-absl::StatusOr<TokenFile> TokenFile::Open(const std::string& prefix) {
-  const std::string idx_path = prefix + ".idx";
-  TREFOIL_ASSIGN_OR_RETURN(Mapping idx, Map(idx_path));
-  TREFOIL_ASSIGN_OR_RETURN(Mapping bin, Map(prefix + ".bin"));
+absl::StatusOr<TokenFile> TokenFile::Open(const std::string& prefix, FileSystem& fs) {
   TokenFile file;
   file.prefix_ = prefix;
-  TREFOIL_RETURN_IF_ERROR(file.ReadIndex(idx_path, {idx.data, idx.bytes}, static_cast<int64_t>(bin.bytes)));
-  file.checksum_ = Checksum({idx.data, idx.bytes}, {bin.data, bin.bytes});
-  file.bin_ = std::exchange(bin.data, nullptr);
-  file.bin_bytes_ = bin.bytes;
+  TREFOIL_ASSIGN_OR_RETURN(file.idx_, OpenHalf(fs, prefix + ".idx"));
+  TREFOIL_ASSIGN_OR_RETURN(file.bin_, OpenHalf(fs, prefix + ".bin"));
+  TREFOIL_RETURN_IF_ERROR(file.ReadIndex());
+  TREFOIL_RETURN_IF_ERROR(file.ReadChecksum());
+  file.bin_->ExpectRandomReads();
+  file.idx_.reset();
   return file;
 }
 
-absl::Status TokenFile::ReadIndex(const std::string& path, std::span<const std::byte> idx, int64_t bin_bytes) {
-  const int64_t bytes = static_cast<int64_t>(idx.size());
+absl::Status TokenFile::ReadIndex() {
+  const std::string path = prefix_ + ".idx";
+  const int64_t bytes = idx_->size();
   auto error = [&](const auto&... what) { return absl::InvalidArgumentError(absl::StrCat(path, ": ", what...)); };
 
-  if (bytes >= static_cast<int64_t>(sizeof(kMagic)) && std::memcmp(idx.data(), kMagic, sizeof(kMagic)) != 0) {
+  std::array<std::byte, kHeaderBytes> header = {};
+  const size_t there = static_cast<size_t>(std::min(bytes, kHeaderBytes));
+  TREFOIL_RETURN_IF_ERROR(idx_->Read(0, std::span(header).first(there)));
+  if (bytes >= static_cast<int64_t>(sizeof(kMagic)) && std::memcmp(header.data(), kMagic, sizeof(kMagic)) != 0) {
     std::string found;
     for (size_t i = 0; i < sizeof(kMagic); ++i) {
-      absl::StrAppend(&found, absl::Hex(std::to_integer<int>(idx[i]), absl::kZeroPad2));
+      absl::StrAppend(&found, absl::Hex(std::to_integer<int>(header[i]), absl::kZeroPad2));
     }
     return error("begins with bytes ", found, "; a Megatron index begins with 4d4d49444944580000 (MMIDIDX)");
   }
   if (bytes < kHeaderBytes) {
     return error("truncated: ", bytes, " bytes; the header alone has ", kHeaderBytes);
   }
-  const uint64_t version = Load<uint64_t>(&idx[9]);
+  const uint64_t version = Load<uint64_t>(&header[9]);
   if (version != 1) return error("version ", version, "; only version 1 is known");
-  code_ = Load<uint8_t>(&idx[17]);
+  code_ = Load<uint8_t>(&header[17]);
   const int64_t item = ItemSize(code_);
   if (item == 0) {
     return error("dtype code ", code_, " is not an integer type; tokens have 1 u8, 2 i8, 3 i16, 4 i32, 5 i64 or 8 u16");
   }
-  const uint64_t sequences = Load<uint64_t>(&idx[18]);
-  const uint64_t boundaries = Load<uint64_t>(&idx[26]);
+  const uint64_t sequences = Load<uint64_t>(&header[18]);
+  const uint64_t boundaries = Load<uint64_t>(&header[26]);
   // Checked against the file's size first, so that the products below cannot overflow.
   if (boundaries < 1) return error("0 document boundaries; there is one more than documents, at least 1");
   const uint64_t limit = static_cast<uint64_t>(bytes);
@@ -294,68 +258,121 @@ absl::Status TokenFile::ReadIndex(const std::string& path, std::span<const std::
     return error("truncated: ", bytes, " bytes; ", sequences, " sequences and ", boundaries,
                  " document boundaries need 34 + 12 x sequences + 8 x boundaries");
   }
-  const int64_t n = static_cast<int64_t>(sequences);
-  const int64_t d = static_cast<int64_t>(boundaries);
-  const int64_t expected = kHeaderBytes + 12 * n + 8 * d;
-  if (bytes != expected && bytes != expected + n) {
-    return error(bytes, " bytes; ", n, " sequences and ", d, " document boundaries make ", expected, " (or ",
-                 expected + n, " with modes)");
+  sequences_ = static_cast<int64_t>(sequences);
+  documents_ = static_cast<int64_t>(boundaries) - 1;
+  const int64_t expected = kHeaderBytes + 12 * sequences_ + 8 * (documents_ + 1);
+  if (bytes != expected && bytes != expected + sequences_) {
+    return error(bytes, " bytes; ", sequences, " sequences and ", boundaries, " document boundaries make ", expected,
+                 " (or ", expected + sequences_, " with modes)");
   }
 
-  const std::byte* lengths = idx.data() + kHeaderBytes;
-  const std::byte* starts = lengths + 4 * n;
-  const std::byte* documents = starts + 8 * n;
-  int64_t tokens = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const int32_t length = Load<int32_t>(lengths + 4 * i);
+  Numbers<int32_t> lengths(*idx_, kHeaderBytes, sequences_);
+  Numbers<int64_t> starts(*idx_, kHeaderBytes + 4 * sequences_, sequences_);
+  for (int64_t i = 0; i < sequences_; ++i) {
+    int32_t length = 0;
+    int64_t start = 0;
+    TREFOIL_RETURN_IF_ERROR(lengths.Next(&length));
+    TREFOIL_RETURN_IF_ERROR(starts.Next(&start));
     if (length < 0) return error("sequence ", i, " has length ", length, "; lengths are 0 or more");
-    const int64_t start = Load<int64_t>(starts + 8 * i);
-    if (start != tokens * item) {
-      return error("sequence ", i, " starts at byte ", start, "; the lengths before it make ", tokens * item);
+    if (start != tokens_ * item) {
+      return error("sequence ", i, " starts at byte ", start, "; the lengths before it make ", tokens_ * item);
     }
-    tokens += length;
+    tokens_ += length;
   }
+  Numbers<int64_t> documents(*idx_, kHeaderBytes + 12 * sequences_, documents_ + 1);
   int64_t last = 0;
-  for (int64_t i = 0; i < d; ++i) {
-    const int64_t boundary = Load<int64_t>(documents + 8 * i);
+  for (int64_t i = 0; i <= documents_; ++i) {
+    int64_t boundary = 0;
+    TREFOIL_RETURN_IF_ERROR(documents.Next(&boundary));
     if (i == 0 && boundary != 0) return error("document 0 begins at sequence ", boundary, "; the first begins at 0");
     if (boundary < last) {
       return error("document boundary ", i, " is ", boundary, " after ", last, "; boundaries never fall");
     }
     last = boundary;
   }
-  if (last != n) return error("the last document ends at sequence ", last, "; there are ", n, " sequences");
-  if (bin_bytes != tokens * item) {
-    return absl::InvalidArgumentError(absl::StrCat(prefix_, ".bin: ", bin_bytes < tokens * item ? "truncated: " : "",
-                                                   bin_bytes, " bytes; ", path, " says ", tokens, " tokens of ", item,
-                                                   " bytes, ", tokens * item, " in all"));
+  if (last != sequences_) {
+    return error("the last document ends at sequence ", last, "; there are ", sequences_, " sequences");
   }
-  if (tokens == 0) return error("holds 0 tokens; a token file has at least 1");
-  tokens_ = tokens;
-  documents_ = d - 1;
+  if (bin_->size() != tokens_ * item) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        prefix_, ".bin: ", bin_->size() < tokens_ * item ? "truncated: " : "", bin_->size(), " bytes; ", path, " says ",
+        tokens_, " tokens of ", item, " bytes, ", tokens_ * item, " in all"));
+  }
+  if (tokens_ == 0) return error("holds 0 tokens; a token file has at least 1");
   return absl::OkStatus();
 }
 
-void TokenFile::Read(int64_t begin, std::span<int32_t> out) const {
+absl::Status TokenFile::ReadChecksum() {
+  std::vector<std::byte> buffer;
+  const auto add = [&](const ReadableFile& file, int64_t begin, int64_t end) -> absl::Status {
+    for (int64_t at = begin; at < end; at += static_cast<int64_t>(buffer.size())) {
+      buffer.resize(static_cast<size_t>(std::min<int64_t>(end - at, kBufferBytes)));
+      TREFOIL_RETURN_IF_ERROR(file.Read(at, buffer));
+      checksum_ = Crc32c(buffer, checksum_);
+    }
+    return absl::OkStatus();
+  };
+  TREFOIL_RETURN_IF_ERROR(add(*idx_, 0, idx_->size()));
+  constexpr int64_t kBlock = 4096;
+  const int64_t bytes = bin_->size();
+  for (const int64_t begin : {int64_t{0}, bytes / 2, std::max<int64_t>(bytes - kBlock, 0)}) {
+    TREFOIL_RETURN_IF_ERROR(add(*bin_, begin, std::min(begin + kBlock, bytes)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TokenFile::ForEachDocument(FileSystem& fs,
+                                        const std::function<void(int64_t begin, int64_t length)>& document) const {
+  TREFOIL_ASSIGN_OR_RETURN(const auto idx, OpenHalf(fs, prefix_ + ".idx"));
+  Numbers<int32_t> lengths(*idx, kHeaderBytes, sequences_);
+  Numbers<int64_t> boundaries(*idx, kHeaderBytes + 12 * sequences_, documents_ + 1);
+  int64_t sequence = 0, begin = 0, end_sequence = 0;
+  TREFOIL_RETURN_IF_ERROR(boundaries.Next(&end_sequence));
+  for (int64_t i = 0; i < documents_; ++i) {
+    TREFOIL_RETURN_IF_ERROR(boundaries.Next(&end_sequence));
+    int64_t tokens = 0;
+    for (; sequence < end_sequence; ++sequence) {
+      int32_t length = 0;
+      TREFOIL_RETURN_IF_ERROR(lengths.Next(&length));
+      tokens += length;
+    }
+    document(begin, tokens);
+    begin += tokens;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TokenFile::Read(int64_t begin, std::span<int32_t> out) const {
   CHECK_GE(begin, 0);
   CHECK_LE(begin + static_cast<int64_t>(out.size()), tokens_);
-  const std::byte* from = bin_ + begin * ItemSize(code_);
+  const int64_t item = ItemSize(code_);
+  std::vector<std::byte> bytes(out.size() * static_cast<size_t>(item));
+  const absl::Status read = bin_->Read(begin * item, bytes);
+  TREFOIL_RETURN_IF_ERROR(bin_->Unchanged());  // says more of a file that was cut short than the read does
+  TREFOIL_RETURN_IF_ERROR(read);
   switch (code_) {
     case 1:
-      return Widen<uint8_t>(from, out);
+      Widen<uint8_t>(bytes.data(), out);
+      break;
     case 2:
-      return Widen<int8_t>(from, out);
+      Widen<int8_t>(bytes.data(), out);
+      break;
     case 3:
-      return Widen<int16_t>(from, out);
+      Widen<int16_t>(bytes.data(), out);
+      break;
     case 4:
-      return Widen<int32_t>(from, out);
+      Widen<int32_t>(bytes.data(), out);
+      break;
     case 5:
-      return Widen<int64_t>(from, out);
+      Widen<int64_t>(bytes.data(), out);
+      break;
     case 8:
-      return Widen<uint16_t>(from, out);
+      Widen<uint16_t>(bytes.data(), out);
+      break;
     default:
       LOG(FATAL) << "dtype code " << code_;
   }
+  return absl::OkStatus();
 }
 
 }  // namespace trefoil

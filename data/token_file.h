@@ -6,7 +6,7 @@
 //
 //   TREFOIL_ASSIGN_OR_RETURN(TokenFile file, TokenFile::Open("corpus/train-00000"));
 //   std::vector<int32_t> ids(100);
-//   file.Read(file.tokens() - 100, ids);                      // the last 100 tokens
+//   TREFOIL_RETURN_IF_ERROR(file.Read(file.tokens() - 100, ids));   // the last 100 tokens
 //
 // Both read and write what Megatron-LM does: a pair written here trains there, and the other way round. Training reads
 // the pair as one stream of tokens; the documents matter to the writer and to `documents()` only.
@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -80,19 +81,16 @@ class TokenFileWriter {
   bool finished_ = false;
 };
 
-// A pair opened for reading: .bin is mapped into memory, so opening costs one pass over the .idx and reading is a copy
-// from the page cache. Movable. Threads: const calls from any.
+// A pair opened for reading: opening costs one pass over the .idx, and each Read one of the .bin. Movable; the file system
+// may go first. Threads: const calls from any.
 //
 // Open checks everything that can be checked without reading the tokens; each error names the file, the value found and
-// the rule. A pair without tokens is an error. The file must not be cut short while open (the system would end the
-// process with SIGBUS).
+// the rule. A pair without tokens is an error. A .bin that is cut short or rewritten in place while it is open is an
+// error of the next Read; one that is replaced by a rename stays what it was.
 class TokenFile {
  public:
   // `prefix` is the path without .bin or .idx.
-  static absl::StatusOr<TokenFile> Open(const std::string& prefix);
-  TokenFile(TokenFile&& other) noexcept;
-  TokenFile& operator=(TokenFile&& other) noexcept;
-  ~TokenFile();
+  static absl::StatusOr<TokenFile> Open(const std::string& prefix, FileSystem& fs = FileSystem::Posix());
 
   const std::string& prefix() const { return prefix_; }
   int64_t tokens() const { return tokens_; }
@@ -101,20 +99,22 @@ class TokenFile {
   // them whole.
   uint32_t checksum() const { return checksum_; }
   // Copies tokens [begin, begin + out.size()), which must be inside [0, tokens()). An i64 token beyond 32 bits becomes
-  // INT32_MIN or INT32_MAX, which no vocabulary has.
-  void Read(int64_t begin, std::span<int32_t> out) const;
+  // INT32_MIN or INT32_MAX, which no vocabulary has. Failure: what the file system says, with file and place.
+  absl::Status Read(int64_t begin, std::span<int32_t> out) const;
+  // Reads the .idx again and says of each document, in order, at which token it begins and how many it has.
+  absl::Status ForEachDocument(FileSystem& fs,
+                               const std::function<void(int64_t begin, int64_t length)>& document) const;
 
  private:
   TokenFile() = default;
-  absl::Status ReadIndex(const std::string& path, std::span<const std::byte> idx, int64_t bin_bytes);
+  absl::Status ReadIndex();
+  absl::Status ReadChecksum();
 
   std::string prefix_;
   int code_ = 0;
-  int64_t tokens_ = 0;
-  int64_t documents_ = 0;
+  int64_t tokens_ = 0, sequences_ = 0, documents_ = 0;
   uint32_t checksum_ = 0;
-  const std::byte* bin_ = nullptr;  // mapped
-  size_t bin_bytes_ = 0;
+  std::unique_ptr<ReadableFile> bin_, idx_;  // idx_ while it is checked
 };
 
 }  // namespace trefoil

@@ -34,7 +34,8 @@ uint32_t Pack(std::string_view character) {
   return packed;
 }
 
-// The `limit` characters that the texts use most: others are left to the byte tokens.
+// The space and the characters that the texts use most, `limit` in all: others are left to the byte tokens. The space
+// is always one: what the texts lack may come later, and SentencePiece spells a space without a piece as its stand-in.
 std::unordered_set<uint32_t> FrequentCharacters(std::span<const std::string> texts, size_t limit) {
   std::unordered_map<uint32_t, int64_t> counts;
   for (std::string_view rest : texts) {
@@ -47,17 +48,22 @@ std::unordered_set<uint32_t> FrequentCharacters(std::span<const std::string> tex
   std::vector<std::pair<int64_t, uint32_t>> order;
   for (const auto& [character, count] : counts) order.emplace_back(-count, character);
   std::sort(order.begin(), order.end());
-  std::unordered_set<uint32_t> frequent;
-  for (size_t i = 0; i < std::min(limit, order.size()); ++i) frequent.insert(order[i].second);
+  std::unordered_set<uint32_t> frequent = {Pack(" ")};
+  for (size_t i = 0; i < order.size() && frequent.size() < limit; ++i) frequent.insert(order[i].second);
   return frequent;
 }
 
 // Cuts texts into sentences for the trainer: at newlines, at characters it is not to learn, and every few KB at a
-// space.
+// space. Texts without any space are followed by a sentence that is one, so that the trainer makes a piece of it (its
+// option required_chars ends the process for a character that it has not seen).
 class Sentences {
  public:
   Sentences(std::span<const std::string> texts, std::unordered_set<uint32_t> characters)
-      : texts_(texts), characters_(std::move(characters)) {}
+      : texts_(texts),
+        characters_(std::move(characters)),
+        lacks_space_(std::none_of(texts.begin(), texts.end(), [](const std::string& text) {
+          return text.find(' ') != std::string::npos;
+        })) {}
 
   bool Next(std::string* sentence) {
     sentence->clear();
@@ -79,12 +85,14 @@ class Sentences {
       at_ = 0;
       if (!sentence->empty()) return true;
     }
-    return false;
+    if (lacks_space_) *sentence = " ";
+    return std::exchange(lacks_space_, false);
   }
 
  private:
   std::span<const std::string> texts_;
   std::unordered_set<uint32_t> characters_;
+  bool lacks_space_;
   size_t at_ = 0;  // in the first text
 };
 
@@ -129,7 +137,10 @@ absl::StatusOr<Tokenizer> Tokenizer::Train(std::span<const std::string> texts, i
                                                    tokenizer.vocabulary(),
                                                    " pieces; take at most that, or more text"));
   }
-  CHECK(tokenizer.exact());
+  if (!tokenizer.exact()) {
+    return absl::InternalError(absl::StrCat("vocabulary: ", vocabulary, ": the tokenizer trained on these texts does ",
+                                            "not give texts back as they were; another vocabulary or more text may"));
+  }
   return tokenizer;
 }
 

@@ -22,10 +22,11 @@ absl::Status CheckSameOnRanks(Group& all, const std::vector<RankFact>& facts, co
     texts.push_back(fact.value);
   }
   const std::string own = JoinTexts(texts);
-  const std::vector<std::string> checksums = all.AllGatherStrings(Bytes(Crc32c(own)));
+  const std::vector<std::string> checksums = all.AllGatherStrings(facts.empty() ? "" : Bytes(Crc32c(own)));
   std::optional<int> other;
   for (int rank = all.size() - 1; rank > 0; --rank) {
-    if (checksums[static_cast<size_t>(rank)] != checksums[0]) other = rank;
+    const std::string& checksum = checksums[static_cast<size_t>(rank)];
+    if (!checksum.empty() && checksum != checksums[0]) other = rank;
   }
   if (!other) return absl::OkStatus();
   const bool speaks = all.rank() == 0 || all.rank() == *other;

@@ -25,7 +25,8 @@ struct RankFact {
   std::string value;  // for comparing and for people; empty: "nothing"
 };
 
-// FailedPrecondition, the same on every rank, if ranks differ. `remedy`: what else to do about it, for the end of the
+// FailedPrecondition, the same on every rank, if ranks differ. A rank without facts has no part in what is compared;
+// rank 0 has some. `remedy`: what else to do about it, for the end of the
 // message; may be empty.
 absl::Status CheckSameOnRanks(Group& all, const std::vector<RankFact>& facts, const std::string& remedy = "");
 

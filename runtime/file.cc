@@ -25,11 +25,15 @@ absl::Status MakeFolderDurably(FileSystem& fs, const std::string& path) {
   return fs.FlushFolder(above);
 }
 
+absl::StatusOr<std::string> ReadableFile::ReadAll() const {
+  std::string content(static_cast<size_t>(size()), '\0');
+  TREFOIL_RETURN_IF_ERROR(Read(0, std::as_writable_bytes(std::span(content))));
+  return content;
+}
+
 absl::StatusOr<std::string> ReadFile(FileSystem& fs, const std::string& path) {
   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<ReadableFile> file, fs.Open(path));
-  std::string content(static_cast<size_t>(file->size()), '\0');
-  TREFOIL_RETURN_IF_ERROR(file->Read(0, std::as_writable_bytes(std::span(content))));
-  return content;
+  return file->ReadAll();
 }
 
 absl::Status WriteFileAtomically(FileSystem& fs, const std::string& path, std::string_view content) {

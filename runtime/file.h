@@ -38,6 +38,13 @@ class ReadableFile {
   virtual int64_t size() const = 0;
   // Fills `out` from `offset`; fewer bytes left is an error.
   virtual absl::Status Read(int64_t offset, std::span<std::byte> out) const = 0;
+  // The whole content, also of what has no size beforehand (a pipe, /dev/stdin, /proc) and can be read but once.
+  virtual absl::StatusOr<std::string> ReadAll() const;
+  // An error if the file was cut short, extended or rewritten in place since it was opened: its size or the time of its
+  // last change is another. Replacing it by a rename is fine: what is open stays what it was.
+  virtual absl::Status Unchanged() const { return absl::OkStatus(); }
+  // Advice: reads will be all over the file, so that reading ahead of them is in vain.
+  virtual void ExpectRandomReads() const {}
 };
 
 class FileSystem {
@@ -48,6 +55,7 @@ class FileSystem {
 
   // Makes or truncates a file.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
+  // Each open file takes one of the process's file descriptors, whose number is raised to what the system allows.
   virtual absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) = 0;
   // Atomic; replaces `to` if it is a file.
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;

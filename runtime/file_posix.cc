@@ -1,5 +1,6 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -55,10 +56,10 @@ class PosixWritableFile final : public WritableFile {
 
 class PosixReadableFile final : public ReadableFile {
  public:
-  PosixReadableFile(std::string path, int fd, int64_t size) : path_(std::move(path)), fd_(fd), size_(size) {}
+  PosixReadableFile(std::string path, int fd, const struct stat& info) : path_(std::move(path)), fd_(fd), info_(info) {}
   ~PosixReadableFile() override { close(fd_); }
 
-  int64_t size() const override { return size_; }
+  int64_t size() const override { return info_.st_size; }
 
   absl::Status Read(int64_t offset, std::span<std::byte> out) const override {
     while (!out.empty()) {
@@ -77,11 +78,51 @@ class PosixReadableFile final : public ReadableFile {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::string> ReadAll() const override {
+    lseek(fd_, 0, SEEK_SET);  // in vain for a pipe, which is read from where it is
+    constexpr size_t kAtLeast = 4096;
+    std::string content(std::max(static_cast<size_t>(info_.st_size) + 1, kAtLeast), '\0');
+    size_t bytes = 0;
+    while (true) {
+      const ssize_t got = read(fd_, content.data() + bytes, content.size() - bytes);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return ErrorOf(path_, errno);
+      bytes += static_cast<size_t>(got);
+      if (got == 0) break;
+      if (bytes == content.size()) content.resize(2 * bytes);
+    }
+    content.resize(bytes);
+    return content;
+  }
+
+  absl::Status Unchanged() const override {
+    struct stat now;
+    if (fstat(fd_, &now) != 0) return ErrorOf(path_, errno);
+    if (now.st_size != info_.st_size) {
+      return absl::DataLossError(path_ + ": has " + std::to_string(now.st_size) + " bytes, had " +
+                                 std::to_string(info_.st_size) + " when it was opened: it was changed while in use");
+    }
+    if (now.st_mtim.tv_sec != info_.st_mtim.tv_sec || now.st_mtim.tv_nsec != info_.st_mtim.tv_nsec) {
+      return absl::DataLossError(path_ + ": was written to after it was opened: it was changed while in use");
+    }
+    return absl::OkStatus();
+  }
+
+  void ExpectRandomReads() const override { posix_fadvise(fd_, 0, 0, POSIX_FADV_RANDOM); }
+
  private:
   const std::string path_;
   const int fd_;
-  const int64_t size_;
+  const struct stat info_;
 };
+
+// The soft limit on file descriptors is often 1024, the hard one hundreds of thousands.
+bool RaiseFileLimit() {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return false;
+  limit.rlim_cur = limit.rlim_max;
+  return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
 
 class PosixFileSystem final : public FileSystem {
  public:
@@ -92,7 +133,8 @@ class PosixFileSystem final : public FileSystem {
   }
 
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == EMFILE && RaiseFileLimit()) fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return ErrorOf(path, errno);
     struct stat info;
     const int error = fstat(fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
@@ -100,7 +142,7 @@ class PosixFileSystem final : public FileSystem {
       close(fd);
       return ErrorOf(path, error);
     }
-    return std::make_unique<PosixReadableFile>(path, fd, info.st_size);
+    return std::make_unique<PosixReadableFile>(path, fd, info);
   }
 
   absl::Status Rename(const std::string& from, const std::string& to) override {

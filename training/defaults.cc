@@ -48,9 +48,7 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
   }
   OptimizerDefaults(training->mutable_optimizer());
   if (training->checkpoint().keep_last() == 0) training->mutable_checkpoint()->set_keep_last(2);
-  if (!training->has_evaluate_samples() && training->global_batch() > 0) {
-    training->set_evaluate_samples(Saturated(kEvaluationBatches * training->global_batch()));
-  }
+  if (!training->has_evaluate_samples()) training->set_evaluate_samples(kEvaluationSamples);
   if (!training->has_log_every_steps()) training->set_log_every_steps(1);
 }
 

@@ -5,6 +5,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "runtime/crc32c.h"
 #include "runtime/version.h"
@@ -14,26 +15,38 @@ namespace {
 
 using TokenFiles = google::protobuf::RepeatedPtrField<TokenFileState>;
 
-void Describe(const Loader& loader, TokenFiles* files) {
-  for (const TokenFile& file : loader.files()) {
-    TokenFileState& state = *files->Add();
-    state.set_name(file.prefix().substr(file.prefix().rfind('/') + 1));
-    state.set_tokens(file.tokens());
-    state.set_checksum(file.checksum());
+// `weights`: of the loader's sources, if they are mixed.
+void Describe(const Loader& loader, const google::protobuf::RepeatedField<double>& weights, TokenFiles* files) {
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (size_t i = 0; i < loader.sources().size(); ++i) {
+    for (const TokenFile& file : loader.sources()[i].set.files()) {
+      TokenFileState& state = *files->Add();
+      state.set_name(file.prefix().substr(file.prefix().rfind('/') + 1));
+      state.set_tokens(file.tokens());
+      state.set_checksum(file.checksum());
+      if (weights.empty()) continue;
+      state.set_source(static_cast<int32_t>(i) + 1);
+      state.set_share(weights[static_cast<int>(i)] / sum);
+    }
   }
 }
 
 // What of the corpus decides which tokens are sample k: not where its files lie or what they are called.
 std::string Content(const TokenFiles& files) {
   std::string content;
-  for (const TokenFileState& file : files) absl::StrAppend(&content, file.tokens(), " ", file.checksum(), "\n");
+  for (const TokenFileState& file : files) {
+    absl::StrAppend(&content, file.tokens(), " ", file.checksum());
+    if (file.source() > 0) absl::StrAppendFormat(&content, " %d %.9g", file.source(), file.share());
+    absl::StrAppend(&content, "\n");
+  }
   return content;
 }
 
 std::string Shown(const TokenFiles& files) {
   int64_t tokens = 0;
   for (const TokenFileState& file : files) tokens += file.tokens();
-  return absl::StrFormat("%d %s of %d tokens (%08x)", files.size(), files.size() == 1 ? "file" : "files", tokens,
+  const std::string mixed = files.rbegin()->source() > 1 ? absl::StrCat(" from ", files.rbegin()->source(), " sources") : "";
+  return absl::StrFormat("%d %s of %d tokens%s (%08x)", files.size(), files.size() == 1 ? "file" : "files", tokens, mixed,
                          Crc32c(Content(files)));
 }
 
@@ -106,8 +119,8 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   *state.mutable_optimizer() = training.optimizer();
   state.set_steps(training.steps());
   state.set_global_batch(training.global_batch());
-  Describe(*data.train, state.mutable_train());
-  if (data.held_out != nullptr) Describe(*data.held_out, state.mutable_held_out());
+  if (data.train != nullptr) Describe(*data.train, config.data().weights(), state.mutable_train());
+  if (data.held_out != nullptr) Describe(*data.held_out, {}, state.mutable_held_out());
   state.set_tokenizer(TokenizerHash(tokenizer));
   state.set_precision(training.precision());
   state.set_program_version(VersionText());

@@ -32,6 +32,9 @@ std::string IfNot(T none, T value) {
 }
 
 const Row kRows[] = {
+    {"data.weights",
+     [](const RunConfig& given) { return given.data().weights().empty() ? std::string() : absl::StrCat(given.data().weights(0)); },
+     [](const RunConfig& filled) { return filled.data().train_size() == 1 ? std::string("with one entry of data.train") : ""; }},
     {"training.evaluate_every_steps",
      [](const RunConfig& given) { return IfNot(0, given.training().evaluate_every_steps()); }, WithoutHeldOut},
     {"training.evaluate_samples",

@@ -26,6 +26,7 @@ struct StepMetrics {
   double learning_rate = 0;
   int64_t tokens = 0;      // used in this step
   double seconds = 0;      // that it took
+  double data_seconds = 0;  // of these, that rank 0 waited for its samples
   double model_flops = 0;  // that the model needs for these tokens; recomputation does not count
   double peak_flops = 0;   // per second, of all ranks together, as measured; 0: unknown
   std::optional<double> held_out_loss;  // if measured after this step

@@ -1,27 +1,49 @@
-// The token files of a run, opened: before anything is planned or allocated, so that a mistake in them costs nothing.
+// What a run trains on and is evaluated on, as one rank sees it: opened before anything is planned or allocated, so that
+// a mistake in the files costs nothing.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(const RunData data, OpenRunData(config, *all));
+//   ... build the worker ...
+//   const BatchSource source = ReadAhead(config, *data.train, /*end=*/steps * global_batch);
+//   TrainStep(worker, source, ...);
+//
+// Only ranks whose stage looks at tokens (worker.h, ReadsTokens) open and read files.
+//
+// The held-out loss is that of a random subset, the first samples in the order of a Sampler with seed 0: the same in
+// every run on these files, whatever its seed, layout and batch; a larger number of samples has those of a smaller among
+// its own. The entropy that it is compared with is of the same samples.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "data/loader.h"
 #include "parallel/collectives.h"
-#include "training/run.pb.h"
+#include "training/step.h"
+#include "training/worker.h"
 
 namespace trefoil {
 
 struct RunData {
-  std::unique_ptr<Loader> train;
-  std::unique_ptr<Loader> held_out;  // null: no evaluation
-  int64_t evaluation_batches = 0;    // global batches of one evaluation
-  double unigram_entropy = 0;        // of the held-out text
+  std::unique_ptr<Loader> train;     // null where the rank's stage looks at no tokens
+  std::unique_ptr<Loader> held_out;  // null there, and without an evaluation
+  int64_t evaluation_samples = 0;    // of one evaluation, known on every rank; 0: none
 };
 
-// The config is filled and legal, with its vocabulary set. Every rank calls it.
+// The config is filled and legal, with its vocabulary set. Every rank calls it. Reads no sample.
 // Failure: files that a rank cannot open, too few tokens; files that differ between ranks, such as a host's own copy that
 // lacks a shard. The same Status on every rank.
 absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all);
+
+// Entropy in nats of the targets of an evaluation, on rank 0; every rank calls it. Each data rank reads its share.
+// Failure: a sample that cannot be read; the same Status on every rank.
+absl::StatusOr<double> UnigramEntropy(const RunData& data, Worker& worker);
+
+// The loader's samples for this rank's TrainStep or Evaluate, read ahead on a thread (data/prefetcher.h) that ends with
+// the last copy of the result. Samples from `end` on will not be asked for. The loader outlives it.
+BatchSource ReadAhead(const RunConfig& config, const Loader& loader, int64_t end);
+
+// Lines for people, on rank 0: what is trained on, and how often by the time that `samples` samples of the run are used.
+std::string DescribeData(const RunConfig& config, const RunData& data, int64_t samples);
 
 }  // namespace trefoil

@@ -43,15 +43,13 @@ absl::Status CheckTokenizer(FileSystem& fs, const RunConfig& config, const std::
   return absl::OkStatus();
 }
 
-// An evaluation takes whole batches of what there is.
+// An evaluation takes what there is.
 void NoteEvaluation(const RunConfig& config, const RunData& data, std::vector<std::string>* notes) {
   if (data.held_out == nullptr) return;
-  const int64_t batch = config.training().global_batch(), wanted = config.training().evaluate_samples();
-  const int64_t used = data.evaluation_batches * batch;
-  if (used == wanted || wanted == kEvaluationBatches * batch) return;
-  notes->push_back("Note: training.evaluate_samples: " + std::to_string(wanted) + ", but " + std::to_string(used) +
-                   " are used: whole batches of training.global_batch " + std::to_string(batch) + ", of the " +
-                   std::to_string(data.held_out->samples()) + " samples of data.held_out.");
+  const int64_t wanted = config.training().evaluate_samples();
+  if (data.evaluation_samples == wanted || wanted == kEvaluationSamples) return;
+  notes->push_back("Note: training.evaluate_samples: " + std::to_string(wanted) + ", but data.held_out has " +
+                   std::to_string(data.evaluation_samples) + ": all of them are used.");
 }
 
 // What a start from the checkpoint changes, for `notes`; an error if it is too much.

@@ -1,6 +1,9 @@
 #include "training/step.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "parallel/pipeline.h"
 #include "runtime/ops.h"
@@ -9,15 +12,44 @@
 namespace trefoil {
 namespace {
 
-// This rank's micro-batches of a step on the host, from sample `first` of the source on.
-absl::StatusOr<std::vector<Batch>> ReadBatches(const Worker& worker, const BatchSource& source, int64_t first) {
-  const int64_t samples = worker.config.training().micro_batch();
+using Clock = std::chrono::steady_clock;
+
+// This rank's micro-batches of a step on the host.
+struct Input {
   std::vector<Batch> batches;
-  for (int i = 0; i < worker.micro_batches(); ++i) {
-    TREFOIL_ASSIGN_OR_RETURN(batches.emplace_back(), source(first + i * samples, samples));
-    CHECK_EQ(batches.back().length, worker.config.model().sequence_length());
+  std::vector<int64_t> samples;  // of each batch, that count
+  absl::Status status;           // of the reading
+  double seconds = 0;            // that it took
+};
+
+// From sample `first` of the source on; of samples from `end` on there are none, and zeros in their place. A rank that
+// fails goes through the step on zeros, so that the others, who know nothing yet, are not left waiting: it tells them with
+// the step's sums.
+Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, int64_t end) {
+  const Clock::time_point begin = Clock::now();
+  const int64_t samples = worker.config.training().micro_batch(), length = worker.config.model().sequence_length();
+  Input input;
+  for (int i = 0; i < worker.micro_batches(); ++i, first += samples) {
+    const int64_t count = std::clamp<int64_t>(end - first, 0, samples);
+    Batch batch;
+    if (worker.has_embedding() || worker.has_head()) {
+      if (count > 0 && input.status.ok()) {
+        absl::StatusOr<Batch> read = source(first, count);
+        input.status = read.status();
+        if (read.ok()) batch = *std::move(read);
+      }
+      CHECK(batch.length == length || batch.inputs.empty());
+      batch.inputs.resize(static_cast<size_t>(samples * length));
+      batch.targets.resize(static_cast<size_t>(samples * length));
+    }
+    batch.samples = samples;
+    batch.length = length;
+    batch.first_sample = first;
+    input.batches.push_back(std::move(batch));
+    input.samples.push_back(count);
   }
-  return batches;
+  input.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  return input;
 }
 
 Tensor UploadIds(Device& device, const std::vector<int32_t>& ids) {
@@ -39,8 +71,8 @@ MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Tens
   return {.samples = batch.samples,
           .tokens = batch.length,
           .first_sample = batch.first_sample,
-          .ids = UploadIds(worker.device, batch.inputs),
-          .targets = UploadIds(worker.device, batch.targets),
+          .ids = worker.has_embedding() ? UploadIds(worker.device, batch.inputs) : Tensor(),
+          .targets = worker.has_head() ? UploadIds(worker.device, batch.targets) : Tensor(),
           .positions = positions,
           .training = training,
           .loss_scale = static_cast<float>(1 / global_tokens)};
@@ -85,8 +117,8 @@ std::vector<Tensor> ReplayBatches(Worker& worker, const std::vector<Batch>& batc
   const RecordedMicroBatch& recorded = worker.recorded;
   std::vector<Tensor> losses;
   for (const Batch& batch : batches) {
-    worker.device.Upload(batch.inputs.data(), recorded.input.ids);
-    worker.device.Upload(batch.targets.data(), recorded.input.targets);
+    if (worker.has_embedding()) worker.device.Upload(batch.inputs.data(), recorded.input.ids);
+    if (worker.has_head()) worker.device.Upload(batch.targets.data(), recorded.input.targets);
     recorded.recording->Replay();
     worker.tensor->Replayed();
     losses.push_back(worker.device.Allocate(DType::kFloat32, recorded.loss.shape(), Purpose::kActivations));
@@ -107,14 +139,30 @@ std::vector<Tensor> RunTraining(Worker& worker, const std::vector<Batch>& batche
   return RunBatches(worker, batches, worker.actions, /*training=*/true);
 }
 
-// Over all ranks: the sum of all tokens' losses, and of the squares of `gradients`. Every rank gets them. The one place
-// of a step where the host waits for the device.
-TwoSums TotalSums(Worker& worker, std::span<const Tensor> losses, std::span<const Tensor> gradients) {
+struct Totals {
+  double loss = 0;                // sum over all tokens
+  double squares_of_gradients = 0;
+  bool unread = false;            // some rank could not read its samples
+};
+
+// Over all ranks; every rank gets them. The one place of a step where the host waits for the device.
+Totals TotalSums(Worker& worker, const Input& input, std::span<const Tensor> losses,
+                 std::span<const Tensor> gradients) {
   const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
   const TwoSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
-  double sums[] = {mine.sum, mine.sum_of_squares};
+  double sums[] = {mine.sum, mine.sum_of_squares, input.status.ok() ? 0.0 : 1.0};
   worker.all->AllReduceSum(sums);
-  return {.sum = sums[0], .sum_of_squares = sums[1]};
+  return {.loss = sums[0], .squares_of_gradients = sums[1], .unread = sums[2] > 0};
+}
+
+// The parts of the losses that count.
+std::vector<Tensor> Counting(const Worker& worker, const std::vector<Tensor>& losses, const Input& input) {
+  std::vector<Tensor> counting;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const int64_t tokens = input.samples[i] * worker.config.model().sequence_length();
+    if (losses[i].defined() && tokens > 0) counting.push_back(losses[i].Rows(0, tokens));
+  }
+  return counting;
 }
 
 }  // namespace
@@ -131,16 +179,17 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   const TrainingConfig& training = worker.config.training();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
   const int64_t first = first_sample + share * worker.mesh.index(Axis::kData);
-  const auto batches = ReadBatches(worker, source, first);
-  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(batches.status()));
-  const std::vector<Tensor> losses = RunTraining(worker, *batches);
+  const Input input = ReadInput(worker, source, first, std::numeric_limits<int64_t>::max());
+  const std::vector<Tensor> losses = RunTraining(worker, input.batches);
   Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
   Tell(worker, StepPart::kUpdate);
-  const TwoSums sums = TotalSums(worker, losses, OwnedGradients(worker.store));
+  const Totals totals = TotalSums(worker, input, losses, OwnedGradients(worker.store));
+  if (totals.unread) return worker.all->Agree(input.status);
   const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
-  const StepResult result = {.loss = sums.sum / static_cast<double>(tokens),
-                             .gradient_norm = std::sqrt(sums.sum_of_squares)};
+  const StepResult result = {.loss = totals.loss / static_cast<double>(tokens),
+                             .gradient_norm = std::sqrt(totals.squares_of_gradients),
+                             .data_seconds = input.seconds};
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
     const bool loss = !std::isfinite(result.loss);
     return absl::DataLossError("step " + std::to_string(step) + ": the " + (loss ? "loss" : "gradient norm") + " is " +
@@ -153,19 +202,20 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   return result;
 }
 
-absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t batches) {
-  CHECK_GE(batches, 1);
+absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t samples) {
+  CHECK_GE(samples, 1);
   const int64_t global_batch = worker.config.training().global_batch();
   const int64_t share = global_batch / worker.mesh.size(Axis::kData);
   const std::vector<Action> forward = ForwardOnly(worker.actions);
   double sum = 0;
-  for (int64_t i = 0; i < batches; ++i) {
-    const int64_t first = i * global_batch + share * worker.mesh.index(Axis::kData);
-    const auto batches = ReadBatches(worker, source, first);
-    TREFOIL_RETURN_IF_ERROR(worker.all->Agree(batches.status()));
-    sum += TotalSums(worker, RunBatches(worker, *batches, forward, /*training=*/false), {}).sum;
+  for (int64_t batch_first = 0; batch_first < samples; batch_first += global_batch) {
+    const Input input = ReadInput(worker, source, batch_first + share * worker.mesh.index(Axis::kData), samples);
+    const std::vector<Tensor> losses = RunBatches(worker, input.batches, forward, /*training=*/false);
+    const Totals totals = TotalSums(worker, input, Counting(worker, losses, input), {});
+    if (totals.unread) return worker.all->Agree(input.status);
+    sum += totals.loss;
   }
-  return sum / static_cast<double>(batches * global_batch * worker.config.model().sequence_length());
+  return sum / static_cast<double>(samples * worker.config.model().sequence_length());
 }
 
 }  // namespace trefoil

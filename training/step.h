@@ -18,7 +18,8 @@
 
 namespace trefoil {
 
-// Gives `count` samples from number `first` on. On the null device nobody looks at the tokens.
+// Gives `count` samples from number `first` on. Asked by the ranks that look at tokens only (ReadsTokens). On the null
+// device nobody does.
 using BatchSource = std::function<absl::StatusOr<Batch>(int64_t first, int64_t count)>;
 // A source of `length`-token samples of zeros.
 BatchSource ZerosSource(int64_t length);
@@ -26,6 +27,7 @@ BatchSource ZerosSource(int64_t length);
 struct StepResult {
   double loss = 0;           // nats per token
   double gradient_norm = 0;  // before clipping
+  double data_seconds = 0;   // that this rank waited for its samples
 };
 
 // Step number `step` (from 1) on the samples from `first_sample` on. Failure: a batch that cannot be read, or a loss or
@@ -33,7 +35,8 @@ struct StepResult {
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
                                      double learning_rate);
 
-// Mean loss per token over the first `batches` global batches of a source, no gradients; the same for every layout.
-absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t batches);
+// Mean loss per token over the first `samples` samples of a source, at least 1, no gradients; the same for every layout
+// and global batch. They are taken in global batches, of which the last may be filled up with what does not count.
+absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t samples);
 
 }  // namespace trefoil

@@ -39,8 +39,9 @@ class Trainer {
     }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(OpenFiles()));
     if (rank_zero() && !config_.training().trace().empty()) trace_ = std::make_unique<OpTrace>(device_);
-    began_ = Clock::now();
     first_step_ = state_.step();
+    TREFOIL_RETURN_IF_ERROR(BeginReading());
+    began_ = Clock::now();
     const During steps_of_the_run(*worker_.all, Phase::kStep);
     while (state_.step() < steps) {
       if (StopRequested()) {
@@ -81,6 +82,18 @@ class Trainer {
     return absl::OkStatus();
   }
 
+  absl::Status BeginReading() {
+    const RunData& data = start_.data;
+    const int64_t end = state_.samples_used() + (config_.training().steps() - first_step_) *
+                                                    config_.training().global_batch();
+    if (data.train != nullptr) training_ = ReadAhead(config_, *data.train, end);
+    if (rank_zero()) Say() << DescribeData(config_, data, end);
+    if (data.evaluation_samples == 0) return absl::OkStatus();
+    if (data.held_out != nullptr) held_out_ = ReadAhead(config_, *data.held_out, data.evaluation_samples);
+    TREFOIL_ASSIGN_OR_RETURN(unigram_entropy_, UnigramEntropy(data, worker_));
+    return absl::OkStatus();
+  }
+
   // Rank 0's, now that nothing is in the way of the run.
   absl::Status OpenFiles() {
     if (!rank_zero()) return absl::OkStatus();
@@ -102,8 +115,7 @@ class Trainer {
     StepMetrics metrics;
     metrics.step = step;
     metrics.learning_rate = LearningRate(training.optimizer(), training.steps(), step);
-    const BatchSource source = [this](int64_t first, int64_t count) { return start_.data.train->Get(first, count); };
-    auto result = TrainStep(worker_, source, step, state_.samples_used(), metrics.learning_rate);
+    auto result = TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate);
     if (absl::IsDataLoss(result.status()) && saved_step_ > 0) {
       return absl::DataLossError(std::string(result.status().message()) + ". The checkpoint of step " +
                                  std::to_string(saved_step_) + " is kept");
@@ -113,16 +125,16 @@ class Trainer {
     state_.set_samples_used(state_.samples_used() + training.global_batch());
     metrics.loss = result->loss;
     metrics.gradient_norm = result->gradient_norm;
+    metrics.data_seconds = result->data_seconds;
     metrics.tokens = int64_t{training.global_batch()} * config_.model().sequence_length();
     metrics.seconds = SecondsSince(begin);
     metrics.model_flops = flops_per_token_ * static_cast<double>(metrics.tokens);
     metrics.peak_flops = options_.peak_flops;
     const bool last = step == training.steps();
     const int32_t every = training.evaluate_every_steps();
-    const Loader* held_out_text = start_.data.held_out.get();
-    if (held_out_text != nullptr && (last || (every > 0 && step % every == 0))) {
-      const BatchSource held_out = [=](int64_t first, int64_t count) { return held_out_text->GetInOrder(first, count); };
-      TREFOIL_ASSIGN_OR_RETURN(metrics.held_out_loss, Evaluate(worker_, held_out, start_.data.evaluation_batches));
+    const int64_t samples = start_.data.evaluation_samples;
+    if (samples > 0 && (last || (every > 0 && step % every == 0))) {
+      TREFOIL_ASSIGN_OR_RETURN(metrics.held_out_loss, Evaluate(worker_, held_out_, samples));
     }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(Report(metrics, last)));
     if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
@@ -142,7 +154,7 @@ class Trainer {
     }
     if (metrics.held_out_loss.has_value()) {
       Say() << "held-out loss " << *metrics.held_out_loss << " at step " << metrics.step << " (unigram entropy "
-            << start_.data.unigram_entropy << ")" << std::endl;
+            << unigram_entropy_ << ")" << std::endl;
     }
     return absl::OkStatus();
   }
@@ -173,6 +185,8 @@ class Trainer {
   TrainerState state_;
   ProgressMeter meter_;
   const double flops_per_token_;
+  BatchSource training_, held_out_;
+  double unigram_entropy_ = 0;  // of the held-out text, on rank 0
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<OpTrace> trace_;          // rank 0, while it records
   int64_t saved_step_ = 0, first_step_ = 0;

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "data/mixture.h"
 #include "runtime/device_cuda.h"
 #include "training/nearest.h"
 
@@ -303,6 +304,31 @@ class Checker {
         Bad(absl::StrCat("data.held_out[", i, "]"), "empty, must name token files; remove it");
       }
     }
+    Weights(data);
+  }
+
+  void Weights(const DataConfig& data) {
+    if (data.weights().empty()) return;
+    if (data.weights_size() != data.train_size()) {
+      Bad("data.weights", absl::StrCat(data.weights_size(), " of them, must be one for each entry of data.train, which has ",
+                                       data.train_size(), "; nearest legal: ", data.train_size(), ", or none"));
+      return;
+    }
+    double sum = 0;
+    for (int i = 0; i < data.weights_size(); ++i) {
+      const double weight = data.weights(i);
+      sum += weight;
+      if (std::isfinite(weight) && weight > 0) continue;
+      Bad(absl::StrCat("data.weights[", i, "]"),
+          absl::StrCat(weight, ", must be a finite number above 0; nearest legal: leave ", data.train(i), " out"));
+      return;
+    }
+    for (int i = 0; i < data.weights_size(); ++i) {
+      if (data.weights(i) >= Mixture::kLeastShare * sum) continue;
+      Bad(absl::StrCat("data.weights[", i, "]"),
+          absl::StrCat(data.weights(i), ", must be at least ", Mixture::kLeastShare, " of their sum ", sum,
+                       "; nearest legal: ", Mixture::kLeastShare * sum));
+    }
   }
 
   void Training() {
@@ -312,7 +338,6 @@ class Checker {
     AtLeastOne("training.micro_batch", training.micro_batch());
     AtLeastOne("training.global_batch", training.global_batch());
     AtLeastOne("training.log_every_steps", training.log_every_steps());
-    // Unset, it is some global batches.
     if (training.has_evaluate_samples()) AtLeastOne("training.evaluate_samples", training.evaluate_samples());
     if (Good("training.global_batch", "training.micro_batch", "parallel.data")) {
       const int64_t unit = Product(training.micro_batch(), parallel.data());

@@ -25,12 +25,12 @@ namespace trefoil {
 // 0 is a violation.
 void ModelDefaults(ModelConfig* model);
 
-// Global batches of one evaluation where training.evaluate_samples is left open.
-inline constexpr int64_t kEvaluationBatches = 32;
+// Of one evaluation where training.evaluate_samples is left open.
+inline constexpr int kEvaluationSamples = 256;
 
 // Does so for the whole config, so that the program reads every field as it stands. What stays 0 or empty: switches
 // whose 0 is a value of its own (every_steps, evaluate_every_steps, warmup_steps, dropout), model.vocabulary and
-// data.tokenizer (the data says), runtime.threads (the machine says). evaluate_samples becomes 32 global batches: an
+// data.tokenizer (the data says), runtime.threads (the machine says). evaluate_samples becomes kEvaluationSamples: an
 // upper bound, since the held-out set may hold fewer. Any input is accepted; filling twice is filling once.
 // ranks: of the job, at least 1. bf16_hardware: whether this machine multiplies bf16 in hardware.
 void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware);

@@ -35,6 +35,12 @@ std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
                        Mesh(SizesOf(parallel), rank).index(Axis::kPipeline));
 }
 
+bool ReadsTokens(const RunConfig& config, int rank) {
+  const Mesh mesh(SizesOf(config.parallel()), rank);
+  const int stage = mesh.index(Axis::kPipeline);
+  return stage == 0 || stage == mesh.size(Axis::kPipeline) - 1;
+}
+
 DType WorkingDType(TrainingConfig::Precision precision) {
   const bool bfloat16 = precision == TrainingConfig::BF16 || precision == TrainingConfig::FP8;
   return bfloat16 ? DType::kBFloat16 : DType::kFloat32;

@@ -24,6 +24,9 @@ namespace trefoil {
 // Of activations and working weights.
 DType WorkingDType(TrainingConfig::Precision precision);
 
+// Whether a rank's stage looks at tokens: it has the embedding or the head. Others see shapes only.
+bool ReadsTokens(const RunConfig& config, int rank);
+
 // A rank's actions of one training step.
 std::vector<Action> ActionsOf(const RunConfig& config, int rank);
 
@@ -67,6 +70,9 @@ struct Worker {
   RecordedMicroBatch recorded;
 
   bool last_stage() const { return place.stage == place.stages - 1; }
+  // What this rank's stage does with tokens: looks up inputs, compares with targets.
+  bool has_embedding() const { return place.stage == 0; }
+  bool has_head() const { return last_stage(); }
   // Micro-batches of this rank per step.
   int micro_batches() const;
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "data/token_file.h"
 #include "runtime/file.h"
@@ -50,32 +51,6 @@ void ExpectError(const absl::Status& status, std::initializer_list<const char*> 
   for (const char* part : parts) {
     EXPECT_NE(status.message().find(part), std::string::npos) << status << "\nlacks " << part;
   }
-}
-
-TEST(Loader, SamplesTileTheStreamAcrossFiles) {
-  const std::string folder = WriteCounting();
-  auto loader = OpenOrDie({folder + "/train-*"}, 10, 1);
-  ASSERT_EQ(loader->tokens(), 203);
-  ASSERT_EQ(loader->samples(), 20);  // (203 - 1) / 10
-  auto batch = loader->GetInOrder(3, 17);
-  ASSERT_TRUE(batch.ok()) << batch.status();
-  EXPECT_EQ(batch->samples, 17);
-  EXPECT_EQ(batch->length, 10);
-  EXPECT_EQ(batch->first_sample, 3);
-  ASSERT_EQ(batch->inputs.size(), 170u);
-  ASSERT_EQ(batch->targets.size(), 170u);
-  for (int i = 0; i < 170; ++i) {
-    EXPECT_EQ(batch->inputs[i], 30 + i);
-    EXPECT_EQ(batch->targets[i], 31 + i);
-  }
-}
-
-TEST(Loader, ASampleMayUseTheLastToken) {
-  const std::string folder = Folder();
-  WritePair(folder + "/x", {1, 2, 3, 4, 5});
-  EXPECT_EQ(OpenOrDie({folder + "/x"}, 4, 1)->samples(), 1);
-  EXPECT_EQ(OpenOrDie({folder + "/x"}, 2, 1)->samples(), 2);
-  EXPECT_EQ(OpenOrDie({folder + "/x"}, 3, 1)->samples(), 1);
 }
 
 TEST(Loader, EpochsCoverTheDataSet) {
@@ -125,56 +100,96 @@ TEST(Loader, SequenceOfSamplesDoesNotDependOnDataSize) {
   EXPECT_TRUE(std::equal(resumed->inputs.begin(), resumed->inputs.end(), reference.begin() + 3 * kBatch * kLength));
 }
 
-TEST(Loader, AFileNamedTwiceCountsOnce) {
-  const std::string folder = WriteCounting();
-  EXPECT_EQ(OpenOrDie({folder + "/train-*", folder + "/train-00001", folder + "/train-00002.idx"}, 10, 1)->tokens(),
-            203);
-  EXPECT_EQ(OpenOrDie({folder + "/train-00001.bin"}, 2, 1)->tokens(), 3);
-}
-
-TEST(Loader, AGlobWithoutMatchIsNamed) {
-  const std::string folder = WriteCounting();
-  ExpectError(Loader::Open({folder + "/train-*", folder + "/valid-*"}, 10, 1000, 1).status(),
-              {"/valid-*", "no token file", "trefoil tokenize"});
-  ExpectError(Loader::Open({folder + "/valid"}, 10, 1000, 1).status(), {"/valid.idx", "missing"});
-  ExpectError(Loader::Open({}, 10, 1000, 1).status(), {"no token files named"});
-}
-
-TEST(Loader, HalfAPairIsNotSkipped) {
-  const std::string folder = WriteCounting();
-  ASSERT_TRUE(FileSystem::Posix().Remove(folder + "/train-00001.idx").ok());
-  ExpectError(Loader::Open({folder + "/train-*"}, 10, 1000, 1).status(), {"train-00001.idx", "missing"});
-}
-
-TEST(Loader, AZeroLengthCorpusIsExplained) {
+TEST(Loader, CountsTargetsOfTheSamplesThatAreRead) {
   const std::string folder = Folder();
-  WritePair(folder + "/x", {1, 2, 3, 4, 5});
-  ExpectError(Loader::Open({folder + "/x"}, 5, 1000, 1).status(),
-              {"zero-length corpus", "5 tokens", "sequence_length 5", "needs 6", "allow: 4"});
-  WritePair(folder + "/y", {1});
-  ExpectError(Loader::Open({folder + "/y"}, 1, 1000, 1).status(), {"zero-length corpus", "1 tokens", "at least 2"});
+  WritePair(folder + "/x", {9, 0, 0, 0, 0, 1, 1, 2, 3});
+  auto loader = OpenOrDie({folder + "/x"}, 2, 1);
+  ASSERT_EQ(loader->samples(), 4);
+  std::vector<int64_t> counts(1000);
+  ASSERT_TRUE(loader->CountTargets(0, 4, counts).ok());
+  EXPECT_EQ((std::vector<int64_t>(counts.begin(), counts.begin() + 4)), (std::vector<int64_t>{4, 2, 1, 1}));
+  EXPECT_EQ(counts[9], 0) << "the first token is no target";
+  EXPECT_NEAR(Entropy(counts), 1.75 * std::log(2.0), 1e-12);
+  EXPECT_EQ(Entropy(std::vector<int64_t>{0, 0}), 0);
+  // A part of the samples: the targets of just those.
+  std::vector<int64_t> part(1000);
+  ASSERT_TRUE(loader->CountTargets(1, 2, part).ok());
+  const auto batch = loader->Get(1, 2);
+  ASSERT_TRUE(batch.ok());
+  for (const int32_t id : batch->targets) --part[static_cast<size_t>(id)];
+  EXPECT_EQ(part, std::vector<int64_t>(1000));
 }
 
-TEST(Loader, ATokenOutsideTheVocabularyIsLocated) {
-  const std::string folder = Folder();
-  WritePair(folder + "/a", {1, 2, 3, 4});
-  WritePair(folder + "/b", {5, 6, 500, 7, 8});
-  auto loader = Loader::Open({folder + "/*"}, 4, 500, 1);
-  ASSERT_TRUE(loader.ok()) << loader.status();
-  ExpectError((*loader)->GetInOrder(0, 2).status(), {"/b.bin", "token 2", "id 500", "[0, 500)"});
-  ExpectError((*loader)->UnigramEntropy().status(), {"/b.bin", "token 2", "id 500"});
-  EXPECT_TRUE((*loader)->GetInOrder(0, 1).ok());
-  auto enough = Loader::Open({folder + "/*"}, 4, 501, 1);
-  ASSERT_TRUE(enough.ok());
-  EXPECT_TRUE((*enough)->GetInOrder(0, 2).ok());
+// Which source each row of the run is from, by its tokens: source i has the tokens 100 i to 100 i + 99.
+std::vector<int> Sources(const Batch& batch) {
+  std::vector<int> sources;
+  for (int64_t row = 0; row < batch.samples; ++row) sources.push_back(batch.inputs[row * batch.length] / 100);
+  return sources;
 }
 
-TEST(Loader, UnigramEntropyOfKnownCounts) {
+// Three sources of 9, 4 and 3 samples of 10 tokens; sample j of source i begins with token 100 i + 10 j.
+std::string WriteSources() {
   const std::string folder = Folder();
-  WritePair(folder + "/x", {0, 0, 0, 0, 1, 1, 2, 3});
-  auto entropy = OpenOrDie({folder + "/x"}, 2, 1)->UnigramEntropy();
-  ASSERT_TRUE(entropy.ok());
-  EXPECT_NEAR(*entropy, 1.75 * std::log(2.0), 1e-12);
+  for (const auto& [name, first, count] : {std::tuple("a", 0, 91), std::tuple("b", 100, 41), std::tuple("c", 200, 31)}) {
+    std::vector<int32_t> tokens(count);
+    std::iota(tokens.begin(), tokens.end(), first);
+    WritePair(folder + "/" + name + "-00000", tokens);
+  }
+  return folder;
+}
+
+TEST(Loader, WeightsMixSources) {
+  const std::string folder = WriteSources();
+  const std::vector<std::string> globs = {folder + "/a-*", folder + "/b-*", folder + "/c-*"};
+  auto mixed = Loader::Open(globs, 10, 1000, 42, {5, 3, 2});
+  ASSERT_TRUE(mixed.ok()) << mixed.status();
+  EXPECT_EQ((*mixed)->samples(), 16);
+  auto batch = (*mixed)->Get(0, 100);
+  ASSERT_TRUE(batch.ok());
+  const std::vector<int> sources = Sources(*batch);
+  std::vector<std::vector<int32_t>> used(3);  // first tokens of the samples of each source, in order
+  for (int k = 0; k < 100; ++k) {
+    used[sources[k]].push_back(batch->inputs[k * 10]);
+    const double weights[] = {0.5, 0.3, 0.2};
+    for (int i = 0; i < 3; ++i) EXPECT_NEAR(used[i].size(), weights[i] * (k + 1), 1.0) << "sample " << k;
+  }
+  // Each source goes through epochs of its own: all its samples, then all again in another order.
+  const size_t samples[] = {9, 4, 3};
+  for (int i = 0; i < 3; ++i) {
+    std::vector<std::vector<int32_t>> epochs;
+    for (size_t begin = 0; begin + samples[i] <= used[i].size(); begin += samples[i]) {
+      epochs.emplace_back(used[i].begin() + begin, used[i].begin() + begin + samples[i]);
+      std::vector<int32_t> sorted = epochs.back();
+      std::sort(sorted.begin(), sorted.end());
+      for (size_t j = 0; j < samples[i]; ++j) EXPECT_EQ(sorted[j], 100 * i + 10 * static_cast<int>(j));
+    }
+    EXPECT_GE(epochs.size(), 5u);
+    EXPECT_NE(epochs[0], epochs[1]);
+    EXPECT_NEAR((*mixed)->Epochs(i, 100), static_cast<double>(used[i].size()) / samples[i], 1e-12);
+  }
+  // The same in parts, as ranks read it, and after a resume anywhere.
+  for (const int64_t first : {0, 1, 37, 96}) {
+    const auto part = Loader::Open(globs, 10, 1000, 42, {0.5, 0.3, 0.2}).value()->Get(first, 4);
+    ASSERT_TRUE(part.ok());
+    EXPECT_TRUE(std::equal(part->inputs.begin(), part->inputs.end(), batch->inputs.begin() + first * 10)) << first;
+  }
+  // Another seed: the same sources, other samples of them.
+  const auto other = Loader::Open(globs, 10, 1000, 43, {5, 3, 2}).value()->Get(0, 100);
+  EXPECT_EQ(Sources(*other), sources);
+  EXPECT_NE(other->inputs, batch->inputs);
+}
+
+TEST(Loader, OneWeightIsNoWeight) {
+  const std::string folder = WriteCounting();
+  const auto plain = OpenOrDie({folder + "/train-*"}, 10, 5)->Get(0, 50);
+  const auto weighted = Loader::Open({folder + "/train-*"}, 10, 1000, 5, {3}).value()->Get(0, 50);
+  EXPECT_EQ(plain->inputs, weighted->inputs);
+}
+
+TEST(Loader, AFileOfTwoSourcesIsRefused) {
+  const std::string folder = WriteSources();
+  ExpectError(Loader::Open({folder + "/a-*", folder + "/*-00000"}, 10, 1000, 1, {1, 1}).status(),
+              {"/a-00000 is matched by", "/a-*", "/*-00000"});
 }
 
 }  // namespace

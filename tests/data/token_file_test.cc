@@ -85,10 +85,10 @@ TEST(TokenFile, ReadsGoldenBytes) {
   EXPECT_EQ(file->tokens(), 9);
   EXPECT_EQ(file->documents(), 3);
   std::vector<int32_t> ids(9);
-  file->Read(0, ids);
+  ASSERT_TRUE(file->Read(0, ids).ok());
   EXPECT_EQ(ids, (std::vector<int32_t>{1, 2, 3, 7, 9, 9, 9, 9, 65535}));
   std::vector<int32_t> middle(3);
-  file->Read(2, middle);
+  ASSERT_TRUE(file->Read(2, middle).ok());
   EXPECT_EQ(middle, (std::vector<int32_t>{3, 7, 9}));
 }
 
@@ -109,7 +109,7 @@ TEST(TokenFile, LargeVocabulariesAreStoredAsI32) {
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ(file->documents(), 3);
   std::vector<int32_t> ids(3);
-  file->Read(0, ids);
+  ASSERT_TRUE(file->Read(0, ids).ok());
   EXPECT_EQ(ids, (std::vector<int32_t>{65499, 5, 0}));
 }
 
@@ -135,7 +135,7 @@ TEST(TokenFile, ReadsEveryIntegerTypeAndModes) {
     auto file = TokenFile::Open(prefix);
     ASSERT_TRUE(file.ok()) << file.status();
     std::vector<int32_t> ids(3);
-    file->Read(0, ids);
+    ASSERT_TRUE(file->Read(0, ids).ok());
     EXPECT_EQ(ids, c.ids) << "code " << int(c.code);
   }
 }
@@ -231,7 +231,7 @@ TEST(TokenFile, FilesOver4GiBAreRead) {
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ(file->tokens(), kTokens);
   std::vector<int32_t> ids(3);
-  file->Read(kTokens - 3, ids);
+  ASSERT_TRUE(file->Read(kTokens - 3, ids).ok());
   EXPECT_EQ(ids, (std::vector<int32_t>{0, 11, 12}));
   std::remove((prefix + ".bin").c_str());
 }

@@ -91,7 +91,7 @@ std::vector<int32_t> Tokens(const std::string& pattern) {
     auto file = TokenFile::Open(prefix);
     EXPECT_TRUE(file.ok()) << file.status();
     std::vector<int32_t> ids(file->tokens());
-    file->Read(0, ids);
+    EXPECT_TRUE(file->Read(0, ids).ok());
     all.insert(all.end(), ids.begin(), ids.end());
   }
   return all;

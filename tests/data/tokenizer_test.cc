@@ -161,6 +161,43 @@ TEST(Tokenizer, TrainsOnMoreCharactersThanTheVocabularyHolds) {
   EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
 }
 
+// Texts in which the space is rare or never there: its stand-in must have a piece all the same.
+TEST(Tokenizer, TrainsOnTextsWithoutCommonSpaces) {
+  std::minstd_rand random(3);
+  std::string chinese, dna, words, unspaced, one_space;
+  for (int i = 0; i < 20000; ++i) {
+    const unsigned c = 0x4e00 + random() % (1 + random() % 300);  // some far more often than others
+    chinese += {static_cast<char>(0xe0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 63)),
+                static_cast<char>(0x80 | (c & 63))};
+    if (i % 37 == 0) chinese += "\xe3\x80\x82";  // the full stop
+    dna += "ACGT"[random() % 4];
+    if (i % 70 == 69) dna += '\n';
+  }
+  const std::string plain = Texts()[0];
+  for (char c : plain) {
+    if (c != ' ') unspaced += c;
+  }
+  for (int i = 0; i < 500; ++i) {
+    for (int letters = 2 + static_cast<int>(random() % 8); letters > 0; --letters) {
+      words += static_cast<char>('a' + random() % 26);
+    }
+    words += '\n';
+  }
+  one_space = unspaced + " end";
+  const std::string odd = " a  b \xe4\xb8\x89 \xe2\x96\x81\n \n\n x\t ";
+  for (const auto& [text, vocabulary] : {std::pair(chinese, 600), std::pair(chinese, 262), std::pair(dna, 280),
+                                         std::pair(words, 270), std::pair(words, 400), std::pair(unspaced, 300),
+                                         std::pair(one_space, 300), std::pair(one_space, 262)}) {
+    SCOPED_TRACE(text.substr(0, 30) + " " + std::to_string(vocabulary));
+    auto tokenizer = Tokenizer::Train(std::vector<std::string>{text}, vocabulary);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    EXPECT_TRUE(tokenizer->exact());
+    EXPECT_EQ(tokenizer->vocabulary(), vocabulary);
+    for (const std::string& some : {text, odd, plain}) EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(some)), some);
+    EXPECT_EQ(tokenizer->Encode(" ").size(), 1u) << "a space is a piece";
+  }
+}
+
 // A model in the style of Llama's: dummy prefix, spaces trimmed. It is used as SentencePiece uses it.
 TEST(Tokenizer, ForeignModelsAreUsedAsTheyAre) {
   const auto texts = Texts();

@@ -126,7 +126,7 @@ TEST_P(GoldenTest, EvaluationIsTheMeanOverBatches) {
   for (const double loss : losses) sum += loss;
   for (const char* more : {"", "training { micro_batch: 4 }"}) {
     WithWorkers(Config(more), [&](Worker& worker) {
-      const auto loss = Evaluate(worker, tokens, 3);
+      const auto loss = Evaluate(worker, tokens, 3 * 4);
       ASSERT_TRUE(loss.ok()) << loss.status();
       EXPECT_NEAR(*loss, sum / static_cast<double>(losses.size()), 1e-6);
     });
@@ -280,7 +280,7 @@ TEST_P(GoldenDropoutTest, LossesAndGradients) {
 // Evaluation drops nothing and leaves gradients alone.
 TEST_P(GoldenDropoutTest, EvaluationDropsNothing) {
   WithWorkers(Config("model { dropout: " + golden_.metadata("dropout") + " }"), [&](Worker& worker) {
-    const auto loss = Evaluate(worker, Tokens(), 1);
+    const auto loss = Evaluate(worker, Tokens(), 4);
     ASSERT_TRUE(loss.ok()) << loss.status();
     EXPECT_NEAR(*loss / golden_.Get("losses").values[0], 1, 1e-6);
     EXPECT_EQ(Norm(GradientsOf(worker)), 0);

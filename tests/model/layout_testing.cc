@@ -99,7 +99,7 @@ Trace Train(const RunConfig& config, int steps) {
       if (step == 1) first.Add(worker);
     }
     last.Add(worker);
-    const auto held_out = Evaluate(worker, source, 2);
+    const auto held_out = Evaluate(worker, source, 2 * training.global_batch());
     CHECK(held_out.ok()) << held_out.status();
     trace.held_out = *held_out;
   });

@@ -65,7 +65,7 @@ TEST(MemoryTest, StepsLeaveNothing) {
       int64_t after[2] = {};
       for (const int step : {1, 2}) {
         CHECK(TrainStep(worker, source, step, 0, 1e-3).ok());
-        CHECK(Evaluate(worker, source, 1).ok());
+        CHECK(Evaluate(worker, source, config.training().global_batch()).ok());
         worker.transformer.Begin({});
         after[step - 1] = worker.device.memory().current_total;
         EXPECT_EQ(worker.device.memory().current[static_cast<size_t>(Purpose::kActivations)], 0);

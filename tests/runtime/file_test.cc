@@ -2,8 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <fstream>
+#include <thread>
 
 namespace trefoil {
 namespace {
@@ -85,6 +89,55 @@ TEST_F(FileTest, AtomicWriteReplacesAndLeavesNothingBeside) {
   ASSERT_TRUE(WriteFileAtomically(fs_, In("x"), "new").ok());
   EXPECT_EQ(*ReadFile(fs_, In("x")), "new");
   EXPECT_THAT(*fs_.List(folder_), ElementsAre("x"));
+}
+
+TEST_F(FileTest, APipeIsReadToItsEnd) {
+  ASSERT_EQ(mkfifo(In("pipe").c_str(), 0600), 0);
+  const std::string text = std::string(100'000, 'x') + "end";  // more than a pipe holds
+  std::thread writer([&] { std::ofstream(In("pipe")) << text; });
+  const auto read = ReadFile(fs_, In("pipe"));
+  writer.join();
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, text);
+  const auto proc = ReadFile(fs_, "/proc/self/status");  // says that it has 0 bytes
+  ASSERT_TRUE(proc.ok()) << proc.status();
+  EXPECT_THAT(*proc, HasSubstr("file_test"));
+}
+
+TEST_F(FileTest, AFileThatIsChangedWhileOpenIsSeen) {
+  const auto open = [&] {
+    EXPECT_TRUE(WriteFileAtomically(fs_, In("x"), "0123456789").ok());
+    return *fs_.Open(In("x"));
+  };
+  auto file = open();
+  EXPECT_TRUE(file->Unchanged().ok());
+  ASSERT_EQ(truncate(In("x").c_str(), 4), 0);
+  EXPECT_THAT(file->Unchanged().message(), HasSubstr(In("x") + ": has 4 bytes, had 10 when it was opened"));
+  std::string bytes(10, '?');
+  EXPECT_THAT(file->Read(0, std::as_writable_bytes(std::span(bytes))).message(), HasSubstr("ends at byte 4"));
+  file = open();
+  usleep(20'000);  // the clock of file times is coarse
+  std::fstream(In("x"), std::ios::in | std::ios::out).seekp(3).put('x');
+  EXPECT_THAT(file->Unchanged().message(), HasSubstr(In("x") + ": was written to after it was opened"));
+  file = open();
+  EXPECT_TRUE(WriteFileAtomically(fs_, In("x"), "another").ok());
+  EXPECT_TRUE(file->Unchanged().ok()) << "what is open is still whole";
+}
+
+TEST_F(FileTest, MoreFilesThanTheSoftLimitCanBeOpen) {
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  struct rlimit low = before;
+  low.rlim_cur = 40;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  ASSERT_TRUE(WriteFileAtomically(fs_, In("x"), "x").ok());
+  std::vector<std::unique_ptr<ReadableFile>> files;
+  for (int i = 0; i < 60; ++i) {
+    auto file = fs_.Open(In("x"));
+    ASSERT_TRUE(file.ok()) << i << " " << file.status();
+    files.push_back(*std::move(file));
+  }
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(FileTest, GlobIsSortedAndEmptyWithoutMatch) {

@@ -124,10 +124,10 @@ TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
     Generator generator(single.model(), world, *device);
     ASSERT_TRUE(generator.Load(FileSystem::Posix(), checkpoint).ok());
     for (const int64_t sample : {3, 40}) {
-      const auto source = [&](int64_t first, int64_t count) { return (*loader)->GetInOrder(sample + first, count); };
+      const auto source = [&](int64_t first, int64_t count) { return (*loader)->Get(sample + first, count); };
       const auto loss = Evaluate(worker, source, 1);
       ASSERT_TRUE(loss.ok());
-      const auto batch = (*loader)->GetInOrder(sample, 1);
+      const auto batch = (*loader)->Get(sample, 1);
       ASSERT_TRUE(batch.ok());
       double sum = 0;
       for (size_t t = 0; t < 16; ++t) {

@@ -51,7 +51,8 @@ class Rank {
   }
   double HeldOut() {
     const auto loss = Evaluate(
-        *worker_, [&](int64_t sample, int64_t count) { return loader_->GetInOrder(sample, count); }, 2);
+        *worker_, [&](int64_t sample, int64_t count) { return loader_->Get(sample, count); },
+        2 * config_.training().global_batch());
     EXPECT_TRUE(loss.ok()) << loss.status();
     return loss.ok() ? *loss : NAN;
   }

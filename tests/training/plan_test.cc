@@ -75,7 +75,9 @@ class Rank {
     worker_.store.Initialize(1, *worker_.data);
   }
   void Step() { CHECK(TrainStep(worker_, source_, ++step_, 0, 1e-3).ok()); }
-  void Evaluate() { CHECK(trefoil::Evaluate(worker_, source_, 2).ok()); }
+  void Evaluate() {
+    CHECK(trefoil::Evaluate(worker_, source_, 2 * worker_.config.training().global_batch()).ok());
+  }
 
  private:
   Worker worker_;

@@ -36,7 +36,7 @@ Sequence Record(const RunConfig& config) {
     ASSERT_TRUE(loader.ok()) << loader.status();
     size_t step = 0;
     const BatchSource source = [&](int64_t first, int64_t count) {
-      auto batch = step < 3 ? (*loader)->Get(first, count) : (*loader)->GetInOrder(first, count);
+      auto batch = (*loader)->Get(first, count);
       EXPECT_EQ(batch->first_sample, first);
       const std::lock_guard lock(mutex);
       for (int64_t row = 0; row < count; ++row) {
@@ -54,14 +54,14 @@ Sequence Record(const RunConfig& config) {
       const auto first_sample = static_cast<int64_t>(step) * config.training().global_batch();
       EXPECT_TRUE(TrainStep(worker, source, static_cast<int64_t>(step) + 1, first_sample, 1e-3).ok());
     }
-    EXPECT_TRUE(Evaluate(worker, source, 2).ok());
+    EXPECT_TRUE(Evaluate(worker, source, 16).ok());
   });
   return sequence;
 }
 
 // Every step uses the same samples, each by exactly one replica, however many replicas there are.
 TEST(TrainStep, TheSequenceOfSamplesIsTheSameForEveryDataSize) {
-  const RunConfig config = TinyRun(NewFolder("run"), "model { layers: 2 }");
+  const RunConfig config = TinyRun(NewFolder("run"), "model { layers: 4 }");
   const Sequence reference = Record(config);
   for (size_t step = 0; step < 3; ++step) {
     ASSERT_EQ(reference.steps[step].size(), 8u);
@@ -76,7 +76,8 @@ TEST(TrainStep, TheSequenceOfSamplesIsTheSameForEveryDataSize) {
   EXPECT_EQ(distinct.size(), 24u) << "an epoch's samples must all be different";
 
   for (const char* layout :
-       {"data: 2", "data: 4", "data: 8", "tensor: 2 pipeline: 2 data: 2", "pipeline: 2 data: 2 schedule: GPIPE"}) {
+       {"data: 2", "data: 4", "data: 8", "tensor: 2 pipeline: 2 data: 2", "pipeline: 2 data: 2 schedule: GPIPE",
+        "tensor: 2 pipeline: 4"}) {
     for (const char* micro_batch : {"1", "2"}) {
       if (layout == std::string("data: 8") && micro_batch == std::string("2")) continue;
       const RunConfig other =
@@ -84,10 +85,50 @@ TEST(TrainStep, TheSequenceOfSamplesIsTheSameForEveryDataSize) {
       SCOPED_TRACE(other.ShortDebugString());
       const Sequence sequence = Record(other);
       EXPECT_EQ(sequence.steps, reference.steps);
-      const int ranks_of_a_replica = other.parallel().tensor() * other.parallel().pipeline();
+      // The stages in the middle look at no token, and read none.
+      const int ranks_of_a_replica = other.parallel().tensor() * std::min(2, other.parallel().pipeline());
       for (const auto& times : sequence.times) {
         for (const auto& [number, count] : times) EXPECT_EQ(count, ranks_of_a_replica) << "sample " << number;
       }
+    }
+  }
+}
+
+// The mean over any number of samples, of whole batches or not, and whatever the layout.
+TEST(Evaluate, AnyNumberOfSamplesIsTheirMean) {
+  const RunConfig config = TinyRun(NewFolder("run"));
+  const auto loader = Loader::Open({config.data().train(0)}, 16, 61, 7);
+  ASSERT_TRUE(loader.ok());
+  std::set<int64_t> read;
+  std::mutex mutex;
+  const BatchSource source = [&](int64_t first, int64_t count) {
+    const std::lock_guard lock(mutex);
+    for (int64_t i = 0; i < count; ++i) read.insert(first + i);
+    return (*loader)->Get(first, count);
+  };
+  const auto evaluate = [&](const RunConfig& run, int64_t samples) {
+    double loss = 0;
+    read.clear();
+    RunRanksAsThreads(RanksOf(run), [&](World& threads) {
+      const TestWorld world(threads);
+      const std::unique_ptr<Device> device = NewTestDevice();
+      Worker worker(run, *world, *device);
+      worker.store.Initialize(1, *worker.data);
+      const auto evaluated = Evaluate(worker, source, samples);
+      ASSERT_TRUE(evaluated.ok()) << evaluated.status();
+      if (world->rank() == 0) loss = *evaluated;
+    });
+    EXPECT_EQ(read.size(), static_cast<size_t>(samples));
+    EXPECT_EQ(*read.rbegin(), samples - 1);
+    return loss;
+  };
+  const RunConfig one = With(config, "training { global_batch: 1 }");  // what is counted is all there is
+  for (const int64_t samples : {1, 7, 8, 9, 19}) {
+    const double expected = evaluate(one, samples);
+    for (const char* more : {"", "training { micro_batch: 4 }", "parallel { data: 8 }",
+                             "parallel { tensor: 2 data: 2 pipeline: 2 sequence_parallel: true } training { micro_batch: 2 }",
+                             "parallel { pipeline: 4 }", "training { global_batch: 32 micro_batch: 8 }"}) {
+      EXPECT_NEAR(evaluate(With(config, more), samples), expected, 1e-6 * expected) << samples << " " << more;
     }
   }
 }
@@ -114,7 +155,7 @@ TEST(TrainStep, AnErrorOfOneRankReachesAll) {
           absl::DataLossError((bad_rank == 0 ? "" : "rank " + std::to_string(bad_rank) + " on localhost: ") + "bad disk");
       if (TrainStep(worker, source, 1, 0, 1e-3).status() == expected) ++told;
       calls = 0;
-      if (Evaluate(worker, source, 1).status() == expected) ++told;
+      if (Evaluate(worker, source, 8).status() == expected) ++told;
       if (TrainStep(worker, zeros, 1, 0, 1e-3).ok()) ++told;
     });
     EXPECT_EQ(told, 24) << "bad rank " << bad_rank;

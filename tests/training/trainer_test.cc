@@ -285,11 +285,11 @@ TEST_F(BadInput, CorpusOfNoTokens) {
   ExpectError(Try(""), {folder_ + "/train", "zero-length corpus: 16 tokens", "needs 17"});
 }
 
-TEST_F(BadInput, HeldOutSmallerThanABatch) {
-  WriteTokens(folder_ + "/held_out", LearnableIds(7 * 16 + 1, 61, 1), 61);
+TEST_F(BadInput, HeldOutSmallerThanASample) {
+  WriteTokens(folder_ + "/held_out", LearnableIds(16, 61, 1), 61);
   ExpectError(Try("data { held_out: '" + folder_ + "/held_out' }"),
-              {"data.held_out: 7 samples of 16 tokens, fewer than training.global_batch 8"});
-  WriteTokens(folder_ + "/held_out", LearnableIds(8 * 16 + 1, 61, 1), 61);
+              {folder_ + "/held_out", "zero-length corpus: 16 tokens", "needs 17"});
+  WriteTokens(folder_ + "/held_out", LearnableIds(16 + 1, 61, 1), 61);
   EXPECT_TRUE(Try("data { held_out: '" + folder_ + "/held_out' }").ok());
 }
 
