@@ -12,6 +12,7 @@
 #include <set>
 
 #include "data/byte_source.h"
+#include "data/text_check.h"
 #include "data/utf8.h"
 #include "runtime/file.h"
 
@@ -89,7 +90,10 @@ absl::StatusOr<int64_t> SliceCut(const TextSlice& slice, int64_t from, int64_t s
 absl::StatusOr<int64_t> FileSize(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
+  if (!S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, S_ISDIR(info.st_mode) ? ": a folder; name files" : ": not a regular file"));
+  }
   return static_cast<int64_t>(info.st_size);
 }
 
@@ -240,11 +244,29 @@ absl::Status ReadJsonLines(const TextSlice& slice, int64_t begin, ByteSource& so
   }
 }
 
+// What to write in place of a folder.
+absl::Status FolderError(std::string folder) {
+  while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
+  for (const char* files : {"/*.txt", "/*.txt.gz", "/*.txt.zst", "/*.jsonl", "/*.jsonl.gz", "/*.jsonl.zst", "/*"}) {
+    const size_t found = Glob(folder + files).size();
+    if (found == 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat("input: ", folder, ": a folder; name files, such as the ", found,
+                                                   " of '", folder, files, "'"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("input: ", folder, ": a folder without a file; name files"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> ExpandInputs(const std::vector<std::string>& inputs) {
   std::set<std::string> paths;
   for (const std::string& input : inputs) {
+    struct stat info;
+    if (stat(input.c_str(), &info) == 0) {
+      if (S_ISDIR(info.st_mode)) return FolderError(input);
+      paths.insert(input);
+      continue;
+    }
     std::string_view rest = input;
     std::vector<std::string> suffixes = {""};
     if (absl::EndsWith(input, {kOptionalSuffix.data(), kOptionalSuffix.size()})) {
@@ -263,7 +285,9 @@ absl::StatusOr<std::vector<std::string>> ExpandInputs(const std::vector<std::str
         folder = pattern.substr(0, slash + 1);
       }
       for (const std::string& suffix : suffixes) {
-        for (const std::string& path : Glob(pattern + suffix)) {
+        const std::string whole = pattern + suffix;
+        const bool is_file = stat(whole.c_str(), &info) == 0;
+        for (const std::string& path : is_file ? std::vector<std::string>{whole} : Glob(whole)) {
           paths.insert(path);
           matched = true;
         }
@@ -297,7 +321,7 @@ absl::StatusOr<std::vector<TextSlice>> SliceInputs(const std::vector<std::string
   return slices;
 }
 
-absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, const BlockFunction& block) {
+absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, bool any_bytes, const BlockFunction& block) {
   CHECK_GE(block_bytes, 1);
   int64_t begin = 0, end = -1;
   if (!slice.whole) {
@@ -314,8 +338,16 @@ absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, const BlockF
   }
   TREFOIL_ASSIGN_OR_RETURN(auto source, ByteSource::Open(slice.path, begin, end));
   const int64_t stored_bytes = slice.whole ? slice.bytes() : end - begin;
-  return IsJsonLines(slice.path) ? ReadJsonLines(slice, begin, *source, stored_bytes, block_bytes, block)
-                                 : ReadText(*source, stored_bytes, block_bytes, block);
+  if (IsJsonLines(slice.path)) return ReadJsonLines(slice, begin, *source, stored_bytes, block_bytes, block);
+  TextCheck check(slice.path);
+  return ReadText(*source, stored_bytes, block_bytes, [&](const TextBlock& text) {
+    const int64_t before = check.bad_bytes();
+    const absl::Status is_text = check.Add(text.text, text.ends_document);
+    if (!any_bytes) TREFOIL_RETURN_IF_ERROR(is_text);
+    TextBlock checked = text;
+    checked.bad_bytes = check.bad_bytes() - before;
+    return block(checked);
+  });
 }
 
 }  // namespace trefoil

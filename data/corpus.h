@@ -3,7 +3,7 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto paths, ExpandInputs({"corpus/*.txt|*.jsonl[.gz|.zst]"}));
 //   TREFOIL_ASSIGN_OR_RETURN(auto slices, SliceInputs(paths, /*slice_bytes=*/64 << 20));
 //   for (const TextSlice& slice : slices) {
-//     TREFOIL_RETURN_IF_ERROR(ReadSlice(slice, /*block_bytes=*/16 << 10, [&](const TextBlock& block) { ... }));
+//     TREFOIL_RETURN_IF_ERROR(ReadSlice(slice, /*block_bytes=*/16 << 10, /*any_bytes=*/false, [&](const TextBlock& block) { ... }));
 //   }
 //
 // Kinds of file, by name:
@@ -11,6 +11,8 @@
 //   x.jsonl     one document a line: the string field "text" of a JSON object; empty lines are skipped
 //   x.txt.gz, x.jsonl.zst ...   the same, compressed by gzip or Zstandard
 //   any other name: as .txt
+// Text is UTF-8: a .txt that is something else is refused (data/text_check.h) unless `any_bytes` is asked for. JSON is
+// UTF-8 by itself.
 //
 // A *block* is what is handed over at once: a document is cut at the first blank line after each `block_bytes`; where
 // there is none within 4 times that, at a newline; else at 8 times that, between two characters. The blocks of a
@@ -33,8 +35,9 @@
 namespace trefoil {
 
 // The files that the inputs match, sorted, each once. An input is a path, or shell patterns separated by '|'; a pattern
-// without a folder is looked for in the folder of the one before it; "[.gz|.zst]" at the end means with or without.
-// Failure: an input of which no pattern matches a file.
+// without a folder is looked for in the folder of the one before it; "[.gz|.zst]" at the end means with or without. What
+// is the name of a file is that file, even with the characters of a pattern in it ("x[1].txt").
+// Failure: an input of which no pattern matches a file, or a folder.
 absl::StatusOr<std::vector<std::string>> ExpandInputs(const std::vector<std::string>& inputs);
 
 struct TextSlice {
@@ -51,11 +54,12 @@ struct TextBlock {
   std::string_view text;       // valid during the call; may be empty only where the document is
   bool ends_document = false;  // the last of its document
   double slice_done = 0;       // share of the slice read so far, in [0, 1]
+  int64_t bad_bytes = 0;       // of the text, that are not UTF-8
 };
 
 // Calls `block` with each block of the slice in order; an error that it returns ends the reading and is returned.
-// Memory: some blocks, the longest .jsonl line, and 2 MB.
-absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes,
+// `any_bytes`: takes what is not text too. Memory: some blocks, the longest .jsonl line, and 2 MB.
+absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, bool any_bytes,
                        const std::function<absl::Status(const TextBlock&)>& block);
 
 }  // namespace trefoil

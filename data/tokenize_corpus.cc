@@ -147,7 +147,7 @@ absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int
   for (size_t s = 0; s < plan.slices.size(); ++s) {
     SliceProgress slice_progress(plan.slices[s], progress);
     int64_t number = 0;
-    TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, [&](const TextBlock& block) {
+    TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, plan.options.any_bytes, [&](const TextBlock& block) {
       const int64_t b = number++;
       slice_progress.Update(block.slice_done);
       const uint64_t hash = HashOf(HashOf(plan.options.seed + 1, s), b);
@@ -180,7 +180,7 @@ absl::StatusOr<CorpusCounts> TokenizeShare(FileSystem& fs, const CorpusPlan& pla
     for (int64_t s = plan.shards[shard]; s < plan.shards[shard + 1]; ++s) {
       SliceProgress slice_progress(plan.slices[s], progress);
       int64_t number = 0;
-      TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, [&](const TextBlock& block) {
+      TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, plan.options.any_bytes, [&](const TextBlock& block) {
         const bool held = plan.IsHeldOut(s, number++);
         Side& side = held ? held_out : train;
         TREFOIL_RETURN_IF_ERROR((held ? train : held_out).EndDocument());
@@ -190,6 +190,7 @@ absl::StatusOr<CorpusCounts> TokenizeShare(FileSystem& fs, const CorpusPlan& pla
           ++counts.documents;
         }
         counts.text_bytes += static_cast<int64_t>(block.text.size());
+        counts.bad_bytes += block.bad_bytes;
         slice_progress.Update(block.slice_done);
         return absl::OkStatus();
       }));

@@ -39,6 +39,7 @@ struct CorpusOptions {
   uint64_t seed = 1;                // of the choice of held-out text
   int64_t shard_bytes = 0;          // input per shard; 0: 32 MiB, or more to make at most 1024 shards
   int64_t file_tokens = int64_t{1} << 29;
+  bool any_bytes = false;           // takes what is not text too (data/text_check.h)
 };
 
 struct CorpusPlan {
@@ -68,6 +69,7 @@ absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int
 struct CorpusCounts {
   int64_t documents = 0;     // of the input
   int64_t text_bytes = 0;    // of the input, decompressed, without what surrounds the text in .jsonl
+  int64_t bad_bytes = 0;     // of these, that are not UTF-8
   int64_t train_tokens = 0;  // end-of-text tokens included
   int64_t held_out_tokens = 0;
   int64_t train_files = 0;  // pairs

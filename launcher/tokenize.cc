@@ -27,6 +27,7 @@ DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or wha
 DEFINE_double(held_out, 0.05, "Share of the text to hold out for evaluation.");
 DEFINE_uint64(split_seed, 1, "Another seed holds out other text.");
 DEFINE_int64(shard_bytes, 0, "Input bytes per pair of token files. 0: 32 MiB, or more to make at most 1024.");
+DEFINE_bool(allow_binary, false, "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
 DEFINE_bool(overwrite, false, "Replace the token files and the tokenizer that --output has.");
 
 namespace trefoil {
@@ -107,7 +108,7 @@ absl::Status CheckCounts(const CorpusPlan& plan, const CorpusCounts& counts) {
 }
 
 void Sum(Group& group, CorpusCounts* counts) {
-  int64_t* const fields[] = {&counts->documents,       &counts->text_bytes,  &counts->train_tokens,
+  int64_t* const fields[] = {&counts->documents,       &counts->text_bytes,  &counts->bad_bytes,     &counts->train_tokens,
                              &counts->held_out_tokens, &counts->train_files, &counts->held_out_files};
   double values[std::size(fields)];  // exact: below 2^53
   for (size_t i = 0; i < std::size(fields); ++i) values[i] = static_cast<double>(*fields[i]);
@@ -137,6 +138,10 @@ void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCo
   if (counts.held_out_tokens > 0) side("held out", "held_out", counts.held_out_tokens, counts.held_out_files);
   out << absl::StrFormat("time         %.1f s, tokenizing at %.1f MB/s on %d %s\n", seconds,
                          counts.text_bytes / 1e6 / std::max(seconds, 1e-3), ranks, ranks == 1 ? "rank" : "ranks");
+  if (counts.bad_bytes > 0) {
+    out << absl::StrFormat("note         %s bytes of the text (%.2g%%) are not UTF-8: each is a token of its own\n",
+                           WithCommas(counts.bad_bytes), 100.0 * counts.bad_bytes / counts.text_bytes);
+  }
   if (!tokenizer.exact()) out << "note         this tokenizer normalises: decoded text may differ from the input\n";
 }
 
@@ -210,6 +215,7 @@ int TokenizeMain(int argc, char** argv) {
   run.corpus.held_out = FLAGS_held_out;
   run.corpus.seed = FLAGS_split_seed;
   run.corpus.shard_bytes = FLAGS_shard_bytes;
+  run.corpus.any_bytes = FLAGS_allow_binary;
   run.output = FLAGS_output;
   run.tokenizer = FLAGS_tokenizer;
   run.vocabulary = FLAGS_vocabulary;

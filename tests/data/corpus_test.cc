@@ -64,7 +64,7 @@ struct Read {
   absl::Status status;
 };
 
-Read ReadSlices(const std::string& path, int64_t slice_bytes, int64_t block_bytes) {
+Read ReadSlices(const std::string& path, int64_t slice_bytes, int64_t block_bytes, bool any_bytes = false) {
   Read read;
   auto slices = SliceInputs({path}, slice_bytes);
   EXPECT_TRUE(slices.ok()) << slices.status();
@@ -72,7 +72,7 @@ Read ReadSlices(const std::string& path, int64_t slice_bytes, int64_t block_byte
   for (const TextSlice& slice : *slices) {
     std::string document;
     done = 0;
-    read.status = ReadSlice(slice, block_bytes, [&](const TextBlock& block) {
+    read.status = ReadSlice(slice, block_bytes, any_bytes, [&](const TextBlock& block) {
       read.blocks.emplace_back(block.text);
       document += block.text;
       EXPECT_GE(block.slice_done, done);
@@ -114,6 +114,71 @@ TEST(ExpandInputs, PatternsFoldersAndSuffixes) {
     EXPECT_NE(paths.status().message().find(folder + absent), std::string::npos) << paths.status();
   }
   EXPECT_FALSE(ExpandInputs({}).ok());
+}
+
+TEST(ExpandInputs, AFolderIsAnsweredWithItsFiles) {
+  const std::string folder = Folder();
+  EXPECT_EQ(ExpandInputs({folder}).status().message(), "input: " + folder + ": a folder without a file; name files");
+  for (const char* name : {"a.md", "b.jsonl", "c.txt", "d.txt"}) Write(folder + "/" + name, "x");
+  for (const std::string& input : {folder, folder + "/", folder + "//"}) {
+    EXPECT_EQ(ExpandInputs({input}).status().message(),
+              "input: " + folder + ": a folder; name files, such as the 2 of '" + folder + "/*.txt'");
+  }
+}
+
+TEST(ExpandInputs, ANameThatIsThereIsThatFile) {
+  const std::string folder = Folder();
+  for (const char* name : {"x[1].txt", "x1.txt", "a|b.txt", "c*.txt", "cd.txt"}) Write(folder + "/" + name, "x");
+  for (const char* name : {"/x[1].txt", "/a|b.txt", "/c*.txt"}) {
+    const auto paths = ExpandInputs({folder + name});
+    ASSERT_TRUE(paths.ok()) << paths.status();
+    EXPECT_EQ(*paths, std::vector<std::string>{folder + name});
+  }
+  const auto both = ExpandInputs({folder + "/x[1].txt|x1.txt"});
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_EQ(both->size(), 2u);
+}
+
+// What is taken for text by its name and is none.
+TEST(Corpus, WhatIsNotTextIsRefusedUnlessAsked) {
+  const std::string folder = Folder();
+  std::string latin1, utf16, binary, mended;
+  for (int i = 0; i < 40000; ++i) {
+    latin1 += i % 40 == 17 ? '\xe9' : "words and "[i % 10];
+    utf16 += "words and "[i % 10];
+    utf16 += '\0';
+    binary += static_cast<char>(i * 7919 >> 3);
+    mended += i == 20000 ? '\xe9' : "words and "[i % 10];
+  }
+  struct Case {
+    std::string text;
+    std::vector<const char*> parts;
+  };
+  for (const Case& c :
+       {Case{latin1, {": 2.5% of ", "bytes are not UTF-8 (the first is 0xe9)", "iconv -f LATIN1", "--allow_binary"}},
+        Case{utf16, {"not text", "are NUL, as in UTF-16 (iconv -f UTF-16LE", "--allow_binary"}},
+        Case{"\xff\xfe" + utf16, {"not text", "begins with the mark of UTF-16", "--allow_binary"}},
+        Case{binary, {"not text", "are NUL, as in binary files", "--allow_binary"}}}) {
+    for (const char* name : {"/x.txt", "/x.csv"}) {
+      const std::string path = Write(folder + name, c.text);
+      const Read read = ReadSlices(path, INT64_MAX, 1000);
+      ASSERT_FALSE(read.status.ok());
+      EXPECT_EQ(read.status.message().find(path + ": "), 0u) << read.status;
+      for (const char* part : c.parts) {
+        EXPECT_NE(read.status.message().find(part), std::string::npos) << read.status << "\nlacks " << part;
+      }
+      const Read asked = ReadSlices(path, INT64_MAX, 1000, /*any_bytes=*/true);
+      ASSERT_TRUE(asked.status.ok()) << asked.status;
+      EXPECT_TRUE(Joined(asked.blocks) == c.text) << "nothing is lost";
+    }
+  }
+  // A stray byte is no reason, and neither is an accent of two bytes at any place.
+  EXPECT_TRUE(ReadSlices(Write(folder + "/m.txt", mended), INT64_MAX, 1000).status.ok());
+  std::string accents;
+  for (int i = 0; i < 30000; ++i) accents += i % 3 == 0 ? "\xc3\xa9" : "\xe4\xb8\x89";
+  for (const int64_t slice_bytes : {int64_t{3001}, INT64_MAX}) {
+    EXPECT_TRUE(ReadSlices(Write(folder + "/a.txt", accents), slice_bytes, 100).status.ok()) << slice_bytes;
+  }
 }
 
 TEST(Corpus, TextIsOneDocumentWhateverTheBlocks) {

@@ -153,7 +153,7 @@ TEST(TokenizeCorpus, HeldOutIsTheShareAskedForAndTheRestIsTrained) {
   int64_t held_out_blocks = 0;
   for (size_t i = 0; i < plan.slices.size(); ++i) {
     int64_t block = 0;
-    ASSERT_TRUE(ReadSlice(plan.slices[i], plan.block_bytes, [&](const TextBlock&) {
+    ASSERT_TRUE(ReadSlice(plan.slices[i], plan.block_bytes, /*any_bytes=*/false, [&](const TextBlock&) {
                   held_out_blocks += plan.IsHeldOut(static_cast<int64_t>(i), block++);
                   return absl::OkStatus();
                 }).ok());
