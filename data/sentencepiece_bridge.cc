@@ -39,6 +39,14 @@ std::string SentencePieceModel::Load(std::string_view serialized) {
   return Message(processor_->LoadFromSerializedProto(serialized));
 }
 
+// A model file is a protobuf message, and what is appended to one is merged into it: here NormalizerSpec (field 3 of
+// ModelProto) with add_dummy_prefix (its field 3).
+std::string SentencePieceModel::WithDummyPrefix(std::string_view serialized, bool on) {
+  std::string changed(serialized);
+  changed += {'\x1a', '\x02', '\x18', on ? '\x01' : '\x00'};
+  return changed;
+}
+
 std::string SentencePieceModel::Train(const std::vector<std::pair<std::string, std::string>>& options,
                                       std::function<bool(std::string*)> next, std::string* serialized) {
   std::unordered_map<std::string, std::string> arguments(options.begin(), options.end());

@@ -31,6 +31,8 @@ class SentencePieceModel {
 
   // `serialized` is the content of a .model file.
   std::string Load(std::string_view serialized);
+  // The same model with its option add_dummy_prefix, a space before each text, on or off.
+  static std::string WithDummyPrefix(std::string_view serialized, bool on);
   // Trains on the sentences that `next` gives until it returns false. `options` are SentencePiece's own; the trainer
   // prints nothing. The content of a .model file goes to `serialized`.
   static std::string Train(const std::vector<std::pair<std::string, std::string>>& options,

@@ -180,13 +180,19 @@ absl::StatusOr<CorpusCounts> TokenizeShare(FileSystem& fs, const CorpusPlan& pla
     for (int64_t s = plan.shards[shard]; s < plan.shards[shard + 1]; ++s) {
       SliceProgress slice_progress(plan.slices[s], progress);
       int64_t number = 0;
+      std::string before;  // the end of the document at hand on the side where it is
+      bool before_held = false;
       TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, plan.options.any_bytes, [&](const TextBlock& block) {
         const bool held = plan.IsHeldOut(s, number++);
         Side& side = held ? held_out : train;
         TREFOIL_RETURN_IF_ERROR((held ? train : held_out).EndDocument());
-        TREFOIL_RETURN_IF_ERROR(side.Add(tokenizer.Encode(block.text)));
+        if (held != before_held) before.clear();
+        TREFOIL_RETURN_IF_ERROR(side.Add(tokenizer.Encode(block.text, before)));
+        before_held = held;
+        if (!block.text.empty()) before = block.text.back();
         if (block.ends_document) {
           TREFOIL_RETURN_IF_ERROR(side.EndDocument());
+          before.clear();
           ++counts.documents;
         }
         counts.text_bytes += static_cast<int64_t>(block.text.size());

@@ -184,6 +184,7 @@ absl::StatusOr<Tokenizer> Tokenizer::FromSerialized(std::string serialized, cons
     }
   }
   tokenizer.exact_ = tokenizer.Probe();
+  if (!tokenizer.exact_) TREFOIL_RETURN_IF_ERROR(tokenizer.PrepareParts(name));
   return tokenizer;
 }
 
@@ -203,8 +204,33 @@ bool Tokenizer::Probe() const {
   return true;
 }
 
+absl::Status Tokenizer::PrepareParts(const std::string& name) {
+  for (const bool prefix : {false, true}) {
+    SentencePieceModel& model = prefix ? with_prefix_ : without_prefix_;
+    const std::string message = model.Load(SentencePieceModel::WithDummyPrefix(serialized_, prefix));
+    if (!message.empty()) return absl::InvalidArgumentError(absl::StrCat(name, ": not a SentencePiece model: ", message));
+  }
+  const auto same = [&](std::string_view a, std::string_view b) {
+    std::vector<int32_t> ids[2];
+    model_.Encode(a, &ids[0]);
+    model_.Encode(b, &ids[1]);
+    return ids[0] == ids[1];
+  };
+  trims_ = same("a  b", "a b");
+  newlines_are_spaces_ = same("a\nb", "a b");
+  return absl::OkStatus();
+}
+
+// What a trimming model makes of the whole has one space where the parts meet, if there were any; the parts alone lose it.
+void Tokenizer::EncodePart(std::string_view text, std::string_view before, std::vector<int32_t>* ids) const {
+  if (text.empty()) return;
+  const auto space = [&](char c) { return c == ' ' || (newlines_are_spaces_ && (c == '\n' || c == '\r' || c == '\t')); };
+  if (before.empty()) return model_.Encode(text, ids);
+  const bool lost = trims_ && (space(before.back()) || space(text.front()));
+  (lost ? with_prefix_ : without_prefix_).Encode(text, ids);
+}
+
 void Tokenizer::EncodeWord(std::string_view word, std::vector<int32_t>* ids) const {
-  if (!exact_) return model_.Encode(word, ids);
   while (!word.empty()) {
     size_t plain = 0;
     while (plain < word.size()) {
@@ -226,10 +252,10 @@ void Tokenizer::EncodeWord(std::string_view word, std::vector<int32_t>* ids) con
 // A text is cut between two bytes that no piece has side by side. Byte-pair merges never reach over such a place, so
 // encoding what is between the cuts, one by one, gives what encoding the whole would; and that is mostly words, which
 // come again and again.
-std::vector<int32_t> Tokenizer::Encode(std::string_view text) {
+std::vector<int32_t> Tokenizer::Encode(std::string_view text, std::string_view before) {
   std::vector<int32_t> ids;
   if (!exact_) {
-    EncodeWord(text, &ids);
+    EncodePart(text, before, &ids);
     return ids;
   }
   ids.reserve(text.size() / 3);

@@ -12,7 +12,8 @@
 // tokens. No token crosses from a word into the space before the next or mixes letters with digits or signs.
 //
 // A model file made elsewhere (Llama's tokenizer.model) is used as SentencePiece itself would: what it normalises away
-// does not come back. `exact()` tells which. It must have an end-of-sentence symbol.
+// does not come back. `exact()` tells which. It must have an end-of-sentence symbol. What its tokens stand for may depend
+// on the ones before them: data/text_stream.h decodes as they come.
 //
 // The file is an ordinary SentencePiece model. Ids of one trained here: 0 end of text, 1 unknown (never produced), 2
 // and 3 the newlines, then the 256 bytes, then pieces.
@@ -54,11 +55,18 @@ class Tokenizer {
   // Decode(Encode(text)) == text for every text.
   bool exact() const { return exact_; }
 
-  std::vector<int32_t> Encode(std::string_view text);
+  //
+  // `before`: what of the document precedes `text`, or at least its last character; empty where the document begins. A
+  // document encoded in parts then has the ids that it has as a whole, as far as the parts meet between words: a model that
+  // puts a space before each text does so once. Models trained here have no use for it.
+  std::vector<int32_t> Encode(std::string_view text, std::string_view before = {});
   // The bytes of `ids` put together; the end of text and other symbols give none. Cutting a token sequence anywhere and
   // decoding both halves gives the same bytes when exact(), though a character may be cut in two.
   // CHECKs that ids are in [0, vocabulary()).
   std::string Decode(std::span<const int32_t> ids) const;
+
+  // Its pieces, for looking at.
+  const SentencePieceModel& model() const { return model_; }
 
  private:
   struct Hash {
@@ -72,12 +80,18 @@ class Tokenizer {
   bool Joined(char a, char b) const { return joined_[PairOf(a, b)]; }
   // Whether the model has all bytes and normalises nothing.
   bool Probe() const;
+  absl::Status PrepareParts(const std::string& name);
+  void EncodePart(std::string_view text, std::string_view before, std::vector<int32_t>* ids) const;
   // Appends the ids of a text, whole.
   void EncodeWord(std::string_view word, std::vector<int32_t>* ids) const;
 
   std::string serialized_;
   SentencePieceModel model_;
   bool exact_ = false;
+  // For parts of documents, if not exact_: the model with a space before each text and without, and what it does.
+  SentencePieceModel with_prefix_, without_prefix_;
+  bool trims_ = false;               // spaces at both ends of a text, and the second of two
+  bool newlines_are_spaces_ = false;
   std::vector<int32_t> byte_ids_;      // id of each byte, if the model has them
   std::vector<std::string> surfaces_;  // bytes that each id stands for, if exact_
   std::bitset<65536> joined_;          // pairs of bytes that are side by side in some piece

@@ -7,6 +7,7 @@
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
+#include "data/text_stream.h"
 #include "data/tokenizer.h"
 #include "launcher/given_flags.h"
 #include "launcher/machine.h"
@@ -58,8 +59,14 @@ absl::StatusOr<Place> Find(FileSystem& fs, std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   if (!fs.Exists(path)) return absl::NotFoundError("--checkpoint: " + path + " does not exist");
   if (fs.Exists(path + "/manifest.json")) return Place{.checkpoint = path, .run = path + "/../.."};
-  TREFOIL_ASSIGN_OR_RETURN(const std::string latest, LatestCheckpoint(fs, path + "/checkpoints"));
-  return Place{.checkpoint = latest, .run = path};
+  const bool is_run = fs.Exists(path + "/checkpoints");
+  const auto latest = LatestCheckpoint(fs, is_run ? path + "/checkpoints" : path);
+  if (absl::IsNotFound(latest.status())) {
+    return absl::NotFoundError("--checkpoint: " + path + " has no complete checkpoint; give a run's folder, its folder " +
+                               "checkpoints, or one of those in there");
+  }
+  TREFOIL_RETURN_IF_ERROR(latest.status());
+  return Place{.checkpoint = *latest, .run = is_run ? path : path + "/.."};
 }
 
 // The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
@@ -105,10 +112,16 @@ absl::Status Generate(FileSystem& fs, World& world) {
 
   // A model has seen each document begin after the end of the one before.
   std::vector<int32_t> ids = {tokenizer.end_of_text()};
-  for (const int32_t id : tokenizer.Encode(FLAGS_prompt)) ids.push_back(id);
+  const std::vector<int32_t> prompt = tokenizer.Encode(FLAGS_prompt);
+  ids.insert(ids.end(), prompt.begin(), prompt.end());
+  if (const auto context = static_cast<size_t>(model.sequence_length()); ids.size() > context) {
+    std::cerr << "trefoil generate: note: the prompt has " << prompt.size() << " tokens, the model's context "
+              << context << ": only the last " << context << " of them count\n";
+  }
   const Sampling sampling = {.temperature = static_cast<float>(FLAGS_temperature),
                              .top_k = FLAGS_top_k,
                              .top_p = static_cast<float>(FLAGS_top_p)};
+  TextStream text(tokenizer, prompt);
   std::cout << FLAGS_prompt << std::flush;
   for (int i = 0; i < FLAGS_tokens; ++i) {
     std::vector<float> logits = generator.NextLogits(ids);
@@ -116,9 +129,9 @@ absl::Status Generate(FileSystem& fs, World& world) {
     const int32_t next = ChooseToken(logits, sampling, FLAGS_seed, static_cast<uint64_t>(i));
     if (next == tokenizer.end_of_text()) break;
     ids.push_back(next);
-    std::cout << tokenizer.Decode(std::span(&next, 1)) << std::flush;
+    std::cout << text.Add(next) << std::flush;
   }
-  std::cout << std::endl;
+  std::cout << text.End() << std::endl;
   return absl::OkStatus();
 }
 

@@ -17,6 +17,7 @@
 #include "launcher/progress.h"
 #include "parallel/world.h"
 #include "runtime/device.h"
+#include "runtime/folder_lock.h"
 
 DEFINE_string(
     input, "",
@@ -50,8 +51,12 @@ absl::StatusOr<std::vector<std::string>> OurFiles(FileSystem& fs, const std::str
   return names;
 }
 
-absl::Status PrepareOutput(FileSystem& fs, const TokenizeRun& run, const std::string& partial) {
+// Makes the folder, and `lock` this run's.
+absl::Status PrepareOutput(FileSystem& fs, const TokenizeRun& run, const std::string& partial,
+                           std::unique_ptr<FolderLock>* lock) {
   TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, run.output));
+  TREFOIL_ASSIGN_OR_RETURN(*lock, FolderLock::Take(fs, run.output));
+  if (!(*lock)->took_over().empty()) std::cerr << (*lock)->took_over() << "\n";
   TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, run.output));
   if (!names.empty() && !run.overwrite) {
     return absl::AlreadyExistsError(absl::StrCat("output: ", run.output, " already has ", names.front(),
@@ -81,7 +86,8 @@ absl::StatusOr<Tokenizer> LoadTokenizer(FileSystem& fs, const TokenizeRun& run) 
 }
 
 // Moves everything to its place. What was there goes first, each .idx before its .bin.
-absl::Status Publish(FileSystem& fs, const std::string& output, const std::string& partial) {
+absl::Status Publish(FileSystem& fs, const std::string& output, const std::string& partial, FolderLock& lock) {
+  TREFOIL_RETURN_IF_ERROR(lock.Check());
   TREFOIL_ASSIGN_OR_RETURN(auto old_names, OurFiles(fs, output));
   std::reverse(old_names.begin(), old_names.end());
   for (const std::string& name : old_names) TREFOIL_RETURN_IF_ERROR(fs.Remove(absl::StrCat(output, "/", name)));
@@ -147,7 +153,7 @@ void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCo
 
 // What RunTokenize does between making `partial` and removing it.
 absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPlan& plan, const std::string& partial,
-                         Group& group, std::ostream& out) {
+                         FolderLock* lock, Group& group, std::ostream& out) {
   const bool first = group.rank() == 0;
   const std::string model_path = partial + "/tokenizer.model";
   std::optional<Tokenizer> tokenizer;
@@ -185,7 +191,7 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   Sum(group, &*counts);
   TREFOIL_RETURN_IF_ERROR(CheckCounts(plan, *counts));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? Publish(fs, run.output, partial) : absl::OkStatus()));
+  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? Publish(fs, run.output, partial, *lock) : absl::OkStatus()));
   if (first) PrintSummary(run, plan, *counts, *tokenizer, seconds, group.size(), out);
   return absl::OkStatus();
 }
@@ -200,8 +206,9 @@ absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, s
   auto plan = PlanCorpus(run.corpus);
   if (status.ok()) status = plan.status();
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
-  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? PrepareOutput(fs, run, partial) : absl::OkStatus()));
-  status = WriteCorpus(fs, run, *plan, partial, group, out);
+  std::unique_ptr<FolderLock> lock;  // rank 0's
+  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? PrepareOutput(fs, run, partial, &lock) : absl::OkStatus()));
+  status = WriteCorpus(fs, run, *plan, partial, lock.get(), group, out);
   if (!status.ok() && first) fs.Remove(partial).IgnoreError();  // the first error is the one to tell
   return status;
 }

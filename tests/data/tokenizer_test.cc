@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "data/text_stream.h"
 #include "data/utf8.h"
 
 namespace trefoil {
@@ -196,6 +197,105 @@ TEST(Tokenizer, TrainsOnTextsWithoutCommonSpaces) {
     for (const std::string& some : {text, odd, plain}) EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(some)), some);
     EXPECT_EQ(tokenizer->Encode(" ").size(), 1u) << "a space is a piece";
   }
+}
+
+// SentencePiece's own trainer with what others choose: its defaults (NFKC, spaces trimmed, a dummy prefix), Llama's
+// (identity, spaces kept, a dummy prefix), and without bytes to fall back on.
+std::vector<Tokenizer> Foreign() {
+  std::vector<Tokenizer> foreign;
+  const std::vector<std::pair<std::string, std::string>> common = {{"vocab_size", "330"}, {"hard_vocab_limit", "false"}};
+  for (const std::vector<std::pair<std::string, std::string>>& options :
+       {std::vector<std::pair<std::string, std::string>>{{"model_type", "bpe"}, {"byte_fallback", "true"}},
+        {{"model_type", "bpe"},
+         {"byte_fallback", "true"},
+         {"normalization_rule_name", "identity"},
+         {"remove_extra_whitespaces", "false"}},
+        {{"model_type", "unigram"}, {"byte_fallback", "false"}}}) {
+    const std::string text = Texts()[0];
+    size_t at = 0;
+    std::vector<std::pair<std::string, std::string>> all = common;
+    all.insert(all.end(), options.begin(), options.end());
+    std::string serialized;
+    const std::string message = SentencePieceModel::Train(
+        all,
+        [&](std::string* sentence) {
+          const size_t end = text.find('\n', at);
+          if (end == std::string::npos) return false;
+          *sentence = text.substr(at, end - at);
+          at = end + 1;
+          return true;
+        },
+        &serialized);
+    EXPECT_EQ(message, "");
+    const std::string path = Path("foreign" + std::to_string(foreign.size()) + ".model");
+    EXPECT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, serialized).ok());
+    auto tokenizer = Tokenizer::Load(FileSystem::Posix(), path);
+    CHECK(tokenizer.ok()) << tokenizer.status();
+    EXPECT_FALSE(tokenizer->exact());
+    foreign.push_back(*std::move(tokenizer));
+  }
+  return foreign;
+}
+
+// As tokenize does it: cut after newlines, blank lines, between words and within them.
+TEST(Tokenizer, ForeignModelsEncodeADocumentInPartsAsAWhole) {
+  const std::string text = "the Netherfield ball.\n\nsense and  sensibility\n\n\npride walking\nover the caf\xc3\xa9 truth";
+  for (Tokenizer& tokenizer : Foreign()) {
+    const std::vector<int32_t> whole = tokenizer.Encode(text);
+    for (const std::vector<size_t>& cuts : {std::vector<size_t>{23}, {23, 49}, {15}, {16}, {4, 15, 23, 48, 63}, {22, 23, 46}}) {
+      std::vector<int32_t> parts;
+      size_t begin = 0;
+      for (size_t i = 0; i <= cuts.size(); ++i) {
+        const size_t end = i < cuts.size() ? cuts[i] : text.size();
+        const auto ids = tokenizer.Encode(text.substr(begin, end - begin), text.substr(0, begin));
+        parts.insert(parts.end(), ids.begin(), ids.end());
+        begin = end;
+      }
+      EXPECT_EQ(tokenizer.Decode(parts), tokenizer.Decode(whole)) << cuts.front();
+    }
+    // Within a word the pieces differ, and the text is the same.
+    std::vector<int32_t> parts = tokenizer.Encode("Nether");
+    for (const int32_t id : tokenizer.Encode("field ball", "Nether")) parts.push_back(id);
+    EXPECT_EQ(tokenizer.Decode(parts), "Netherfield ball");
+  }
+}
+
+TEST(TextStream, GivesTheTextOfAllTokens) {
+  const std::string prompt = "the Netherfield", more = " ball walked  over caf\xc3\xa9 \xf0\x9f\x8d\x80 and\n\n42 truth";
+  std::vector<Tokenizer> tokenizers = Foreign();
+  tokenizers.push_back(std::move(*Tokenizer::Train(Texts(), 400)));
+  for (Tokenizer& tokenizer : tokenizers) {
+    std::vector<int32_t> ids = tokenizer.Encode(prompt);
+    TextStream stream(tokenizer, ids);
+    std::string text = tokenizer.Decode(ids);
+    for (const int32_t id : tokenizer.Encode(more, prompt)) {
+      const std::string part = stream.Add(id);
+      if (!tokenizer.exact()) {
+        EXPECT_EQ(part.find("\xef\xbf\xbd"), std::string::npos) << "half a character";
+      }
+      ids.push_back(id);
+      text += part;
+    }
+    text += stream.End();
+    EXPECT_EQ(text, tokenizer.Decode(ids));
+    if (tokenizer.exact()) {
+      EXPECT_EQ(text, prompt + more);
+    }
+    EXPECT_EQ(text.find("the Netherfield ball walked"), 0u) << text;
+    EXPECT_EQ(stream.End(), "");
+  }
+}
+
+// What is left of a character that never gets whole is given in the end.
+TEST(TextStream, HalfACharacterWaits) {
+  Tokenizer tokenizer = std::move(Foreign()[1]);
+  std::vector<int32_t> ids = tokenizer.Encode("\xf0\x9f\x8d\x80", "x");
+  ASSERT_EQ(ids.size(), 4u) << "four bytes";
+  TextStream stream(tokenizer, {});
+  EXPECT_EQ(stream.Add(ids[0]) + stream.Add(ids[1]) + stream.Add(ids[2]), "");
+  EXPECT_EQ(stream.Add(ids[3]), "\xf0\x9f\x8d\x80");
+  EXPECT_EQ(stream.Add(ids[0]), "");
+  EXPECT_EQ(stream.End(), "\xef\xbf\xbd");
 }
 
 // A model in the style of Llama's: dummy prefix, spaces trimmed. It is used as SentencePiece uses it.

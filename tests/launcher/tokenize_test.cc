@@ -15,6 +15,7 @@
 #include "parallel/world.h"
 #include "runtime/device.h"
 #include "runtime/file.h"
+#include "runtime/folder_lock.h"
 #include "tests/runtime/fault_file_system.h"
 
 namespace trefoil {
@@ -119,6 +120,31 @@ TEST_F(Tokenize, AnOutputThatIsThereIsReplacedOnlyWhenAsked) {
   EXPECT_EQ(after.count("train-00001.idx"), 0u);  // one shard now, and none of before
   EXPECT_EQ(after.at("notes.md"), "mine");
   EXPECT_NE(after.at("train-00000.bin"), before.at("train-00000.bin"));
+}
+
+TEST_F(Tokenize, TwoDoNotWriteIntoOneFolder) {
+  ASSERT_TRUE(FileSystem::Posix().MakeFolder(run_.output).ok());
+  auto other = FolderLock::Take(FileSystem::Posix(), run_.output);
+  ASSERT_TRUE(other.ok()) << other.status();
+  ExpectError(Run(2), {run_.output + " is in use by host "});
+  other->reset();
+  EXPECT_TRUE(Output().empty()) << "nothing was touched";
+  const absl::Status status = Run(2);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Output().count("lock"), 0u);
+}
+
+TEST_F(Tokenize, BytesThatAreNotTextAreSaid) {
+  std::ofstream(folder_ + "/a.txt", std::ios::app) << "caf\xe9";
+  ASSERT_TRUE(Run(2).ok());
+  EXPECT_NE(summary_.find("note         1 bytes of the text (0.00"), std::string::npos) << summary_;
+  EXPECT_NE(summary_.find("are not UTF-8: each is a token of its own"), std::string::npos) << summary_;
+  run_.overwrite = true;
+  std::ofstream(folder_ + "/c.txt") << "caf\xe9";
+  ExpectError(Run(2), {folder_ + "/c.txt: 25% of 4 bytes are not UTF-8 (the first is 0xe9)", "--allow_binary"});
+  run_.corpus.any_bytes = true;
+  const absl::Status status = Run(2);
+  ASSERT_TRUE(status.ok()) << status;
 }
 
 TEST_F(Tokenize, FailureLeavesNothing) {
