@@ -3,6 +3,7 @@
 #include "launcher/command.h"
 #include "launcher/corpus_austen.h"
 #include "launcher/generate.h"
+#include "launcher/inspect.h"
 #include "launcher/launch.h"
 #include "launcher/plan.h"
 #include "launcher/presets_main.h"
@@ -68,6 +69,14 @@ std::span<const Command> Commands() {
                    "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n",
        .flag_files = {"launcher/generate.cc"},
        .main = GenerateMain},
+      {.name = "inspect",
+       .summary = "Look into a run, a checkpoint, token files or a tokenizer.",
+       .examples = "  trefoil inspect runs/austen                                     # what ran, how far, what is there\n"
+                   "  trefoil inspect runs/austen/checkpoints/step-00000500 --verify  # parameters; is every byte right?\n"
+                   "  trefoil inspect 'tokens/train-*' --document=3                   # lengths, and a document as text\n"
+                   "  trefoil inspect tokens/tokenizer.model --text='It is a truth'   # its pieces, and these tokens\n",
+       .flag_files = {"launcher/inspect.cc"},
+       .main = InspectMain},
       {.name = "bench",
        .summary = "Time training steps of a config on made-up tokens, and say where the time goes.",
        .examples = "  trefoil bench --config=gpt2_124m --set training.global_batch=4 --set training.micro_batch=4\n"
