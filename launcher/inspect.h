@@ -28,8 +28,8 @@ struct InspectOptions {
   std::string path;
   bool verify = false;    // read every byte and check it: checksums of a checkpoint, ids of token files
   int64_t document = 0;   // of token files: which one to show
-  std::string text;       // to encode, with a tokenizer; empty: none
-  std::string tokenizer;  // for token files; empty: tokenizer.model beside them
+  std::string text = "";  // to encode, with a tokenizer; empty: none
+  std::string tokenizer = "";  // for token files; empty: tokenizer.model beside them
 };
 
 absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream& out);
