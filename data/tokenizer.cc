@@ -34,8 +34,8 @@ uint32_t Pack(std::string_view character) {
   return packed;
 }
 
-// The space and the characters that the texts use most, `limit` in all: others are left to the byte tokens. The space
-// is always one: what the texts lack may come later, and SentencePiece spells a space without a piece as its stand-in.
+// The `limit` characters that the texts use most, and the space: others are left to the byte tokens. The space is always
+// one: what the texts lack may come later, and SentencePiece spells a space without a piece as its stand-in.
 std::unordered_set<uint32_t> FrequentCharacters(std::span<const std::string> texts, size_t limit) {
   std::unordered_map<uint32_t, int64_t> counts;
   for (std::string_view rest : texts) {
@@ -49,7 +49,7 @@ std::unordered_set<uint32_t> FrequentCharacters(std::span<const std::string> tex
   for (const auto& [character, count] : counts) order.emplace_back(-count, character);
   std::sort(order.begin(), order.end());
   std::unordered_set<uint32_t> frequent = {Pack(" ")};
-  for (size_t i = 0; i < order.size() && frequent.size() < limit; ++i) frequent.insert(order[i].second);
+  for (size_t i = 0; i < std::min(limit, order.size()); ++i) frequent.insert(order[i].second);
   return frequent;
 }
 

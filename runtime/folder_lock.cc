@@ -211,7 +211,7 @@ absl::Status FolderLock::GiveBack() {
   const auto mine = OwnedBy(fs_, folder_, id_);
   if (absl::IsNotFound(mine.status()) || (mine.ok() && !*mine)) return absl::OkStatus();
   TREFOIL_RETURN_IF_ERROR(mine.status());
-  TREFOIL_RETURN_IF_ERROR(WriteCandidate());
+  WriteCandidate().IgnoreError();  // its name is what counts for so short a time, and a full disk must not keep the lock
   absl::Status status = fs_.RenameIfFree(Candidate(), after);
   if (absl::IsAlreadyExists(status)) return fs_.Remove(Candidate());
   TREFOIL_RETURN_IF_ERROR(status);
