@@ -30,8 +30,8 @@ TEST(IdleOptionsTest, EvaluationNeedsHeldOutText) {
               ElementsAre("training.evaluate_every_steps: 1000 has no effect without data.held_out",
                           "training.evaluate_samples: 8 has no effect without data.held_out"));
   EXPECT_THAT(Idle("training { evaluate_every_steps: 1000 evaluate_samples: 8 } data { held_out: 'x' }"), IsEmpty());
-  EXPECT_THAT(Idle("data { weights: 0.5 }"), ElementsAre("data.weights: 0.5 has no effect with one entry of data.train"));
-  EXPECT_THAT(Idle("data { train: 'y' weights: 0.5 weights: 1 }"), IsEmpty());
+  EXPECT_THAT(Idle("data { train: 'x' weights: 0.5 }"), ElementsAre("data.weights: 0.5 has no effect with one entry of data.train"));
+  EXPECT_THAT(Idle("data { train: 'x' train: 'y' weights: 0.5 weights: 1 }"), IsEmpty());
 }
 
 TEST(IdleOptionsTest, SharesBelongToSchedules) {

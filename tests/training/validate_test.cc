@@ -59,6 +59,22 @@ TEST(ViolationsTest, AxesMustMultiplyToTheRanks) {
                           "tensor 2 x pipeline 1 x data 4"));
 }
 
+TEST(ViolationsTest, WeightsGoWithTheSources) {
+  const std::string two = "data { train: 'more/train' ";  // the second of them
+  EXPECT_THAT(Check(Changed(two + "weights: 1 weights: 0.5 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed(two + "}")), IsEmpty());
+  EXPECT_THAT(Check(Changed(two + "weights: 1 }")),
+              ElementsAre("data.weights: 1 of them, must be one for each entry of data.train, which has 2; nearest legal: "
+                          "2, or none"));
+  EXPECT_THAT(Check(Changed(two + "weights: 1 weights: 0 }")),
+              ElementsAre("data.weights[1]: 0, must be a finite number above 0; nearest legal: leave more/train out"));
+  EXPECT_THAT(Check(Changed(two + "weights: -1 weights: 2 }")), ElementsAre(StartsWith("data.weights[0]: -1, must be")));
+  EXPECT_THAT(Check(Changed(two + "weights: inf weights: 2 }")), ElementsAre(StartsWith("data.weights[0]: inf, must be")));
+  EXPECT_THAT(Check(Changed(two + "weights: 100 weights: 0.001 }")),
+              ElementsAre(AllOf(StartsWith("data.weights[1]: 0.001, must be at least 0.0001 of their sum 100.001"),
+                                HasSubstr("nearest legal: 0.0100001"))));
+}
+
 // Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.
 TEST(ViolationsTest, TheNearestMeshIsOneThatTheModelAllows) {
   EXPECT_THAT(Check(Changed("parallel { tensor: 3 pipeline: 2 data: 1 } training { global_batch: 1024 }")),
