@@ -13,12 +13,18 @@ absl::Status TextCheck::Add(std::string_view text, bool last) {
   if (bytes_ == 0) utf16_mark_ = text.substr(0, 2) == "\xff\xfe" || text.substr(0, 2) == "\xfe\xff";
   constexpr char kAdvice[] = "text is to be UTF-8; convert it, or take its bytes as they are with --allow_binary";
   if (text.find('\0') != std::string_view::npos || utf16_mark_) {
-    const auto nul = std::count(text.begin(), text.end(), '\0');
+    // Most letters of Latin scripts have one NUL in UTF-16: all before the letter, or all behind it.
+    int64_t nul = 0, at_odd = 0;
+    for (size_t i = 0; i < text.size(); ++i) {
+      nul += text[i] == '\0';
+      at_odd += text[i] == '\0' && i % 2 == 1;
+    }
+    const bool utf16 = nul * 4 > static_cast<int64_t>(text.size()) && (at_odd * 20 < nul || at_odd * 20 > nul * 19);
     return absl::InvalidArgumentError(absl::StrFormat(
         "%s: not text: %d of %d bytes in a row are NUL%s; %s", path_, nul, text.size(),
-        utf16_mark_                                       ? ", and it begins with the mark of UTF-16 (iconv -f UTF-16 -t UTF-8)"
-        : nul * 3 > static_cast<int64_t>(text.size()) ? ", as in UTF-16 (iconv -f UTF-16LE -t UTF-8)"
-                                                          : ", as in binary files",
+        utf16_mark_ ? ", and it begins with the mark of UTF-16 (iconv -f UTF-16 -t UTF-8)"
+        : utf16 ? ", as in UTF-16 (iconv -f UTF-16LE -t UTF-8)"
+                : ", as in binary files",
         kAdvice));
   }
   bytes_ += static_cast<int64_t>(text.size());
