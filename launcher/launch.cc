@@ -24,7 +24,7 @@
 #include "launcher/mpirun_noise.h"
 #include "runtime/cpu_features.h"
 
-DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine.");
+DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine; on the hosts that --mpirun names, one for each of their slots.");
 DEFINE_bool(pin, false,
             "Give each rank cores of its own, side by side: as many as OMP_NUM_THREADS says, or its share of this machine's. "
             "More runtime.threads are refused. For a machine that runs nothing else: two pinned jobs would share cores.");
@@ -101,8 +101,20 @@ void KillChildren() {
 
 }  // namespace
 
+bool NamesHosts(const std::vector<std::string>& mpirun_options) {
+  constexpr const char* kOptions[] = {"hostfile", "machinefile", "default-hostfile", "host", "H", "rankfile", "rf"};
+  return std::any_of(mpirun_options.begin(), mpirun_options.end(), [&](const std::string& option) {
+    const std::string_view name = std::string_view(option).substr(std::min(option.find_first_not_of('-'), option.size()));
+    return option.starts_with('-') && std::find(std::begin(kOptions), std::end(kOptions), name) != std::end(kOptions);
+  });
+}
+
 std::vector<std::string> MpirunCommand(const LaunchPlan& plan) {
-  std::vector<std::string> command = {"mpirun", "-n", absl::StrCat(plan.ranks)};
+  std::vector<std::string> command = {"mpirun"};
+  if (plan.ranks > 0) {
+    command.emplace_back("-n");
+    command.push_back(absl::StrCat(plan.ranks));
+  }
   if (plan.pinned > 0) {
     // What Linux calls a core is a hardware thread to Open MPI.
     for (const char* word : {"--use-hwthread-cpus", "--bind-to", "hwthread", "--map-by"}) command.emplace_back(word);
@@ -110,10 +122,15 @@ std::vector<std::string> MpirunCommand(const LaunchPlan& plan) {
   } else {
     for (const char* word : {"--bind-to", "none"}) command.emplace_back(word);
   }
-  // Open MPI counts places its own way: --oversubscribe always, the effect by ours.
-  for (const char* word : {"--oversubscribe", "--mca", "mpi_yield_when_idle", plan.ranks > plan.cores ? "1" : "0", "-x",
-                           "OMP_NUM_THREADS"}) {
-    command.emplace_back(word);
+  // Open MPI counts places its own way: --oversubscribe always, the effect by ours; on other hosts by its own.
+  command.emplace_back("--oversubscribe");
+  if (!plan.other_hosts) {
+    for (const char* word : {"--mca", "mpi_yield_when_idle", plan.ranks > plan.cores ? "1" : "0"}) {
+      command.emplace_back(word);
+    }
+  }
+  if (plan.passes_threads) {
+    for (const char* word : {"-x", "OMP_NUM_THREADS"}) command.emplace_back(word);
   }
   command.insert(command.end(), plan.mpirun_options.begin(), plan.mpirun_options.end());
   command.insert(command.end(), plan.program.begin(), plan.program.end());
@@ -191,19 +208,29 @@ int LaunchMain(int argc, char** argv) {
   }
   LaunchPlan plan;
   plan.cores = CoresAllowed();
-  plan.ranks = FLAGS_n > 0 ? FLAGS_n : plan.cores;
   plan.mpirun_options = absl::StrSplit(FLAGS_mpirun, ' ', absl::SkipEmpty());
+  plan.other_hosts = NamesHosts(plan.mpirun_options);
+  plan.ranks = FLAGS_n > 0 || plan.other_hosts ? FLAGS_n : plan.cores;
   plan.program.assign(argv + 1, argv + argc);
   // A path is another program; a word is a command of this one.
   const bool is_command = plan.program[0].find('/') == std::string::npos;
   const std::string shown = absl::StrCat(is_command ? "trefoil " : "", absl::StrJoin(plan.program, " "));
   if (is_command) plan.program.insert(plan.program.begin(), OwnPath());
 
-  setenv("OMP_NUM_THREADS", absl::StrCat(std::max(1, plan.cores / plan.ranks)).c_str(), /*overwrite=*/0);
+  if (!plan.other_hosts) {
+    setenv("OMP_NUM_THREADS", absl::StrCat(std::max(1, plan.cores / plan.ranks)).c_str(), /*overwrite=*/0);
+  }
+  const char* threads_each = getenv("OMP_NUM_THREADS");
+  plan.passes_threads = threads_each != nullptr;
   if (FLAGS_pin) {
-    const int threads = std::max(1, std::atoi(getenv("OMP_NUM_THREADS")));
+    if (threads_each == nullptr) {
+      std::fprintf(stderr, "trefoil launch: --pin: on the hosts that --mpirun names, OMP_NUM_THREADS must say how many cores "
+                           "each rank gets; nearest legal: OMP_NUM_THREADS=1\n");
+      return 2;
+    }
+    const int threads = std::max(1, std::atoi(threads_each));
     // On other hosts mpirun knows what there is.
-    if (plan.mpirun_options.empty() && plan.ranks * threads > plan.cores) {
+    if (!plan.other_hosts && plan.ranks * threads > plan.cores) {
       std::fprintf(stderr,
                    "trefoil launch: --pin: -n %d x %d threads (OMP_NUM_THREADS) is %d cores, must be at most the %d here; "
                    "nearest legal: -n %d\n",
@@ -216,9 +243,11 @@ int LaunchMain(int argc, char** argv) {
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
   }
-  std::fprintf(stderr, "trefoil launch: %d %s of `%s`, %s %s each; Ctrl-C saves and stops, twice kills\n", plan.ranks,
-               plan.ranks == 1 ? "rank" : "ranks", shown.c_str(), getenv("OMP_NUM_THREADS"),
-               std::strcmp(getenv("OMP_NUM_THREADS"), "1") == 0 ? "thread" : "threads");
+  const std::string ranks = plan.ranks == 0 ? "a rank for each slot" : absl::StrCat(plan.ranks, plan.ranks == 1 ? " rank" : " ranks");
+  const std::string threads = threads_each == nullptr ? "its share of its host's cores"
+                                                      : absl::StrCat(threads_each, std::atoi(threads_each) == 1 ? " thread" : " threads");
+  std::fprintf(stderr, "trefoil launch: %s of `%s`, %s each; Ctrl-C saves and stops, twice kills\n", ranks.c_str(),
+               shown.c_str(), threads.c_str());
   return RunWithSignals(MpirunCommand(plan));
 }
 

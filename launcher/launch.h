@@ -13,12 +13,18 @@
 namespace trefoil {
 
 struct LaunchPlan {
-  int ranks = 1;
+  int ranks = 1;                            // 0: as many as the hosts have slots; for other hosts only
   int cores = 1;                            // that this process may use
+  bool other_hosts = false;                 // NamesHosts(mpirun_options)
+  bool passes_threads = true;               // OMP_NUM_THREADS is set, for all ranks
   int pinned = 0;                           // cores that each rank gets to itself, side by side; 0: all ranks, all cores
   std::vector<std::string> mpirun_options;  // the user's, after ours
   std::vector<std::string> program;         // and its arguments
 };
+
+// Whether these options of mpirun say on which hosts ranks run. Then this machine's cores say nothing about theirs: ranks
+// share out the cores of the host that they find themselves on.
+bool NamesHosts(const std::vector<std::string>& mpirun_options);
 
 // The mpirun command: ranks may outnumber cores (waiting ranks then give up theirs), and are bound to none unless
 // pinned, since another job on the machine would get the same ones.

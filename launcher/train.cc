@@ -9,6 +9,7 @@
 
 #include "launcher/config.h"
 #include "launcher/describe.h"
+#include "launcher/hosts_report.h"
 #include "launcher/machine.h"
 #include "launcher/memory_report.h"
 #include "launcher/plan_report.h"
@@ -147,6 +148,7 @@ int TrainMain(int argc, char** argv) {
   }
   const absl::Status fits = world->all().Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
+  if (speak) std::cout << HostLines(config->parallel(), world->hosts()) << std::flush;
   for (const std::string& note : prepared->notes) std::cout << "Note: " << note << ".\n";
   ResetPeakResident();
   const int64_t resident_before = Resident(), files_before = ResidentFiles();

@@ -29,6 +29,11 @@ std::vector<std::string> Group::AllGatherStrings(const std::string& text) {
   return SplitTexts(BroadcastString(JoinTexts(GatherStrings(text))));
 }
 
+void Group::StartReceive(const Tensor&, int from, int tag) {
+  LOG(FATAL) << "group " << name() << ": a receive from rank " << from << " with tag " << tag
+             << " is started early, which this group cannot do";
+}
+
 void Group::Barrier() {
   double nothing = 0;
   AllReduceMax(std::span(&nothing, 1));

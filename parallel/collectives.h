@@ -66,6 +66,12 @@ class Group {
   // waits. Messages between two ranks with one tag arrive in order of sending.
   virtual void Send(const Tensor& x, int to, int tag) = 0;
   virtual void Receive(const Tensor& x, int from, int tag) = 0;
+  // Whether a receive that is started early moves while this rank does other things. Elsewhere StartReceive is for
+  // nobody: it would only keep a tensor longer.
+  virtual bool receives_early() const { return false; }
+  // Lets the message come into x that Receive(x, from, tag) will wait for; until then x belongs to the group. Receives of
+  // one rank and tag are started in their order.
+  virtual void StartReceive(const Tensor& x, int from, int tag);
   // Waits until the earliest unfinished message to rank `to` with this tag, of which there must be one, is delivered,
   // and gives up its tensor. Who waits here must know that the receiver gets so far without this rank.
   virtual void FinishSend(int to, int tag) = 0;

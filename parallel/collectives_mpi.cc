@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <mutex>
 #include <numeric>
 #include <thread>
 
+#include "parallel/mpi_progress.h"
 #include "parallel/point_to_point_group.h"
 #include "parallel/world.h"
 
@@ -52,8 +54,9 @@ class Pauses {
 
 class MpiTransport : public Transport {
  public:
-  // Takes over the communicator.
-  MpiTransport(const Membership& membership, MPI_Comm comm) : membership_(membership), comm_(comm) {
+  // Takes over the communicator. `progress` outlives it.
+  MpiTransport(const Membership& membership, MPI_Comm comm, MpiProgress& progress)
+      : membership_(membership), comm_(comm), progress_(progress) {
     MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
     int *value = nullptr, found = 0;
     MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &found);
@@ -93,7 +96,11 @@ class MpiTransport : public Transport {
   class MpiMessage : public Message {
    public:
     MpiMessage(MpiTransport& transport, int peer) : transport_(transport), peer_(peer) {}
+    ~MpiMessage() override {
+      if (watched_) transport_.progress_.Forget(*this);
+    }
     bool Done() override {
+      std::lock_guard lock(mutex_);
       for (; next_ < requests.size(); ++next_) {
         MPI_Status status;
         int done = 0;
@@ -112,12 +119,20 @@ class MpiTransport : public Transport {
       }
       return true;
     }
+    // Between hosts; on one host the receiver fetches the message alone.
+    void MoveAlone() override {
+      if (watched_ || !transport_.IsFar(peer_) || Done()) return;
+      watched_ = true;
+      transport_.progress_.Watch(*this);
+    }
     std::vector<MPI_Request> requests;
     int64_t expected = -1;  // bytes, of a receive
 
    private:
     MpiTransport& transport_;
     const int peer_;
+    bool watched_ = false;
+    std::mutex mutex_;  // of what follows
     size_t next_ = 0;  // the first request that may not be done
     int64_t received_ = 0;
   };
@@ -136,6 +151,12 @@ class MpiTransport : public Transport {
     return message;
   }
 
+  bool IsFar(int peer) const {
+    const Hosts& hosts = *membership_.hosts;
+    return hosts.of(membership_.ranks[static_cast<size_t>(peer)]) !=
+           hosts.of(membership_.ranks[static_cast<size_t>(membership_.place)]);
+  }
+
   void Check(int error, const char* call, int peer) {
     if (error == MPI_SUCCESS) return;
     Abort("group \"" + membership_.group + "\": " + call + " of " + membership_.NameOf(membership_.place) + " with " +
@@ -144,6 +165,7 @@ class MpiTransport : public Transport {
 
   const Membership membership_;
   MPI_Comm comm_;
+  MpiProgress& progress_;
   int largest_tag_ = 0;
 };
 
@@ -179,6 +201,7 @@ class MpiWorld : public World {
   }
   ~MpiWorld() override {
     all_.reset();
+    progress_.reset();
     if (finalize_) MPI_Finalize();
   }
   int rank() const override { return rank_; }
@@ -210,7 +233,7 @@ class MpiWorld : public World {
                                    .place = PlaceInGroup(name, ranks, rank_),
                                    .hosts = hosts_,
                                    .patience = patience_};
-    return std::make_unique<PointToPointGroup>(membership, device, std::make_unique<MpiTransport>(membership, comm));
+    return std::make_unique<PointToPointGroup>(membership, device, std::make_unique<MpiTransport>(membership, comm, *progress_));
   }
 
   // `first`: the lowest rank on this rank's host. Hosts that call themselves the same are told apart by it.
@@ -251,6 +274,7 @@ class MpiWorld : public World {
   std::shared_ptr<const Hosts> hosts_;
   const std::shared_ptr<Patience> patience_ = std::make_shared<Patience>();
   const std::unique_ptr<Device> host_ = NewCpuDevice(/*threads=*/1);
+  std::unique_ptr<MpiProgress> progress_ = std::make_unique<MpiProgress>();
   std::unique_ptr<Group> all_;
 };
 

@@ -26,9 +26,12 @@ class NullTransport : public Transport {
 
 class NullGroup : public PointToPointGroup {
  public:
-  NullGroup(Membership membership, Device& device, GroupObserver observer, const SumSegments& segments)
-      : PointToPointGroup(std::move(membership), device, std::make_unique<NullTransport>(), segments),
-        observer_(std::move(observer)) {}
+  NullGroup(const Membership& membership, Device& device, GroupObserver observer, StandsFor stands_for)
+      : PointToPointGroup(membership, device, std::make_unique<NullTransport>(),
+                          stands_for == StandsFor::kNccl ? SegmentsOfNccl(static_cast<int>(membership.ranks.size()))
+                                                         : SegmentsOfMessages(static_cast<int>(membership.ranks.size()))),
+        observer_(std::move(observer)),
+        receives_early_(stands_for == StandsFor::kMessages) {}
 
   void AllReduceSum(const Tensor& x) override {
     Note("AllReduceSum", x);
@@ -59,6 +62,7 @@ class NullGroup : public PointToPointGroup {
     SetToZeros(x);
     PointToPointGroup::Receive(x, from, tag);
   }
+  bool receives_early() const override { return receives_early_; }
   using PointToPointGroup::AllReduceSum;
 
  private:
@@ -70,6 +74,7 @@ class NullGroup : public PointToPointGroup {
   }
 
   const GroupObserver observer_;
+  const bool receives_early_;
 };
 
 class NullWorld : public World {
@@ -91,15 +96,12 @@ class NullWorld : public World {
   Group& all() override { return *all_; }
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
     CHECK_LT(ranks.back(), size_) << "group " << name;
-    const int count = static_cast<int>(ranks.size());
     const Membership membership = {.group = name,
                                    .ranks = ranks,
                                    .place = PlaceInGroup(name, ranks, rank_),
                                    .hosts = hosts_,
                                    .patience = patience_};
-    return std::make_unique<NullGroup>(
-        membership, device, observer_,
-        stands_for_ == StandsFor::kNccl ? SegmentsOfNccl(count) : SegmentsOfMessages(count));
+    return std::make_unique<NullGroup>(membership, device, observer_, stands_for_);
   }
   Patience& patience() override { return *patience_; }
 

@@ -1,5 +1,6 @@
-// Ranks as threads of one process. A message is copied into its receiver's mailbox at once, so a send is done when it
-// returns; a receiver waits on its mailbox's condition variable.
+// Ranks as threads of one process. A message goes into its receiver's mailbox at once, as a copy or, by rendezvous, as the
+// place where its bytes are; a receiver waits on its mailbox's condition variable, the sender of a rendezvous on that of
+// the message's receipt.
 #include <condition_variable>
 #include <cstring>
 #include <map>
@@ -13,9 +14,34 @@
 namespace trefoil {
 namespace {
 
+// Of a message that is taken out of the sender's memory.
+class Receipt {
+ public:
+  void Sign() {
+    std::lock_guard lock(mutex_);
+    taken_ = true;
+    signed_.notify_all();
+  }
+  bool taken() {
+    std::lock_guard lock(mutex_);
+    return taken_;
+  }
+  bool WaitBefore(Transport::Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    return signed_.wait_until(lock, deadline, [&] { return taken_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable signed_;
+  bool taken_ = false;
+};
+
 struct Letter {
-  std::unique_ptr<char[]> data;
+  const void* data = nullptr;
   int64_t bytes = 0;
+  std::unique_ptr<char[]> copy = nullptr;      // where data is, or
+  std::shared_ptr<Receipt> receipt = nullptr;  // data is the sender's
 };
 
 class Mailbox {
@@ -74,22 +100,28 @@ class Hub {
 
 class ThreadTransport : public Transport {
  public:
-  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, const Membership& membership)
-      : mailboxes_(std::move(mailboxes)), membership_(membership), rank_(membership.place) {}
+  ThreadTransport(std::shared_ptr<Hub::Mailboxes> mailboxes, const Membership& membership, bool rendezvous)
+      : mailboxes_(std::move(mailboxes)), membership_(membership), rank_(membership.place), rendezvous_(rendezvous) {}
 
   std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) override {
-    Letter letter{std::make_unique_for_overwrite<char[]>(bytes), bytes};
-    if (bytes > 0) std::memcpy(letter.data.get(), data, bytes);
+    Letter letter{.data = data, .bytes = bytes};
+    std::shared_ptr<Receipt> receipt;
+    if (rendezvous_) {
+      letter.receipt = receipt = std::make_shared<Receipt>();
+    } else {
+      letter.copy = std::make_unique_for_overwrite<char[]>(bytes);
+      letter.data = letter.copy.get();
+      if (bytes > 0) std::memcpy(letter.copy.get(), data, bytes);
+    }
     (*mailboxes_)[to]->Put({rank_, tag, sent_[{to, tag}]++}, std::move(letter));
-    return std::make_unique<SentMessage>();
+    return std::make_unique<SentMessage>(std::move(receipt));
   }
   std::unique_ptr<Message> Receive(int from, int tag, void* data, int64_t bytes) override {
     const Mailbox::Key key = {from, tag, received_[{from, tag}]++};
     return std::make_unique<AwaitedMessage>(membership_, *(*mailboxes_)[rank_], key, data, bytes);
   }
   bool Wait(Message& message, Clock::time_point deadline) override {
-    // Only an awaited message is ever not done.
-    return message.Done() || static_cast<AwaitedMessage&>(message).Wait(deadline);
+    return static_cast<WaitingMessage&>(message).Wait(deadline);
   }
   bool moves() const override { return true; }
   [[noreturn]] void Abort(const std::string& message) override {
@@ -98,11 +130,20 @@ class ThreadTransport : public Transport {
   }
 
  private:
-  class SentMessage : public Message {
+  class WaitingMessage : public Message {
    public:
-    bool Done() override { return true; }
+    virtual bool Wait(Clock::time_point deadline) = 0;
   };
-  class AwaitedMessage : public Message {
+  class SentMessage : public WaitingMessage {
+   public:
+    explicit SentMessage(std::shared_ptr<Receipt> receipt) : receipt_(std::move(receipt)) {}
+    bool Done() override { return receipt_ == nullptr || receipt_->taken(); }
+    bool Wait(Clock::time_point deadline) override { return receipt_ == nullptr || receipt_->WaitBefore(deadline); }
+
+   private:
+    const std::shared_ptr<Receipt> receipt_;
+  };
+  class AwaitedMessage : public WaitingMessage {
    public:
     AwaitedMessage(const Membership& membership, Mailbox& mailbox, const Mailbox::Key& key, void* data, int64_t bytes)
         : membership_(membership), mailbox_(mailbox), key_(key), data_(data), bytes_(bytes) {}
@@ -111,9 +152,9 @@ class ThreadTransport : public Transport {
       if (!done_ && mailbox_.Take(key_, &letter)) Open(letter);
       return done_;
     }
-    bool Wait(Clock::time_point deadline) {
+    bool Wait(Clock::time_point deadline) override {
       Letter letter;
-      if (mailbox_.TakeBefore(key_, deadline, &letter)) Open(letter);
+      if (!done_ && mailbox_.TakeBefore(key_, deadline, &letter)) Open(letter);
       return done_;
     }
 
@@ -122,7 +163,8 @@ class ThreadTransport : public Transport {
       CHECK_EQ(letter.bytes, bytes_) << "group \"" << membership_.group << "\": "
                                      << membership_.NameOf(std::get<0>(key_))
                                      << " sent another number of bytes than expected";
-      if (bytes_ > 0) std::memcpy(data_, letter.data.get(), bytes_);
+      if (bytes_ > 0) std::memcpy(data_, letter.data, bytes_);
+      if (letter.receipt != nullptr) letter.receipt->Sign();
       done_ = true;
     }
     const Membership& membership_;
@@ -136,13 +178,19 @@ class ThreadTransport : public Transport {
   const std::shared_ptr<Hub::Mailboxes> mailboxes_;
   const Membership membership_;
   const int rank_;
+  const bool rendezvous_;
   std::map<std::pair<int, int>, int64_t> sent_, received_;  // by (peer, tag)
 };
 
 class ThreadWorld : public World {
  public:
-  ThreadWorld(Hub& hub, int rank, int size, std::shared_ptr<const Hosts> hosts)
-      : hub_(hub), rank_(rank), size_(size), hosts_(std::move(hosts)), all_(NewGroupOfAll(*host_)) {}
+  ThreadWorld(Hub& hub, int rank, int size, std::shared_ptr<const Hosts> hosts, bool rendezvous)
+      : hub_(hub),
+        rank_(rank),
+        size_(size),
+        rendezvous_(rendezvous),
+        hosts_(std::move(hosts)),
+        all_(NewGroupOfAll(*host_)) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   int local_rank() const override { return hosts_->LocalRank(rank_); }
@@ -156,13 +204,14 @@ class ThreadWorld : public World {
     const Membership membership = {
         .group = name, .ranks = ranks, .place = place, .hosts = hosts_, .patience = patience_};
     return std::make_unique<PointToPointGroup>(membership, device,
-                                               std::make_unique<ThreadTransport>(std::move(mailboxes), membership));
+                                               std::make_unique<ThreadTransport>(std::move(mailboxes), membership, rendezvous_));
   }
   Patience& patience() override { return *patience_; }
 
  private:
   Hub& hub_;
   const int rank_, size_;
+  const bool rendezvous_;
   const std::shared_ptr<const Hosts> hosts_;
   const std::shared_ptr<Patience> patience_ = std::make_shared<Patience>();
   std::map<std::pair<std::string, std::vector<int>>, int> instances_;
@@ -181,7 +230,7 @@ void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body, const
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
-      ThreadWorld world(hub, rank, ranks, hosts);
+      ThreadWorld world(hub, rank, ranks, hosts, options.rendezvous);
       body(world);
     });
   }

@@ -5,6 +5,9 @@
 // a stage has at most one of each kind under way, and its memory does not depend on timing. SimulateSchedule
 // (parallel/schedule.h), which has the same rule, shows that no list of BuildSchedule waits for ever.
 //
+// Where the group receives early, a message comes into its tensor while the stage computes: the tensor is taken when the
+// message before it of the same kind has come, the first at the first action. So there is one such tensor of each kind.
+//
 // Threads: the rank's main thread.
 #pragma once
 

@@ -86,20 +86,16 @@ void PointToPointGroup::Exchange(const Operation& operation, const std::vector<B
     }
     return;
   }
-  struct Pending {
-    int peer;
-    std::unique_ptr<Transport::Message> message;
-  };
-  std::vector<Pending> receives, sends;
+  std::vector<std::pair<int, std::unique_ptr<Transport::Message>>> receives, sends;
   // Each rank starts with the one after it, so that no rank is everyone's first.
   for (int step = 1; step < size(); ++step) {
     const int from = (rank() + size() - step) % size();
     const Bytes& part = incoming[from];
-    if (part.bytes > 0) receives.push_back({from, transport_->Receive(from, kCollectiveTag, part.data, part.bytes)});
+    if (part.bytes > 0) receives.emplace_back(from, transport_->Receive(from, kCollectiveTag, part.data, part.bytes));
   }
   for (int step = 1; step < size(); ++step) {
     const int to = (rank() + step) % size();
-    if (outgoing[to].bytes > 0) sends.push_back({to, StartSend(to, kCollectiveTag, outgoing[to])});
+    if (outgoing[to].bytes > 0) sends.emplace_back(to, StartSend(to, kCollectiveTag, outgoing[to]));
   }
   for (auto& [peer, message] : receives) Wait(operation, *message, peer);
   for (auto& [peer, message] : sends) Wait(operation, *message, peer);
@@ -215,31 +211,52 @@ void PointToPointGroup::SendDown(const Operation& operation, int root, Bytes byt
   for (auto& [to, message] : sends) Wait(operation, *message, to);
 }
 
+std::deque<PointToPointGroup::Pending>::iterator PointToPointGroup::Find(std::deque<Pending>& messages, int peer,
+                                                                         int tag) {
+  return std::find_if(messages.begin(), messages.end(),
+                      [&](const Pending& message) { return message.peer == peer && message.tag == tag; });
+}
+
 void PointToPointGroup::Send(const Tensor& x, int to, int tag) {
   CHECK(0 <= to && to < size()) << "rank " << to << " of " << size();
   CHECK_GE(tag, 0);
   CheckAddressable(x);
   sends_.push_back({x, StartSend(to, kFirstUserTag + tag, Elements(x, 0, x.elements())), to, tag});
+  sends_.back().message->MoveAlone();
 }
 
-void PointToPointGroup::Receive(const Tensor& x, int from, int tag) {
+PointToPointGroup::Pending& PointToPointGroup::PostReceive(const Tensor& x, int from, int tag) {
   CHECK(0 <= from && from < size()) << "rank " << from << " of " << size();
   CHECK_GE(tag, 0);
   CheckAddressable(x);
   const Bytes all = Elements(x, 0, x.elements());
-  Wait({"Receive", x.bytes(), tag}, *transport_->Receive(from, kFirstUserTag + tag, all.data, all.bytes), from);
+  receives_.push_back({x, transport_->Receive(from, kFirstUserTag + tag, all.data, all.bytes), from, tag});
+  return receives_.back();
+}
+
+void PointToPointGroup::StartReceive(const Tensor& x, int from, int tag) {
+  PostReceive(x, from, tag).message->MoveAlone();
+}
+
+void PointToPointGroup::Receive(const Tensor& x, int from, int tag) {
+  if (Find(receives_, from, tag) == receives_.end()) PostReceive(x, from, tag);
+  const auto receive = Find(receives_, from, tag);
+  CHECK(receive->x.raw() == x.raw() && receive->x.bytes() == x.bytes())
+      << "group " << name() << ": the receive from rank " << from << " with tag " << tag
+      << " was started into another tensor";
+  Wait({"Receive", x.bytes(), tag}, *receive->message, from);
+  receives_.erase(receive);
 }
 
 void PointToPointGroup::FinishSend(int to, int tag) {
-  const auto send = std::find_if(sends_.begin(), sends_.end(),
-                                 [&](const PendingSend& sent) { return sent.to == to && sent.tag == tag; });
+  const auto send = Find(sends_, to, tag);
   CHECK(send != sends_.end()) << "nothing sent to rank " << to << " with tag " << tag << " is unfinished";
   Wait({"Send", send->x.bytes(), tag}, *send->message, to);
   sends_.erase(send);
 }
 
 void PointToPointGroup::FinishSends() {
-  for (PendingSend& send : sends_) Wait({"Send", send.x.bytes(), send.tag}, *send.message, send.to);
+  for (Pending& send : sends_) Wait({"Send", send.x.bytes(), send.tag}, *send.message, send.peer);
   sends_.clear();
 }
 

@@ -44,6 +44,8 @@ class PointToPointGroup : public Group {
   void Broadcast(const Tensor& x, int root) override;
   void Send(const Tensor& x, int to, int tag) override;
   void Receive(const Tensor& x, int from, int tag) override;
+  bool receives_early() const override { return true; }
+  void StartReceive(const Tensor& x, int from, int tag) override;
   void FinishSend(int to, int tag) override;
   void FinishSends() override;
   void AllReduceSum(std::span<double> values) override;
@@ -62,11 +64,14 @@ class PointToPointGroup : public Group {
     int64_t bytes;
     int tag = -1;  // of a Send or Receive
   };
-  struct PendingSend {
+  // A Send that is not finished, or a Receive that is started.
+  struct Pending {
     Tensor x;  // kept alive
     std::unique_ptr<Transport::Message> message;
-    int to, tag;
+    int peer, tag;
   };
+  Pending& PostReceive(const Tensor& x, int from, int tag);
+  static std::deque<Pending>::iterator Find(std::deque<Pending>& messages, int peer, int tag);
 
   // Sends outgoing[r] to and receives incoming[r] from every other rank r (nothing where it has no bytes), and waits
   // for all of it.
@@ -94,7 +99,7 @@ class PointToPointGroup : public Group {
   const std::unique_ptr<Transport> transport_;
   const SumSegments segments_;
   SumBuffer buffer_;
-  std::deque<PendingSend> sends_;
+  std::deque<Pending> sends_, receives_;
 };
 
 }  // namespace trefoil

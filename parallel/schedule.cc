@@ -88,7 +88,7 @@ std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int
     auto add = [&](ActionKind action) { actions.push_back({action, micro_batch, chunk, 0, 0}); };
     // `boundary` is the piece on the near side of the boundary that the message crosses.
     auto add_message = [&](ActionKind action, int peer, int boundary, int direction) {
-      actions.push_back({action, micro_batch, chunk, peer, (micro_batch * pieces + boundary) * 2 + direction});
+      actions.push_back({action, micro_batch, chunk, peer, boundary * 2 + direction});
     };
     if (forward) {
       if (has_previous) add_message(ActionKind::kReceiveActivation, previous_stage, piece - 1, 0);

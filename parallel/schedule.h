@@ -42,7 +42,9 @@ struct Action {
   int micro_batch = 0;
   int chunk = 0;      // of this stage
   int peer = 0;       // stage at the other end of a send or receive
-  int tag = 0;        // of a send or receive: the same number at both ends, unique within a step
+  // Of a send or receive: the boundary between pieces that it crosses and in which direction, below 2 x pieces. Messages
+  // of one tag are received in the order of sending, which is that of the micro-batches.
+  int tag = 0;
   bool operator==(const Action&) const = default;
 };
 

@@ -6,8 +6,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <queue>
-#include <unordered_map>
+#include <tuple>
 #include <utility>
 
 #include "parallel/schedule.h"
@@ -87,19 +88,19 @@ class Simulation {
           return;
         }
         ++lane.sent;
-        CHECK(sent_.emplace(action.tag, s).second)
-            << "stage " << s << " sends tag " << action.tag << " twice to stage " << action.peer;
+        ++under_way_[{s, action.peer, action.tag}];
         span.end = now_;
         const Runner& peer = runners_[static_cast<size_t>(action.peer)];
         if (peer.waits && lists_[static_cast<size_t>(action.peer)][peer.next].tag == action.tag) Advance(action.peer);
         continue;
       }
       if (IsReceive(action)) {
-        const auto message = sent_.find(action.tag);
-        if (message == sent_.end() || message->second != action.peer) {
+        int& under_way = under_way_[{action.peer, s, action.tag}];
+        if (under_way == 0) {
           runner.waits = true;
           return;
         }
+        --under_way;
       }
       if (action.kind == ActionKind::kForward) {
         int& peak = times_.peak_in_flight[static_cast<size_t>(s)];
@@ -134,7 +135,7 @@ class Simulation {
   const ActionSeconds& seconds_;
   const SharedSpeed& speed_;
   std::vector<Runner> runners_;
-  std::unordered_map<int, int> sent_;  // tag -> sender
+  std::map<std::tuple<int, int, int>, int> under_way_;  // messages sent but not taken, by sender, receiver and tag
   using End = std::pair<double, int>;  // on the clock of work; stage
   std::priority_queue<End, std::vector<End>, std::greater<End>> ends_;
   double now_ = 0, work_ = 0;

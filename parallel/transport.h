@@ -21,6 +21,8 @@ class Transport {
    public:
     virtual ~Message() = default;
     virtual bool Done() = 0;
+    // The caller does other things before it asks again: the message should move meanwhile.
+    virtual void MoveAlone() {}
   };
 
   virtual ~Transport() = default;

@@ -47,7 +47,10 @@ std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv);
 // waits longer than its time-out CHECK-fails the process.
 struct ThreadRanks {
   // hosts[r]: where rank r says that it is. Empty: all on "localhost".
-  std::vector<std::string> hosts;
+  std::vector<std::string> hosts = {};
+  // A send is done when its receiver has taken it, out of the sender's own memory, as long messages are by MPI. Otherwise
+  // it is copied and done at once, as short ones are. A correct program cannot tell which.
+  bool rendezvous = false;
 };
 void RunRanksAsThreads(int ranks, const std::function<void(World&)>& body, const ThreadRanks& options = {});
 

@@ -156,6 +156,23 @@ TEST(MpirunCommandTest, HasOurOptionsThenTheUsersThenTheProgram) {
   EXPECT_THAT(MpirunCommand(plan), testing::Not(Contains("1")));
 }
 
+// This machine's cores are not those of the hosts: neither threads nor the way of waiting follow from them.
+TEST(MpirunCommandTest, LeavesToOtherHostsWhatIsTheirs) {
+  LaunchPlan plan;
+  plan.ranks = 0;
+  plan.cores = 2;
+  plan.mpirun_options = {"--hostfile", "hosts"};
+  plan.other_hosts = NamesHosts(plan.mpirun_options);
+  plan.passes_threads = false;
+  plan.program = {"trefoil"};
+  EXPECT_THAT(MpirunCommand(plan), ElementsAre("mpirun", "--bind-to", "none", "--oversubscribe", "--hostfile", "hosts", "trefoil"));
+  for (const char* option : {"--hostfile", "-hostfile", "--machinefile", "--host", "-host", "-H", "--rankfile", "-rf"}) {
+    EXPECT_TRUE(NamesHosts({"--mca", "btl", "tcp,self", option, "x"})) << option;
+  }
+  EXPECT_FALSE(NamesHosts({"--mca", "host", "--tag-output", "hostfile"}));
+  EXPECT_FALSE(NamesHosts({}));
+}
+
 TEST_F(LaunchTest, APinnedRankHasCoresOfItsOwn) {
   LaunchPlan plan;
   plan.pinned = 1;

@@ -73,6 +73,13 @@ class Collector {
   std::vector<std::string> different_;
 };
 
+// Root mean square of a - b.
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  Values difference;
+  for (size_t i = 0; i < a.size(); ++i) difference.push_back(double{a[i]} - b.at(i));
+  return RootMeanSquare(difference);
+}
+
 double Relative(double value, double reference) {
   const double difference = std::abs(value / reference - 1);
   return std::isnan(difference) ? HUGE_VAL : difference;
@@ -111,24 +118,40 @@ Trace Train(const RunConfig& config, int steps) {
   Trace trace = std::move(traces[0]);
   trace.initial = initial.Take();
   trace.first = first.Take();
-  (void)last.Take();
+  trace.last = last.Take();
   return trace;
 }
 
-Deviation Compare(const Trace& trace, const Trace& reference) {
+Deviation Compare(const Trace& trace, const Trace& reference, double noise) {
   Deviation worst;
   for (size_t i = 0; i < reference.losses.size(); ++i) {
     worst.loss = std::max(worst.loss, Relative(trace.losses.at(i), reference.losses[i]));
     worst.norm = std::max(worst.norm, Relative(trace.norms.at(i), reference.norms[i]));
   }
   worst.loss = std::max(worst.loss, Relative(trace.held_out, reference.held_out));
+  const auto gradient = [&](const std::string& name) {
+    const size_t slash = name.find('/');
+    const std::string parameter = slash == std::string::npos ? name : name.substr(slash + 1);
+    const std::vector<float>& m = reference.first.at("adam.m/" + parameter);
+    return RootMeanSquare(Values(m.begin(), m.end()));
+  };
+  double largest = 0;
+  for (const auto& [name, values] : reference.last) largest = std::max(largest, gradient(name));
+  for (const auto& [name, values] : reference.last) {
+    if (gradient(name) < noise * largest) continue;
+    const double moved = Distance(values, reference.initial.at(name));
+    const double apart = Distance(trace.last.at(name), values);
+    if (apart > worst.state * moved) worst.state = moved > 0 ? apart / moved : HUGE_VAL;
+  }
   return worst;
 }
 
 void ExpectSameRun(const Trace& trace, const Trace& reference, const Tolerances& tolerances) {
-  const Deviation worst = Compare(trace, reference);
+  const Deviation worst = Compare(trace, reference, tolerances.noise);
   EXPECT_LE(worst.loss, tolerances.loss);
   EXPECT_LE(worst.norm, tolerances.norm);
+  EXPECT_LE(worst.state, tolerances.state);
+  EXPECT_EQ(trace.last.size(), reference.last.size());
   EXPECT_TRUE(trace.initial == reference.initial) << "initial weights depend on the layout";
   ASSERT_EQ(trace.first.size(), reference.first.size());
   std::map<std::string, Values> gradients;

@@ -90,7 +90,7 @@ void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& bo
     Worker worker(config, *world, *device);
     worker.store.Initialize(config.training().seed(), *worker.data);
     body(worker);
-  });
+  }, TestThreads());
 }
 
 MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, float loss_scale) {

@@ -22,6 +22,11 @@ TEST_P(CollectivesOnThreads, DoWhatAnyWorldMust) {
     RunRanksAsThreads(GetParam(), [&](World& threads) { check(*TestWorld(threads)); });
   }
 }
+TEST_P(CollectivesOnThreads, DoTheSameByRendezvous) {
+  for (const Check check : ChecksOf(TestMessages())) {
+    RunRanksAsThreads(GetParam(), [&](World& threads) { check(*TestWorld(threads)); }, {.rendezvous = true});
+  }
+}
 TEST_P(CollectivesOnThreads, DoTheSameThroughCopies) {
   for (const Check check : ChecksOf(Messages::kThroughHost)) {
     RunRanksAsThreads(GetParam(), [&](World& world) { check(*NewStagedWorld(world)); });

@@ -18,6 +18,12 @@ Messages TestMessages() {
   return Messages::kNccl;
 }
 
+ThreadRanks TestThreads() {
+  const char* sends = std::getenv("TREFOIL_TEST_SENDS");
+  CHECK(sends == nullptr || std::string_view(sends) == "RENDEZVOUS") << "TREFOIL_TEST_SENDS must be RENDEZVOUS";
+  return {.hosts = {}, .rendezvous = sends != nullptr};
+}
+
 TestWorld::TestWorld(World& host) : host_(host) {
   if (TestMessages() == Messages::kThroughHost) own_ = NewStagedWorld(host);
   if (TestMessages() != Messages::kNccl) return;

@@ -18,6 +18,9 @@ namespace trefoil {
 enum class Messages { kDirect, kThroughHost, kNccl };
 Messages TestMessages();
 
+// How tests of whole steps run their ranks as threads: with TREFOIL_TEST_SENDS=RENDEZVOUS by rendezvous.
+ThreadRanks TestThreads();
+
 // `host` itself or over it, for TestMessages(). `host` outlives it.
 class TestWorld {
  public:

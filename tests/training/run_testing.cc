@@ -100,7 +100,7 @@ RunOutcome RunTraining(const RunConfig& config, const std::function<void(int ran
     RankRun run = {.config = config, .options = {.out = &output}};
     if (change) change(world->rank(), run);
     statuses[static_cast<size_t>(world->rank())] = Train(run.config, *world, *device, run.options);
-  });
+  }, TestThreads());
   for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]) << "ranks end with different statuses";
   return {.status = statuses[0], .output = output.str()};
 }

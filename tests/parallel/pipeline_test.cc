@@ -1,0 +1,263 @@
+// RunSchedule against what SimulateSchedule assumes of it: which tensors are sent, received and given up, and in which
+// order.
+#include "parallel/pipeline.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "parallel/world.h"
+#include "runtime/device.h"
+
+namespace trefoil {
+namespace {
+
+// Writes down what a stage's list makes of it, in order. Its tensors have one element, which says what they are.
+class Journal {
+ public:
+  void Add(const std::string& line) { lines_.push_back(line); }
+  const std::vector<std::string>& lines() const { return lines_; }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+std::string Number(const Tensor& x) { return x.defined() ? std::to_string(x.data<int32_t>()[0]) : "-"; }
+
+class RecordingStage : public Stage {
+ public:
+  RecordingStage(Device& device, Journal& journal, int stage, int stages, int chunks)
+      : device_(device), journal_(journal), stage_(stage), stages_(stages), chunks_(chunks) {}
+  Tensor NewActivation() override { return Of(-1); }
+  Tensor Forward(int micro_batch, int chunk, const Tensor& input) override {
+    journal_.Add("F" + Name(micro_batch, chunk) + " of " + Number(input));
+    return Piece(chunk) == stages_ * chunks_ - 1 ? Tensor() : Of(Activation(micro_batch, Piece(chunk)));
+  }
+  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output, bool weights_too) override {
+    journal_.Add("B" + Name(micro_batch, chunk) + (weights_too ? "w" : "") + " of " + Number(d_output));
+    return Piece(chunk) == 0 ? Tensor() : Of(-Activation(micro_batch, Piece(chunk)));
+  }
+  void BackwardWeight(int micro_batch, int chunk) override { journal_.Add("W" + Name(micro_batch, chunk)); }
+
+  // What piece `piece` makes of the micro-batch; its input's gradient is the negative.
+  static int32_t Activation(int micro_batch, int piece) { return 1000 * (micro_batch + 1) + piece; }
+
+ private:
+  int Piece(int chunk) const { return chunk * stages_ + stage_; }
+  static std::string Name(int micro_batch, int chunk) { return std::to_string(micro_batch) + "." + std::to_string(chunk); }
+  Tensor Of(int32_t value) {
+    const Tensor x = device_.Allocate(DType::kInt32, {1}, Purpose::kActivations);
+    x.data<int32_t>()[0] = value;
+    return x;
+  }
+
+  Device& device_;
+  Journal& journal_;
+  const int stage_, stages_, chunks_;
+};
+
+// Passes on to a real group, and writes down.
+class RecordingGroup : public Group {
+ public:
+  RecordingGroup(Group& group, Journal& journal, bool early)
+      : Group(group.membership()), group_(group), journal_(journal), early_(early) {}
+  void Send(const Tensor& x, int to, int tag) override {
+    journal_.Add("send " + Number(x) + " " + Lane(to, tag));
+    group_.Send(x, to, tag);
+  }
+  void Receive(const Tensor& x, int from, int tag) override {
+    group_.Receive(x, from, tag);
+    journal_.Add("receive " + Number(x) + " " + Lane(from, tag));
+  }
+  bool receives_early() const override { return early_; }
+  void StartReceive(const Tensor& x, int from, int tag) override {
+    ++started_;
+    group_.StartReceive(x, from, tag);
+  }
+  void FinishSend(int to, int tag) override {
+    group_.FinishSend(to, tag);
+    journal_.Add("finish " + Lane(to, tag));
+  }
+  void FinishSends() override {
+    group_.FinishSends();
+    journal_.Add("finish all");
+  }
+  int started() const { return started_; }
+
+  void AllReduceSum(const Tensor&) override { FAIL(); }
+  void ReduceScatterSum(const Tensor&, const Tensor&) override { FAIL(); }
+  void AllGather(const Tensor&, const Tensor&) override { FAIL(); }
+  void Broadcast(const Tensor&, int) override { FAIL(); }
+  void AllReduceSum(std::span<double>) override { FAIL(); }
+  void AllReduceMax(std::span<double>) override { FAIL(); }
+  std::vector<std::string> GatherStrings(const std::string&) override { return {}; }
+  std::string BroadcastString(const std::string&) override { return ""; }
+
+ private:
+  static std::string Lane(int peer, int tag) { return std::to_string(peer) + ":" + std::to_string(tag); }
+
+  Group& group_;
+  Journal& journal_;
+  const bool early_;
+  int started_ = 0;
+};
+
+// What SimulateSchedule takes a stage to do: a send waits until what it sent before of the same kind is taken, a receive
+// until its message is there, and at the end all is delivered.
+std::vector<std::string> Expected(const std::vector<Action>& actions, int stage, int stages, int chunks) {
+  std::vector<std::string> lines;
+  const auto lane = [](const Action& a) { return std::to_string(a.peer) + ":" + std::to_string(a.tag); };
+  const auto name = [](const Action& a) { return std::to_string(a.micro_batch) + "." + std::to_string(a.chunk); };
+  const int pieces = stages * chunks;
+  std::map<ActionKind, const Action*> last;  // send of a kind
+  for (size_t i = 0; i < actions.size(); ++i) {
+    const Action& a = actions[i];
+    const int piece = a.chunk * stages + stage;
+    const int32_t here = RecordingStage::Activation(a.micro_batch, piece);
+    // With one stage, the pieces are on one stage and nothing is passed between them.
+    const bool alone = stages == 1;
+    const std::string input = piece == 0 || alone ? "-" : std::to_string(here - 1);
+    const std::string d_output = piece == pieces - 1 || alone ? "-" : std::to_string(-(here + 1));
+    switch (a.kind) {
+      case ActionKind::kForward:
+        lines.push_back("F" + name(a) + " of " + input);
+        break;
+      case ActionKind::kBackwardInput:
+        lines.push_back("B" + name(a) + "w of " + d_output);
+        break;
+      case ActionKind::kBackwardWeight:
+        lines.push_back("W" + name(a));
+        break;
+      case ActionKind::kReceiveActivation:
+        lines.push_back("receive " + input + " " + lane(a));
+        break;
+      case ActionKind::kReceiveGradient:
+        lines.push_back("receive " + d_output + " " + lane(a));
+        break;
+      case ActionKind::kSendActivation:
+      case ActionKind::kSendGradient:
+        if (last[a.kind] != nullptr) lines.push_back("finish " + lane(*last[a.kind]));
+        last[a.kind] = &a;
+        lines.push_back("send " + std::to_string(a.kind == ActionKind::kSendActivation ? here : -here) + " " + lane(a));
+        break;
+    }
+  }
+  lines.push_back("finish all");
+  return lines;
+}
+
+struct Case {
+  ParallelConfig::Schedule kind;
+  int stages, chunks, micro_batches;
+};
+
+TEST(RunSchedule, DoesWhatTheSimulationAssumes) {
+  const Case cases[] = {{ParallelConfig::GPIPE, 3, 1, 4},       {ParallelConfig::ONE_F_ONE_B, 1, 1, 3},
+                        {ParallelConfig::ONE_F_ONE_B, 4, 1, 7}, {ParallelConfig::ONE_F_ONE_B, 3, 1, 1},
+                        {ParallelConfig::INTERLEAVED, 2, 2, 4}, {ParallelConfig::INTERLEAVED, 3, 3, 6}};
+  for (const Case& c : cases) {
+    for (const bool early : {false, true}) {
+      RunRanksAsThreads(
+          c.stages,
+          [&](World& world) {
+            world.set_timeout_seconds(60);
+            SCOPED_TRACE(ParallelConfig::Schedule_Name(c.kind) + ", stage " + std::to_string(world.rank()) + " of " +
+                         std::to_string(c.stages) + (early ? ", early" : ""));
+            const auto device = NewCpuDevice(1);
+            const auto group = world.NewGroupOfAll(*device);
+            Journal journal;
+            RecordingStage stage(*device, journal, world.rank(), c.stages, c.chunks);
+            RecordingGroup recording(*group, journal, early);
+            const auto actions = BuildSchedule(c.kind, c.stages, c.chunks, c.micro_batches, world.rank());
+            size_t shown = 0;
+            RunSchedule(actions, stage, recording, [&](const Action& action) { EXPECT_EQ(action, actions.at(shown++)); });
+            EXPECT_EQ(shown, actions.size());
+            EXPECT_EQ(journal.lines(), Expected(actions, world.rank(), c.stages, c.chunks));
+            int receives = 0;
+            for (const Action& a : actions) {
+              receives += a.kind == ActionKind::kReceiveActivation || a.kind == ActionKind::kReceiveGradient ? 1 : 0;
+            }
+            EXPECT_EQ(recording.started(), early ? receives : 0);
+          },
+          {.hosts = {}, .rendezvous = true});
+    }
+  }
+}
+
+// Whoever receives early has, besides what it computes on, one tensor of each kind that a message may come into.
+TEST(RunSchedule, ReceivesIntoOneTensorOfEachKindAhead) {
+  constexpr int kStages = 3, kMicroBatches = 6;
+  RunRanksAsThreads(kStages, [&](World& world) {
+    std::map<bool, int64_t> peak;
+    for (const bool early : {false, true}) {
+      const auto device = NewCpuDevice(1);
+      const auto group = world.NewGroupOfAll(*device);
+      Journal journal;
+      RecordingStage stage(*device, journal, world.rank(), kStages, 1);
+      RecordingGroup recording(*group, journal, early);
+      RunSchedule(BuildSchedule(ParallelConfig::ONE_F_ONE_B, kStages, 1, kMicroBatches, world.rank()), stage, recording);
+      peak[early] = device->memory().peak[static_cast<size_t>(Purpose::kActivations)];
+    }
+    const auto one = NewCpuDevice(1);
+    (void)one->Allocate(DType::kInt32, {1}, Purpose::kActivations);
+    const int64_t bytes = one->memory().peak[static_cast<size_t>(Purpose::kActivations)];
+    EXPECT_GT(peak[true], peak[false]);
+    EXPECT_LE(peak[true], peak[false] + 2 * bytes);
+  });
+}
+
+// Two micro-batches whose tensor the stage writes into again before it is given up: what a rendezvous delivers is seen to
+// be wrong, which a copy at Send hides. So the mode tells such programs apart.
+TEST(Rendezvous, SeesATensorThatIsChangedUnderWay) {
+  for (const bool rendezvous : {false, true}) {
+    RunRanksAsThreads(
+        2,
+        [&](World& world) {
+          const auto device = NewCpuDevice(1);
+          const auto group = world.NewGroupOfAll(*device);
+          const Tensor x = device->Allocate(DType::kInt32, {1}, Purpose::kActivations);
+          x.data<int32_t>()[0] = 1;
+          if (world.rank() == 0) {
+            group->Send(x, 1, 0);
+            x.data<int32_t>()[0] = 2;  // wrong: it is under way
+          }
+          world.all().Barrier();
+          if (world.rank() == 1) {
+            group->Receive(x, 0, 0);
+            EXPECT_EQ(x.data<int32_t>()[0], rendezvous ? 2 : 1);
+          }
+          group->FinishSends();
+        },
+        {.hosts = {}, .rendezvous = rendezvous});
+  }
+}
+
+// A list that sends twice before its receiver takes the first: done at once where sends are copied, for ever otherwise.
+TEST(RendezvousDeathTest, SeesAScheduleThatHangsOnFinishSend) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto run = [](bool rendezvous) {
+    RunRanksAsThreads(
+        2,
+        [](World& world) {
+          world.set_timeout_seconds(0.5);
+          const auto device = NewCpuDevice(1);
+          const auto group = world.NewGroupOfAll(*device);
+          const Tensor x = device->Allocate(DType::kInt32, {1}, Purpose::kActivations);
+          const Tensor y = device->Allocate(DType::kInt32, {1}, Purpose::kActivations);
+          const int other = 1 - world.rank();
+          group->Send(x, other, 0);
+          group->FinishSend(other, 0);
+          group->Receive(y, other, 0);
+        },
+        {.hosts = {}, .rendezvous = rendezvous});
+  };
+  run(false);
+  EXPECT_DEATH(run(true), "waited 0.5 s in Send of 4 bytes with tag 0 for rank . on localhost, which did not come");
+}
+
+}  // namespace
+}  // namespace trefoil
