@@ -18,8 +18,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "data files are little-endian");
 
-// A multiple of every element size, so that no element straddles two chunks.
-constexpr int64_t kChunk = 1 << 20;
+// A multiple of every element size, so that no element straddles two blocks; divides the chunks of a slice.
+constexpr int64_t kBlock = 1 << 20;
 
 std::optional<Box> Intersection(const Box& a, const Box& b) {
   Box both;
@@ -57,7 +57,9 @@ class Copier {
     runs_ = both.extent.elements() / run_;
   }
 
-  // `chunk` holds the slice's elements [begin, end).
+  // Whether elements before `end` of the slice are still to be copied.
+  bool Wants(int64_t end) const { return next_ < runs_ && Position(slice_, StartOf(next_)) < end; }
+  // `chunk` holds the slice's elements [begin, end); those before that were wanted have been copied.
   void Copy(const std::byte* chunk, int64_t begin, int64_t end) {
     for (; next_ < runs_; ++next_) {
       const Shape start = StartOf(next_);
@@ -128,20 +130,27 @@ absl::Status CheckTarget(const std::string& folder, const Manifest& manifest, co
 }
 
 absl::Status ReadSlice(const ReadableFile& file, const std::string& path, Job& job, std::span<std::byte> buffer) {
+  const ManifestSlice& slice = *job.slice;
   const int64_t element = static_cast<int64_t>(SizeOf(job.tensor->dtype));
-  const int64_t bytes = job.slice->box.extent.elements() * element;
-  uint32_t crc = 0;
-  for (int64_t at = 0; at < bytes; at += kChunk) {
-    const auto chunk = buffer.first(static_cast<size_t>(std::min(kChunk, bytes - at)));
-    TREFOIL_RETURN_IF_ERROR(file.Read(job.slice->byte_offset + at, chunk));
-    crc = Crc32c(chunk, crc);
-    const int64_t end = at + static_cast<int64_t>(chunk.size());
-    for (Copier& copier : job.copiers) copier.Copy(chunk.data(), at / element, end / element);
+  const int64_t bytes = slice.box.extent.elements() * element;
+  for (size_t i = 0; i < slice.crcs.size(); ++i) {
+    const int64_t begin = static_cast<int64_t>(i) * slice.chunk_bytes, end = std::min(begin + slice.chunk_bytes, bytes);
+    const auto wants = [&](const Copier& copier) { return copier.Wants(end / element); };
+    if (std::none_of(job.copiers.begin(), job.copiers.end(), wants)) continue;
+    uint32_t crc = 0;
+    for (int64_t at = begin; at < end; at += kBlock) {
+      const auto block = buffer.first(static_cast<size_t>(std::min(kBlock, end - at)));
+      TREFOIL_RETURN_IF_ERROR(file.Read(slice.byte_offset + at, block));
+      crc = Crc32c(block, crc);
+      const int64_t block_end = at + static_cast<int64_t>(block.size());
+      for (Copier& copier : job.copiers) copier.Copy(block.data(), at / element, block_end / element);
+    }
+    if (crc == slice.crcs[i]) continue;
+    return absl::DataLossError(absl::StrFormat(
+        "%s: damaged: tensor \"%s\", slice %s, bytes %d to %d: CRC32C is %08x, but must be %08x", path,
+        job.tensor->name, ToString(slice.box), slice.byte_offset + begin, slice.byte_offset + end, crc, slice.crcs[i]));
   }
-  if (crc == job.slice->crc) return absl::OkStatus();
-  return absl::DataLossError(absl::StrFormat(
-      "%s: damaged: tensor \"%s\", slice %s, bytes %d to %d: CRC32C is %08x, but must be %08x", path, job.tensor->name,
-      ToString(job.slice->box), job.slice->byte_offset, job.slice->byte_offset + bytes, crc, job.slice->crc));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -156,6 +165,19 @@ absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& fs, const st
   TREFOIL_ASSIGN_OR_RETURN(const std::string text, ReadFile(fs, path));
   TREFOIL_ASSIGN_OR_RETURN(Manifest manifest, DecodeManifest(text, path));
   return CheckpointReader(fs, folder, std::make_shared<const Manifest>(std::move(manifest)));
+}
+
+absl::StatusOr<CheckpointReader> CheckpointReader::OpenOnAll(FileSystem& fs, Group& group, const std::string& folder) {
+  absl::Status status;
+  std::string packed;
+  if (group.rank() == 0) {
+    absl::StatusOr<CheckpointReader> reader = Open(fs, folder);
+    status = reader.status();
+    if (reader.ok()) packed = PackManifest(*reader->manifest_);
+  }
+  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  packed = group.BroadcastString(packed);
+  return CheckpointReader(fs, folder, std::make_shared<const Manifest>(UnpackManifest(packed)));
 }
 
 int64_t CheckpointReader::step() const { return manifest_->step; }
@@ -193,7 +215,7 @@ absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) cons
   std::sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
     return std::pair(a->slice->rank, a->slice->byte_offset) < std::pair(b->slice->rank, b->slice->byte_offset);
   });
-  std::vector<std::byte> buffer(static_cast<size_t>(kChunk));
+  std::vector<std::byte> buffer(static_cast<size_t>(kBlock));
   std::unique_ptr<ReadableFile> file;
   std::string path;
   int open_rank = -1;

@@ -2,16 +2,17 @@
 // whatever slices the ranks that saved have written.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(std::string path, LatestCheckpoint(fs, run + "/checkpoints"));
-//   absl::StatusOr<CheckpointReader> reader = CheckpointReader::Open(fs, path);
-//   TREFOIL_RETURN_IF_ERROR(group.Agree(reader.status()));
-//   ... compare reader->model() with the model at hand ...
-//   TREFOIL_RETURN_IF_ERROR(group.Agree(reader->Read(store.State())));   // fills the elements
+//   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, group, path));
+//   ... compare reader.model() with the model at hand ...
+//   TREFOIL_RETURN_IF_ERROR(group.Agree(reader.Read(targets)));   // fills the elements
 //
-// Every rank reads by itself, without messages; the caller lets the ranks agree on the outcome, as above.
+// Rank 0 reads and checks the manifest and sends the others what is in it; the elements every rank reads by itself,
+// without messages, and the caller lets the ranks agree on the outcome, as above.
 //
 // Failure: a missing, truncated or too long file, an unknown version, a byte that is not what was written: an error
 // that names the file and, within data files, the tensor and the slice. Files are checked when they are read: the
-// manifest by Open, the CRC32C of each slice by the Read that needs it.
+// manifest when it is opened (damaged means DataLoss; so does a manifest whose slices overlap or leave a hole), the CRC32C
+// of each chunk of a slice by the Read that needs it.
 // Threads: Read may be called by several threads at once with different targets.
 #pragma once
 
@@ -21,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/collectives.h"
 #include "parallel/sharded_tensor.h"
 #include "runtime/file.h"
 #include "runtime/status.h"
@@ -33,6 +35,8 @@ class CheckpointReader {
  public:
   // `folder`: of one checkpoint, ".../step-00000100". `fs` must outlive the reader.
   static absl::StatusOr<CheckpointReader> Open(FileSystem& fs, const std::string& folder);
+  // The same on every rank of `group`, with the same Status; only rank 0 looks at the folder.
+  static absl::StatusOr<CheckpointReader> OpenOnAll(FileSystem& fs, Group& group, const std::string& folder);
 
   int64_t step() const;
   const std::string& trainer_state() const;
@@ -51,8 +55,9 @@ class CheckpointReader {
   // Fills the box of each target. Its name, dtype and global shape must be those of the checkpoint: no conversion.
   // Boxes may lie anywhere within the shape and overlap each other.
   //
-  // Slices that intersect a target are read whole (their checksum is of the whole), once per call however many targets
-  // they serve, in the order in which they lie on disk, through a buffer of 1 MiB. So pass all targets in one call.
+  // Of slices that intersect a target the chunks that have something of it are read (checksums are of chunks, at least
+  // 1 MiB, at most 64 a slice), once per call however many targets they serve, in the order in which they lie on disk,
+  // through a buffer of 1 MiB. So pass all targets that may share slices, those of one tensor, in one call.
   // After an error the targets' elements are undefined.
   absl::Status Read(std::span<const ShardedTensor> targets) const;
   absl::Status Read(const ShardedTensor& target) const { return Read(std::span(&target, 1)); }

@@ -1,5 +1,6 @@
 #include "checkpoint/writer.h"
 
+#include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
 #include <algorithm>
@@ -15,8 +16,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "data files are little-endian");
 
-// Small enough that the checksum leaves the bytes in the cache for the write.
-constexpr size_t kChunk = 1 << 20;
+// Small enough that the checksum leaves the bytes in the cache for the write; divides every chunk of a slice.
+constexpr int64_t kBlock = 1 << 20;
 
 using TensorsByName = std::map<std::string, ManifestTensor>;
 
@@ -35,38 +36,49 @@ std::vector<ManifestTensor> ValuesOf(TensorsByName tensors) {
   return values;
 }
 
-// Writes this rank's data file and says in `part` what is in it.
-absl::Status WriteSlices(FileSystem& fs, const std::string& folder, int rank, const std::vector<ShardedTensor>& slices,
-                         Manifest* part) {
+// Appends a slice's elements; `crcs` gets the checksum of each chunk.
+absl::Status AppendSlice(WritableFile& file, const ShardedTensor& slice, std::vector<uint32_t>* crcs) {
+  const int64_t chunk = ChunkBytes(slice.bytes());
+  const std::span<const std::byte> bytes(slice.data, static_cast<size_t>(slice.bytes()));
+  for (int64_t at = 0; at < slice.bytes(); at += kBlock) {
+    const auto block = bytes.subspan(static_cast<size_t>(at),
+                                     static_cast<size_t>(std::min(kBlock, slice.bytes() - at)));
+    if (at % chunk == 0) crcs->push_back(0);
+    crcs->back() = Crc32c(block, crcs->back());
+    TREFOIL_RETURN_IF_ERROR(file.Append(block));
+  }
+  return absl::OkStatus();
+}
+
+// Writes this rank's data file and says in `written` what is in it.
+absl::Status WriteSlices(FileSystem& fs, const std::string& folder, int rank, const CheckpointContent& content,
+                         Manifest* written) {
   std::unique_ptr<WritableFile> file;
   int64_t position = 0;
   TensorsByName tensors;
-  for (const ShardedTensor& slice : slices) {
-    if (slice.bytes() == 0) continue;
-    CHECK(slice.data != nullptr) << slice.name;
-    for (int i = 0; i < slice.global.rank(); ++i) {
-      CHECK(slice.box.offset[i] >= 0 && slice.box.offset[i] + slice.box.extent[i] <= slice.global[i])
-          << "tensor \"" << slice.name << "\" " << slice.global << ": slice " << ToString(slice.box);
+  for (int part = 0; part < content.parts; ++part) {
+    for (const ShardedTensor& slice : content.part(part)) {
+      if (slice.bytes() == 0) continue;
+      CHECK(slice.data != nullptr) << slice.name;
+      for (int i = 0; i < slice.global.rank(); ++i) {
+        CHECK(slice.box.offset[i] >= 0 && slice.box.offset[i] + slice.box.extent[i] <= slice.global[i])
+            << "tensor \"" << slice.name << "\" " << slice.global << ": slice " << ToString(slice.box);
+      }
+      if (file == nullptr) {
+        TREFOIL_ASSIGN_OR_RETURN(file, fs.Create(folder + "/" + DataFileName(rank)));
+      }
+      ManifestSlice entry = {.rank = rank, .byte_offset = position, .box = slice.box,
+                             .chunk_bytes = ChunkBytes(slice.bytes()), .crcs = {}};
+      TREFOIL_RETURN_IF_ERROR(AppendSlice(*file, slice, &entry.crcs));
+      TensorNamed(tensors, slice.name, slice.dtype, slice.global).slices.push_back(std::move(entry));
+      position += slice.bytes();
     }
-    if (file == nullptr) {
-      TREFOIL_ASSIGN_OR_RETURN(file, fs.Create(folder + "/" + DataFileName(rank)));
-    }
-    std::span<const std::byte> bytes(slice.data, static_cast<size_t>(slice.bytes()));
-    uint32_t crc = 0;
-    while (!bytes.empty()) {
-      const std::span<const std::byte> chunk = bytes.first(std::min(bytes.size(), kChunk));
-      crc = Crc32c(chunk, crc);
-      TREFOIL_RETURN_IF_ERROR(file->Append(chunk));
-      bytes = bytes.subspan(chunk.size());
-    }
-    TensorNamed(tensors, slice.name, slice.dtype, slice.global).slices.push_back({rank, position, crc, slice.box});
-    position += slice.bytes();
   }
   if (file != nullptr) {
     TREFOIL_RETURN_IF_ERROR(file->Close());
-    part->file_bytes[rank] = position;
+    written->file_bytes[rank] = position;
   }
-  part->tensors = ValuesOf(std::move(tensors));
+  written->tensors = ValuesOf(std::move(tensors));
   return absl::OkStatus();
 }
 
@@ -75,23 +87,44 @@ Manifest Merge(const std::vector<std::string>& parts) {
   Manifest whole;
   TensorsByName tensors;
   for (size_t rank = 0; rank < parts.size(); ++rank) {
-    absl::StatusOr<Manifest> part = DecodeManifest(parts[rank], "the part of rank " + std::to_string(rank));
-    CHECK(part.ok()) << part.status();
+    Manifest part = UnpackManifest(parts[rank]);
     if (rank == 0) {
-      whole.step = part->step;
-      whole.model = std::move(part->model);
-      whole.trainer_state = std::move(part->trainer_state);
+      whole.step = part.step;
+      whole.model = std::move(part.model);
+      whole.trainer_state = std::move(part.trainer_state);
     }
-    CHECK_EQ(part->step, whole.step) << "rank " << rank << " saves another step than rank 0";
-    whole.file_bytes.merge(part->file_bytes);
-    for (const ManifestTensor& tensor : part->tensors) {
+    CHECK_EQ(part.step, whole.step) << "rank " << rank << " saves another step than rank 0";
+    whole.file_bytes.merge(part.file_bytes);
+    for (const ManifestTensor& tensor : part.tensors) {
       auto& slices = TensorNamed(tensors, tensor.name, tensor.dtype, tensor.shape).slices;
       slices.insert(slices.end(), tensor.slices.begin(), tensor.slices.end());
     }
   }
   whole.tensors = ValuesOf(std::move(tensors));
-  for (const ManifestTensor& tensor : whole.tensors) CheckTiling(tensor);
+  for (const ManifestTensor& tensor : whole.tensors) {
+    const std::string wrong = TilingError(tensor);
+    CHECK(wrong.empty()) << "tensor \"" << tensor.name << "\" " << tensor.shape << ": " << wrong;
+  }
   return whole;
+}
+
+// That every data file is where rank 0 will look for it, whole. It is not if a rank wrote into a folder of that name on
+// a file system of its own host.
+absl::Status CheckFiles(FileSystem& fs, const std::string& folder, const Manifest& manifest) {
+  for (const auto& [rank, bytes] : manifest.file_bytes) {
+    const std::string path = folder + "/" + DataFileName(rank);
+    const auto file = fs.Open(path);
+    if (absl::IsNotFound(file.status())) {
+      return absl::DataLossError(absl::StrCat(path, ": rank ", rank, " has written it, but rank 0 does not see it: the ",
+                                              "hosts must share the run folder"));
+    }
+    TREFOIL_RETURN_IF_ERROR(file.status());
+    if ((*file)->size() != bytes) {
+      return absl::DataLossError(absl::StrCat(path, ": rank ", rank, " has written ", bytes, " bytes, but rank 0 sees ",
+                                              (*file)->size()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WriteManifest(FileSystem& fs, const std::string& path, const std::string& text) {
@@ -100,35 +133,43 @@ absl::Status WriteManifest(FileSystem& fs, const std::string& path, const std::s
   return file->Close();
 }
 
+// Rank 0's part, once all data files are written and flushed.
+absl::Status Finish(FileSystem& fs, const std::string& run_checkpoints_folder, const CheckpointContent& content,
+                    const Manifest& manifest, const std::function<absl::Status()>& may_write) {
+  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
+  TREFOIL_RETURN_IF_ERROR(WriteManifest(fs, partial + "/" + kManifestFile, EncodeManifest(manifest)));
+  TREFOIL_RETURN_IF_ERROR(CheckFiles(fs, partial, manifest));
+  // The names of the manifest and of all ranks' files, once for all ranks: the rename flushes only the folder above.
+  TREFOIL_RETURN_IF_ERROR(fs.FlushFolder(partial));
+  TREFOIL_RETURN_IF_ERROR(may_write());
+  return CommitCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
+}
+
 }  // namespace
 
 absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
-                             const CheckpointContent& content, int keep_last) {
+                             const CheckpointContent& content) {
   CHECK_GE(content.step, 0);
   const bool first = all_ranks.rank() == 0;
+  const auto may_write = [&] { return content.may_write == nullptr ? absl::OkStatus() : content.may_write(); };
   absl::Status status;
-  if (first) status = BeginCheckpoint(fs, run_checkpoints_folder, content.step);
+  if (first) status = may_write();
+  if (first && status.ok()) status = BeginCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
   TREFOIL_RETURN_IF_ERROR(all_ranks.Agree(status));
 
-  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step);
-  Manifest part;
-  part.step = content.step;
+  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
+  Manifest mine;
+  mine.step = content.step;
   if (first) {
-    part.model = content.model;
-    part.trainer_state = content.trainer_state;
+    mine.model = content.model;
+    mine.trainer_state = content.trainer_state;
   }
-  status = all_ranks.Agree(WriteSlices(fs, partial, all_ranks.rank(), content.slices, &part));
+  status = all_ranks.Agree(WriteSlices(fs, partial, all_ranks.rank(), content, &mine));
   if (status.ok()) {
-    const std::vector<std::string> parts = all_ranks.AllGatherStrings(EncodeManifest(part));
-    if (first) {
-      status = WriteManifest(fs, partial + "/" + kManifestFile, EncodeManifest(Merge(parts)));
-      // The names of all ranks' files, which the rename below does not flush.
-      if (status.ok()) status = fs.FlushFolder(partial);
-      if (status.ok()) status = CommitCheckpoint(fs, run_checkpoints_folder, content.step);
-    }
+    const std::vector<std::string> parts = all_ranks.GatherStrings(PackManifest(mine));
+    if (first) status = Finish(fs, run_checkpoints_folder, content, Merge(parts), may_write);
     status = all_ranks.Agree(status);
   }
-  if (first && status.ok()) RemoveOldCheckpoints(fs, run_checkpoints_folder, content.step, keep_last);
   // What went wrong matters more than whether the rest could be removed; the next save tries again.
   if (first && !status.ok()) fs.Remove(partial).IgnoreError();
   return status;

@@ -5,13 +5,17 @@
 //   content.step = 100;
 //   content.trainer_state = state_text;          // whatever the trainer wants back
 //   content.model = model_config_text;           // for the trainer to compare when it loads
-//   content.slices = store.State();              // this rank's part; together the ranks cover every tensor once
-//   TREFOIL_RETURN_IF_ERROR(WriteCheckpoint(fs, all_ranks, run + "/checkpoints", content, /*keep_last=*/3));
+//   content.parts = store.state_parts();         // this rank's part; together the ranks cover every tensor once
+//   content.part = [&](int i) { ... };
+//   content.owner = lock_id;
+//   TREFOIL_RETURN_IF_ERROR(WriteCheckpoint(fs, all_ranks, run + "/checkpoints", content));
+//   if (rank == 0) RemoveOldCheckpoints(fs, run + "/checkpoints", 100, {.last = 3});    // checkpoint/directory.h
 //
 // Any set of ranks on any layout can load it (checkpoint/reader.h).
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,25 +30,29 @@ struct CheckpointContent {
   int64_t step = 0;           // at least 0
   std::string trainer_state;  // opaque; UTF-8; rank 0's is written
   std::string model;          // opaque; UTF-8; rank 0's is written
-  // What this rank writes; the elements must not change until the call returns. Names are UTF-8. Slices of no elements
-  // are left out.
-  std::vector<ShardedTensor> slices;
+  // What this rank writes: part(0) ... part(parts - 1), asked for in order, each written before the next is asked for.
+  // Its elements must not change until then. Names are UTF-8. Slices of no elements are left out.
+  int parts = 0;
+  std::function<std::vector<ShardedTensor>(int)> part;
+  // Of the run folder (runtime/folder_lock.h), the same on every rank: names the unfinished folder.
+  std::string owner;
+  // Rank 0 asks before it makes anything, and again before it commits; an error is the save's. Null: not asked.
+  std::function<absl::Status()> may_write;
 };
 
-// Called by every rank of `all_ranks` with the same folder, step and keep_last; the folder is shared by all of them and
-// made if absent. On return with OK, on every rank, the checkpoint is on disk (flushed) and complete, and on rank 0 all
-// but the last `keep_last` checkpoints up to this step are removed (0: all are kept). An earlier checkpoint of the same
-// step is replaced.
+// Called by every rank of `all_ranks` with the same folder, step and owner; the folder is shared by all of them and made
+// if absent. On return with OK, on every rank, the checkpoint is on disk (flushed) and complete. An earlier checkpoint of
+// the same step is replaced; others are left alone.
 //
-// Memory: the text of the whole manifest on every rank, a few times its size on rank 0; elements are written from where
-// they are.
+// Memory: elements are written from where they are. The list of its own slices on every rank, of all ranks' on rank 0,
+// a few times the manifest's size.
 //
-// Failure (full disk, folder not writable ...): every rank gets the same error, the one of the lowest rank that failed;
-// nothing is committed; earlier checkpoints are as they were; the unfinished folder is removed, now if possible, else
-// by the next save. The same holds if processes are killed at any moment.
+// Failure (full disk, folder not writable, folder not the same one on all ranks ...): every rank gets the same error, the
+// one of the lowest rank that failed; nothing is committed; earlier checkpoints are as they were; the unfinished folder
+// is removed, now if possible, else by the next save. The same holds if processes are killed at any moment.
 // Slices that overlap, leave a part of a global tensor to nobody, or disagree on its dtype or shape are a bug of the
 // caller: CHECK, with the tensor named.
 absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
-                             const CheckpointContent& content, int keep_last);
+                             const CheckpointContent& content);
 
 }  // namespace trefoil

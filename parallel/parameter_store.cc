@@ -97,36 +97,46 @@ bool ParameterStore::Owns(const Parameter& parameter) const {
   return home_here && first_tensor_rank && first_data_rank;
 }
 
-ParameterStore::HostState ParameterStore::State(bool owned_only) const {
-  HostState state;
-  for (const BucketMemory& memory : buckets_) {
-    const int64_t begin = memory.shard_begin;
-    const auto add = [&](const std::string& prefix, const Tensor& buffer) {
-      auto* elements = static_cast<std::byte*>(buffer.raw());
-      if (!device_.host_addressable()) {
-        state.copies.push_back({.tensor = buffer, .host = std::make_unique<std::byte[]>(buffer.bytes())});
-        elements = state.copies.back().host.get();
-        device_.Download(buffer, elements);
-      }
-      for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
-        if (owned_only && !Owns(*piece.parameter)) continue;
-        state.slices.push_back({.name = prefix + piece.parameter->name,
-                                .dtype = DType::kFloat32,
-                                .global = piece.parameter->shape,
-                                .box = piece.box,
-                                .data = elements + (piece.begin - begin) * static_cast<int64_t>(sizeof(float))});
-      }
-    };
-    add("", memory.master);
-    if (!trainable_) continue;
-    add("adam.m/", memory.m);
-    add("adam.v/", memory.v);
+int ParameterStore::state_parts() const { return static_cast<int>(buckets_.size()) * buffers(); }
+
+int64_t ParameterStore::most_copied_bytes() const {
+  int64_t most = 0;
+  if (device_.host_addressable()) return most;
+  for (const BucketMemory& memory : buckets_) most = std::max(most, memory.master.bytes());
+  return most;
+}
+
+ParameterStore::StatePart ParameterStore::State(int part, Elements elements) const {
+  const BucketMemory& memory = buckets_.at(static_cast<size_t>(part / buffers()));
+  const Tensor* const buffers_of[] = {&memory.master, &memory.m, &memory.v};
+  const char* const prefixes[] = {"", "adam.m/", "adam.v/"};
+  const int buffer = part % buffers();
+  const int64_t begin = memory.shard_begin;
+  StatePart state;
+  state.tensor = *buffers_of[buffer];
+  std::vector<int64_t> places;
+  for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
+    if (elements == Elements::kOwned && !Owns(*piece.parameter)) continue;
+    state.slices.push_back({.name = prefixes[buffer] + piece.parameter->name,
+                            .dtype = DType::kFloat32,
+                            .global = piece.parameter->shape,
+                            .box = piece.box});
+    places.push_back((piece.begin - begin) * static_cast<int64_t>(sizeof(float)));
   }
+  if (state.slices.empty()) return state;
+  auto* data = static_cast<std::byte*>(state.tensor.raw());
+  if (!device_.host_addressable()) {
+    // Zeros where nothing is copied: a bucket's padding stays zero when the copy is taken back.
+    state.copy = std::make_unique<std::byte[]>(static_cast<size_t>(state.tensor.bytes()));
+    data = state.copy.get();
+    if (elements != Elements::kToFill) device_.Download(state.tensor, data);
+  }
+  for (size_t i = 0; i < places.size(); ++i) state.slices[i].data = data + places[i];
   return state;
 }
 
-void ParameterStore::TakeBack(const HostState& state) {
-  for (const HostState::Copy& copy : state.copies) device_.Upload(copy.host.get(), copy.tensor);
+void ParameterStore::TakeBack(const StatePart& part) {
+  if (part.copy != nullptr) device_.Upload(part.copy.get(), part.tensor);
 }
 
 }  // namespace trefoil

@@ -56,26 +56,30 @@ class ParameterStore {
   // After master weights were set (loaded): converts them into working weights and gathers those.
   void PublishMasterWeights(Group& data);
 
-  // Master weights ("NAME") and moments ("adam.m/NAME", "adam.v/NAME") as slices: on the CPU pointing into this store's
-  // memory, on other devices into copies on the host. With `owned_only`, each element of the global model is listed by
-  // exactly one rank of the job: what a checkpoint writes. Without: all that this rank needs to load.
-  struct HostState {
+  // Master weights ("NAME") and moments ("adam.m/NAME", "adam.v/NAME") as slices, in parts: one buffer of one bucket each,
+  // so that a name is in one part only. On devices whose memory the host cannot reach, the slices point into a copy on
+  // the host that lives as long as the part: whoever takes one part at a time needs most_copied_bytes() of host memory.
+  struct StatePart {
     std::vector<ShardedTensor> slices;
-    struct Copy {
-      Tensor tensor;
-      std::unique_ptr<std::byte[]> host;
-    };
-    std::vector<Copy> copies;
+    Tensor tensor;
+    std::unique_ptr<std::byte[]> copy;  // of `tensor`; null where the host reaches it
   };
-  HostState State(bool owned_only) const;
-  // After slices' elements were changed (loaded): brings them to the device.
-  void TakeBack(const HostState& state);
+  int state_parts() const;
+  int64_t most_copied_bytes() const;
+  // kOwned: each element of the global model is listed by exactly one rank of the job: what a checkpoint writes. Nothing
+  // is copied for a part that has none. kHeld: all that this rank has. kToFill: the same slices, their elements yet to
+  // be given (zeros in a copy): what is loaded.
+  enum class Elements { kOwned, kHeld, kToFill };
+  StatePart State(int part, Elements elements) const;
+  // After slices' elements were given: brings them to the device.
+  void TakeBack(const StatePart& part);
 
   // Whether this rank is the one that speaks for a parameter of a bucket, where several hold the same elements.
   bool Owns(const Parameter& parameter) const;
 
  private:
   Tensor View(const std::vector<std::string>& names, Tensor BucketMemory::*buffer) const;
+  int buffers() const { return trainable_ ? 3 : 1; }  // of a bucket, in the state
 
   const Mesh mesh_;
   const std::vector<int> homes_;

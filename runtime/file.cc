@@ -20,7 +20,7 @@ absl::Status MakeFolderDurably(FileSystem& fs, const std::string& path) {
   const size_t end = path.find_last_not_of('/');
   if (end == std::string::npos || fs.Exists(path)) return fs.MakeFolder(path);
   const std::string folder = path.substr(0, end + 1), above = FolderOf(folder);
-  TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, above));
+  if (above != folder) TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, above));
   TREFOIL_RETURN_IF_ERROR(fs.MakeFolder(folder));
   return fs.FlushFolder(above);
 }

@@ -47,7 +47,9 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
     training->set_precision(bf16_hardware ? TrainingConfig::BF16 : TrainingConfig::FP32);
   }
   OptimizerDefaults(training->mutable_optimizer());
-  if (training->checkpoint().keep_last() == 0) training->mutable_checkpoint()->set_keep_last(2);
+  CheckpointConfig* checkpoint = training->mutable_checkpoint();
+  if (!checkpoint->has_keep_last()) checkpoint->set_keep_last(2);
+  if (!checkpoint->has_failed_saves()) checkpoint->set_failed_saves(10);
   if (!training->has_evaluate_samples()) training->set_evaluate_samples(kEvaluationSamples);
   if (!training->has_log_every_steps()) training->set_log_every_steps(1);
 }

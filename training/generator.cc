@@ -22,9 +22,11 @@ Generator::Generator(const ModelConfig& model, World& world, Device& device)
 
 absl::Status Generator::Load(FileSystem& fs, const std::string& checkpoint_folder) {
   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, checkpoint_folder));
-  const ParameterStore::HostState host = store_.State(/*owned_only=*/false);
-  TREFOIL_RETURN_IF_ERROR(reader.Read(host.slices));
-  store_.TakeBack(host);
+  for (int i = 0; i < store_.state_parts(); ++i) {
+    const ParameterStore::StatePart part = store_.State(i, ParameterStore::Elements::kToFill);
+    TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
+    store_.TakeBack(part);
+  }
   return absl::OkStatus();
 }
 

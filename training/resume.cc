@@ -27,18 +27,24 @@ std::string ValueText(const google::protobuf::Message& message, const FieldDescr
   return text;
 }
 
-absl::StatusOr<TrainerState> ReadInto(FileSystem& fs, Worker& worker, const std::string& folder, bool weights_only) {
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, folder));
-  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, worker.config.model(), "Give the checkpoint's model."));
+absl::StatusOr<TrainerState> ReadState(const CheckpointReader& reader, const std::string& folder,
+                                       const ModelConfig& model, bool weights_only) {
+  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, model, "Give the checkpoint's model."));
   TrainerState state;
   if (!weights_only && !TextFormat::ParseFromString(reader.trainer_state(), &state)) {
     return absl::DataLossError(folder + ": the trainer state is not readable");
   }
-  ParameterStore::HostState host = worker.store.State(/*owned_only=*/false);
-  if (weights_only) std::erase_if(host.slices, [](const ShardedTensor& s) { return s.name.starts_with("adam."); });
-  TREFOIL_RETURN_IF_ERROR(reader.Read(host.slices));
-  worker.store.TakeBack(host);
   return state;
+}
+
+absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store, bool weights_only) {
+  for (int i = 0; i < store.state_parts(); ++i) {
+    const ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kToFill);
+    if (part.slices.empty() || (weights_only && part.slices.front().name.starts_with("adam."))) continue;
+    TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
+    store.TakeBack(part);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -60,21 +66,30 @@ absl::Status CheckModel(const CheckpointReader& reader, const std::string& what,
   return absl::FailedPreconditionError(message + "\n" + remedy);
 }
 
-absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state) {
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
+                            const std::function<absl::Status()>& may_write) {
   CheckpointContent content;
   content.step = state.step();
   TextFormat::PrintToString(state, &content.trainer_state);
   content.model = ModelText(worker.config.model());
-  const ParameterStore::HostState host = worker.store.State(/*owned_only=*/true);
-  content.slices = host.slices;
-  return WriteCheckpoint(fs, *worker.all, CheckpointsFolder(worker.config), content,
-                         worker.config.training().checkpoint().keep_last());
+  content.owner = owner;
+  content.may_write = may_write;
+  content.parts = worker.store.state_parts();
+  ParameterStore::StatePart part;  // the one that is being written
+  content.part = [&](int i) {
+    part = {};
+    part = worker.store.State(i, ParameterStore::Elements::kOwned);
+    return part.slices;
+  };
+  return WriteCheckpoint(fs, *worker.all, CheckpointsFolder(worker.config), content);
 }
 
 absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
                                             bool weights_only) {
-  absl::StatusOr<TrainerState> state = ReadInto(fs, worker, folder, weights_only);
-  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(state.status()));
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, folder));
+  absl::StatusOr<TrainerState> state = ReadState(reader, folder, worker.config.model(), weights_only);
+  const absl::Status read = state.ok() ? ReadElements(reader, worker.store, weights_only) : state.status();
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(read));
   worker.store.PublishMasterWeights(*worker.data);
   return state;
 }

@@ -3,6 +3,7 @@
 // Threads: the rank's main thread. Every rank of the job makes the same calls and gets the same Status.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,10 @@ namespace trefoil {
 // RUN/checkpoints
 std::string CheckpointsFolder(const RunConfig& config);
 
-// Writes weights, moments and `state` as RUN/checkpoints/step-N, and removes old ones beyond keep_last.
-absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state);
+// Writes weights, moments and `state` as RUN/checkpoints/step-N. `owner` and `may_write` as in checkpoint/writer.h. On the
+// host it needs store.most_copied_bytes() besides.
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
+                            const std::function<absl::Status()>& may_write);
 
 // Loads a checkpoint folder into the worker, whatever layout wrote it. A checkpoint of another model is an error that
 // names the fields that differ. `weights_only`: moments stay zero, and the result is a state of step 0.

@@ -1,12 +1,17 @@
 #include "training/start.h"
 
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 #include <google/protobuf/text_format.h>
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "parallel/same_on_ranks.h"
 #include "runtime/version.h"
+#include "training/checkpoint_space.h"
 #include "training/identity.h"
+#include "training/newest_checkpoint.h"
 #include "training/resume.h"
 #include "training/validate.h"
 
@@ -52,9 +57,9 @@ void NoteEvaluation(const RunConfig& config, const RunData& data, std::vector<st
                    std::to_string(data.evaluation_samples) + ": all of them are used.");
 }
 
-// What a start from the checkpoint changes, for `notes`; an error if it is too much.
+// What a start from the checkpoint changes, for `notes`; an error if it is too much. Sets the step to go on from.
 absl::Status CheckChanges(const CheckpointReader& reader, const std::string& folder, const RunConfig& config,
-                          bool allow_change, RunStart* start) {
+                          bool allow_change, RunStart* start, int64_t* step) {
   TREFOIL_RETURN_IF_ERROR(
       CheckModel(reader, folder, config.model(), "Give the run another folder, or the checkpoint's model."));
   TrainerState state;
@@ -76,24 +81,43 @@ absl::Status CheckChanges(const CheckpointReader& reader, const std::string& fol
                                          "\nGive the run another folder, or --allow_change to go on with the change.");
   }
   if (start->identity.tokenizer().empty()) start->identity.set_tokenizer(state.tokenizer());
+  *step = state.step();
   return absl::OkStatus();
 }
 
-// On rank 0. Sets checkpoint, notes.
+// The newest checkpoint whose manifest is whole; null if there is no checkpoint. Sets checkpoints, damaged, notes.
+absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenNewest(FileSystem& fs, const RunConfig& config, RunStart* start) {
+  std::vector<std::string> ignored;
+  auto complete = CompleteCheckpoints(fs, CheckpointsFolder(config), &ignored);
+  if (!complete.ok() && !fs.Exists(config.folder())) {
+    return absl::Status(complete.status().code(), absl::StrCat("folder: ", config.folder(), " cannot be made: ",
+                                                               complete.status().message()));
+  }
+  TREFOIL_RETURN_IF_ERROR(complete.status());
+  start->checkpoints = *std::move(complete);
+  for (const std::string& name : ignored) start->notes.push_back("Ignoring " + name + ": not a complete checkpoint.");
+  while (!start->checkpoints.empty()) {
+    const std::string newest = start->checkpoints.front();
+    absl::StatusOr<CheckpointReader> reader = CheckpointReader::Open(fs, newest);
+    if (reader.ok()) return std::make_unique<CheckpointReader>(*std::move(reader));
+    if (!MeansDamage(reader.status())) return reader.status();
+    start->notes.push_back(DamageText(newest, reader.status()));
+    start->damaged.push_back(newest);
+    start->checkpoints.erase(start->checkpoints.begin());
+  }
+  if (!start->damaged.empty()) return NoneIsWhole(start->damaged);
+  return std::unique_ptr<CheckpointReader>();
+}
+
+// On rank 0. Sets checkpoints, damaged, notes.
 absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
                           RunStart* start) {
-  std::vector<std::string> ignored;
-  const absl::StatusOr<std::string> latest = LatestCheckpoint(fs, CheckpointsFolder(config), &ignored);
-  for (const std::string& name : ignored) start->notes.push_back("Ignoring " + name + ": not a complete checkpoint.");
-  if (!latest.ok() && !absl::IsNotFound(latest.status())) {
-    TREFOIL_RETURN_IF_ERROR(MakeRunFolder(fs, config));  // which says it of the folder, if that is the trouble
-    return latest.status();
-  }
+  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> newest, OpenNewest(fs, config, start));
   const std::string& weights = config.training().checkpoint().initial_weights();
-  if (latest.ok()) {
-    start->checkpoint = *latest;
-    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, *latest));
-    TREFOIL_RETURN_IF_ERROR(CheckChanges(reader, *latest, config, allow_change, start));
+  int64_t step = 0;
+  if (newest != nullptr) {
+    TREFOIL_RETURN_IF_ERROR(
+        CheckChanges(*newest, start->checkpoints.front(), config, allow_change, start, &step));
     if (!weights.empty()) {
       start->notes.push_back(
           "Note: training.checkpoint.initial_weights is not read: the run goes on from its own checkpoint.");
@@ -103,7 +127,8 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
     TREFOIL_RETURN_IF_ERROR(CheckModel(reader, "training.checkpoint.initial_weights: " + weights, config.model(),
                                        "Give the weights' model, or weights of this one."));
   }
-  return CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes);
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes));
+  return CheckSpace(fs, config, step, &start->notes);
 }
 
 }  // namespace
@@ -116,17 +141,32 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", TokenizerHash(*tokenizer)}}));
   NoteEvaluation(config, start.data, &start.notes);
   start.identity = IdentityOf(config, start.data, *tokenizer);
+  if (all.BroadcastString(all.rank() == 0 && fs.Exists(config.folder()) ? "there" : "") == "there") {
+    TREFOIL_ASSIGN_OR_RETURN(start.folder, RunFolder::Take(fs, config.folder(), all, &start.notes));
+  }
   absl::Status looked = absl::OkStatus();
   if (all.rank() == 0) looked = LookAtFolder(fs, config, *tokenizer, allow_change, &start);
   TREFOIL_RETURN_IF_ERROR(all.Agree(looked));
-  start.checkpoint = all.BroadcastString(start.checkpoint);
+  for (std::vector<std::string>* paths : {&start.checkpoints, &start.damaged}) {
+    const std::string of_rank_zero = all.BroadcastString(absl::StrJoin(*paths, "\n"));
+    *paths = absl::StrSplit(of_rank_zero, '\n', absl::SkipEmpty());
+  }
   return start;
 }
 
-absl::Status MakeRunFolder(FileSystem& fs, const RunConfig& config) {
-  const absl::Status made = MakeFolderDurably(fs, config.folder());
-  if (made.ok()) return made;
-  return absl::Status(made.code(), "folder: " + config.folder() + " cannot be made: " + std::string(made.message()));
+absl::Status OwnRunFolder(FileSystem& fs, const RunConfig& config, Group& all, RunStart* start) {
+  if (start->folder != nullptr) return absl::OkStatus();
+  TREFOIL_ASSIGN_OR_RETURN(start->folder, RunFolder::Take(fs, config.folder(), all, &start->notes));
+  absl::Status status;
+  if (all.rank() == 0) {
+    const auto complete = CompleteCheckpoints(fs, CheckpointsFolder(config));
+    status = complete.status();
+    if (complete.ok() && !complete->empty()) {
+      status = absl::FailedPreconditionError("folder: another job has trained in " + config.folder() +
+                                             " while this one started; start again to go on from there");
+    }
+  }
+  return all.Agree(status);
 }
 
 absl::Status WriteRunFolder(FileSystem& fs, const RunConfig& config) {

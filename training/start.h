@@ -8,6 +8,7 @@
 // Threads: the rank's main thread; every rank of the job makes the same call and gets the same Status.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,26 +16,36 @@
 #include "runtime/file.h"
 #include "training/run.pb.h"
 #include "training/run_data.h"
+#include "training/run_folder.h"
 
 namespace trefoil {
 
 struct RunStart {
   RunData data;
-  std::string checkpoint;  // its folder; empty: none, the run begins
+  std::unique_ptr<RunFolder> folder;  // null: yet to be made
+  // Folders, newest first: where the run goes on from, and those before it, should it turn out to be damaged. Empty: the
+  // run begins.
+  std::vector<std::string> checkpoints;
+  // Newer ones, whose manifests are damaged.
+  std::vector<std::string> damaged;
   // All but step and samples_used, for the checkpoints to come.
   TrainerState identity;
   // On rank 0, lines for people: what is ignored, and what this start changes.
   std::vector<std::string> notes;
 };
 
+// From here on the job owns the run's folder (training/run_folder.h), if there is one.
+//
 // Failure: data that cannot be opened or differ between ranks (training/run_data.h); a tokenizer that cannot be read, or
-// differs between ranks or from the one in the run's folder; a checkpoint, or initial weights, of another model; and unless
-// `allow_change`, a checkpoint of a run that this start would give another meaning (training/identity.h).
-// Nothing in the run folder has changed, whatever is returned.
+// differs between ranks or from the one in the run's folder; a run folder that is another job's, or not the same one on all
+// hosts; checkpoints of which none has a readable manifest; no room for a checkpoint (training/checkpoint_space.h); a
+// checkpoint, or initial weights, of another model; and unless `allow_change`, a checkpoint of a run that this start would
+// give another meaning (training/identity.h). Nothing in the run folder has changed, whatever is returned, but for its lock.
 absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change);
 
-// On rank 0, before memory is taken. Failure: names the folder.
-absl::Status MakeRunFolder(FileSystem& fs, const RunConfig& config);
+// Before memory is taken, on every rank: makes the run folder and owns it, if it was not there. Failure: as of
+// RunFolder::Take; or another job has trained in it meanwhile.
+absl::Status OwnRunFolder(FileSystem& fs, const RunConfig& config, Group& all, RunStart* start);
 
 // Once all is well with the start, on rank 0: the run folder's config.pbtxt, and its tokenizer.model, which its checkpoints
 // need to be used. A tokenizer.model of other content, which a start with `allow_change` has found, is kept beside it under

@@ -4,7 +4,9 @@
 
 #include "training/learning_rate.h"
 #include "training/metrics.h"
+#include "training/newest_checkpoint.h"
 #include "training/resume.h"
+#include "training/saver.h"
 #include "training/step.h"
 #include "training/trace.h"
 
@@ -26,6 +28,7 @@ class Trainer {
         device_(device),
         worker_(config, world, device),
         state_(start_.identity),
+        saver_(*options.fs, worker_, *start_.folder, Say()),
         meter_(config.training().steps()),
         flops_per_token_(ModelFlopsPerToken(config.model(), config.model().sequence_length())) {}
 
@@ -45,7 +48,7 @@ class Trainer {
     const During steps_of_the_run(*worker_.all, Phase::kStep);
     while (state_.step() < steps) {
       if (StopRequested()) {
-        TREFOIL_RETURN_IF_ERROR(SaveIfNew());
+        TREFOIL_RETURN_IF_ERROR(saver_.Save(state_, /*last=*/true));
         Say() << "Stopped on request after step " << state_.step() << "; the same command goes on from there.\n";
         return absl::OkStatus();
       }
@@ -63,14 +66,12 @@ class Trainer {
   // Parameters from the checkpoint, from given weights, or at random.
   absl::Status Begin() {
     const std::string& weights = config_.training().checkpoint().initial_weights();
-    if (!start_.checkpoint.empty()) {
+    if (!start_.checkpoints.empty()) {
       TREFOIL_ASSIGN_OR_RETURN(const TrainerState saved,
-                               LoadCheckpoint(*options_.fs, worker_, start_.checkpoint, /*weights_only=*/false));
+                               LoadNewest(*options_.fs, worker_, start_.checkpoints, start_.damaged, Say()));
       state_.set_step(saved.step());
       state_.set_samples_used(saved.samples_used());
-      saved_step_ = state_.step();
-      Say() << "Resuming from " << start_.checkpoint << " (step " << state_.step() << ", " << state_.samples_used()
-            << " samples used).\n";
+      saver_.StartedFrom(state_.step());
     } else if (!weights.empty()) {
       TREFOIL_RETURN_IF_ERROR(LoadCheckpoint(*options_.fs, worker_, weights, /*weights_only=*/true).status());
       Say() << "Starting from the weights of " << weights << ".\n";
@@ -116,9 +117,9 @@ class Trainer {
     metrics.step = step;
     metrics.learning_rate = LearningRate(training.optimizer(), training.steps(), step);
     auto result = TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate);
-    if (absl::IsDataLoss(result.status()) && saved_step_ > 0) {
+    if (absl::IsDataLoss(result.status()) && saver_.saved_step() > 0) {
       return absl::DataLossError(std::string(result.status().message()) + ". The checkpoint of step " +
-                                 std::to_string(saved_step_) + " is kept");
+                                 std::to_string(saver_.saved_step()) + " is kept");
     }
     TREFOIL_RETURN_IF_ERROR(result.status());
     state_.set_step(step);
@@ -140,9 +141,7 @@ class Trainer {
     if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
       TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
     }
-    const int32_t save_every = training.checkpoint().every_steps();
-    if (last || (save_every > 0 && step % save_every == 0)) TREFOIL_RETURN_IF_ERROR(SaveIfNew());
-    return absl::OkStatus();
+    return saver_.Due(step) ? saver_.Save(state_, last) : absl::OkStatus();
   }
 
   absl::Status Report(const StepMetrics& metrics, bool last) {
@@ -167,39 +166,29 @@ class Trainer {
     return absl::OkStatus();
   }
 
-  absl::Status SaveIfNew() {
-    if (saved_step_ == state_.step()) return absl::OkStatus();
-    const Clock::time_point begin = Clock::now();
-    const During save(*worker_.all, Phase::kSave);
-    TREFOIL_RETURN_IF_ERROR(SaveCheckpoint(*options_.fs, worker_, state_));
-    saved_step_ = state_.step();
-    Say() << "Saved checkpoint of step " << saved_step_ << " in " << SecondsSince(begin) << " s." << std::endl;
-    return absl::OkStatus();
-  }
-
+  std::ostream silence_{nullptr};
   const TrainerOptions& options_;
   const RunConfig& config_;
   const RunStart start_;
   Device& device_;
   Worker worker_;
   TrainerState state_;
+  Saver saver_;
   ProgressMeter meter_;
   const double flops_per_token_;
   BatchSource training_, held_out_;
   double unigram_entropy_ = 0;  // of the held-out text, on rank 0
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<OpTrace> trace_;          // rank 0, while it records
-  int64_t saved_step_ = 0, first_step_ = 0;
+  int64_t first_step_ = 0;
   Clock::time_point began_;
-  std::ostream silence_{nullptr};
 };
 
 }  // namespace
 
 absl::Status Train(const RunConfig& config, RunStart start, World& world, Device& device,
                    const TrainerOptions& options) {
-  const absl::Status folder = world.rank() == 0 ? MakeRunFolder(*options.fs, config) : absl::OkStatus();
-  TREFOIL_RETURN_IF_ERROR(world.all().Agree(folder));
+  TREFOIL_RETURN_IF_ERROR(OwnRunFolder(*options.fs, config, world.all(), &start));
   return Trainer(config, std::move(start), world, device, options).Run();
 }
 

@@ -354,6 +354,17 @@ class Checker {
       }
     }
 
+    const CheckpointConfig& checkpoint = training.checkpoint();
+    AtLeastOne("training.checkpoint.failed_saves", checkpoint.failed_saves());
+    if (checkpoint.keep_every() > 0 && checkpoint.keep_last() == 0) {
+      Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(), ", but keep_last 0 keeps all; nearest legal: ",
+             "keep_last 2, or keep_every 0");
+    }
+    if (checkpoint.keep_every() > 0 && checkpoint.every_steps() == 0) {
+      Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(), ", but every_steps is 0: there is a checkpoint at ",
+             "the end only; nearest legal: every_steps ", checkpoint.keep_every(), ", or keep_every 0");
+    }
+
     const OptimizerConfig& optimizer = training.optimizer();
     const std::string prefix = "training.optimizer.";
     Positive(prefix + "learning_rate", optimizer.learning_rate(), "3e-4");

@@ -1,6 +1,10 @@
 // Round trips: what is saved on one layout is what any other layout loads.
+#include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
@@ -8,10 +12,12 @@
 #include "parallel/world.h"
 #include "tests/checkpoint/example_state.h"
 #include "tests/runtime/fault_file_system.h"
+#include "tests/runtime/odd_file_systems.h"
 
 namespace trefoil {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -80,15 +86,42 @@ TEST_F(CheckpointTest, TheDocumentedExampleIsWhatIsWritten) {
     const std::unique_ptr<Device> device = NewNullDevice();
     const std::unique_ptr<Group> group = world.NewGroupOfAll(*device);
     const int rank = world.rank();
-    CheckpointContent content = {100, "samples: 3200", "layers: 1", {}};
     auto* const mine = reinterpret_cast<std::byte*>(&w[static_cast<size_t>(6 * rank)]);
-    content.slices.push_back({"w", DType::kFloat32, {4, 3}, {{2 * rank, 0}, {2, 3}}, mine});
+    std::vector<ShardedTensor> slices = {{"w", DType::kFloat32, {4, 3}, {{2 * rank, 0}, {2, 3}}, mine}};
     auto* const count = reinterpret_cast<std::byte*>(w.data());
-    if (rank == 1) content.slices.push_back({"count", DType::kInt32, {}, {}, count});
-    EXPECT_EQ(WriteCheckpoint(fs_, *group, folder_, content, 1), absl::OkStatus());
+    if (rank == 1) slices.push_back({"count", DType::kInt32, {}, {}, count});
+    CheckpointContent content = ContentOf(100, slices);
+    content.trainer_state = "samples: 3200";
+    content.model = "layers: 1";
+    EXPECT_EQ(WriteCheckpoint(fs_, *group, folder_, content), absl::OkStatus());
   });
   EXPECT_EQ(*ReadFile(fs_, CheckpointPath(folder_, 100) + "/manifest.json"),
-            R"({"format":"trefoil checkpoint","version":1,
+            R"({"format":"trefoil checkpoint","version":2,
+"step":100,
+"model":"layers: 1",
+"trainer_state":"samples: 3200",
+"files":[[0,24],[1,28]],
+"tensors":[
+["count","int32",[],[1,24,3713320107]],
+["w","float32",[4,3],[0,0,0,0,2,3,2152793273,1,0,2,0,2,3,520318861]]
+],
+"crc32c":"b7f8a1e7"}
+)");
+  const std::string file = *ReadFile(fs_, CheckpointPath(folder_, 100) + "/rank-00001.bin");
+  EXPECT_EQ(file, std::string("\0\0\xe0\x40\0\0\0\x41\0\0\x10\x41\0\0\x20\x41"
+                              "\0\0\x30\x41\0\0\x40\x41\0\0\x80\x3f", 28));
+}
+
+// What version 1 wrote for the same tensors.
+TEST_F(CheckpointTest, TheFirstVersionOfTheFormatIsRead) {
+  const std::string path = CheckpointPath(folder_, 100);
+  ASSERT_TRUE(fs_.MakeFolder(path).ok());
+  std::vector<float> w(13);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i % 12 + 1);
+  const std::string_view bytes(reinterpret_cast<const char*>(w.data()), 52);
+  ASSERT_TRUE(WriteFileAtomically(fs_, path + "/rank-00000.bin", bytes.substr(0, 24)).ok());
+  ASSERT_TRUE(WriteFileAtomically(fs_, path + "/rank-00001.bin", bytes.substr(24)).ok());
+  ASSERT_TRUE(WriteFileAtomically(fs_, path + "/manifest.json", R"({"format":"trefoil checkpoint","version":1,
 "step":100,
 "model":"layers: 1",
 "trainer_state":"samples: 3200",
@@ -98,10 +131,54 @@ TEST_F(CheckpointTest, TheDocumentedExampleIsWhatIsWritten) {
 ["w","float32",[4,3],[0,0,2152793273,0,0,2,3,1,0,520318861,2,0,2,3]]
 ],
 "crc32c":"6e1e3697"}
-)");
-  const std::string file = *ReadFile(fs_, CheckpointPath(folder_, 100) + "/rank-00001.bin");
-  EXPECT_EQ(file, std::string("\0\0\xe0\x40\0\0\0\x41\0\0\x10\x41\0\0\x20\x41"
-                              "\0\0\x30\x41\0\0\x40\x41\0\0\x80\x3f", 28));
+)").ok());
+  std::vector<float> column(4);
+  int32_t count = 0;
+  const std::vector<ShardedTensor> targets = {
+      {"w", DType::kFloat32, {4, 3}, {{0, 1}, {4, 1}}, reinterpret_cast<std::byte*>(column.data())},
+      {"count", DType::kInt32, {}, {}, reinterpret_cast<std::byte*>(&count)}};
+  ASSERT_EQ(Open(100).Read(targets), absl::OkStatus());
+  EXPECT_THAT(column, ElementsAre(2, 5, 8, 11));
+  EXPECT_EQ(count, 0x3f800000);
+}
+
+// Of a large slice only the chunks with something of the target: damage elsewhere does not matter, nor does size.
+TEST_F(CheckpointTest, OnlyTheChunksThatAreWantedAreRead) {
+  constexpr int64_t kRows = 100, kColumns = 1 << 18;  // a slice of 100 MiB in chunks of 2 MiB: two rows each
+  std::vector<float> w(kRows * kColumns);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i % 9973);
+  const ShardedTensor whole = {"w", DType::kFloat32, {kRows, kColumns}, {{0, 0}, {kRows, kColumns}},
+                               reinterpret_cast<std::byte*>(w.data())};
+  RunRanksAsThreads(1, [&](World& world) {
+    const std::unique_ptr<Device> device = NewNullDevice();
+    const auto group = world.NewGroupOfAll(*device);
+    CheckpointContent content = ContentOf(1, {});
+    content.parts = 1;
+    content.part = [&](int) { return std::vector<ShardedTensor>{whole}; };
+    EXPECT_EQ(WriteCheckpoint(fs_, *group, folder_, content), absl::OkStatus());
+  });
+  const std::string path = CheckpointPath(folder_, 1) + "/rank-00000.bin";
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(50 << 20).put('\x77');  // in row 50
+  const CheckpointReader reader = Open(1);
+  const auto read = [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    std::vector<float> part(static_cast<size_t>(rows * columns), -1);
+    const absl::Status status = reader.Read(ShardedTensor{"w", DType::kFloat32, {kRows, kColumns},
+                                                          {{row, column}, {rows, columns}},
+                                                          reinterpret_cast<std::byte*>(part.data())});
+    for (int64_t i = 0; status.ok() && i < rows * columns; ++i) {
+      const int64_t at = (row + i / columns) * kColumns + column + i % columns;
+      EXPECT_EQ(part[static_cast<size_t>(i)], static_cast<float>(at % 9973)) << i;
+      if (part[static_cast<size_t>(i)] != static_cast<float>(at % 9973)) break;
+    }
+    return std::string(status.message());
+  };
+  EXPECT_EQ(read(0, 50, 0, kColumns), "");
+  EXPECT_EQ(read(52, 48, 5, 7), "");
+  EXPECT_EQ(read(49, 1, 1000, 300), "");
+  const std::string damaged = "damaged: tensor \"w\", slice [0, 0]+[100, 262144], bytes 52428800 to 54525952";
+  EXPECT_THAT(read(50, 1, 0, 1), HasSubstr(damaged));
+  EXPECT_THAT(read(51, 1, 262143, 1), HasSubstr(damaged));
+  EXPECT_THAT(read(0, kRows, 0, 1), HasSubstr(damaged));
 }
 
 TEST_F(CheckpointTest, OverlappingTargetsOfOneCallAreAllFilled) {
@@ -149,6 +226,92 @@ TEST_F(CheckpointTest, KeepsTheLastFewAndLaterOnesOfAnAbandonedRun) {
   SaveAll(2, state, 200000000, {.keep_last = 1});
   EXPECT_THAT(Folders(), ElementsAre("step-200000000"));
   EXPECT_EQ(*LatestCheckpoint(fs_, folder_), folder_ + "/step-200000000");
+}
+
+TEST_F(CheckpointTest, KeepsEachOfAMultipleForEver) {
+  const std::vector<GlobalTensor> state = RandomState(1);
+  for (int64_t step = 5; step <= 45; step += 5) SaveAll(2, state, step, {.keep_last = 2, .keep_every = 20});
+  EXPECT_THAT(Folders(), ElementsAre("step-00000020", "step-00000035", "step-00000040", "step-00000045"));
+}
+
+TEST_F(CheckpointTest, ADamagedOneIsSetAsideForEver) {
+  const std::vector<GlobalTensor> state = RandomState(1);
+  for (int round = 0; round < 2; ++round) {
+    SaveAll(1, state, 7, {});
+    const auto aside = SetAsideDamaged(fs_, CheckpointPath(folder_, 7));
+    ASSERT_TRUE(aside.ok()) << aside.status();
+    EXPECT_EQ(*aside, folder_ + "/step-00000007.damaged" + (round == 0 ? "" : "-2"));
+  }
+  SaveAll(1, state, 8, {.keep_last = 1});
+  EXPECT_THAT(Folders(), ElementsAre("step-00000007.damaged", "step-00000007.damaged-2", "step-00000008"));
+}
+
+// A job that lost the folder (its host was cut off, the job was started again elsewhere) goes on saving as if it had not
+// noticed, at any point of another's save of the same step: the newest checkpoint is whole whoever's it is.
+TEST_F(CheckpointTest, AnOrphanedJobDoesNotDamageTheSaveOfItsSuccessor) {
+  const std::vector<GlobalTensor> mine = RandomState(1), orphans = RandomState(2);
+  int64_t calls = 0;
+  for (int64_t k = 0; k == 0 || k < calls; ++k) {
+    ASSERT_TRUE(fs_.Remove(folder_).ok());
+    SaveAll(2, RandomState(3), 1, {});
+    InterruptedFileSystem interrupted(fs_, k, [&] {
+      Save({&fs_, &fs_}, folder_, orphans, 2, {.cut_seed = 9, .owner = "dead"});
+    });
+    const auto statuses = Save({&interrupted, &interrupted}, folder_, mine, 2, {.cut_seed = 1, .owner = "beef"});
+    calls = interrupted.calls();
+    const std::string latest = *LatestCheckpoint(fs_, folder_);
+    const std::string as_mine = Load(latest, mine, 1, 0), as_orphans = Load(latest, orphans, 1, 0);
+    EXPECT_TRUE(as_mine == "" || as_orphans == "") << k << ": " << as_mine;
+    EXPECT_TRUE(as_mine == "" || !statuses[0].ok()) << k;
+  }
+  EXPECT_GT(calls, 30);
+}
+
+// An owner that finds that it is none saves nothing: before it makes a folder, or before it commits.
+TEST_F(CheckpointTest, WhoMayNotWriteCommitsNothing) {
+  SaveAll(2, RandomState(1), 1, {});
+  for (int allowed = 0; allowed < 2; ++allowed) {
+    int asked = 0;
+    const auto may_write = [&] {
+      return asked++ < allowed ? absl::OkStatus() : absl::FailedPreconditionError("taken over");
+    };
+    EXPECT_THAT(Save({&fs_, &fs_}, folder_, RandomState(2), 2, {.may_write = may_write}),
+                Each(absl::FailedPreconditionError("taken over")));
+    EXPECT_EQ(asked, allowed + 1);
+    EXPECT_THAT(Folders(), ElementsAre("step-00000001"));
+  }
+}
+
+// Two hosts, each with a folder of its own under the one name: the save fails and says so, and commits nothing.
+TEST_F(CheckpointTest, AFolderThatOneRankHasForItselfIsFoundBeforeTheCommit) {
+  SaveAll(3, RandomState(1), 1, {.keep_last = 1});
+  const std::string elsewhere = folder_ + "_of_another_host";
+  for (size_t alone = 1; alone < 3; ++alone) {
+    ASSERT_TRUE(fs_.Remove(elsewhere).ok());
+    SeparateFileSystem separate(fs_, folder_, elsewhere);
+    // The other host has the folder of that save, as left by an earlier start there.
+    ASSERT_TRUE(fs_.MakeFolder(elsewhere + "/step-00000002.0a1b.partial").ok());
+    std::vector<FileSystem*> file_systems(3, &fs_);
+    file_systems[alone] = &separate;
+    for (const absl::Status& status : Save(file_systems, folder_, RandomState(2), 2, {.keep_last = 1})) {
+      EXPECT_EQ(status.message(), absl::StrCat(PartialCheckpointPath(folder_, 2, "0a1b"), "/rank-0000", alone,
+                                               ".bin: rank ", alone, " has written it, but rank 0 does not see it: the ",
+                                               "hosts must share the run folder"));
+    }
+    EXPECT_THAT(Folders(), ElementsAre("step-00000001"));
+  }
+}
+
+// The files of a save lose bytes before it commits.
+TEST_F(CheckpointTest, AFileOfAnotherSizeIsFoundBeforeTheCommit) {
+  const std::string path = PartialCheckpointPath(folder_, 2, "0a1b") + "/rank-00001.bin";
+  int asked = 0;
+  InterruptedFileSystem interrupted(fs_, -1, nullptr);
+  interrupted.BeforeCreating("manifest.json", [&] { EXPECT_EQ(truncate(path.c_str(), 10), 0); ++asked; });
+  EXPECT_THAT(Save({&interrupted, &fs_}, folder_, RandomState(2), 2, {})[0].message(),
+              AllOf(HasSubstr(path + ": rank 1 has written "), HasSubstr(" bytes, but rank 0 sees 10")));
+  EXPECT_EQ(asked, 1);
+  EXPECT_THAT(Folders(), ElementsAre());
 }
 
 TEST_F(CheckpointTest, ASecondSaveOfAStepReplacesTheFirst) {
@@ -204,7 +367,7 @@ TEST_F(CheckpointTest, AFullDiskIsAnErrorOnEveryRankAndKeepsThePreviousCheckpoin
         ASSERT_TRUE(fs_.Remove(CheckpointPath(folder_, 2)).ok());
         continue;
       }
-      EXPECT_THAT(statuses[0].message(), HasSubstr("/step-00000002.partial/"));
+      EXPECT_THAT(statuses[0].message(), HasSubstr("/step-00000002.0a1b.partial/"));
       EXPECT_THAT(statuses[0].message(), HasSubstr("no space left on device"));
       EXPECT_THAT(Folders(), ElementsAre("step-00000001"));
       EXPECT_EQ(Load(*LatestCheckpoint(fs_, folder_), RandomState(1), 1, 0), "");

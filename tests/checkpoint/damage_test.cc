@@ -105,8 +105,8 @@ TEST_F(DamageTest, AMissingTruncatedOrTooLongFileIsNamed) {
 }
 
 TEST_F(DamageTest, AnotherVersionIsNamed) {
-  EXPECT_EQ(ErrorAfterRewriting("\"version\":1", "\"version\":2"),
-            In("manifest.json") + ": format version 2, but this program reads version 1 only");
+  EXPECT_EQ(ErrorAfterRewriting("\"version\":2", "\"version\":3"),
+            In("manifest.json") + ": format version 3, but this program reads versions 1 to 2 only");
 }
 
 TEST_F(DamageTest, AManifestThatMakesNoSenseIsRefused) {
@@ -124,8 +124,13 @@ TEST_F(DamageTest, AManifestThatMakesNoSenseIsRefused) {
   EXPECT_THAT(ErrorAfterRewriting(absl::StrCat("\"files\":[[0,", bytes), absl::StrCat("\"files\":[[0,", bytes - 1)),
               HasSubstr("must lie within its file"));
   // A tensor larger than its slices.
-  const auto reader = ErrorAfterRewriting("[5,9]", "[6,9]");
-  EXPECT_THAT(reader, HasSubstr("has shape [6, 9] in the checkpoint"));
+  EXPECT_EQ(ErrorAfterRewriting("[5,9]", "[6,9]"),
+            name + ": tensor \"embedding\" [6, 9]: the slices leave a part of it to no rank: they hold 45 of 54 elements");
+  // Sizes beyond 63 bits, and files that are listed twice.
+  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[0,18446744073709551615],[0,"),
+              HasSubstr("files: [0,18446744073709551615] must be [rank, bytes], each rank once"));
+  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[4294967296,1],[0,"), HasSubstr("must be [rank, bytes]"));
+  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[0,1],[0,"), HasSubstr("each rank once"));
 }
 
 TEST_F(DamageTest, ElementsThatNoSliceHoldsAreAnError) {
@@ -137,19 +142,56 @@ TEST_F(DamageTest, ElementsThatNoSliceHoldsAreAnError) {
   EXPECT_THAT(LoadAll(), AllOf(HasSubstr("manifest.json: tensor \"embedding\""), HasSubstr("of 45 elements")));
 }
 
-TEST(ManifestDeathTest, SlicesThatOverlapOrLeaveHolesAreABug) {
-  const auto tensor = [](std::vector<Box> boxes) {
+// As many elements as the tensor has, but some twice and some not at all.
+TEST_F(DamageTest, SlicesThatOverlapAreAnError) {
+  Manifest manifest = *DecodeManifest(Read("manifest.json"), "manifest.json");
+  for (ManifestTensor& tensor : manifest.tensors) {
+    if (tensor.name != "embedding") continue;
+    ASSERT_GE(tensor.slices.size(), 2u);
+    ManifestSlice &first = tensor.slices[0], &second = tensor.slices[1];
+    ASSERT_EQ(first.crcs.size(), 1u);
+    second.box.offset = first.box.offset;
+  }
+  Write("manifest.json", EncodeManifest(manifest));
+  EXPECT_THAT(LoadAll(), AllOf(HasSubstr("manifest.json: tensor \"embedding\""), HasSubstr("overlap")));
+}
+
+TEST(Manifest, TilingErrorSeesOverlapsAndHoles) {
+  const auto error = [](std::vector<Box> boxes) {
     ManifestTensor t{"w", DType::kFloat32, {4, 4}, {}};
-    for (const Box& box : boxes) t.slices.push_back({0, 0, 0, box});
-    return t;
+    for (const Box& box : boxes) t.slices.push_back({.box = box, .crcs = {}});
+    return TilingError(t);
   };
-  CheckTiling(tensor({{{2, 0}, {2, 2}}, {{0, 0}, {2, 4}}, {{2, 2}, {2, 2}}}));
-  CheckTiling({"scalar", DType::kFloat32, {}, {{0, 0, 0, {}}}});
-  EXPECT_DEATH(CheckTiling(tensor({{{0, 0}, {2, 4}}, {{2, 0}, {2, 2}}})), "\"w\" .*leave a part");
-  EXPECT_DEATH(CheckTiling(tensor({{{0, 0}, {2, 4}}, {{1, 0}, {2, 4}}})), "\"w\": slices .* overlap");
-  // As many elements as the tensor has, but some twice and some not at all.
-  EXPECT_DEATH(CheckTiling(tensor({{{0, 0}, {4, 2}}, {{0, 1}, {4, 2}}})), "\"w\": slices .* overlap");
-  EXPECT_DEATH(CheckTiling({"scalar", DType::kFloat32, {}, {{0, 0, 0, {}}, {1, 0, 0, {}}}}), "overlap");
+  EXPECT_EQ(error({{{2, 0}, {2, 2}}, {{0, 0}, {2, 4}}, {{2, 2}, {2, 2}}}), "");
+  EXPECT_EQ(TilingError({"scalar", DType::kFloat32, {}, {ManifestSlice()}}), "");
+  EXPECT_THAT(error({{{0, 0}, {2, 4}}, {{2, 0}, {2, 2}}}), HasSubstr("leave a part of it to no rank"));
+  EXPECT_THAT(error({{{0, 0}, {2, 4}}, {{1, 0}, {2, 4}}}), HasSubstr("overlap"));
+  EXPECT_EQ(error({{{0, 0}, {4, 2}}, {{0, 1}, {4, 2}}}), "slices [0, 0]+[4, 2] and [0, 1]+[4, 2] overlap");
+  EXPECT_THAT(TilingError({"scalar", DType::kFloat32, {}, {ManifestSlice(), ManifestSlice()}}), HasSubstr("overlap"));
+  // Elements whose sum does not fit into 63 bits.
+  const int64_t n = int64_t{1} << 31, m = int64_t{1} << 30;
+  ManifestTensor huge{"w", DType::kFloat32, {n, m}, {}};
+  for (int i = 0; i < 9; ++i) huge.slices.push_back({.box = {{0, 0}, {n, m}}, .crcs = {}});
+  EXPECT_THAT(TilingError(huge), HasSubstr("overlap"));
+}
+
+TEST(Manifest, PacksToTheSame) {
+  Manifest manifest = {.step = 7, .trainer_state = "a\0b", .model = "", .file_bytes = {{0, 5}, {3, 1 << 30}}, .tensors = {}};
+  manifest.tensors.push_back({"w", DType::kBFloat16, {4, 5}, {}});
+  manifest.tensors[0].slices.push_back({.rank = 3, .byte_offset = 9, .box = {{1, 2}, {3, 3}}, .chunk_bytes = 18, .crcs = {1, 4294967295u}});
+  manifest.tensors.push_back({"scalar", DType::kInt32, {}, {}});
+  const std::string packed = PackManifest(manifest);
+  const Manifest same = UnpackManifest(packed);
+  EXPECT_EQ(PackManifest(same), packed);
+  EXPECT_EQ(EncodeManifest(same), EncodeManifest(manifest));
+}
+
+TEST(Manifest, ALargeSliceHasAtMost64Chunks) {
+  constexpr int64_t kMiB = 1 << 20;
+  EXPECT_EQ(ChunkBytes(1), kMiB);
+  EXPECT_EQ(ChunkBytes(64 * kMiB), kMiB);
+  EXPECT_EQ(ChunkBytes(64 * kMiB + 4), 2 * kMiB);
+  EXPECT_EQ(ChunkBytes(int64_t{1} << 40), int64_t{1} << 34);
 }
 
 TEST(WriterDeathTest, ElementsSavedTwiceAreABug) {

@@ -3,9 +3,11 @@
 #include <cstring>
 #include <random>
 
+#include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "parallel/world.h"
+#include "tests/parallel/example_table.h"
 
 namespace trefoil {
 namespace {
@@ -74,20 +76,6 @@ std::vector<Part> Cut(const Shape& shape, int ranks, Random& random) {
   return parts;
 }
 
-// Calls visit(index in the global tensor, index in the box) for each element of the box.
-template <typename Visit>
-void ForEachElement(const Shape& global, const Box& box, const Visit& visit) {
-  for (int64_t local = 0; local < box.extent.elements(); ++local) {
-    int64_t rest = local, stride = 1, index = 0;
-    for (int i = global.rank() - 1; i >= 0; --i) {
-      index += (box.offset[i] + rest % box.extent[i]) * stride;
-      rest /= box.extent[i];
-      stride *= global[i];
-    }
-    visit(static_cast<size_t>(index), static_cast<size_t>(local));
-  }
-}
-
 }  // namespace
 
 std::vector<GlobalTensor> RandomState(uint64_t seed, int64_t scale) {
@@ -132,6 +120,23 @@ RankSlices CutForRank(const std::vector<GlobalTensor>& state, int rank, int rank
   return mine;
 }
 
+CheckpointContent ContentOf(int64_t step, const std::vector<ShardedTensor>& slices) {
+  CheckpointContent content;
+  content.step = step;
+  content.trainer_state = "state of step " + std::to_string(step);
+  content.model = "a model";
+  content.owner = "0a1b";
+  content.parts = static_cast<int>(slices.size());
+  const auto memory = std::make_shared<std::vector<std::byte>>();
+  content.part = [slices, memory](int i) {
+    ShardedTensor slice = slices[static_cast<size_t>(i)];
+    memory->assign(slice.data, slice.data + slice.bytes());
+    slice.data = memory->data();
+    return std::vector<ShardedTensor>{slice};
+  };
+  return content;
+}
+
 std::vector<absl::Status> Save(const std::vector<FileSystem*>& file_systems, const std::string& folder,
                                const std::vector<GlobalTensor>& state, int64_t step, const SaveOptions& options) {
   const int ranks = static_cast<int>(file_systems.size());
@@ -140,9 +145,15 @@ std::vector<absl::Status> Save(const std::vector<FileSystem*>& file_systems, con
     const std::unique_ptr<Device> device = NewNullDevice();
     const std::unique_ptr<Group> group = world.NewGroupOfAll(*device);
     const RankSlices mine = CutForRank(state, world.rank(), ranks, options.cut_seed, /*filled=*/true);
-    const CheckpointContent content = {step, "state of step " + std::to_string(step), "a model", mine.slices};
+    CheckpointContent content = ContentOf(step, mine.slices);
+    content.owner = options.owner;
+    content.may_write = options.may_write;
     const auto rank = static_cast<size_t>(world.rank());
-    statuses[rank] = WriteCheckpoint(*file_systems[rank], *group, folder, content, options.keep_last);
+    FileSystem& fs = *file_systems[rank];
+    statuses[rank] = WriteCheckpoint(fs, *group, folder, content);
+    if (rank == 0 && statuses[rank].ok()) {
+      RemoveOldCheckpoints(fs, folder, step, {.last = options.keep_last, .every = options.keep_every});
+    }
   });
   return statuses;
 }

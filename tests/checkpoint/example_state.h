@@ -8,10 +8,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <string>
 #include <vector>
 
+#include "checkpoint/writer.h"
 #include "parallel/sharded_tensor.h"
 #include "runtime/file.h"
 #include "runtime/status.h"
@@ -38,12 +40,18 @@ struct RankSlices {
 // With the elements if `filled`, else with bytes 0xaa.
 RankSlices CutForRank(const std::vector<GlobalTensor>& state, int rank, int ranks, uint64_t cut_seed, bool filled);
 
+// A save of these slices as `owner` "0a1b", each a part of its own, through one piece of memory: what the writer has not
+// written when it asks for the next is lost. The trainer state and the model are "state of step N" and "a model".
+CheckpointContent ContentOf(int64_t step, const std::vector<ShardedTensor>& slices);
+
 struct SaveOptions {
   uint64_t cut_seed = 0;
   int keep_last = 0;
+  int64_t keep_every = 0;
+  std::string owner = "0a1b";
+  std::function<absl::Status()> may_write = nullptr;
 };
-// WriteCheckpoint on as many ranks (threads) as file systems are given. The status of each. The trainer state and the
-// model are "state of step N" and "a model".
+// WriteCheckpoint on as many ranks (threads) as file systems are given, then RemoveOldCheckpoints. The status of each.
 std::vector<absl::Status> Save(const std::vector<FileSystem*>& file_systems, const std::string& folder,
                                const std::vector<GlobalTensor>& state, int64_t step, const SaveOptions& options);
 

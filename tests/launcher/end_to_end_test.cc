@@ -236,6 +236,44 @@ TEST_F(EndToEnd, SurvivesTheDeathOfAnyRank) {
   EXPECT_EQ(Lines(folder_).size(), done + 2);
 }
 
+// Two jobs started at the same moment in one folder: one runs as if it were alone, the other says whose the folder is. A job
+// that is killed leaves its lock, which is no hindrance to the next.
+TEST_F(EndToEnd, OfTwoStartsAtOnceOneHasTheFolder) {
+  const std::string alone = Config("alone", "steps: 60 checkpoint { every_steps: 4 }");
+  const std::string alone_folder = folder_;
+  ASSERT_EQ(RunProgram(Train(alone)).status, 0);
+  const std::string config = Config("both", "steps: 60 checkpoint { every_steps: 4 }");
+  for (int round = 0; round < 3; ++round) {
+    std::filesystem::remove_all(folder_);
+    Program one(Train(config), TempDir() + "/one.out"), two(Train(config), TempDir() + "/two.out");
+    Ended first = one.Wait(), second = two.Wait();
+    if (first.status != 0) std::swap(first, second);
+    EXPECT_EQ(first.status, 0) << first.output << "\n---\n" << second.output;
+    EXPECT_EQ(Count(first.output, "Done: 60 steps"), 1) << first.output;
+    EXPECT_EQ(second.status, 1) << second.output;
+    EXPECT_EQ(Count(second.output, "trefoil train: folder: " + folder_ + " is in use by host "), 1) << second.output;
+    EXPECT_EQ(Count(second.output, "Starting from"), 0) << second.output;
+    EXPECT_EQ(Lines(folder_), Lines(alone_folder));
+    EXPECT_FALSE(std::filesystem::exists(folder_ + "/lock"));
+  }
+  {
+    Program killed(Train(config, {"training.steps=100000"}), TempDir() + "/killed.out");
+    ASSERT_TRUE(killed.Until([&] { return StepsDone() >= 66; })) << killed.Output();
+    const Ended refused = RunProgram(Train(config));
+    EXPECT_EQ(refused.status, 1) << refused.output;
+    EXPECT_LT(refused.seconds, 10);
+    EXPECT_EQ(Count(refused.output, " is in use by host "), 1) << refused.output;
+    const std::vector<pid_t> ranks = killed.Children();
+    for (const pid_t rank : ranks) kill(rank, SIGKILL);
+    EXPECT_NE(killed.Wait().status, 0);
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/lock"));
+  const Ended next = RunProgram(Train(config, {"training.steps=70"}));
+  ASSERT_EQ(next.status, 0) << next.output;
+  EXPECT_EQ(Count(next.output, "Took " + folder_ + " over from host "), 1) << next.output;
+  EXPECT_EQ(Count(next.output, ": that process is gone."), 1) << next.output;
+}
+
 TEST_F(EndToEnd, BenchSaysHowFastItIs) {
   const Ended ended =
       RunProgram(OnRanks(2, {"bench", "--config=" + Config("bench", ""), "--set", "model.vocabulary=300", "--set",

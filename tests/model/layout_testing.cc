@@ -16,11 +16,11 @@ class Collector {
  public:
   void Add(Worker& worker) {
     std::lock_guard lock(mutex_);
-    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/true).slices) {
-      AddSlice(slice, &owned_, &owners_);
-    }
-    for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false).slices) {
-      AddSlice(slice, &all_, nullptr);
+    using Elements = ParameterStore::Elements;
+    for (int i = 0; i < worker.store.state_parts(); ++i) {
+      const auto owned = worker.store.State(i, Elements::kOwned), held = worker.store.State(i, Elements::kHeld);
+      for (const ShardedTensor& slice : owned.slices) AddSlice(slice, &owned_, &owners_);
+      for (const ShardedTensor& slice : held.slices) AddSlice(slice, &all_, nullptr);
     }
     for (const BucketMemory& memory : worker.store.buckets()) {
       for (const BucketEntry& entry : memory.bucket.entries) {

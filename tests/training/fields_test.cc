@@ -86,6 +86,8 @@ constexpr Row kRows[] = {
     {"training.checkpoint.every_steps", "", "training { checkpoint { every_steps: 3 } }", Shows::kFiles},
     {"training.checkpoint.keep_last", "training { checkpoint { every_steps: 1 } }",
      "training { checkpoint { keep_last: 3 } }", Shows::kFiles},
+    {"training.checkpoint.keep_every", "training { checkpoint { every_steps: 1 keep_last: 1 } }",
+     "training { checkpoint { keep_every: 2 } }", Shows::kFiles},
     {"training.checkpoint.initial_weights", "",
      "training { checkpoint { initial_weights: 'F/before/checkpoints/step-00000004' } }", Shows::kNumbers},
     {"training.evaluate_every_steps", "data { held_out: 'F/held_out' }", "training { evaluate_every_steps: 2 }",
@@ -107,6 +109,7 @@ constexpr Row kRows[] = {
 // Fields that show in nothing that is run here: the file of the test that shows them, which names them.
 const std::map<std::string, std::string>& ShownElsewhere() {
   static const auto& fields = *new std::map<std::string, std::string>{
+      {"training.checkpoint.failed_saves", "tests/training/trainer_test.cc"},
       {"runtime.timeout_seconds", "tests/launcher/start_test.cc"},
       {"runtime.startup_timeout_seconds", "tests/parallel/collectives_test.cc"},
       {"runtime.save_timeout_seconds", "tests/parallel/collectives_test.cc"},

@@ -57,10 +57,12 @@ class Rank {
     return loss.ok() ? *loss : NAN;
   }
   std::string Bytes() {
-    const auto state = worker_->store.State(/*owned_only=*/false);
     std::string bytes;
-    for (const ShardedTensor& slice : state.slices) {
-      bytes.append(reinterpret_cast<const char*>(slice.data), static_cast<size_t>(slice.bytes()));
+    for (int i = 0; i < worker_->store.state_parts(); ++i) {
+      const auto part = worker_->store.State(i, ParameterStore::Elements::kHeld);
+      for (const ShardedTensor& slice : part.slices) {
+        bytes.append(reinterpret_cast<const char*>(slice.data), static_cast<size_t>(slice.bytes()));
+      }
     }
     return bytes;
   }

@@ -93,6 +93,8 @@ RunOutcome RunTraining(const RunConfig& config, const std::function<void(int ran
   const auto ranks = static_cast<size_t>(RanksOf(config));
   std::vector<absl::Status> statuses(ranks);
   std::ostringstream output;
+  // A run of this process that crashed: its lock cannot be given back, and the process, which it names, lives on.
+  FileSystem::Posix().Remove(config.folder() + "/lock").IgnoreError();
   RunRanksAsThreads(static_cast<int>(ranks), [&](World& threads) {
     threads.set_timeout_seconds(kPatience);
     const TestWorld world(threads);

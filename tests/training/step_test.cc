@@ -177,8 +177,11 @@ TEST(TrainStep, ANaNLeavesTheParametersAsTheyWere) {
       if (worker.place.stage == 0) device->Upload(&nan, worker.store.Weight({"embedding.token.weight"}).Range(0, {1}));
       const auto state = [&] {
         std::string bytes;
-        for (const ShardedTensor& slice : worker.store.State(/*owned_only=*/false).slices) {
-          bytes.append(reinterpret_cast<const char*>(slice.data), static_cast<size_t>(slice.bytes()));
+        for (int i = 0; i < worker.store.state_parts(); ++i) {
+          const auto part = worker.store.State(i, ParameterStore::Elements::kHeld);
+          for (const ShardedTensor& slice : part.slices) {
+            bytes.append(reinterpret_cast<const char*>(slice.data), static_cast<size_t>(slice.bytes()));
+          }
         }
         return bytes;
       };

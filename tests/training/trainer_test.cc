@@ -6,8 +6,10 @@
 #include <fstream>
 
 #include "launcher/memory_report.h"
+#include "runtime/folder_lock.h"
 #include "runtime/version.h"
 #include "tests/runtime/fault_file_system.h"
+#include "tests/runtime/odd_file_systems.h"
 #include "tests/training/run_testing.h"
 
 namespace trefoil {
@@ -118,10 +120,140 @@ TEST_F(TrainTest, AFullDiskDuringASaveKeepsTheCheckpointBefore) {
       if (full_rank < 0 || rank == full_rank) run.options.fs = &disk;
     });
     EXPECT_TRUE(absl::IsResourceExhausted(outcome.status));
-    ExpectError(outcome.status, {"step-00000004.partial/rank-0000", ": no space left on device"});
+    ExpectError(outcome.status, {"the checkpoint of step 6 was not saved: ", "/step-00000006.", ".partial/rank-0000",
+                                 ": no space left on device (3 failures in a row); the newest checkpoint is of step 2"});
+    for (const char* part : {"WARNING: the checkpoint of step 4 was not saved: ", "/step-00000004.",
+                             "Training goes on; the newest checkpoint is of step 2; the next try is after step 5 "
+                             "(failure 1 in a row; 10 end the run).",
+                             "WARNING: the checkpoint of step 5 was not saved: ", "the next try is after step 6"}) {
+      EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is missing:\n" << outcome.output;
+    }
+    EXPECT_EQ(Losses(config_).size(), 6u) << "training goes on";
     EXPECT_EQ(NewestStep(config_), 2) << full_rank;
     ExpectRecovers();
   }
+}
+
+// Room is made while training goes on: the next try saves, and nothing is lost.
+TEST_F(TrainTest, ASaveThatFailedIsTriedAgain) {
+  SetUpRuns();
+  FaultFileSystem disk(FileSystem::Posix());
+  const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+    run.options.fs = &disk;
+    if (rank != 0) return;
+    run.options.stop_requested = [&, step = 0]() mutable {
+      if (++step == 3) disk.FillAfter(100);
+      if (step == 5) disk.FillAfter(-1);
+      return false;
+    };
+  });
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_NE(outcome.output.find("WARNING: the checkpoint of step 4 was not saved: "), std::string::npos) << outcome.output;
+  EXPECT_NE(outcome.output.find("Saved checkpoint of step 5 in"), std::string::npos) << outcome.output;
+  EXPECT_EQ(*FileSystem::Posix().List(config_.folder() + "/checkpoints"),
+            (std::vector<std::string>{"step-00000005", "step-00000006"}));
+  ExpectSameToTheBit(unbroken_, config_, 6);
+}
+
+// training.checkpoint.failed_saves.
+TEST_F(TrainTest, SavesThatFailInARowEndTheRun) {
+  SetUpRuns();
+  const RunConfig config = With(config_, "training { steps: 40 checkpoint { failed_saves: 3 } }");
+  FaultFileSystem disk(FileSystem::Posix());
+  const RunOutcome outcome = RunTraining(config, [&](int rank, RankRun& run) {
+    run.options.fs = &disk;
+    if (rank != 0) return;
+    run.options.stop_requested = [&, step = 0]() mutable {
+      if (++step == 10) disk.FillAfter(0);
+      return false;
+    };
+  });
+  ExpectError(outcome.status, {"the checkpoint of step 12 was not saved: ",
+                               "(3 failures in a row); the newest checkpoint is of step 8"});
+  EXPECT_EQ(Losses(config).size(), 12u);
+}
+
+TEST_F(TrainTest, KeepsWhatItIsToldToKeep) {
+  int runs = 0;
+  const auto kept = [&](const std::string& policy) {
+    const RunConfig config = TinyRun(NewFolder("keep" + std::to_string(runs++)), "model { layers: 1 } training { steps: 7 checkpoint { "
+                                                                      "every_steps: 1 " + policy + " } }");
+    EXPECT_TRUE(RunTraining(config).status.ok());
+    std::string steps;
+    const auto names = FileSystem::Posix().List(config.folder() + "/checkpoints");
+    for (const std::string& name : *names) steps += name.back();
+    return steps;
+  };
+  EXPECT_EQ(kept(""), "67");
+  EXPECT_EQ(kept("keep_last: 0"), "1234567");
+  EXPECT_EQ(kept("keep_last: 1"), "7");
+  EXPECT_EQ(kept("keep_every: 3"), "3567");
+}
+
+// Two starts at once of one run: the other's lock is there.
+TEST_F(TrainTest, AFolderInUseIsRefusedAndLeftAlone) {
+  SetUpRuns();
+  std::unique_ptr<FolderLock> other;
+  const auto snapshot = [&] {
+    std::string all;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(unbroken_.folder())) {
+      all += entry.path().string() + "\n";
+      if (entry.is_regular_file()) all += *ReadFile(FileSystem::Posix(), entry.path().string());
+    }
+    return all;
+  };
+  const std::string before = snapshot();
+  const RunOutcome outcome = RunTraining(With(unbroken_, "training { steps: 9 }"), [&](int rank, RankRun&) {
+    if (rank == 0) other = *FolderLock::Take(FileSystem::Posix(), unbroken_.folder());
+  });
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcome.status));
+  ExpectError(outcome.status, {"folder: " + unbroken_.folder() + " is in use by host ", ", process ", ", since 2",
+                               "last heartbeat 0 s ago", "use another folder"});
+  other.reset();
+  EXPECT_TRUE(snapshot() == before);
+}
+
+// A job that another has taken the folder over from stops before it saves.
+TEST_F(TrainTest, ARunThatLostItsFolderSavesNothingMore) {
+  SetUpRuns();
+  const std::string lock = config_.folder() + "/lock";
+  const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+    if (rank != 0) return;
+    run.options.stop_requested = [&, step = 0]() mutable {
+      if (++step == 4) WriteFileAtomically(FileSystem::Posix(), lock, R"({"id":"f","host":"n7","process":3})").IgnoreError();
+      return false;
+    };
+  });
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcome.status));
+  ExpectError(outcome.status, {config_.folder() + " has been taken over by host n7, process 3"});
+  EXPECT_EQ(NewestStep(config_), 2);
+  EXPECT_EQ(*FileSystem::Posix().List(config_.folder() + "/checkpoints"), std::vector<std::string>{"step-00000002"});
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), lock), R"({"id":"f","host":"n7","process":3})");
+  ExpectRecovers();
+}
+
+// Hosts with a folder each under the one name.
+TEST_F(TrainTest, AFolderThatIsNotSharedIsFoundBeforeTheFirstStep) {
+  SetUpRuns();
+  SeparateFileSystem separate(FileSystem::Posix(), config_.folder(), folder_ + "/elsewhere");
+  const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+    if (rank == 2) run.options.fs = &separate;
+  });
+  ExpectError(outcome.status, {"rank 2 on ", "folder: this rank does not see the folder " + config_.folder() +
+                                                 " that rank 0 has taken (",
+                               "all hosts must share it"});
+  EXPECT_EQ(*FileSystem::Posix().List(config_.folder()), std::vector<std::string>{});
+}
+
+TEST_F(TrainTest, NoRoomForACheckpointIsFoundBeforeTheFirstStep) {
+  SetUpRuns();
+  SmallFileSystem small(FileSystem::Posix(), 100000);
+  const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
+    if (rank == 0) run.options.fs = &small;
+  });
+  EXPECT_TRUE(absl::IsResourceExhausted(outcome.status));
+  ExpectError(outcome.status, {"folder: " + config_.folder() + " has ", " free, but a checkpoint of this model takes "});
+  EXPECT_FALSE(std::filesystem::exists(config_.folder()));
 }
 
 // The machine dies at some call that changes the disk, on all ranks or on one; started again, the run ends with the
@@ -210,11 +342,56 @@ TEST_F(TrainTest, ACheckpointOfAnotherModelIsRefusedByField) {
   EXPECT_TRUE(RunTraining(longer, [](int, RankRun& run) { run.options.allow_change = true; }).status.ok());
 }
 
-TEST_F(TrainTest, ADamagedCheckpointIsNamedAndNotPassedOver) {
+// One after the other way of damage: the run goes on from the checkpoint before, says so, and keeps what is damaged.
+TEST_F(TrainTest, ADamagedCheckpointIsPassedOverForTheOneBeforeAndKept) {
   SetUpRuns();
-  const std::string path = unbroken_.folder() + "/checkpoints/step-00000006/rank-00002.bin";
-  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(100).put('\x5a').put('\x5a');
-  ExpectError(RunTraining(With(unbroken_, "training { steps: 7 }")).status, {path});
+  const std::string newest = unbroken_.folder() + "/checkpoints/step-00000006";
+  const std::string copy = folder_ + "/copy";
+  std::filesystem::copy(newest, copy, std::filesystem::copy_options::recursive);
+  const auto flip = [](const std::string& path) {
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(100).put('\x5a').put('\x5a');
+  };
+  const std::vector<std::pair<std::string, std::function<void()>>> ways = {
+      {"rank-00002.bin: damaged: tensor", [&] { flip(newest + "/rank-00002.bin"); }},
+      {"rank-00001.bin: truncated: ", [&] { std::filesystem::resize_file(newest + "/rank-00001.bin", 99); }},
+      {"rank-00003.bin: no such file", [&] { std::filesystem::remove(newest + "/rank-00003.bin"); }},
+      {"manifest.json: damaged or truncated", [&] { flip(newest + "/manifest.json"); }},
+      {"manifest.json: truncated: 0 bytes", [&] { std::filesystem::resize_file(newest + "/manifest.json", 0); }},
+      {"manifest.json: no such file", [&] {
+         std::filesystem::remove_all(newest);
+         std::filesystem::create_directory(newest);
+       }}};
+  const auto expected = CheckpointContentOf(unbroken_, 6);
+  for (const auto& [error, damage] : ways) {
+    SCOPED_TRACE(error);
+    damage();
+    const RunOutcome outcome = RunTraining(unbroken_);
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+    for (const std::string& part :
+         {"WARNING: " + newest + " is damaged: ", newest + "/" + error,
+          "Resuming from " + unbroken_.folder() + "/checkpoints/step-00000004 (step 4",
+          "WARNING: going back to " + unbroken_.folder() + "/checkpoints/step-00000004, the newest that is whole; the "
+          "damaged one is kept as " + newest + ".damaged."}) {
+      EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is missing:\n" << outcome.output;
+    }
+    EXPECT_TRUE(CheckpointContentOf(unbroken_, 6) == expected);
+    EXPECT_TRUE(std::filesystem::exists(newest + ".damaged"));
+    std::filesystem::remove_all(newest + ".damaged");
+  }
+}
+
+TEST_F(TrainTest, WithoutAWholeCheckpointTheRunDoesNotStartAnew) {
+  SetUpRuns();
+  const std::string folder = unbroken_.folder() + "/checkpoints/";
+  std::filesystem::resize_file(folder + "step-00000006/manifest.json", 10);
+  std::filesystem::resize_file(folder + "step-00000004/rank-00002.bin", 10);
+  const RunOutcome outcome = RunTraining(With(unbroken_, "training { steps: 9 }"));
+  EXPECT_TRUE(absl::IsDataLoss(outcome.status));
+  ExpectError(outcome.status, {"no checkpoint of the run is whole, damaged: ", folder + "step-00000006", folder + "step-00000004"});
+  EXPECT_EQ(*FileSystem::Posix().List(folder), (std::vector<std::string>{"step-00000004", "step-00000006"}));
+  EXPECT_EQ(Losses(unbroken_).size(), 6u);
+  std::filesystem::resize_file(folder + "step-00000004/manifest.json", 10);
+  ExpectError(RunTraining(unbroken_).status, {"no checkpoint of the run is whole"});
 }
 
 class BadInput : public testing::Test {

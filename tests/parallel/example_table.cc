@@ -1,0 +1,39 @@
+#include "tests/parallel/example_table.h"
+
+namespace trefoil {
+
+ParameterTable ExampleTable() {
+  ParameterTable table;
+  const auto add = [&](const std::string& name, int home, const Shape& shape, int split_dim, bool fused = false) {
+    table.Add({.name = name, .home = home, .shape = shape, .split_dim = split_dim, .initial = Initial::kNormal,
+               .deviation = 1, .fused_with_previous = fused});
+  };
+  table.Add({.name = "token", .home = 0, .tied_home = 3, .shape = {11, 5}, .split_dim = 0, .initial = Initial::kNormal,
+             .deviation = 1});
+  add("position", 0, {7, 5}, -1);
+  for (int block = 1; block <= 2; ++block) {
+    const std::string prefix = "blocks." + std::to_string(block) + ".";
+    add(prefix + "q", block, {8, 5}, 0);
+    add(prefix + "k", block, {8, 5}, 0, /*fused=*/true);
+    add(prefix + "v", block, {8, 5}, 0, /*fused=*/true);
+    add(prefix + "output", block, {5, 9}, 1);
+    add(prefix + "bias", block, {9}, 0);
+    table.Add({.name = prefix + "norm", .home = block, .shape = {5}, .split_dim = -1, .initial = Initial::kOnes});
+  }
+  table.Add({.name = "norm", .home = 3, .shape = {5}, .split_dim = -1, .initial = Initial::kOnes});
+  return table;
+}
+
+void ForEachElement(const Shape& global, const Box& box, const std::function<void(size_t, size_t)>& visit) {
+  for (int64_t local = 0; local < box.extent.elements(); ++local) {
+    int64_t rest = local, stride = 1, index = 0;
+    for (int i = global.rank() - 1; i >= 0; --i) {
+      index += (box.offset[i] + rest % box.extent[i]) * stride;
+      rest /= box.extent[i];
+      stride *= global[i];
+    }
+    visit(static_cast<size_t>(index), static_cast<size_t>(local));
+  }
+}
+
+}  // namespace trefoil

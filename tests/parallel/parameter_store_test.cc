@@ -1,0 +1,221 @@
+#include "parallel/parameter_store.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "parallel/world.h"
+#include "runtime/ops.h"
+#include "tests/parallel/example_table.h"
+#include "tests/parallel/test_world.h"
+#include "tests/runtime/test_device.h"
+
+namespace trefoil {
+namespace {
+
+using Elements = ParameterStore::Elements;
+
+struct Layout {
+  MeshSizes sizes;
+  bool split_optimizer;
+  DType working;
+};
+
+const Layout kLayouts[] = {
+    {{.tensor = 1, .data = 1, .pipeline = 1}, true, DType::kFloat32},
+    {{.tensor = 2, .data = 1, .pipeline = 1}, false, DType::kFloat32},
+    {{.tensor = 1, .data = 3, .pipeline = 1}, true, DType::kFloat32},
+    {{.tensor = 1, .data = 3, .pipeline = 1}, false, DType::kBFloat16},
+    {{.tensor = 2, .data = 2, .pipeline = 2}, true, DType::kBFloat16},
+    {{.tensor = 2, .data = 2, .pipeline = 2}, false, DType::kFloat32},
+};
+
+// Homes 0 to 3 over the stages.
+std::vector<int> HomesOf(const Mesh& mesh) {
+  if (mesh.size(Axis::kPipeline) == 1) return {0, 1, 2, 3};
+  return mesh.index(Axis::kPipeline) == 0 ? std::vector<int>{0, 1} : std::vector<int>{2, 3};
+}
+
+// Runs body(store, data group, device) on every rank of a layout.
+void OnEveryRank(const Layout& layout, const std::function<void(ParameterStore&, Group&, Device&)>& body) {
+  const ParameterTable table = ExampleTable();
+  RunRanksAsThreads(layout.sizes.ranks(), [&](World& threads) {
+    const TestWorld world(threads);
+    const auto device = NewTestDevice();
+    const Mesh mesh(layout.sizes, world->rank());
+    const auto data = world->NewGroup("data", mesh.Group({Axis::kData}), *device);
+    ParameterStore store(table, mesh, HomesOf(mesh), *device, layout.working, layout.split_optimizer);
+    body(store, *data, *device);
+  });
+}
+
+float Value(const std::string& name, size_t global) { return static_cast<float>(name.size() * 1000 + global); }
+
+// What each rank's slices of a kind say of the global tensors.
+struct Seen {
+  std::map<std::string, std::vector<float>> values;
+  std::map<std::string, std::vector<int>> counts;
+};
+void Collect(ParameterStore& store, Elements elements, Seen* seen) {
+  std::set<std::string> names;
+  for (int i = 0; i < store.state_parts(); ++i) {
+    const ParameterStore::StatePart part = store.State(i, elements);
+    std::set<std::string> names_of_part;
+    for (const ShardedTensor& slice : part.slices) {
+      names_of_part.insert(slice.name);
+      auto& values = seen->values[slice.name];
+      auto& counts = seen->counts[slice.name];
+      values.resize(static_cast<size_t>(slice.global.elements()));
+      counts.resize(values.size());
+      ForEachElement(slice.global, slice.box, [&](size_t global, size_t local) {
+        std::memcpy(&values[global], slice.data + local * sizeof(float), sizeof(float));
+        ++counts[global];
+      });
+    }
+    for (const std::string& name : names_of_part) EXPECT_TRUE(names.insert(name).second) << name << " is in two parts";
+  }
+}
+
+TEST(ParameterStore, OwnedSlicesOfAllRanksHoldEachElementOnce) {
+  for (const Layout& layout : kLayouts) {
+    std::mutex mutex;
+    Seen owned, held;
+    OnEveryRank(layout, [&](ParameterStore& store, Group& data, Device&) {
+      store.Initialize(/*seed=*/5, data);
+      const std::lock_guard lock(mutex);
+      Collect(store, Elements::kOwned, &owned);
+      Collect(store, Elements::kHeld, &held);
+    });
+    const ParameterTable table = ExampleTable();
+    EXPECT_EQ(owned.counts.size(), 3 * table.all().size());
+    for (const auto& [name, counts] : owned.counts) {
+      for (const int count : counts) ASSERT_EQ(count, 1) << name;
+      EXPECT_EQ(held.values[name], owned.values[name]) << name;
+      for (const int count : held.counts[name]) ASSERT_GE(count, 1) << name;
+    }
+  }
+}
+
+TEST(ParameterStore, InitialValuesAreThoseOfAnyLayout) {
+  Seen first;
+  for (const Layout& layout : kLayouts) {
+    std::mutex mutex;
+    Seen owned;
+    OnEveryRank(layout, [&](ParameterStore& store, Group& data, Device& device) {
+      store.Initialize(/*seed=*/5, data);
+      const std::lock_guard lock(mutex);
+      Collect(store, Elements::kOwned, &owned);
+      // Gradients and the padding are zeros.
+      for (BucketMemory& memory : store.buckets()) {
+        for (const Tensor& zeros : {memory.gradients, memory.m, memory.v}) EXPECT_EQ(SumOfSquares(device, zeros), 0);
+      }
+    });
+    if (first.values.empty()) first = owned;
+    for (const auto& [name, values] : first.values) EXPECT_EQ(owned.values[name], values) << name;
+  }
+  EXPECT_NE(first.values["token"][0], first.values["token"][1]);
+  EXPECT_EQ(first.values["norm"], std::vector<float>(5, 1));
+  EXPECT_EQ(first.values["adam.m/token"], std::vector<float>(55, 0));
+}
+
+// What is given by slices arrives in the weights that the layers see, on every data rank, in the working dtype.
+TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
+  for (const Layout& layout : kLayouts) {
+    OnEveryRank(layout, [&](ParameterStore& store, Group& data, Device& device) {
+      for (int i = 0; i < store.state_parts(); ++i) {
+        const ParameterStore::StatePart part = store.State(i, Elements::kToFill);
+        for (const ShardedTensor& slice : part.slices) {
+          ForEachElement(slice.global, slice.box, [&](size_t global, size_t local) {
+            const float value = Value(slice.name, global);
+            std::memcpy(slice.data + local * sizeof(float), &value, sizeof(float));
+          });
+        }
+        store.TakeBack(part);
+      }
+      store.PublishMasterWeights(data);
+      for (const BucketMemory& memory : store.buckets()) {
+        double squares = 0;
+        for (const BucketEntry& entry : memory.bucket.entries) {
+          const Tensor weight = store.Weight({entry.parameter->name});
+          ASSERT_EQ(weight.shape(), entry.box.extent);
+          std::vector<std::byte> bits(static_cast<size_t>(weight.bytes()));
+          device.Download(weight, bits.data());
+          ForEachElement(entry.parameter->shape, entry.box, [&](size_t global, size_t local) {
+            float found = 0;
+            if (layout.working == DType::kFloat32) {
+              std::memcpy(&found, &bits[local * 4], 4);
+            } else {
+              std::memcpy(reinterpret_cast<std::byte*>(&found) + 2, &bits[local * 2], 2);
+            }
+            const float value = Value(entry.parameter->name, global);
+            const float tolerance = layout.working == DType::kFloat32 ? 0 : value / 256;
+            ASSERT_NEAR(found, value, tolerance) << entry.parameter->name << " " << global;
+            squares += static_cast<double>(found) * found;
+          });
+        }
+        if (layout.working == DType::kFloat32) {
+          EXPECT_NEAR(SumOfSquares(device, memory.weights) / squares, 1, 1e-6) << "the padding is not zero";
+        }
+      }
+    });
+  }
+}
+
+TEST(ParameterStore, FusedParametersAreOneMatrix) {
+  OnEveryRank(kLayouts[1], [&](ParameterStore& store, Group& data, Device& device) {
+    store.Initialize(5, data);
+    const Tensor all = store.Weight({"blocks.1.q", "blocks.1.k", "blocks.1.v"});
+    ASSERT_EQ(all.shape(), (Shape{12, 5}));
+    EXPECT_EQ(store.Gradient({"blocks.1.q", "blocks.1.k", "blocks.1.v"}).shape(), (Shape{12, 5}));
+    std::vector<float> whole(60), part(20);
+    device.Download(all, whole.data());
+    int at = 0;
+    for (const char* name : {"blocks.1.q", "blocks.1.k", "blocks.1.v"}) {
+      device.Download(store.Weight({name}), part.data());
+      EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + 20 * at++)) << name;
+    }
+  });
+}
+
+TEST(ParameterStoreDeathTest, WhatIsNotStoredSoCannotBeViewedSo) {
+  const ParameterTable table = ExampleTable();
+  const auto device = NewNullDevice();
+  const ParameterStore store(table, Mesh({.tensor = 2}, 0), {0, 1}, *device, DType::kFloat32, false);
+  EXPECT_DEATH(store.Weight({"blocks.1.q", "blocks.1.v"}), "not stored behind");
+  EXPECT_DEATH(store.Weight({"blocks.1.output", "blocks.1.bias"}), "is not fused with");
+  EXPECT_DEATH(store.Weight({"blocks.2.q"}), "does not hold parameter blocks.2.q");
+}
+
+// Where the host does not reach the device's memory: copies of what is asked for only, one buffer at a time.
+TEST(ParameterStore, CopiesToTheHostOnlyWhatIsOwnedABufferAtATime) {
+  const ParameterTable table = ExampleTable();
+  const auto device = NewNullDevice();
+  ASSERT_FALSE(device->host_addressable());
+  for (int rank = 0; rank < 2; ++rank) {
+    ParameterStore store(table, Mesh({.data = 2}, rank), {0, 1, 2, 3}, *device, DType::kBFloat16,
+                         /*split_optimizer=*/false);
+    int64_t largest = 0;
+    for (int i = 0; i < store.state_parts(); ++i) {
+      const auto owned = store.State(i, Elements::kOwned), held = store.State(i, Elements::kHeld);
+      EXPECT_EQ(owned.copy == nullptr, rank == 1) << "the second data rank owns nothing";
+      EXPECT_EQ(owned.slices.empty(), rank == 1);
+      EXPECT_NE(held.copy, nullptr);
+      for (const ShardedTensor& slice : held.slices) {
+        EXPECT_GE(slice.data, held.copy.get());
+        EXPECT_LE(slice.data + slice.bytes(), held.copy.get() + held.tensor.bytes());
+      }
+      largest = std::max(largest, held.tensor.bytes());
+    }
+    EXPECT_EQ(store.state_parts(), 3 * static_cast<int>(store.buckets().size()));
+    EXPECT_EQ(store.most_copied_bytes(), largest);
+  }
+  const ParameterStore frozen(table, Mesh({}, 0), {0, 1, 2, 3}, *device, DType::kFloat32, false, /*trainable=*/false);
+  EXPECT_EQ(frozen.state_parts(), 5);
+  EXPECT_EQ(frozen.State(0, Elements::kHeld).slices[0].name, "position");
+}
+
+}  // namespace
+}  // namespace trefoil
