@@ -6,7 +6,8 @@
 // To add an op: declare it in ops.h, check and count it in ops.cc, add a line here; the compiler then asks every device
 // for its kernel.
 //
-// Threads: kernels are called by one thread at a time.
+// Threads: the rank's main thread calls kernels, and the thread of its gradient reduction calls those of sums, casts and
+// copies at the same time (runtime/device.h).
 #pragma once
 
 #include "runtime/ops.h"

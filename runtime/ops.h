@@ -123,12 +123,16 @@ void Rotary(Device& device, const Tensor& qkv, const AttentionShape& shape, floa
 
 // Causal softmax(q k^T / sqrt(D)) v, in blocks that never hold T x T for more than a head (Dao et al. 2022).
 // out: [B*T, H*D]; log_sum_exp: [B, H, T] float32, saved for the backward.
-// dropout: of the attention weights; its element index is ((row's sequence * global_heads + head) * T + query) * T + key
-// where first_row is the global number of the first sequence's first token (a multiple of T; sequence = first_row / T
-// + b), and global_columns packs nothing: set first_head and global_heads below.
+// dropout: of the attention weights. The weight of query q for key k in head h of this tensor's sequence b is the element
+//
+//   (((first_row / T + b) * global_heads + first_head + h) * T + q) * T + k
+//
+// of the mask. Of `mask`, first_row is the global number of the first sequence's first token, a multiple of T;
+// global_columns is not used.
 struct AttentionDropout {
   DropoutMask mask;
-  int64_t first_head = 0, global_heads = 0;
+  int64_t first_head = 0;    // global number of this tensor's head 0
+  int64_t global_heads = 0;  // of all tensor ranks
 };
 void Attention(Device& device, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp);
