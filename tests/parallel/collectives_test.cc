@@ -38,7 +38,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, CollectivesOnThreads, testing::Range(1, 6));
 TEST(ManyRanks, AddInRankOrderAndGather) {
   for (const int ranks : {13, 33, 64}) {
     for (const Check check : {CheckHostNumbersAndTexts, CheckAgree, CheckBroadcast, CheckSubgroups}) {
-      RunRanksAsThreads(ranks, [&](World& world) { check(world); });
+      RunRanksAsThreads(ranks, [&](World& threads) { check(*TestWorld(threads)); });
     }
   }
 }
