@@ -18,6 +18,7 @@ void Block::Declare(const ModelConfig& config, int layer, ParameterTable* table)
 
 Block::Block(const ParameterStore& store, const ModelConfig& config, int layer)
     : prefix_(Prefix(layer)),
+      home_(layer + 1),
       dropout_(config.dropout()),
       norm1_(store, config, prefix_ + ".attention_norm"),
       norm2_(store, config, prefix_ + ".mlp_norm"),
@@ -42,13 +43,22 @@ Tensor Block::BranchGradient(const Context& context, const MicroBatch& batch, co
 }
 
 Tensor Block::ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
+  const auto inspect = [&](const char* suffix, const Tensor& value) {
+    context.Inspect(Pass::kForward, home_, prefix_, suffix, value);
+  };
   saved->x = x;
   saved->h1 = norm1_.Forward(context, x, &saved->norm1);
+  inspect(".attention_norm", saved->h1);
   const Tensor attended = attention_.Forward(context, batch, saved->h1, &saved->attention);
+  inspect(".attention", attended);
   const Tensor y1 = AddResidual(context, batch, x, attended, ".attention");
   saved->h2 = norm2_.Forward(context, y1, &saved->norm2);
+  inspect(".mlp_norm", saved->h2);
   const Tensor fed = mlp_.Forward(context, saved->h2, &saved->mlp);
-  return AddResidual(context, batch, y1, fed, ".mlp");
+  inspect(".mlp", fed);
+  const Tensor y = AddResidual(context, batch, y1, fed, ".mlp");
+  inspect("", y);
+  return y;
 }
 
 Tensor Block::Forward(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
@@ -74,12 +84,20 @@ Tensor Block::Backward(const Context& context, const MicroBatch& batch, const Te
     saved.h1 = norm1_.Forward(context, x1, &saved.norm1);
     saved.h2 = norm2_.Forward(context, x2, &saved.norm2);
   }
+  const auto inspect = [&](const char* suffix, const Tensor& gradient) {
+    context.Inspect(Pass::kBackward, home_, prefix_, suffix, gradient);
+  };
   const Tensor d_fed = BranchGradient(context, batch, dy, ".mlp");
   const Tensor dh2 = mlp_.Backward(context, d_fed, saved.h2, saved.mlp, weights);
+  inspect(".mlp", dh2);
   const Tensor dy1 = norm2_.Backward(context, dh2, saved.norm2, dy);
+  inspect(".mlp_norm", dy1);
   const Tensor d_attended = BranchGradient(context, batch, dy1, ".attention");
   const Tensor dh1 = attention_.Backward(context, batch, d_attended, saved.h1, saved.attention, weights);
-  return norm1_.Backward(context, dh1, saved.norm1, dy1);
+  inspect(".attention", dh1);
+  const Tensor dx = norm1_.Backward(context, dh1, saved.norm1, dy1);
+  inspect("", dx);
+  return dx;
 }
 
 }  // namespace trefoil

@@ -46,6 +46,7 @@ class Block {
                         const std::string& site) const;
 
   const std::string prefix_;
+  const int home_;
   const float dropout_;
   const Norm norm1_, norm2_;
   const SelfAttention attention_;

@@ -19,6 +19,12 @@
 
 namespace trefoil {
 
+// Which values an inspector is shown: activations of the forward, or gradients of activations.
+enum class Pass { kForward, kBackward };
+// Shown what the layers compute, in order of computation: of a home (parallel/parameter.h), by name ("blocks.3.mlp").
+// In the backward x is the gradient of what goes into the named layer. Called between ops; x is on the device.
+using Inspector = std::function<void(Pass pass, int home, const std::string& name, const Tensor& x)>;
+
 struct Context {
   Device& device;
   Group& tensor;                   // the ranks that share each layer's matrices
@@ -27,9 +33,15 @@ struct Context {
   ParallelConfig::Recompute recompute = ParallelConfig::NOTHING;
   uint64_t dropout_seed = 0;
   bool float8 = false;  // the blocks' linear layers multiply in fp8; dtype is bfloat16 then
+  const Inspector* inspector = nullptr;  // null or empty: nobody looks
 
   Tensor New(Shape shape) const { return device.Allocate(dtype, shape, Purpose::kActivations); }
   Tensor NewFloat(Shape shape) const { return device.Allocate(DType::kFloat32, shape, Purpose::kActivations); }
+
+  // Shows x to the inspector, if there is one.
+  void Inspect(Pass pass, int home, const std::string& prefix, const char* suffix, const Tensor& x) const {
+    if (inspector != nullptr && *inspector) (*inspector)(pass, home, prefix + suffix, x);
+  }
 
   bool splits_tokens() const { return sequence_parallel && tensor.size() > 1; }
   // n for N, and the first of this rank's rows.

@@ -52,6 +52,7 @@ Tensor Transformer::Forward(int micro_batch, int chunk_index, const Tensor& inpu
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
   Saved saved;
   Tensor x = chunk.embedding != nullptr ? chunk.embedding->Forward(context_, batch) : input;
+  if (chunk.embedding != nullptr) context_.Inspect(Pass::kForward, 0, "embedding", "", x);
   for (const auto& block : chunk.blocks) x = block->Forward(context_, batch, x, &saved.blocks.emplace_back());
   if (chunk.head != nullptr) {
     chunk.head->Forward(context_, batch, x, &saved.head);

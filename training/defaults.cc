@@ -52,6 +52,8 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
   if (!checkpoint->has_failed_saves()) checkpoint->set_failed_saves(10);
   if (!training->has_evaluate_samples()) training->set_evaluate_samples(kEvaluationSamples);
   if (!training->has_log_every_steps()) training->set_log_every_steps(1);
+  if (training->on_nan() == TrainingConfig::ON_NAN_UNSET) training->set_on_nan(TrainingConfig::STOP);
+  if (!training->has_on_nan_limit()) training->set_on_nan_limit(10);
 }
 
 bool CudnnCan(const RunConfig& config) {

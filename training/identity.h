@@ -17,7 +17,7 @@
 
 namespace trefoil {
 
-// Of a run that is started: all of TrainerState but its place (step and samples_used). `tokenizer`: the content of
+// Of a run that is started: all of TrainerState but its place (step, samples_used, skipped steps). `tokenizer`: the content of
 // data.tokenizer's file; empty if there is none.
 TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std::string& tokenizer);
 

@@ -42,6 +42,13 @@ const Row kRows[] = {
        return given.training().has_evaluate_samples() ? absl::StrCat(given.training().evaluate_samples()) : "";
      },
      WithoutHeldOut},
+    {"training.on_nan_limit",
+     [](const RunConfig& given) {
+       return given.training().has_on_nan_limit() ? absl::StrCat(given.training().on_nan_limit()) : "";
+     },
+     [](const RunConfig& filled) {
+       return filled.training().on_nan() == TrainingConfig::SKIP ? "" : std::string("without on_nan SKIP");
+     }},
     {"training.optimizer.decay_share",
      [](const RunConfig& given) {
        const OptimizerConfig& optimizer = given.training().optimizer();

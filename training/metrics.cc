@@ -78,6 +78,7 @@ std::string MetricsJson(const StepMetrics& metrics) {
   add("loss", Number(metrics.loss));
   add("gradient_norm", Number(metrics.gradient_norm));
   add("learning_rate", Number(metrics.learning_rate));
+  if (metrics.skipped) add("skipped", "true");
   add("tokens", absl::StrCat(metrics.tokens));
   add("seconds", Number(metrics.seconds));
   add("tokens_per_second", Number(metrics.TokensPerSecond()));

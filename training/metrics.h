@@ -24,6 +24,7 @@ struct StepMetrics {
   double loss = 0;   // mean over the step's tokens, in nats
   double gradient_norm = 0;  // global, before clipping
   double learning_rate = 0;
+  bool skipped = false;    // by training.on_nan SKIP: it updated nothing
   int64_t tokens = 0;      // used in this step
   double seconds = 0;      // that it took
   double data_seconds = 0;  // of these, that rank 0 waited for its samples
@@ -40,6 +41,7 @@ struct StepMetrics {
 // One JSON object on one line, without its end; numbers read back exactly, and what is not finite is null:
 //   {"step":3,"loss":5.25,"gradient_norm":1.5,"learning_rate":0.0003,"tokens":1024,"seconds":0.5,
 //    "tokens_per_second":2048,"model_flops_per_second":1e+09,"utilisation":0.25,"held_out_loss":5.5}
+// and of a step that was skipped "skipped":true.
 std::string MetricsJson(const StepMetrics& metrics);
 
 // FOLDER/metrics.jsonl, and a TensorBoard event file in FOLDER. Each step is in the files when Write returns, so that

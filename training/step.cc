@@ -7,6 +7,7 @@
 
 #include "parallel/pipeline.h"
 #include "runtime/ops.h"
+#include "training/non_finite.h"
 #include "training/optimizer.h"
 
 namespace trefoil {
@@ -165,6 +166,15 @@ std::vector<Tensor> Counting(const Worker& worker, const std::vector<Tensor>& lo
   return counting;
 }
 
+absl::Status NotFinite(int64_t step, const StepResult& result) {
+  const bool loss = !std::isfinite(result.loss);
+  return absl::DataLossError("step " + std::to_string(step) + ": the " + (loss ? "loss" : "gradient norm") + " is " +
+                             std::to_string(loss ? result.loss : result.gradient_norm) +
+                             ", must be finite; the parameters were not updated. Not finite first: " + result.not_finite +
+                             ". A lower training.optimizer.learning_rate or a longer warmup_steps usually helps; "
+                             "training.on_nan: SKIP leaves such steps out");
+}
+
 }  // namespace
 
 BatchSource ZerosSource(int64_t length) {
@@ -175,7 +185,7 @@ BatchSource ZerosSource(int64_t length) {
 }
 
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
-                                     double learning_rate) {
+                                     double learning_rate, int64_t skipped_before) {
   const TrainingConfig& training = worker.config.training();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
   const int64_t first = first_sample + share * worker.mesh.index(Axis::kData);
@@ -187,18 +197,21 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   const Totals totals = TotalSums(worker, input, losses, OwnedGradients(worker.store));
   if (totals.unread) return worker.all->Agree(input.status);
   const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
-  const StepResult result = {.loss = totals.loss / static_cast<double>(tokens),
-                             .gradient_norm = std::sqrt(totals.squares_of_gradients),
-                             .data_seconds = input.seconds};
+  StepResult result = {.loss = totals.loss / static_cast<double>(tokens),
+                       .gradient_norm = std::sqrt(totals.squares_of_gradients),
+                       .data_seconds = input.seconds,
+                       .not_finite = ""};
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
-    const bool loss = !std::isfinite(result.loss);
-    return absl::DataLossError("step " + std::to_string(step) + ": the " + (loss ? "loss" : "gradient norm") + " is " +
-                               std::to_string(loss ? result.loss : result.gradient_norm) +
-                               ", must be finite; the parameters were not updated. A lower "
-                               "training.optimizer.learning_rate or a longer warmup_steps usually helps");
+    worker.recorded = {};  // gives back its memory, which the step takes once more
+    result.not_finite = FindNonFinite(worker, [&] {
+      RunBatches(worker, input.batches, worker.actions, /*training=*/true);
+      worker.reducer.Finish();
+    });
+    if (training.on_nan() == TrainingConfig::SKIP) return result;
+    return NotFinite(step, result);
   }
-  UpdateParameters(worker.store, worker.device, worker.reducer, training.optimizer(), learning_rate, step,
-                   result.gradient_norm);
+  UpdateParameters(worker.store, worker.device, worker.reducer, training.optimizer(), learning_rate,
+                   step - skipped_before, result.gradient_norm);
   return result;
 }
 

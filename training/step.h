@@ -12,6 +12,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "data/batch.h"
 #include "training/worker.h"
@@ -28,12 +29,18 @@ struct StepResult {
   double loss = 0;           // nats per token
   double gradient_norm = 0;  // before clipping
   double data_seconds = 0;   // that this rank waited for its samples
+  // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).
+  std::string not_finite;
 };
 
-// Step number `step` (from 1) on the samples from `first_sample` on. Failure: a batch that cannot be read, or a loss or
-// gradient norm that is not finite: then the parameters are as before the step. The same Status on every rank.
+// Step number `step` (from 1) on the samples from `first_sample` on. `skipped_before`: earlier steps that updated
+// nothing, which AdamW's bias correction does not count.
+//
+// A loss or gradient norm that is not finite leaves parameters and moments as they were, and all gradients zero:
+// a DataLoss error that names the first tensor, or with training.on_nan SKIP a result with `not_finite` set.
+// Failure: that, or a batch that cannot be read. The same Status on every rank.
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
-                                     double learning_rate);
+                                     double learning_rate, int64_t skipped_before = 0);
 
 // Mean loss per token over the first `samples` samples of a source, at least 1, no gradients; the same for every layout
 // and global batch. They are taken in global batches, of which the last may be filled up with what does not count.

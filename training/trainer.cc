@@ -1,10 +1,13 @@
 #include "training/trainer.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <chrono>
 
 #include "training/learning_rate.h"
 #include "training/metrics.h"
 #include "training/newest_checkpoint.h"
+#include "training/replica_check.h"
 #include "training/resume.h"
 #include "training/saver.h"
 #include "training/step.h"
@@ -48,7 +51,7 @@ class Trainer {
     const During steps_of_the_run(*worker_.all, Phase::kStep);
     while (state_.step() < steps) {
       if (StopRequested()) {
-        TREFOIL_RETURN_IF_ERROR(saver_.Save(state_, /*last=*/true));
+        TREFOIL_RETURN_IF_ERROR(Save(/*last=*/true));
         Say() << "Stopped on request after step " << state_.step() << "; the same command goes on from there.\n";
         return absl::OkStatus();
       }
@@ -71,6 +74,8 @@ class Trainer {
                                LoadNewest(*options_.fs, worker_, start_.checkpoints, start_.damaged, Say()));
       state_.set_step(saved.step());
       state_.set_samples_used(saved.samples_used());
+      state_.set_skipped_steps(saved.skipped_steps());
+      state_.set_skipped_in_a_row(saved.skipped_in_a_row());
       saver_.StartedFrom(state_.step());
     } else if (!weights.empty()) {
       TREFOIL_RETURN_IF_ERROR(LoadCheckpoint(*options_.fs, worker_, weights, /*weights_only=*/true).status());
@@ -116,14 +121,13 @@ class Trainer {
     StepMetrics metrics;
     metrics.step = step;
     metrics.learning_rate = LearningRate(training.optimizer(), training.steps(), step);
-    auto result = TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate);
-    if (absl::IsDataLoss(result.status()) && saver_.saved_step() > 0) {
-      return absl::DataLossError(std::string(result.status().message()) + ". The checkpoint of step " +
-                                 std::to_string(saver_.saved_step()) + " is kept");
-    }
-    TREFOIL_RETURN_IF_ERROR(result.status());
+    const auto result =
+        TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate, state_.skipped_steps());
+    TREFOIL_RETURN_IF_ERROR(WithKept(result.status()));
     state_.set_step(step);
     state_.set_samples_used(state_.samples_used() + training.global_batch());
+    metrics.skipped = !result->not_finite.empty();
+    CountSkipped(metrics.skipped);
     metrics.loss = result->loss;
     metrics.gradient_norm = result->gradient_norm;
     metrics.data_seconds = result->data_seconds;
@@ -138,10 +142,50 @@ class Trainer {
       TREFOIL_ASSIGN_OR_RETURN(metrics.held_out_loss, Evaluate(worker_, held_out_, samples));
     }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(Report(metrics, last)));
+    if (metrics.skipped) TREFOIL_RETURN_IF_ERROR(WithKept(SaySkipped(*result)));
     if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
       TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
     }
-    return saver_.Due(step) ? saver_.Save(state_, last) : absl::OkStatus();
+    if (saver_.Due(step)) return Save(last);
+    const int32_t compare_every = training.compare_replicas_every_steps();
+    return compare_every > 0 && step % compare_every == 0 ? WithKept(CompareReplicas(worker_)) : absl::OkStatus();
+  }
+
+  // Saves what is the same on all ranks that hold it.
+  absl::Status Save(bool last) {
+    const TrainingConfig& training = config_.training();
+    const bool never = training.has_compare_replicas_every_steps() && training.compare_replicas_every_steps() == 0;
+    if (!never && saver_.saved_step() != state_.step()) {
+      TREFOIL_RETURN_IF_ERROR(WithKept(CompareReplicas(worker_)));
+    }
+    return saver_.Save(state_, last);
+  }
+
+  // An error after which there is nothing good in memory to save says what there is.
+  absl::Status WithKept(const absl::Status& status) const {
+    if (!absl::IsDataLoss(status)) return status;
+    const int64_t kept = saver_.saved_step();
+    return absl::DataLossError(absl::StrCat(
+        status.message(), kept > 0 ? absl::StrCat(". The checkpoint of step ", kept, " is kept: it is from before")
+                                   : std::string(". There is no checkpoint yet")));
+  }
+
+  void CountSkipped(bool skipped) {
+    state_.set_skipped_steps(state_.skipped_steps() + (skipped ? 1 : 0));
+    state_.set_skipped_in_a_row(skipped ? state_.skipped_in_a_row() + 1 : 0);
+  }
+
+  // An error if it is one too many.
+  absl::Status SaySkipped(const StepResult& result) {
+    const int32_t in_a_row = state_.skipped_in_a_row(), limit = config_.training().on_nan_limit();
+    const std::string what = absl::StrCat("step ", state_.step(), " is skipped: loss ", result.loss, ", gradient norm ",
+                                          result.gradient_norm, "; not finite first: ", result.not_finite);
+    if (in_a_row >= limit) {
+      return absl::DataLossError(
+          absl::StrCat(what, ". It is number ", in_a_row, " in a row, and training.on_nan_limit ", limit, " ends the run"));
+    }
+    Say() << "WARNING: " << what << " (" << in_a_row << " in a row; " << limit << " end the run)." << std::endl;
+    return absl::OkStatus();
   }
 
   absl::Status Report(const StepMetrics& metrics, bool last) {

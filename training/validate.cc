@@ -338,6 +338,7 @@ class Checker {
     AtLeastOne("training.micro_batch", training.micro_batch());
     AtLeastOne("training.global_batch", training.global_batch());
     AtLeastOne("training.log_every_steps", training.log_every_steps());
+    AtLeastOne("training.on_nan_limit", training.on_nan_limit());
     if (training.has_evaluate_samples()) AtLeastOne("training.evaluate_samples", training.evaluate_samples());
     if (Good("training.global_batch", "training.micro_batch", "parallel.data")) {
       const int64_t unit = Product(training.micro_batch(), parallel.data());

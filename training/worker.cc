@@ -17,14 +17,15 @@ std::unique_ptr<Group> TiedGroup(const RunConfig& config, const Mesh& mesh, Worl
   return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, 0), mesh.RankAt(Axis::kPipeline, stages - 1)}, device);
 }
 
-Context ContextOf(const RunConfig& config, Group& tensor, Device& device) {
+Context ContextOf(const RunConfig& config, Group& tensor, Device& device, const Inspector& inspector) {
   return {.device = device,
           .tensor = tensor,
           .sequence_parallel = config.parallel().sequence_parallel(),
           .dtype = WorkingDType(config.training().precision()),
           .recompute = config.parallel().recompute(),
           .dropout_seed = config.training().seed(),
-          .float8 = config.training().precision() == TrainingConfig::FP8};
+          .float8 = config.training().precision() == TrainingConfig::FP8,
+          .inspector = &inspector};
 }
 
 }  // namespace
@@ -70,7 +71,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, std::vector<A
                .tensor = *tensor,
                .tied = tied.get(),
                .sequence_parallel = config.parallel().sequence_parallel()}),
-      transformer(config.model(), store, ContextOf(config, *tensor, device), place,
+      transformer(config.model(), store, ContextOf(config, *tensor, device, inspector), place,
                   [this](int home) { reducer.HomeDone(home); }),
       actions(std::move(list)) {
   CHECK_EQ(mesh.size(Axis::kTensor) * mesh.size(Axis::kData) * mesh.size(Axis::kPipeline), world.size());

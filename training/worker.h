@@ -55,6 +55,9 @@ struct Worker {
   const ParameterTable table;
   const std::vector<int> homes;  // of this rank
 
+  // If set, shown what the layers compute (model/context.h).
+  Inspector inspector;
+
   Group* const all;  // the world's
   const std::unique_ptr<Group> tensor, data, pipeline;
   const std::unique_ptr<Group> tied;  // the two stages that hold a tied parameter; null elsewhere

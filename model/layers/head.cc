@@ -41,7 +41,9 @@ Head::Head(const ParameterStore& store, const ModelConfig& config)
 
 void Head::Forward(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
   Device& device = context.device;
+  const int home = config_.layers() + 1;
   const Tensor h = context.GatherTokens(norm_.Forward(context, x, &saved->norm));
+  context.Inspect(Pass::kForward, home, kNorm, "", h);
   const int64_t rows = h.dim(0), columns = weight_.dim(0);
   const int64_t first_column = SplitBegin(config_.vocabulary(), context.tensor.size(), context.tensor.rank());
   const int64_t chunk = std::clamp<int64_t>(kChunkBytes / (4 * config_.vocabulary()), std::min<int64_t>(rows, 64), rows);
@@ -66,11 +68,16 @@ void Head::Forward(const Context& context, const MicroBatch& batch, const Tensor
     Matmul(device, d_logits, Transpose::kNo, weight_, Transpose::kNo, dh.Rows(begin, end));
     Matmul(device, d_logits, Transpose::kYes, h.Rows(begin, end), Transpose::kNo, d_weight_, Accumulate::kYes);
   }
+  context.Inspect(Pass::kForward, home, "head", ".loss", saved->loss);
   if (batch.training) saved->dh = context.ReduceTokens(dh);
 }
 
 Tensor Head::Backward(const Context& context, const Saved& saved) const {
-  return norm_.Backward(context, saved.dh, saved.norm, Tensor());
+  const int home = config_.layers() + 1;
+  context.Inspect(Pass::kBackward, home, "head", ".output", saved.dh);
+  const Tensor dx = norm_.Backward(context, saved.dh, saved.norm, Tensor());
+  context.Inspect(Pass::kBackward, home, kNorm, "", dx);
+  return dx;
 }
 
 Tensor Head::Logits(const Context& context, const Tensor& x) const {

@@ -109,6 +109,9 @@ constexpr Row kRows[] = {
 // Fields that show in nothing that is run here: the file of the test that shows them, which names them.
 const std::map<std::string, std::string>& ShownElsewhere() {
   static const auto& fields = *new std::map<std::string, std::string>{
+      {"training.on_nan", "tests/training/health_test.cc"},
+      {"training.on_nan_limit", "tests/training/health_test.cc"},
+      {"training.compare_replicas_every_steps", "tests/training/health_test.cc"},
       {"training.checkpoint.failed_saves", "tests/training/trainer_test.cc"},
       {"runtime.timeout_seconds", "tests/launcher/start_test.cc"},
       {"runtime.startup_timeout_seconds", "tests/parallel/collectives_test.cc"},

@@ -43,6 +43,12 @@ TEST(IdleOptionsTest, SharesBelongToSchedules) {
   EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: LINEAR } }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, OnlySkippedStepsAreCounted) {
+  EXPECT_THAT(Idle("training { on_nan_limit: 3 }"),
+              ElementsAre("training.on_nan_limit: 3 has no effect without on_nan SKIP"));
+  EXPECT_THAT(Idle("training { on_nan: SKIP on_nan_limit: 3 }"), IsEmpty());
+}
+
 TEST(IdleOptionsTest, SequenceParallelNeedsTheTensorAxis) {
   EXPECT_THAT(Idle("parallel { sequence_parallel: true }"),
               ElementsAre("parallel.sequence_parallel: true has no effect with parallel.tensor 1"));

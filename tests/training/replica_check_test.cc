@@ -1,0 +1,137 @@
+#include "training/replica_check.h"
+
+#include <gmock/gmock.h>
+
+#include <mutex>
+#include <set>
+
+#include "tests/parallel/test_world.h"
+#include "tests/runtime/test_device.h"
+#include "tests/training/run_testing.h"
+#include "training/step.h"
+
+namespace trefoil {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+// Flips one bit of the element `index` of a tensor, whichever its dtype.
+void FlipBit(Device& device, const Tensor& x, int64_t index, int bit) {
+  const Tensor element = x.Range(index, {1});
+  uint32_t bits = 0;
+  device.Download(element, &bits);
+  bits ^= uint32_t{1} << bit;
+  device.Upload(&bits, element);
+}
+
+// This rank's slice of a parameter in one of a bucket's buffers; undefined if another rank has it.
+Tensor SliceOf(Worker& worker, const std::string& name, Tensor BucketMemory::*buffer) {
+  for (BucketMemory& memory : worker.store.buckets()) {
+    const bool sharded = buffer == &BucketMemory::m || buffer == &BucketMemory::v || buffer == &BucketMemory::master;
+    const int64_t start = sharded ? memory.shard_begin : 0;
+    for (const BucketEntry& entry : memory.bucket.entries) {
+      if (entry.parameter->name != name) continue;
+      if (entry.begin < start || entry.end() > start + (memory.*buffer).elements()) return Tensor();
+      return (memory.*buffer).Range(entry.begin - start, {entry.box.extent.elements()});
+    }
+  }
+  return Tensor();
+}
+
+// Two steps on a layout, then `damage`; what the comparison says, the same on every rank.
+absl::Status CompareAfter(const std::string& layout, const std::function<void(Worker&)>& damage) {
+  const RunConfig config = TinyRun(NewFolder("run"), layout);
+  std::vector<absl::Status> statuses(static_cast<size_t>(RanksOf(config)));
+  RunRanksAsThreads(RanksOf(config), [&](World& threads) {
+    threads.set_timeout_seconds(60);
+    const TestWorld world(threads);
+    const std::unique_ptr<Device> device = NewTestDevice();
+    Worker worker(config, *world, *device);
+    worker.store.Initialize(1, *worker.data);
+    const BatchSource source = [&](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
+      const std::vector<int32_t> ids = LearnableIds(count * 16, 61, static_cast<uint64_t>(first));
+      return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = ids, .targets = ids};
+    };
+    for (const int step : {1, 2}) CHECK(TrainStep(worker, source, step, 8 * step, 1e-3).ok());
+    damage(worker);
+    statuses[static_cast<size_t>(world->rank())] = CompareReplicas(worker);
+  });
+  for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]);
+  return statuses[0];
+}
+
+struct Flip {
+  const char* layout;
+  const char* parameter;
+  Tensor BucketMemory::*buffer;
+  const char* name;  // in the message
+};
+
+const Flip kFlips[] = {
+    {"parallel { data: 4 zero: NONE }", "blocks.1.mlp.up.weight", &BucketMemory::weights, "blocks.1.mlp.up.weight"},
+    {"parallel { data: 4 zero: NONE }", "head.norm.weight", &BucketMemory::v, "adam.v/head.norm.weight"},
+    {"parallel { data: 4 zero: NONE } training { precision: BF16 }", "head.norm.weight", &BucketMemory::master,
+     "master/head.norm.weight"},
+    {"parallel { data: 3 } training { global_batch: 6 }", "blocks.0.attention.k.weight", &BucketMemory::weights,
+     "blocks.0.attention.k.weight"},
+    {"parallel { data: 2 } training { precision: BF16 }", "blocks.0.attention.k.weight", &BucketMemory::weights,
+     "blocks.0.attention.k.weight"},
+    {"parallel { tensor: 4 }", "blocks.3.mlp_norm.weight", &BucketMemory::weights, "blocks.3.mlp_norm.weight"},
+    {"parallel { tensor: 4 data: 1 }", "blocks.3.mlp_norm.weight", &BucketMemory::m, "adam.m/blocks.3.mlp_norm.weight"},
+    {"parallel { tensor: 2 pipeline: 2 data: 2 }", "head.norm.weight", &BucketMemory::weights, "head.norm.weight"},
+    {"model { family: GPT } parallel { pipeline: 2 }", "embedding.token.weight", &BucketMemory::weights,
+     "embedding.token.weight"},
+    {"model { family: GPT } parallel { pipeline: 2 }", "embedding.token.weight", &BucketMemory::v,
+     "adam.v/embedding.token.weight"},
+};
+
+TEST(CompareReplicas, ASingleFlippedBitIsNamed) {
+  for (const Flip& flip : kFlips) {
+    SCOPED_TRACE(std::string(flip.layout) + " " + flip.name);
+    EXPECT_TRUE(CompareAfter(flip.layout, [](Worker&) {}).ok());
+    const RunConfig config = TinyRun(NewFolder("sizes"), flip.layout);
+    std::set<int> holders;
+    std::mutex mutex;
+    CompareAfter(flip.layout, [&](Worker& worker) {
+      const std::lock_guard lock(mutex);
+      if (SliceOf(worker, flip.parameter, flip.buffer).defined()) holders.insert(worker.mesh.rank());
+    }).IgnoreError();
+    ASSERT_GE(holders.size(), 2u);
+    for (const int rank : {*holders.begin(), *holders.rbegin()}) {
+      for (const int bit : {0, 13}) {
+        const absl::Status status = CompareAfter(flip.layout, [&](Worker& worker) {
+          if (worker.mesh.rank() != rank) return;
+          const Tensor slice = SliceOf(worker, flip.parameter, flip.buffer);
+          FlipBit(worker.device, slice, slice.elements() - 1, bit);
+        });
+        EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+        EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(std::string(flip.name) + ": "),
+                                            HasSubstr("rank " + std::to_string(rank) + " on ")));
+        const auto others = static_cast<int>(holders.size()) - 1;
+        if (others >= 2 && config.parallel().pipeline() == 1) {
+          EXPECT_THAT(std::string(status.message()), HasSubstr("holds other values than the other " + std::to_string(others)));
+          for (const int other : holders) {
+            if (other == rank) continue;
+            EXPECT_THAT(std::string(status.message()), Not(HasSubstr("rank " + std::to_string(other) + " on ")));
+          }
+        }
+      }
+    }
+  }
+}
+
+// What a rank holds alone is not compared: the share of the optimizer state that ZeRO leaves it.
+TEST(CompareReplicas, SharesThatAreNoCopiesMayDiffer) {
+  EXPECT_TRUE(CompareAfter("parallel { data: 2 }", [](Worker& worker) {
+                FlipBit(worker.device, worker.store.buckets().front().m, 0, 3);
+              }).ok());
+  EXPECT_TRUE(CompareAfter("parallel { tensor: 2 }", [](Worker& worker) {
+                const Tensor split = SliceOf(worker, "blocks.0.mlp.up.weight", &BucketMemory::m);
+                if (worker.mesh.rank() == 1) FlipBit(worker.device, split, 0, 3);
+              }).ok());
+}
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,112 @@
+#include "training/non_finite.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "runtime/ops.h"
+
+namespace trefoil {
+namespace {
+
+// A tensor that is not finite, and its place in the order: by phase, layer, and place within the layer; then, for the
+// same tensor, by micro-batch.
+struct Found {
+  enum Phase { kForward, kBackward, kWeightGradients };
+  std::array<int, 4> order;
+  std::string what;
+};
+
+class Search {
+ public:
+  explicit Search(Worker& worker) : worker_(worker), last_home_(worker.config.model().layers() + 1) {}
+
+  // Each of the parameters' values in a buffer.
+  void Parameters(Tensor BucketMemory::*buffer, Found::Phase phase, const char* kind) {
+    for (BucketMemory& memory : worker_.store.buckets()) {
+      for (const BucketEntry& entry : memory.bucket.entries) {
+        const Tensor x = (memory.*buffer).Range(entry.begin, {entry.box.extent.elements()});
+        if (Finite(x)) continue;
+        // On the last stage a tied parameter is the head's.
+        const Bucket& bucket = memory.bucket;
+        const bool own = std::find(worker_.homes.begin(), worker_.homes.end(), bucket.home) != worker_.homes.end();
+        const int home = own ? bucket.home : bucket.tied_home;
+        Note({phase, phase == Found::kForward ? home : last_home_ - home, 0, 0}, kind + entry.parameter->name);
+      }
+    }
+  }
+
+  void Activations(const std::function<void()>& compute) {
+    const auto observer = std::exchange(worker_.observer, [this](StepPart, const Action* action) {
+      if (action != nullptr) micro_batch_ = action->micro_batch;
+      layer_ = {};
+    });
+    worker_.inspector = [this](Pass pass, int home, const std::string& name, const Tensor& x) {
+      if (layer_ != std::pair(pass, home)) place_ = 0;
+      layer_ = {pass, home};
+      ++place_;  // from 1: weights come before
+      if (Finite(x)) return;
+      const bool forward = pass == Pass::kForward;
+      Note({forward ? Found::kForward : Found::kBackward, forward ? home : last_home_ - home, place_, micro_batch_},
+           (forward ? "output of " : "gradient of the input of ") + name + ", micro-batch " +
+               std::to_string(micro_batch_) + ",");
+    };
+    compute();
+    worker_.inspector = nullptr;
+    worker_.observer = observer;
+  }
+
+  // The earliest of all ranks.
+  std::string First() {
+    // "PHASE LAYER PLACE BATCH" in digits that sort as the numbers do, then the text.
+    std::string line;
+    if (first_) {
+      for (const int number : first_->order) line += std::to_string(1'000'000'000 + number) + " ";
+      line += first_->what + " on " + worker_.all->membership().NameOf(worker_.all->rank());
+    }
+    std::vector<std::string> lines = worker_.all->AllGatherStrings(line);
+    std::erase(lines, "");
+    if (lines.empty()) return "";
+    constexpr size_t kOrder = 4 * 11;
+    const auto order = [](const std::string& a, const std::string& b) {
+      return a.compare(0, kOrder, b, 0, kOrder) < 0;
+    };
+    return std::min_element(lines.begin(), lines.end(), order)->substr(kOrder);
+  }
+
+ private:
+  // A sum in double of finite float32 or bfloat16 elements is finite.
+  bool Finite(const Tensor& x) { return x.elements() == 0 || std::isfinite(Sum(worker_.device, x)); }
+
+  void Note(const std::array<int, 4>& order, const std::string& what) {
+    if (!first_ || order < first_->order) first_ = Found{order, what};
+  }
+
+  Worker& worker_;
+  const int last_home_;
+  std::optional<Found> first_;
+  int micro_batch_ = 0, place_ = 0;
+  std::optional<std::pair<Pass, int>> layer_;  // that was inspected last
+};
+
+}  // namespace
+
+std::string FindNonFinite(Worker& worker, const std::function<void()>& compute) {
+  const auto clear_gradients = [&] {
+    for (BucketMemory& memory : worker.store.buckets()) Fill(worker.device, memory.gradients, 0);
+  };
+  Search search(worker);
+  clear_gradients();
+  search.Parameters(&BucketMemory::weights, Found::kForward, "weight ");
+  search.Activations(compute);
+  search.Parameters(&BucketMemory::gradients, Found::kWeightGradients, "gradient of ");
+  clear_gradients();
+  const std::string first = search.First();
+  if (!first.empty()) return first;
+  return "nowhere when the step was computed again, so that a machine's memory or arithmetic is to be suspected";
+}
+
+}  // namespace trefoil

@@ -1,0 +1,166 @@
+#include "training/replica_check.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace trefoil {
+namespace {
+
+// Something that every rank of a group holds a copy of: the same name and size on each.
+struct Copy {
+  std::string name;  // "blocks.0.mlp_norm.weight", "adam.m/blocks.0.mlp_norm.weight"
+  Tensor elements;   // flat
+};
+
+// Adds a parameter's elements within [begin, end) of a buffer that starts at element `start` of its bucket.
+void AddCopies(const BucketMemory& memory, const Tensor& buffer, int64_t start, const std::string& prefix,
+               bool unsplit_only, std::vector<Copy>* copies) {
+  const int64_t stop = start + buffer.elements();
+  for (const BucketEntry& entry : memory.bucket.entries) {
+    const int64_t begin = std::max(entry.begin, start), end = std::min(entry.end(), stop);
+    if (begin >= end || (unsplit_only && entry.parameter->split_dim >= 0)) continue;
+    copies->push_back({prefix + entry.parameter->name, buffer.Range(begin - start, {end - begin})});
+  }
+}
+
+void AddWeights(const BucketMemory& memory, bool unsplit_only, std::vector<Copy>* copies) {
+  AddCopies(memory, memory.weights, 0, "", unsplit_only, copies);
+}
+
+void AddOptimizerState(const Worker& worker, const BucketMemory& memory, bool unsplit_only, std::vector<Copy>* copies) {
+  // Where the working weights are float32 they are the master weights.
+  if (worker.store.working_dtype() != DType::kFloat32) {
+    AddCopies(memory, memory.master, memory.shard_begin, "master/", unsplit_only, copies);
+  }
+  AddCopies(memory, memory.m, memory.shard_begin, "adam.m/", unsplit_only, copies);
+  AddCopies(memory, memory.v, memory.shard_begin, "adam.v/", unsplit_only, copies);
+}
+
+std::vector<Copy> CopiesOverData(Worker& worker) {
+  std::vector<Copy> copies;
+  for (const BucketMemory& memory : worker.store.buckets()) {
+    AddWeights(memory, /*unsplit_only=*/false, &copies);
+    const bool whole = memory.shard_elements() == memory.bucket.elements;
+    if (whole) AddOptimizerState(worker, memory, /*unsplit_only=*/false, &copies);
+  }
+  return copies;
+}
+
+std::vector<Copy> CopiesOverTensor(Worker& worker) {
+  std::vector<Copy> copies;
+  for (const BucketMemory& memory : worker.store.buckets()) {
+    AddWeights(memory, /*unsplit_only=*/true, &copies);
+    AddOptimizerState(worker, memory, /*unsplit_only=*/true, &copies);
+  }
+  return copies;
+}
+
+std::vector<Copy> CopiesOverTied(Worker& worker) {
+  std::vector<Copy> copies;
+  for (const BucketMemory& memory : worker.store.buckets()) {
+    if (memory.bucket.tied_home < 0) continue;
+    AddWeights(memory, /*unsplit_only=*/false, &copies);
+    AddOptimizerState(worker, memory, /*unsplit_only=*/false, &copies);
+  }
+  return copies;
+}
+
+// The sum of words [first, first + words) of something, as in the header. The last word may be filled up with zeros.
+uint64_t WordSum(const std::byte* bytes, int64_t size, uint64_t first) {
+  uint64_t sum = 0, word = 0;
+  int64_t i = 0;
+  for (; (i + 1) * 8 <= size; ++i) {
+    std::memcpy(&word, bytes + i * 8, 8);
+    sum += word * (2 * (first + static_cast<uint64_t>(i)) + 1);
+  }
+  word = 0;
+  std::memcpy(&word, bytes + i * 8, static_cast<size_t>(size - i * 8));
+  return sum + word * (2 * (first + static_cast<uint64_t>(i)) + 1);
+}
+
+uint64_t Checksum(Device& device, const Tensor& x) {
+  if (device.host_addressable()) return WordSum(static_cast<const std::byte*>(x.raw()), x.bytes(), 0);
+  constexpr int64_t kElements = int64_t{4} << 20;
+  uint64_t sum = 0;
+  std::vector<std::byte> host;
+  for (int64_t begin = 0; begin < x.elements(); begin += kElements) {
+    const Tensor part = x.Range(begin, {std::min(kElements, x.elements() - begin)});
+    host.resize(static_cast<size_t>(part.bytes()));
+    device.Download(part, host.data());
+    sum += WordSum(host.data(), part.bytes(), static_cast<uint64_t>(begin * (x.bytes() / x.elements()) / 8));
+  }
+  return sum;
+}
+
+// "blocks.0.mlp_norm.weight: rank 2 on node7 holds other values than the other 3 ranks of the data group, ...".
+std::string Difference(Group& group, const Copy& copy, uint64_t checksum) {
+  const std::vector<std::string> lines =
+      group.AllGatherStrings(std::to_string(checksum) + " " + group.membership().NameOf(group.rank()));
+  std::map<std::string, std::vector<std::string>> holders;  // by checksum
+  size_t most = 0;
+  for (const std::string& line : lines) {
+    const size_t space = line.find(' ');
+    std::vector<std::string>& with_it = holders[line.substr(0, space)];
+    with_it.push_back(line.substr(space + 1));
+    most = std::max(most, with_it.size());
+  }
+  const auto ties =
+      std::count_if(holders.begin(), holders.end(), [&](const auto& holder) { return holder.second.size() == most; });
+  const bool minority = ties == 1;  // there is one to be named
+  std::vector<std::string> named;
+  for (const auto& [sum, ranks] : holders) {
+    if (!minority || ranks.size() < most) named.insert(named.end(), ranks.begin(), ranks.end());
+  }
+  const std::string rule = minority ? absl::StrCat(named.size() == 1 ? " holds" : " hold", " other values than the other ",
+                                                   most, " ranks of the ", group.name(), " group")
+                                    : absl::StrCat(" of the ", group.name(), " group hold different values");
+  return absl::StrCat(copy.name, ": ", absl::StrJoin(named, ", "), rule,
+                      ", but all copies must be equal to the bit. A memory or a processor there may be faulty, or the "
+                      "hosts may compute by different instructions");
+}
+
+// What differs first; empty if nothing does.
+std::string CompareOver(Device& device, Group* group, const std::vector<Copy>& copies) {
+  if (group == nullptr || group->size() == 1) return "";
+  // For each checksum, its halves, and their negatives, so that one maximum gives the largest and the smallest.
+  std::vector<uint64_t> checksums;
+  std::vector<double> numbers;
+  for (const Copy& copy : copies) {
+    const uint64_t sum = checksums.emplace_back(Checksum(device, copy.elements));
+    const auto high = static_cast<double>(sum >> 32), low = static_cast<double>(sum & 0xffffffff);
+    numbers.insert(numbers.end(), {high, -high, low, -low});
+  }
+  group->AllReduceMax(numbers);
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const double* four = &numbers[4 * i];
+    if (four[0] != -four[1] || four[2] != -four[3]) return Difference(*group, copies[i], checksums[i]);
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::Status CompareReplicas(Worker& worker) {
+  std::string first;
+  for (const std::string& found : {CompareOver(worker.device, worker.data.get(), CopiesOverData(worker)),
+                                   CompareOver(worker.device, worker.tensor.get(), CopiesOverTensor(worker)),
+                                   CompareOver(worker.device, worker.tied.get(), CopiesOverTied(worker))}) {
+    if (first.empty()) first = found;
+  }
+  double differs = first.empty() ? 0 : 1;
+  worker.all->AllReduceMax(std::span(&differs, 1));
+  if (differs == 0) return absl::OkStatus();
+  std::vector<std::string> found = worker.all->AllGatherStrings(first);
+  std::erase(found, "");
+  return absl::DataLossError(found.front());
+}
+
+}  // namespace trefoil

@@ -1,0 +1,26 @@
+// Whether the copies of parameters that several ranks hold are still equal, bit by bit. Each rank updates its own copy by
+// its own arithmetic on the same sums, so that they stay equal until a memory or a processor errs; nothing else notices,
+// as the loss stays plausible and a checkpoint holds one copy only.
+//
+// What is held more than once:
+//   over data    working weights; with parallel.zero NONE master weights and moments too
+//   over tensor  parameters that are not split (norms, some biases, positions): all of this rank's share
+//   over tied    the tied matrix on the first and the last stage: all of this rank's share
+//
+// Each copy's checksum is the sum over its 64-bit words w_i of w_i (2 i + 1) mod 2^64: a change of one word, so of one
+// bit, always changes it. Checksums are compared with one AllReduceMax a group; only a difference costs more. Copies on a
+// GPU are read through the host's memory.
+//
+// Threads: the rank's main thread, between steps. Every rank of the job calls it.
+#pragma once
+
+#include "runtime/status.h"
+#include "training/worker.h"
+
+namespace trefoil {
+
+// OK, or a DataLoss error with the first parameter that differs, and the ranks and hosts whose copies are in the minority
+// (of two copies: both). The same Status on every rank.
+absl::Status CompareReplicas(Worker& worker);
+
+}  // namespace trefoil
