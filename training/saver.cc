@@ -1,6 +1,7 @@
 #include "training/saver.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -42,7 +43,7 @@ absl::Status Saver::Save(const TrainerState& state, bool last) {
     failures_ = 0;
     retry_step_ = -1;
     saved_step_ = state.step();
-    say_ << "Saved checkpoint of step " << saved_step_ << " in " << SecondsSince(begin) << " s." << std::endl;
+    say_ << absl::StrFormat("Saved checkpoint of step %d in %.2f s.", saved_step_, SecondsSince(begin)) << std::endl;
     RemoveOld();
     return status;
   }
