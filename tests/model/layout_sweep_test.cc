@@ -59,10 +59,10 @@ TEST(LayoutSweepTest, LlamaTwoSteps) { Sweep(ModelConfig::LLAMA, 2, "", {}); }
 TEST(LayoutSweepTest, Gpt) { Sweep(ModelConfig::GPT, 20, "", {.loss = 1e-5, .norm = 1e-4}); }
 TEST(LayoutSweepTest, Llama) { Sweep(ModelConfig::LLAMA, 20, "", {.loss = 1e-5, .norm = 1e-4}); }
 TEST(LayoutSweepTest, GptInBFloat16) {
-  Sweep(ModelConfig::GPT, 20, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15});
+  Sweep(ModelConfig::GPT, 20, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15, .projection = 0.03, .state = 0.3, .noise = 0.02});
 }
 TEST(LayoutSweepTest, LlamaInBFloat16) {
-  Sweep(ModelConfig::LLAMA, 20, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15});
+  Sweep(ModelConfig::LLAMA, 20, "training { precision: BF16 } ", {.loss = 3e-3, .norm = 2e-2, .gradient = 0.15, .projection = 0.03, .state = 0.3, .noise = 0.02});
 }
 
 }  // namespace

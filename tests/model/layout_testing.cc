@@ -80,6 +80,16 @@ double Distance(const std::vector<float>& a, const std::vector<float>& b) {
   return RootMeanSquare(difference);
 }
 
+// (a . b) / (b . b): 1 if a is b, whatever is added to it that has nothing to do with b.
+double Projection(const std::vector<float>& a, const Values& b) {
+  double mixed = 0, square = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    mixed += a.at(i) * b[i];
+    square += b[i] * b[i];
+  }
+  return mixed / square;
+}
+
 double Relative(double value, double reference) {
   const double difference = std::abs(value / reference - 1);
   return std::isnan(difference) ? HUGE_VAL : difference;
@@ -164,8 +174,13 @@ void ExpectSameRun(const Trace& trace, const Trace& reference, const Tolerances&
   }
   EXPECT_FALSE(gradients.empty());
   const double floor = 0.1 * std::sqrt(squares / elements);
+  double largest = 0;
+  for (const auto& [name, gradient] : gradients) largest = std::max(largest, RootMeanSquare(gradient));
   for (const auto& [name, gradient] : gradients) {
     const std::vector<float>& values = trace.first.at(name);
+    if (RootMeanSquare(gradient) >= tolerances.noise * largest) {
+      EXPECT_NEAR(Projection(values, gradient), 1, tolerances.projection) << name;
+    }
     ExpectClose(Values(values.begin(), values.end()), gradient, tolerances.gradient, name, floor);
   }
 }

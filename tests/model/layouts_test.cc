@@ -14,7 +14,7 @@ constexpr int kSteps = 4;
 // Sums over ranks are rounded to bf16, and where they are made depends on the layout: losses within 0.15 %, gradient
 // norms within 1 %, each element of the gradient within 15 % of it and of the tensor's root mean square.
 // The state after four steps, where small gradients may have changed their sign, within 30 % of how far it has come.
-constexpr Tolerances kBFloat16 = {.loss = 1.5e-3, .norm = 1e-2, .gradient = 0.15, .state = 0.3, .noise = 0.02};
+constexpr Tolerances kBFloat16 = {.loss = 1.5e-3, .norm = 1e-2, .gradient = 0.15, .projection = 0.03, .state = 0.3, .noise = 0.02};
 
 constexpr const char* kLayouts[] = {
     "parallel { tensor: 2 }",
