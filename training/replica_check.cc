@@ -119,9 +119,10 @@ std::string Difference(Group& group, const Copy& copy, uint64_t checksum) {
   for (const auto& [sum, ranks] : holders) {
     if (!minority || ranks.size() < most) named.insert(named.end(), ranks.begin(), ranks.end());
   }
-  const std::string rule = minority ? absl::StrCat(named.size() == 1 ? " holds" : " hold", " other values than the other ",
-                                                   most, " ranks of the ", group.name(), " group")
-                                    : absl::StrCat(" of the ", group.name(), " group hold different values");
+  const char* verb = named.size() == 1 ? " holds" : " hold";
+  const std::string rule =
+      minority ? absl::StrCat(verb, " other values than the other ", most, " ranks of the ", group.name(), " group")
+               : absl::StrCat(" of the ", group.name(), " group hold different values");
   return absl::StrCat(copy.name, ": ", absl::StrJoin(named, ", "), rule,
                       ", but all copies must be equal to the bit. A memory or a processor there may be faulty, or the "
                       "hosts may compute by different instructions");

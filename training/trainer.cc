@@ -181,8 +181,8 @@ class Trainer {
     const std::string what = absl::StrCat("step ", state_.step(), " is skipped: loss ", result.loss, ", gradient norm ",
                                           result.gradient_norm, "; not finite first: ", result.not_finite);
     if (in_a_row >= limit) {
-      return absl::DataLossError(
-          absl::StrCat(what, ". It is number ", in_a_row, " in a row, and training.on_nan_limit ", limit, " ends the run"));
+      return absl::DataLossError(absl::StrCat(what, ". It is number ", in_a_row,
+                                              " in a row, and training.on_nan_limit ", limit, " ends the run"));
     }
     Say() << "WARNING: " << what << " (" << in_a_row << " in a row; " << limit << " end the run)." << std::endl;
     return absl::OkStatus();

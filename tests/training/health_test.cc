@@ -2,6 +2,7 @@
 // (training.compare_replicas_every_steps).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -51,8 +52,8 @@ RunConfig PoisonedRun(const std::string& more, int samples) {
     const auto may_write = [] { return absl::OkStatus(); };
     ASSERT_TRUE(SaveCheckpoint(FileSystem::Posix(), worker, state, "", may_write).ok());
   });
-  const RunConfig config =
-      TinyRun(folder, more + " training { checkpoint { initial_weights: '" + CheckpointsFolder(donor) + "/step-00000001' } }");
+  const std::string weights = CheckpointsFolder(donor) + "/step-00000001";
+  const RunConfig config = TinyRun(folder, more + " training { checkpoint { initial_weights: '" + weights + "' } }");
   std::vector<int32_t> ids = LearnableIds(100 * 16 + 1, kPoison, 1);
   for (int i = 0; i < samples; ++i) ids[static_cast<size_t>(16 * i + 3)] = kPoison;
   WriteTokens(folder + "/train", ids, 61);
@@ -70,7 +71,8 @@ TEST_P(HealthTest, ASkippedStepIsSaidMarkedAndCounted) {
   const RunConfig config = PoisonedRun(std::string(GetParam()) + " training { steps: 12 on_nan: SKIP }", 1);
   const RunOutcome outcome = RunTraining(config);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
-  ExpectHas(outcome.output, {" is skipped: loss ", "; not finite first: " + PoisonOf(config), " (1 in a row; 10 end the run)."});
+  ExpectHas(outcome.output,
+            {" is skipped: loss ", "; not finite first: " + PoisonOf(config), " (1 in a row; 10 end the run)."});
   EXPECT_EQ(Count(outcome.output, "WARNING: step "), 1);
   const auto metrics = Metrics(config);
   ASSERT_EQ(metrics.size(), 12u);
@@ -90,14 +92,15 @@ TEST_P(HealthTest, AResumedRunCountsOn) {
   const RunConfig straight = PoisonedRun(more, 1);
   ASSERT_TRUE(RunTraining(straight).status.ok());
   const auto metrics = Metrics(straight);
-  const auto at = std::find_if(metrics.begin(), metrics.end(), [](const auto& line) { return line.contains("skipped"); });
+  const auto at =
+      std::find_if(metrics.begin(), metrics.end(), [](const auto& line) { return line.contains("skipped"); });
   const auto step = static_cast<int>(at - metrics.begin()) + 1;
   ASSERT_LT(step, 12) << "the skipped step must not be the last";
   const RunConfig stopped = With(straight, "folder: '" + straight.folder() + "_stopped'");
   ASSERT_TRUE(RunAndStopAfter(stopped, step).status.ok());
   ExpectHas(CheckpointContentOf(stopped, step)["trainer_state"], {"skipped_steps: 1", "skipped_in_a_row: 1"});
   ASSERT_TRUE(RunTraining(stopped).status.ok());
-  EXPECT_EQ(CheckpointContentOf(straight, 12), CheckpointContentOf(stopped, 12));
+  EXPECT_TRUE(CheckpointContentOf(straight, 12) == CheckpointContentOf(stopped, 12));
 }
 
 TEST_P(HealthTest, TooManySkippedInARowEndTheRunAndSaveNothing) {
@@ -137,7 +140,8 @@ TEST(CompareReplicasInRuns, WhatDiffersIsNotSaved) {
   for (const char* layout : {"parallel { data: 3 zero: NONE } training { global_batch: 6 }", "parallel { tensor: 2 }",
                              "model { family: GPT } parallel { pipeline: 2 }"}) {
     SCOPED_TRACE(layout);
-    const RunConfig config = TinyRun(NewFolder("run"), std::string(layout) + " training { steps: 6 checkpoint { every_steps: 2 } }");
+    const RunConfig config =
+        TinyRun(NewFolder("run"), std::string(layout) + " training { steps: 6 checkpoint { every_steps: 2 } }");
     ASSERT_TRUE(RunAndStopAfter(config, 1).status.ok());
     const RunOutcome outcome = RunDiverging(config);
     EXPECT_TRUE(absl::IsDataLoss(outcome.status)) << outcome.status;
@@ -150,7 +154,8 @@ TEST(CompareReplicasInRuns, WhatDiffersIsNotSaved) {
 
 TEST(CompareReplicasInRuns, AsOftenAsIsAsked) {
   const auto steps = [](const std::string& asked, bool* ended_well) {
-    const RunConfig config = TinyRun(NewFolder("run"), "parallel { data: 2 zero: NONE } training { steps: 5 " + asked + " }");
+    const RunConfig config =
+        TinyRun(NewFolder("run"), "parallel { data: 2 zero: NONE } training { steps: 5 " + asked + " }");
     *ended_well = RunDiverging(config).status.ok();
     return Metrics(config).size();
   };

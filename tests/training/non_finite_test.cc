@@ -103,12 +103,14 @@ TEST(FindNonFinite, TheLayerWhoseOutputOverflowsIsNamed) {
   for (const char* layout : kLayouts) {
     const absl::Status norm =
         StatusAfter(layout, [](Worker& worker) { Scale(worker, "blocks.1.attention_norm.weight", 3e38f); });
-    EXPECT_THAT(std::string(norm.message()), HasSubstr("first: output of blocks.1.attention_norm, micro-batch 0, on rank ")) << layout;
+    EXPECT_THAT(std::string(norm.message()), HasSubstr("first: output of blocks.1.attention_norm, micro-batch 0, on rank "))
+        << layout;
     const absl::Status mlp = StatusAfter(layout, [](Worker& worker) {
       Scale(worker, "blocks.3.mlp.up.weight", 1e25f);
       Scale(worker, "blocks.3.mlp.down.weight", 1e25f);
     });
-    EXPECT_THAT(std::string(mlp.message()), HasSubstr("first: output of blocks.3.mlp, micro-batch 0, on rank ")) << layout;
+    EXPECT_THAT(std::string(mlp.message()), HasSubstr("first: output of blocks.3.mlp, micro-batch 0, on rank "))
+        << layout;
   }
 }
 

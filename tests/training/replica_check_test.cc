@@ -111,7 +111,8 @@ TEST(CompareReplicas, ASingleFlippedBitIsNamed) {
                                             HasSubstr("rank " + std::to_string(rank) + " on ")));
         const auto others = static_cast<int>(holders.size()) - 1;
         if (others >= 2 && config.parallel().pipeline() == 1) {
-          EXPECT_THAT(std::string(status.message()), HasSubstr("holds other values than the other " + std::to_string(others)));
+          EXPECT_THAT(std::string(status.message()),
+                      HasSubstr("holds other values than the other " + std::to_string(others)));
           for (const int other : holders) {
             if (other == rank) continue;
             EXPECT_THAT(std::string(status.message()), Not(HasSubstr("rank " + std::to_string(other) + " on ")));
