@@ -59,7 +59,9 @@ std::span<const Command> Commands() {
        .examples = "  trefoil launch -n 4 -- train --config=quickstart --set folder=runs/a --set 'data.train=tokens/train-*'\n"
                    "  mpirun -n 8 trefoil train --config=run.pbtxt --set parallel.tensor=2 --set parallel.pipeline=2\n"
                    "Data ranks are what tensor x pipeline leaves. The run's folder gets checkpoints and metrics; the same\n"
-                   "command again goes on from the newest checkpoint.\n",
+                   "command again goes on from the newest checkpoint.\n"
+                   "Exit status: 0 finished; 75 (EX_TEMPFAIL) stopped on request (SIGINT, SIGTERM, SIGUSR1) and saved, the same\n"
+                   "command goes on; anything else is an error.\n",
        .flag_files = {"launcher/prepare.cc", "launcher/train.cc"},
        .sets = true,
        .main = TrainMain},

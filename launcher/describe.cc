@@ -154,7 +154,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   CHECK_EQ(static_cast<size_t>(parallel.pipeline() * parallel.chunks()), summary.pieces.size());
 
   std::string text = absl::StrCat(
-      "run       ", config.folder(), "\n", "model     ", ModelConfig::Family_Name(model.family()), ": ",
+      "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelConfig::Family_Name(model.family()), ": ",
       Plural(model.layers(), "layer"), ", hidden ", model.hidden(), ", ", Plural(model.heads(), "head"), " (",
       model.kv_heads(), " key/value), feed-forward ", model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
       ShortCount(static_cast<double>(summary.parameters)), " parameters\n");

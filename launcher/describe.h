@@ -1,5 +1,7 @@
 // The summary that rank 0 prints before step 1: what will run, where, and what it takes.
 //
+//   run       runs/a
+//   program   build 3f9a1c0b5d7e2468 (GCC 12.2.0)
 //   model     LLAMA: 6 layers, hidden 192, 6 heads (2 key/value), feed-forward 512, vocabulary 2048; 3.15M parameters
 //   mesh      tensor 2 x pipeline 2 x data 2 = 8 ranks, 1 thread each
 //
@@ -26,6 +28,7 @@ namespace trefoil {
 
 // What the config alone does not say.
 struct Summary {
+  std::string program;  // its build (runtime/version.h)
   int ranks = 1;
   int threads = 1;  // of each rank
   int64_t parameters = 0;

@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <gflags/gflags.h>
+#include <sysexits.h>
 
 #include <csignal>
 #include <iostream>
@@ -12,9 +13,11 @@
 #include "launcher/hosts_report.h"
 #include "launcher/machine.h"
 #include "launcher/memory_report.h"
+#include "launcher/oversubscription.h"
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
+#include "runtime/version.h"
 #include "training/plan_search.h"
 #include "training/trainer.h"
 #include "training/worker.h"
@@ -38,6 +41,7 @@ void StopOnSignals() {
 
 Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int threads) {
   Summary summary;
+  summary.program = VersionText();
   summary.ranks = plan.ranks;
   summary.threads = threads;
   summary.parameters = plan.parameters;
@@ -149,15 +153,19 @@ int TrainMain(int argc, char** argv) {
   const absl::Status fits = world->all().Agree(PlanRun(*config, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
   if (speak) std::cout << HostLines(config->parallel(), world->hosts()) << std::flush;
+  if (device.host_addressable()) {
+    const std::vector<std::string> cores = world->all().GatherStrings(CoresText(device.threads()));
+    if (speak) std::cout << OversubscriptionLine(world->hosts(), cores) << std::flush;
+  }
   for (const std::string& note : prepared->notes) std::cout << "Note: " << note << ".\n";
   ResetPeakResident();
   const int64_t resident_before = Resident(), files_before = ResidentFiles();
   const TrainerOptions options = {
       .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak_flops = peak};
-  const absl::Status status = Train(*config, *std::move(start), (*machine)->world(), device, options);
-  if (!status.ok()) return Fail("train", status, speak);
+  const absl::StatusOr<RunEnd> end = Train(*config, *std::move(start), (*machine)->world(), device, options);
+  if (!end.ok()) return Fail("train", end.status(), speak);
   ReportMemory(planned, *world, device, resident_before, files_before);
-  return 0;
+  return *end == RunEnd::kStopped ? EX_TEMPFAIL : 0;
 }
 
 }  // namespace trefoil

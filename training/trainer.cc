@@ -35,13 +35,13 @@ class Trainer {
         meter_(config.training().steps()),
         flops_per_token_(ModelFlopsPerToken(config.model(), config.model().sequence_length())) {}
 
-  absl::Status Run() {
+  absl::StatusOr<RunEnd> Run() {
     TREFOIL_RETURN_IF_ERROR(Begin());
     const int64_t steps = config_.training().steps();
     if (state_.step() >= steps) {
       Say() << "This run is finished: step " << state_.step() << " of " << steps
             << ". Raise training.steps to train on, or give another folder.\n";
-      return absl::OkStatus();
+      return RunEnd::kFinished;
     }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(OpenFiles()));
     if (rank_zero() && !config_.training().trace().empty()) trace_ = std::make_unique<OpTrace>(device_);
@@ -53,12 +53,12 @@ class Trainer {
       if (StopRequested()) {
         TREFOIL_RETURN_IF_ERROR(Save(/*last=*/true));
         Say() << "Stopped on request after step " << state_.step() << "; the same command goes on from there.\n";
-        return absl::OkStatus();
+        return RunEnd::kStopped;
       }
       TREFOIL_RETURN_IF_ERROR(OneStep());
     }
     Say() << "Done: " << steps << " steps in " << static_cast<int64_t>(SecondsSince(began_)) << " s.\n";
-    return absl::OkStatus();
+    return RunEnd::kFinished;
   }
 
  private:
@@ -230,13 +230,13 @@ class Trainer {
 
 }  // namespace
 
-absl::Status Train(const RunConfig& config, RunStart start, World& world, Device& device,
-                   const TrainerOptions& options) {
+absl::StatusOr<RunEnd> Train(const RunConfig& config, RunStart start, World& world, Device& device,
+                             const TrainerOptions& options) {
   TREFOIL_RETURN_IF_ERROR(OwnRunFolder(*options.fs, config, world.all(), &start));
   return Trainer(config, std::move(start), world, device, options).Run();
 }
 
-absl::Status Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options) {
+absl::StatusOr<RunEnd> Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options) {
   TREFOIL_ASSIGN_OR_RETURN(RunStart start,
                            FindStart(*options.fs, config, world.all(), options.allow_change));
   return Train(config, std::move(start), world, device, options);

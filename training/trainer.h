@@ -2,7 +2,7 @@
 //
 //   TrainerOptions options = {.stop_requested = [] { return stop.load(); }};
 //   TREFOIL_ASSIGN_OR_RETURN(RunStart start, FindStart(fs, config, *all, /*allow_change=*/false));
-//   absl::Status status = Train(config, std::move(start), *world, *device, options);
+//   absl::StatusOr<RunEnd> end = Train(config, std::move(start), *world, *device, options);
 //
 // The run folder (config.folder) gets: config.pbtxt (the filled config), tokenizer.model (if the config names one),
 // metrics.jsonl, TensorBoard event files, checkpoints/. Starting the same run again goes on from its newest checkpoint; a
@@ -27,18 +27,25 @@ struct TrainerOptions {
   bool allow_change = false;
   // Where rank 0 writes lines for people; null: nowhere.
   std::ostream* out = nullptr;
-  // Asked by every rank before each step; when any rank says yes, all finish, save and return OK.
+  // Asked by every rank before each step; when any rank says yes, all save and return kStopped.
   std::function<bool()> stop_requested = [] { return false; };
   // FLOP/s that all ranks together can do, measured; for MFU. 0: not shown.
   double peak_flops = 0;
 };
 
+// How a run that nothing went wrong with ends.
+enum class RunEnd {
+  kFinished,  // its last step is done, or was before
+  kStopped,   // on request: a start with the same config goes on
+};
+
 // The config is filled and legal (training/validate.h), with its vocabulary set.
 // Failure: data, folder or checkpoint that cannot be read or written, a loss that is not finite (the last checkpoint is
-// kept). The same Status on every rank.
-absl::Status Train(const RunConfig& config, RunStart start, World& world, Device& device, const TrainerOptions& options);
+// kept). The same result on every rank.
+absl::StatusOr<RunEnd> Train(const RunConfig& config, RunStart start, World& world, Device& device,
+                             const TrainerOptions& options);
 
 // Both, where nothing is to be done between them.
-absl::Status Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options);
+absl::StatusOr<RunEnd> Train(const RunConfig& config, World& world, Device& device, const TrainerOptions& options);
 
 }  // namespace trefoil

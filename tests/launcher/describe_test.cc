@@ -31,6 +31,7 @@ TEST(DescribeTest, ShowsTheRun) {
       parallel { tensor: 2 pipeline: 2 }
       training { steps: 500 global_batch: 64 micro_batch: 4 optimizer { learning_rate: 2e-3 warmup_steps: 50 } })", 8);
   Summary summary;
+  summary.program = "build 3f9a1c0b5d7e2468 (GCC 12.2.0)";
   summary.ranks = 8;
   summary.threads = 1;
   summary.parameters = 3'147'456;
@@ -42,6 +43,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.pieces = {{0, 1, 2, 3}, {4, 5, 6, 7}};
   EXPECT_EQ("\n" + Describe(config, summary), R"(
 run       runs/x
+program   build 3f9a1c0b5d7e2468 (GCC 12.2.0)
 model     LLAMA: 6 layers, hidden 192, 6 heads (2 key/value), feed-forward 512, vocabulary 2048; 3.15M parameters
 mesh      tensor 2 x pipeline 2 x data 2 = 8 ranks, 1 thread each
 

@@ -29,11 +29,13 @@ TEST_P(SameLayout, TenAndTenStepsAreTwentyToTheBit) {
   const RunConfig stopped = With(unbroken, "folder: '" + folder + "/stopped'");
   const RunOutcome first = RunAndStopAfter(stopped, 10);
   ASSERT_TRUE(first.status.ok()) << first.status;
+  EXPECT_EQ(first.end, RunEnd::kStopped);
   EXPECT_NE(first.output.find("Stopped on request after step 10"), std::string::npos) << first.output;
   EXPECT_EQ(Losses(stopped).size(), 10u);
   EXPECT_EQ(NewestStep(stopped), 10);
   const RunOutcome second = RunTraining(stopped);
   ASSERT_TRUE(second.status.ok()) << second.status;
+  EXPECT_EQ(second.end, RunEnd::kFinished);
   EXPECT_NE(second.output.find("(step 10, 80 samples used)"), std::string::npos) << second.output;
   EXPECT_EQ(second.output.find("Note:"), std::string::npos) << second.output;
   ExpectSameToTheBit(unbroken, stopped, 20);

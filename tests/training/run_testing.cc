@@ -92,6 +92,7 @@ int RanksOf(const RunConfig& config) {
 RunOutcome RunTraining(const RunConfig& config, const std::function<void(int rank, RankRun&)>& change) {
   const auto ranks = static_cast<size_t>(RanksOf(config));
   std::vector<absl::Status> statuses(ranks);
+  std::vector<RunEnd> ends(ranks, RunEnd::kFinished);
   std::ostringstream output;
   // A run of this process that crashed: its lock cannot be given back, and the process, which it names, lives on.
   FileSystem::Posix().Remove(config.folder() + "/lock").IgnoreError();
@@ -101,10 +102,13 @@ RunOutcome RunTraining(const RunConfig& config, const std::function<void(int ran
     const std::unique_ptr<Device> device = NewTestDevice();
     RankRun run = {.config = config, .options = {.out = &output}};
     if (change) change(world->rank(), run);
-    statuses[static_cast<size_t>(world->rank())] = Train(run.config, *world, *device, run.options);
+    const absl::StatusOr<RunEnd> end = Train(run.config, *world, *device, run.options);
+    statuses[static_cast<size_t>(world->rank())] = end.status();
+    if (end.ok()) ends[static_cast<size_t>(world->rank())] = *end;
   }, TestThreads());
   for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]) << "ranks end with different statuses";
-  return {.status = statuses[0], .output = output.str()};
+  for (const RunEnd end : ends) EXPECT_EQ(end, ends[0]) << "ranks end differently";
+  return {.status = statuses[0], .end = ends[0], .output = output.str()};
 }
 
 RunOutcome RunAndStopAfter(const RunConfig& config, int steps) {

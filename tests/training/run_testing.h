@@ -37,6 +37,7 @@ struct RankRun {
 };
 struct RunOutcome {
   absl::Status status;  // the same on every rank, expected
+  RunEnd end = RunEnd::kFinished;  // of rank 0, if the status is OK
   std::string output;   // rank 0's lines
 };
 // Runs Train() on every rank. `change` may alter what a rank is given.
