@@ -1,6 +1,7 @@
 // What the user reads when something is wrong: one clear message, once, from one rank of many, within seconds.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "runtime/cpu_features.h"
@@ -33,6 +34,8 @@ Ended RunRefused(const std::vector<std::string>& argv) {
 class BadInput : public testing::Test {
  protected:
   void SetUp() override {
+    // After a rank's error mpirun sleeps a second, or two where the other ranks end a moment later. What is timed is ours.
+    setenv("OMPI_MCA_odls_base_sigkill_timeout", "0", 1);
     folder_ = EmptyFolder(testing::UnitTest::GetInstance()->current_test_info()->name());
     config_ = folder_ + "/run.pbtxt";
     Write("family: LLAMA layers: 4 hidden: 32 heads: 4 vocabulary: 61 sequence_length: 16", "tensor: 2 pipeline: 2",

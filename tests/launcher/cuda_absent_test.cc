@@ -25,6 +25,7 @@ class CudaAbsent : public testing::TestWithParam<const char*> {
       if (std::filesystem::exists(driver)) GTEST_SKIP() << "this machine has an NVIDIA driver: " << driver;
     }
     folder_ = EmptyFolder("cuda_absent");
+    WriteZeroTokens(folder_ + "/train");
     WriteText(folder_ + "/run.pbtxt",
               "folder: '" + folder_ + "/run'\n" +
                   "model { family: LLAMA layers: 2 hidden: 32 heads: 4 vocabulary: 61 sequence_length: 16 }\n"
