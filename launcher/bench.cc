@@ -67,7 +67,8 @@ void PrintOps(const std::map<std::string, OpTotal>& ops, double step_seconds, do
                                100 * (step_seconds - in_ops) / step_seconds);
 }
 
-absl::Status Bench(const RunConfig& config, World& world, Device& device) {
+absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
+  const RunConfig& config = prepared.config;
   const bool speak = world.rank() == 0;
   const DType dtype = WorkingDType(config.training().precision());
   Worker worker(config, world, device);
@@ -125,6 +126,7 @@ absl::Status Bench(const RunConfig& config, World& world, Device& device) {
       own_bandwidth * 1e-9, 1e3 * median, seconds.size(), 1e3 * seconds.front(), 1e3 * seconds.back(),
       tokens / median, flops / median * 1e-9, kModelFlopsRule, 100 * flops / median / peak,
       static_cast<double>(device.memory().peak_total) / (1 << 30), allocated);
+  if (!prepared.products.empty()) std::cout << "products: " << prepared.products << "\n";
   PrintOps(ops, observed, own_peak, own_bandwidth);
   return absl::OkStatus();
 }
@@ -145,7 +147,7 @@ int BenchMain(int argc, char** argv) {
   SetTimeLimits(*world, config->runtime());
   const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("bench", machine.status(), speak);
-  const absl::Status status = Bench(*config, (*machine)->world(), *(*machine)->device);
+  const absl::Status status = Bench(*prepared, (*machine)->world(), *(*machine)->device);
   return status.ok() ? 0 : Fail("bench", status, speak);
 }
 

@@ -17,6 +17,7 @@
 #include "launcher/calibrate_ops.h"
 #include "launcher/flag_output.h"
 #include "launcher/machine.h"
+#include "launcher/product_choice.h"
 #include "launcher/memory_report.h"
 #include "launcher/prepare.h"
 #include "runtime/cpu_features.h"
@@ -338,16 +339,24 @@ absl::Status CheckStart(FileSystem& fs, const World& world) {
   return absl::OkStatus();
 }
 
+// With the products of bf16 that a training takes where its config leaves them open.
+RuntimeConfig LikeATraining(FileSystem& fs, Group& all) {
+  RuntimeConfig runtime;
+  if (all.rank() == 0) runtime.set_bf16_products(DefaultsBy(SpeedsOfThisCpu(fs, CacheFolder()).speeds).products);
+  CHECK(runtime.ParseFromString(all.BroadcastString(runtime.SerializeAsString())));
+  return runtime;
+}
+
 }  // namespace
 
 int CalibrateMain(int argc, char** argv) {
   const std::unique_ptr<World> world = NewMpiWorld(&argc, &argv);
   const bool speak = world->rank() == 0;
-  const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), world->local_size());
   Group& all = world->all();
   FileSystem& fs = FileSystem::Posix();
   absl::Status status = all.Agree(CheckStart(fs, *world));
   if (!status.ok()) return Fail("calibrate", status, speak);
+  const std::unique_ptr<Device> device = OpenCpu(LikeATraining(fs, all), world->local_size());
   const Clock::time_point begin = Clock::now();
   const Cluster cluster = Calibration(*device, all).Run();
   if (speak) status = WriteFileAtomically(fs, FLAGS_output, FileText(cluster, world->size(), device->threads()));

@@ -48,7 +48,7 @@ std::vector<RunConfig> FilledExamples() {
     RunConfig config;
     CHECK(google::protobuf::TextFormat::ParseFromString(text, &config));
     const int ranks = static_cast<int>(filled.size()) + 1;
-    FillDefaults(&config, ranks, /*bf16_hardware=*/ranks == 1);
+    FillDefaults(&config, ranks, {.pays = ranks == 1});
     filled.push_back(config);
   }
   return filled;

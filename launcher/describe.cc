@@ -173,6 +173,8 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   }
   text += "\n";
 
+  if (!summary.products.empty()) absl::StrAppend(&text, "products  ", summary.products, "\n");
+
   const int64_t micro_batches = training.global_batch() / (int64_t{training.micro_batch()} * parallel.data());
   const double tokens = static_cast<double>(training.global_batch()) * model.sequence_length();
   absl::StrAppend(&text, "batch     ", training.global_batch(), " = micro-batch ", training.micro_batch(), " x data ",

@@ -13,6 +13,7 @@
 #include "runtime/cpu_features.h"
 #include "runtime/device_cuda.h"
 #include "runtime/ops.h"
+#include "training/worker.h"
 
 namespace trefoil {
 namespace {
@@ -89,7 +90,7 @@ std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host)
     threads = std::atoi(variable);
   }
   if (threads <= 0) threads = std::min(CoresAllowed(), CoresOfHost() / ranks_on_host);
-  return NewCpuDevice(std::max(1, threads));
+  return NewCpuDevice(std::max(1, threads), Bf16ProductsOf(runtime));
 }
 
 absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, World& host) {

@@ -17,7 +17,6 @@
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
 #include "launcher/timeline.h"
-#include "runtime/cpu_features.h"
 
 DEFINE_string(cluster, "",
               "The machines: a file (training/cluster.proto in text format, `trefoil calibrate` writes one) or the name of "
@@ -66,7 +65,7 @@ absl::Status RunSearch(FileSystem& fs, const Cluster& cluster, std::vector<std::
                           std::fprintf(stderr, "\rtried %d of %d layouts%s", done, all, done == all ? "\n" : "");
                         }};
   TREFOIL_ASSIGN_OR_RETURN(const RunConfig config,
-                           PrepareConfigToSearch(fs, sets, cluster.gpu() || CpuHasBFloat16(), options.pinned));
+                           PrepareConfigToSearch(fs, sets, cluster.gpu(), options.pinned));
   Planner planner(cluster);
   const SearchResult result = SearchLayouts(config, FLAGS_gpus, planner, options);
   if (result.tried == 0) {
@@ -161,8 +160,7 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   }
   if (FLAGS_search) return RunSearch(fs, cluster, sets);
   int ranks = FLAGS_gpus;
-  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config,
-                           PrepareConfigToPlan(fs, sets, cluster.gpu() || CpuHasBFloat16(), &ranks));
+  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, PrepareConfigToPlan(fs, sets, cluster.gpu(), &ranks));
   Planner planner(cluster);
   const Plan plan = planner.Make(config, ranks);
   const double tokens = FLAGS_train_tokens > 0 ? FLAGS_train_tokens : plan.tokens * config.training().steps();

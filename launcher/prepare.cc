@@ -13,6 +13,7 @@
 #include "launcher/config.h"
 #include "launcher/describe.h"
 #include "launcher/given_flags.h"
+#include "launcher/product_choice.h"
 #include "model/model.h"
 #include "parallel/same_on_ranks.h"
 #include "runtime/cpu_features.h"
@@ -96,19 +97,49 @@ void LeaveOutData(RunConfig* config) {
   if (config->training().steps() == 0) config->mutable_training()->set_steps(1);
 }
 
-// Every GPU that the CUDA device takes has it.
-bool MultipliesBFloat16(const RunConfig& config) {
-  return config.runtime().device() == RuntimeConfig::CUDA || CpuHasBFloat16();
+// What the machine says of precision and products. This CPU is measured only if they are left open.
+struct Bf16Choice {
+  Bf16Defaults defaults;
+  std::string speeds;  // for people; empty: not measured
+};
+Bf16Choice ChooseBf16(FileSystem& fs, const RunConfig& config, bool gpus) {
+  if (gpus || config.runtime().device() == RuntimeConfig::CUDA) return {.defaults = {.pays = true}, .speeds = ""};
+  const TrainingConfig::Precision precision = config.training().precision();
+  const bool open = precision == TrainingConfig::PRECISION_UNSET ||
+                    (precision != TrainingConfig::FP32 &&
+                     config.runtime().bf16_products() == RuntimeConfig::BF16_PRODUCTS_UNSET);
+  if (!open) return {};
+  const KnownSpeeds known = SpeedsOfThisCpu(fs, CacheFolder());
+  return {.defaults = DefaultsBy(known.speeds), .speeds = SpeedsText(known)};
 }
 
-absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks, bool bf16_hardware) {
-  FillDefaults(&config, ranks, bf16_hardware);
-  const std::vector<std::string> violations = Violations(config, ranks);
+// Of a run on CPUs by their bf16 instructions, which must then be the same on all ranks: the last bits of the products
+// depend on them.
+bool UsesBf16Instructions(const RunConfig& config) {
+  return config.runtime().device() != RuntimeConfig::CUDA && config.training().precision() != TrainingConfig::FP32 &&
+         config.runtime().bf16_products() == RuntimeConfig::NATIVE;
+}
+
+absl::StatusOr<RunConfig> FillAndCheck(RunConfig config, int ranks, const Bf16Defaults& bf16) {
+  FillDefaults(&config, ranks, bf16);
+  std::vector<std::string> violations = Violations(config, ranks);
+  if (UsesBf16Instructions(config) && !CpuHasBFloat16()) {
+    violations.push_back(absl::StrCat("runtime.bf16_products: NATIVE, but this CPU has no bf16 instructions (",
+                                      Name(UsedCpuLevel()), "); nearest legal: FLOAT32"));
+  }
   if (violations.empty()) return config;
   std::string message = violations.size() == 1 ? "the config is not legal:"
                                                : "the config breaks " + std::to_string(violations.size()) + " rules:";
   for (const std::string& violation : violations) message += "\n  " + violation;
   return absl::InvalidArgumentError(message);
+}
+
+// For the summary: "bf16 by AMX (SPEEDS)".
+std::string ProductsLine(const RunConfig& config, const std::string& speeds) {
+  if (config.runtime().device() == RuntimeConfig::CUDA) return "";
+  if (config.training().precision() == TrainingConfig::FP32) return speeds.empty() ? "" : absl::StrCat("float32 (", speeds, ")");
+  const std::string by = absl::StrCat("bf16 by ", ProductsText(config.runtime().bf16_products()));
+  return speeds.empty() ? by : absl::StrCat(by, " (", speeds, ")");
 }
 
 // On rank 0.
@@ -121,20 +152,15 @@ absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, Tokens tokens,
   } else {
     LeaveOutData(&config);
   }
-  const bool bf16_hardware = MultipliesBFloat16(config);
-  TREFOIL_ASSIGN_OR_RETURN(prepared.config, FillAndCheck(std::move(config), ranks, bf16_hardware));
+  const Bf16Choice bf16 = ChooseBf16(fs, config, /*gpus=*/false);
+  TREFOIL_ASSIGN_OR_RETURN(prepared.config, FillAndCheck(std::move(config), ranks, bf16.defaults));
+  prepared.products = ProductsLine(prepared.config, bf16.speeds);
   if (tokens == Tokens::kData) {
     prepared.notes = IdleOptions(given, prepared.config);
     const std::string spare = SpareVocabulary(prepared.config.model(), tokenizer_size);
     if (!spare.empty()) prepared.notes.push_back(spare);
   }
   return prepared;
-}
-
-// By what this machine multiplies bf16, which the last bits of the products depend on.
-std::string BFloat16Products() {
-  if (CpuHasAmxBFloat16()) return "AMX";
-  return CpuHasAvx512BFloat16() ? "AVX-512 bf16" : "float32 after conversion";
 }
 
 // On rank 0, a note of the first rank whose own config file says something else than its own, which all follow; empty if
@@ -172,15 +198,15 @@ absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::s
   const std::string other = OtherConfigFile(all, own);
   if (!other.empty()) prepared->notes.push_back(other);
   const RunConfig& config = prepared->config;
-  if (config.runtime().device() != RuntimeConfig::CUDA && config.training().precision() != TrainingConfig::FP32) {
-    TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"products of bf16", BFloat16Products()}},
-                                             "or give training.precision: FP32, whose numbers are the same on all CPUs"));
+  if (UsesBf16Instructions(config)) {
+    TREFOIL_RETURN_IF_ERROR(
+        CheckSameOnRanks(all, {{"products of bf16", ProductsText(RuntimeConfig::NATIVE)}},
+                         "or give runtime.bf16_products: FLOAT32, whose numbers are the same on all CPUs"));
   }
   return prepared;
 }
 
-absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
-                                              int* ranks) {
+absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool gpus, int* ranks) {
   TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
   LeaveOutData(&config);
   if (*ranks == 0) {
@@ -190,11 +216,12 @@ absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<
       if (size > 1) *ranks = static_cast<int>(std::min<int64_t>(int64_t{*ranks} * size, 1 << 20));
     }
   }
-  return FillAndCheck(std::move(config), *ranks, bf16_hardware);
+  const Bf16Defaults bf16 = ChooseBf16(fs, config, gpus).defaults;
+  return FillAndCheck(std::move(config), *ranks, bf16);
 }
 
-absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets,
-                                                bool bf16_hardware, const std::set<std::string>& pinned) {
+absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets, bool gpus,
+                                                const std::set<std::string>& pinned) {
   TREFOIL_ASSIGN_OR_RETURN(RunConfig config, Read(fs, sets));
   LeaveOutData(&config);
   const ParallelConfig given = config.parallel();
@@ -202,7 +229,8 @@ absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vecto
   // First as one rank, so that all but the layout is checked.
   config.clear_parallel();
   config.mutable_training()->set_micro_batch(1);
-  TREFOIL_ASSIGN_OR_RETURN(config, FillAndCheck(std::move(config), /*ranks=*/1, bf16_hardware));
+  const Bf16Defaults bf16 = ChooseBf16(fs, config, gpus).defaults;
+  TREFOIL_ASSIGN_OR_RETURN(config, FillAndCheck(std::move(config), /*ranks=*/1, bf16));
   *config.mutable_parallel() = given;
   if (pinned.contains("micro_batch")) config.mutable_training()->set_micro_batch(micro_batch);
   return config;

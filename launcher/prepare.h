@@ -18,6 +18,7 @@ namespace trefoil {
 struct Prepared {
   RunConfig config;                // complete and legal
   std::vector<std::string> notes;  // on rank 0, lines for people: what is given and has no effect, and the like
+  std::string products;            // on rank 0: what CPUs multiply with, and by which speeds that was chosen; may be empty
 };
 
 // For every rank of a job, which all call it: rank 0 reads --config and `sets`, fills every default, checks every rule for
@@ -26,21 +27,20 @@ struct Prepared {
 // kData: for a run on token files. Finds the tokenizer, and with it the vocabulary, if the config leaves them open.
 // kMadeUp: on made-up tokens. Data and folder are not asked for, and a vocabulary left open is 50257.
 //
-// Failure: also ranks that are started as another program or with another command line, or whose CPUs multiply bf16 in
-// other ways where the run's precision is that. A config file that differs or that only rank 0 has is a note.
+// Failure: also ranks that are started as another program or with another command line, or whose CPUs have other bf16
+// instructions than rank 0's where those are used. A config file that differs or that only rank 0 has is a note.
 enum class Tokens { kData, kMadeUp };
 absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, Tokens tokens,
                                         World& world);
 
-// As rank 0 does for made-up tokens, for ranks that need not be there: *ranks, or where that is 0 what the axes ask for. On a
-// machine that multiplies bf16 in hardware or not.
-absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool bf16_hardware,
-                                              int* ranks);
+// As rank 0 does for made-up tokens, for ranks that need not be there: *ranks, or where that is 0 what the axes ask for. To
+// run on GPUs or on CPUs like this one.
+absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<std::string>& sets, bool gpus, int* ranks);
 
 // As PrepareConfigToPlan, where the layout is to be found: fields of it that are not `pinned` are left out, so that only
 // the rest must be legal. What is returned is legal for one rank.
-absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets,
-                                                bool bf16_hardware, const std::set<std::string>& pinned);
+absl::StatusOr<RunConfig> PrepareConfigToSearch(FileSystem& fs, const std::vector<std::string>& sets, bool gpus,
+                                                const std::set<std::string>& pinned);
 
 // How long this rank waits for others, as the config says.
 void SetTimeLimits(World& world, const RuntimeConfig& runtime);

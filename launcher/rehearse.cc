@@ -13,7 +13,6 @@
 #include "launcher/memory_report.h"
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
-#include "runtime/cpu_features.h"
 #include "training/plan.h"
 #include "training/step.h"
 
@@ -66,7 +65,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   TREFOIL_RETURN_IF_ERROR(InRange("ranks", FLAGS_ranks, 0, 1 << 20));
   TREFOIL_RETURN_IF_ERROR(InRange("rehearsals", FLAGS_rehearsals, 1, 1000));
   int ranks = FLAGS_ranks;
-  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, PrepareConfigToPlan(fs, sets, CpuHasBFloat16(), &ranks));
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, PrepareConfigToPlan(fs, sets, /*gpus=*/false, &ranks));
   TREFOIL_RETURN_IF_ERROR(InRange("rank", FLAGS_rank, 0, ranks - 1));
   const int samples = config.training().micro_batch() * config.parallel().data();
   const int micro_batches = config.training().global_batch() / samples;

@@ -39,8 +39,9 @@ void StopOnSignals() {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, OnSignal);
 }
 
-Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int threads) {
+Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int threads, const std::string& products) {
   Summary summary;
+  summary.products = products;
   summary.program = VersionText();
   summary.ranks = plan.ranks;
   summary.threads = threads;
@@ -86,13 +87,14 @@ absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
   return absl::ResourceExhaustedError(message);
 }
 
-// Plans the run as `planned` says and, where `speak`, prints the summary of `config`. An error if it does not fit.
-absl::Status PlanRun(const RunConfig& config, const RunConfig& planned, double peak, bool speak) {
+// Plans the run as `planned` says and, where `speak`, prints the summary of what was prepared. An error if it does not fit.
+absl::Status PlanRun(const Prepared& prepared, const RunConfig& planned, double peak, bool speak) {
   if (!speak) return absl::OkStatus();
+  const RunConfig& config = prepared.config;
   const int ranks = config.parallel().tensor() * config.parallel().pipeline() * config.parallel().data();
   const Plan plan = Planner().Make(planned, ranks);
   if (!plan.fits()) return TooLarge(config, plan);
-  std::cout << Describe(config, Summarise(config, plan, peak, planned.runtime().threads())) << std::flush;
+  std::cout << Describe(config, Summarise(config, plan, peak, planned.runtime().threads(), prepared.products)) << std::flush;
   return absl::OkStatus();
 }
 
@@ -150,7 +152,7 @@ int TrainMain(int argc, char** argv) {
   if (planned.runtime().memory_limit_gib() == 0) {
     planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(LeastShare(device, *world) / (1 << 30)));
   }
-  const absl::Status fits = world->all().Agree(PlanRun(*config, planned, peak, speak));
+  const absl::Status fits = world->all().Agree(PlanRun(*prepared, planned, peak, speak));
   if (!fits.ok()) return Fail("train", fits, speak);
   if (speak) std::cout << HostLines(config->parallel(), world->hosts()) << std::flush;
   if (device.host_addressable()) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -70,6 +71,23 @@ bool CpuHasAvx512() { return UsedCpuLevel() >= CpuLevel::kAvx512; }
 bool CpuHasAvx512BFloat16() { return UsedCpuLevel() >= CpuLevel::kAvx512Bf16; }
 bool CpuHasAmxBFloat16() { return UsedCpuLevel() >= CpuLevel::kAmx; }
 bool CpuHasBFloat16() { return CpuHasAvx512BFloat16(); }
+
+std::string CpuModel() {
+  unsigned words[12] = {};
+  for (unsigned i = 0; i < 3; ++i) {
+    unsigned* part = words + 4 * i;
+    __get_cpuid(0x80000002 + i, part, part + 1, part + 2, part + 3);
+  }
+  std::string name(reinterpret_cast<const char*>(words), sizeof(words));
+  name.erase(std::min(name.find('\0'), name.size()));
+  name.erase(0, std::min(name.find_first_not_of(' '), name.size()));
+  name.erase(name.find_last_not_of(' ') + 1);
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  __get_cpuid(1, &a, &b, &c, &d);
+  char number[12];
+  std::snprintf(number, sizeof(number), " (%08x)", a);
+  return name + number;
+}
 
 int CoresAllowed() {
   cpu_set_t cores;

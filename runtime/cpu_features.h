@@ -1,6 +1,8 @@
 // What this process may use of the CPU: matrix instructions and cores.
 #pragma once
 
+#include <string>
+
 #include "runtime/status.h"
 
 namespace trefoil {
@@ -29,8 +31,17 @@ absl::StatusOr<CpuLevel> CapCpuLevel(const char* variable, CpuLevel hardware);
 bool CpuHasAvx512();
 bool CpuHasAvx512BFloat16();
 bool CpuHasAmxBFloat16();
-// Either: bf16 is then the faster precision.
+// Either.
 bool CpuHasBFloat16();
+
+// How the CPU multiplies bf16 matrices: by its bf16 instructions, or by those of float32 after conversion, which on some
+// CPUs are the faster ones (runtime/product_speeds.h). A CPU without bf16 instructions always converts. Both round inputs
+// and outputs alike, and add up in float32 in orders of their own.
+enum class Bf16Products { kNative, kFloat32 };
+
+// Which CPU it is, as far as speed goes: "AMD EPYC 9R14 (00a10f11)", by its name and the number of its family, model and
+// stepping.
+std::string CpuModel();
 
 // Cores that this process may run on: fewer than the host's where mpirun, Slurm or a container binds it to some.
 int CoresAllowed();

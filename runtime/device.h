@@ -18,6 +18,7 @@
 #include <string>
 
 #include "runtime/arena.h"
+#include "runtime/cpu_features.h"
 #include "runtime/tensor.h"
 
 namespace trefoil {
@@ -108,7 +109,7 @@ class Device {
 };
 
 // Computes with `threads` OpenMP threads (at least 1).
-std::unique_ptr<Device> NewCpuDevice(int threads);
+std::unique_ptr<Device> NewCpuDevice(int threads, Bf16Products bf16_products = Bf16Products::kNative);
 // Counts only. Its memory is that of the device that it stands for: for the same calls of a worker its arena is asked
 // for the same blocks.
 struct NullDeviceOptions {
@@ -122,6 +123,7 @@ struct NullDeviceOptions {
     kCuda,
   } stands_for = StandsFor::kNothing;
   int threads = 1;  // at least 1
+  Bf16Products bf16_products = Bf16Products::kNative;  // of the CPU
 };
 std::unique_ptr<Device> NewNullDevice(const NullDeviceOptions& options = {});
 

@@ -20,9 +20,8 @@ using T = const Tensor&;
 
 class CpuKernels : public Kernels {
  public:
-  CpuKernels(Arena* arena, int threads, bool avx512, bool dry)
-      : cpu_{arena,  threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), cpu::BestBf16Kernel(),
-             avx512, dry} {}
+  CpuKernels(Arena* arena, int threads, bool avx512, const cpu::Bf16Kernel* bf16, bool dry)
+      : cpu_{arena, threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), bf16, avx512, dry} {}
 
   int64_t CompiledBytes() const override { return matmul_.compiled_bytes(); }
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
@@ -107,13 +106,13 @@ class CpuKernels : public Kernels {
 
  private:
   const cpu::CpuContext cpu_;
-  cpu::MatmulEngine matmul_{CpuHasBFloat16()};
+  cpu::MatmulEngine matmul_;
 };
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(std::shared_ptr<Arena> arena, int threads)
-      : Device(arena, NewCpuKernels(*arena, threads, /*dry=*/false)), threads_(threads) {}
+  CpuDevice(std::shared_ptr<Arena> arena, int threads, Bf16Products bf16_products)
+      : Device(arena, NewCpuKernels(*arena, threads, bf16_products, /*dry=*/false)), threads_(threads) {}
   void Upload(const void* host, const Tensor& tensor) override {
     if (tensor.bytes() > 0) std::memcpy(tensor.raw(), host, tensor.bytes());
   }
@@ -142,8 +141,9 @@ class CpuDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Kernels> NewCpuKernels(Arena& arena, int threads, bool dry) {
-  return std::make_unique<CpuKernels>(&arena, threads, CpuHasAvx512(), dry);
+std::unique_ptr<Kernels> NewCpuKernels(Arena& arena, int threads, Bf16Products bf16_products, bool dry) {
+  const cpu::Bf16Kernel* bf16 = bf16_products == Bf16Products::kNative ? cpu::BestBf16Kernel() : nullptr;
+  return std::make_unique<CpuKernels>(&arena, threads, CpuHasAvx512(), bf16, dry);
 }
 
 namespace {
@@ -202,11 +202,11 @@ void ReleaseHost(void* data, int64_t bytes) {
 
 }  // namespace
 
-std::unique_ptr<Device> NewCpuDevice(int threads) {
+std::unique_ptr<Device> NewCpuDevice(int threads, Bf16Products bf16_products) {
   CHECK_GE(threads, 1);
   CHECK(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
       << "this CPU has no AVX2 with FMA; the kernels are compiled for x86-64-v3";
-  return std::make_unique<CpuDevice>(Arena::Create(AllocateHost, ReleaseHost), threads);
+  return std::make_unique<CpuDevice>(Arena::Create(AllocateHost, ReleaseHost), threads, bf16_products);
 }
 
 }  // namespace trefoil

@@ -47,7 +47,8 @@ class NullKernels : public Kernels {
 // The kernels of the CPU that take workspace.
 class CpuWorkspace : public NullKernels {
  public:
-  CpuWorkspace(Arena& arena, int threads) : cpu_(NewCpuKernels(arena, threads, /*dry=*/true)) {}
+  CpuWorkspace(Arena& arena, const NullDeviceOptions& options)
+      : cpu_(NewCpuKernels(arena, options.threads, options.bf16_products, /*dry=*/true)) {}
   int64_t CompiledBytes() const override { return cpu_->CompiledBytes(); }
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     cpu_->Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias);
@@ -102,7 +103,7 @@ std::unique_ptr<Kernels> NewKernels(Arena& arena, const NullDeviceOptions& optio
     case NullDeviceOptions::StandsFor::kNothing:
       return std::make_unique<NullKernels>();
     case NullDeviceOptions::StandsFor::kCpu:
-      return std::make_unique<CpuWorkspace>(arena, options.threads);
+      return std::make_unique<CpuWorkspace>(arena, options);
     case NullDeviceOptions::StandsFor::kCuda:
       return std::make_unique<CudaWorkspace>(arena);
   }

@@ -128,8 +128,13 @@ double ThreadSeconds() {
 }
 
 double MeasurePeakFlops(DType dtype, int threads, const Together& together, PeakTime time) {
-  const Loop loop = LoopFor(dtype);
-  return BestRate(threads, together, time, [&](int) { return loop(int64_t{1} << 13); });
+  const auto rate_in = [&](DType type) {
+    const Loop loop = LoopFor(type);
+    return BestRate(threads, together, time, [&](int) { return loop(int64_t{1} << 13); });
+  };
+  // All ranks measure both, whatever their CPUs have.
+  const double float32 = rate_in(DType::kFloat32);
+  return dtype == DType::kBFloat16 ? std::max(float32, rate_in(DType::kBFloat16)) : float32;
 }
 
 double MeasureMemoryBandwidth(int threads, const Together& together, PeakTime time) {

@@ -40,11 +40,11 @@ void OptimizerDefaults(OptimizerConfig* optimizer) {
   if (!optimizer->has_decay_share()) optimizer->set_decay_share(0.2f);
 }
 
-void TrainingDefaults(TrainingConfig* training, bool bf16_hardware) {
+void TrainingDefaults(TrainingConfig* training, bool bf16_pays) {
   if (training->micro_batch() == 0) training->set_micro_batch(1);
   if (!training->has_seed()) training->set_seed(1234);
   if (training->precision() == TrainingConfig::PRECISION_UNSET) {
-    training->set_precision(bf16_hardware ? TrainingConfig::BF16 : TrainingConfig::FP32);
+    training->set_precision(bf16_pays ? TrainingConfig::BF16 : TrainingConfig::FP32);
   }
   OptimizerDefaults(training->mutable_optimizer());
   CheckpointConfig* checkpoint = training->mutable_checkpoint();
@@ -102,11 +102,11 @@ void ModelDefaults(ModelConfig* model) {
   model->set_qkv_bias(recipe.qkv_bias);
 }
 
-void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
+void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16) {
   CHECK_GE(ranks, 1);
   ModelDefaults(config->mutable_model());
   ParallelDefaults(config->mutable_parallel(), ranks);
-  TrainingDefaults(config->mutable_training(), bf16_hardware);
+  TrainingDefaults(config->mutable_training(), bf16.pays);
   if (!config->data().has_seed()) config->mutable_data()->set_seed(config->training().seed());
   RuntimeConfig* runtime = config->mutable_runtime();
   if (runtime->timeout_seconds() == 0) runtime->set_timeout_seconds(600);
@@ -114,6 +114,10 @@ void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware) {
   if (runtime->startup_timeout_seconds() == 0) runtime->set_startup_timeout_seconds(long_waits);
   if (runtime->save_timeout_seconds() == 0) runtime->set_save_timeout_seconds(long_waits);
   if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);
+  if (runtime->device() == RuntimeConfig::CPU && runtime->bf16_products() == RuntimeConfig::BF16_PRODUCTS_UNSET &&
+      config->training().precision() != TrainingConfig::FP32) {
+    runtime->set_bf16_products(bf16.products);
+  }
   if (runtime->device() == RuntimeConfig::CUDA && runtime->messages() == RuntimeConfig::MESSAGES_UNSET) {
     runtime->set_messages(RuntimeConfig::NCCL);
   }

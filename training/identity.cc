@@ -66,6 +66,11 @@ std::string PrecisionText(const Identity& run) {
   return precision == TrainingConfig::PRECISION_UNSET ? "" : TrainingConfig::Precision_Name(precision);
 }
 
+std::string ProductsText(const Identity& run) {
+  const RuntimeConfig::Bf16Products products = run.state.bf16_products();
+  return products == RuntimeConfig::BF16_PRODUCTS_UNSET ? "" : RuntimeConfig::Bf16Products_Name(products);
+}
+
 struct Row {
   const char* name;
   std::string (*value)(const Identity& run);  // for comparing and for people; empty: unknown
@@ -90,6 +95,7 @@ const Row kRows[] = {
      kHarmless, "held-out losses from here on are of other text"},
     {"training.precision", PrecisionText, kHarmless,
      "products are rounded otherwise; master weights and moments go on as they were"},
+    {"runtime.bf16_products", ProductsText, kHarmless, "products are added up in another order"},
     {"model.dropout", [](const Identity& run) { return absl::StrCat(run.model.dropout()); }, kHarmless,
      "losses from here on are with the new share"},
     {"model.initial_deviation", [](const Identity& run) { return Number(run.model.initial_deviation()); }, kHarmless,
@@ -124,6 +130,7 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   state.set_tokenizer(TokenizerHash(tokenizer));
   state.set_precision(training.precision());
   state.set_program_version(VersionText());
+  state.set_bf16_products(config.runtime().bf16_products());
   return state;
 }
 

@@ -70,6 +70,15 @@ const Row kRows[] = {
     {"parallel.sequence_parallel",
      [](const RunConfig& given) { return given.parallel().sequence_parallel() ? std::string("true") : ""; },
      [](const RunConfig& filled) { return filled.parallel().tensor() == 1 ? std::string("with parallel.tensor 1") : ""; }},
+    {"runtime.bf16_products",
+     [](const RunConfig& given) {
+       const RuntimeConfig::Bf16Products products = given.runtime().bf16_products();
+       return products == RuntimeConfig::BF16_PRODUCTS_UNSET ? "" : RuntimeConfig::Bf16Products_Name(products);
+     },
+     [](const RunConfig& filled) {
+       if (!OnGpus(filled).empty()) return OnGpus(filled);
+       return filled.training().precision() == TrainingConfig::FP32 ? std::string("with training.precision FP32") : "";
+     }},
     {"runtime.threads", [](const RunConfig& given) { return IfNot(0, given.runtime().threads()); }, OnGpus},
 };
 

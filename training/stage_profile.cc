@@ -177,7 +177,8 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
   const bool gpu = time.cluster().gpu() || config.runtime().device() == RuntimeConfig::CUDA;
   const std::unique_ptr<Device> device =
       NewNullDevice({.stands_for = gpu ? NullDeviceOptions::StandsFor::kCuda : NullDeviceOptions::StandsFor::kCpu,
-                     .threads = gpu ? 1 : time.devices_per_rank()});
+                     .threads = gpu ? 1 : time.devices_per_rank(),
+                     .bf16_products = Bf16ProductsOf(config.runtime())});
   device->arena().Observe(
       [&](Purpose purpose, int64_t bytes, bool apart) { recorder.Memory(purpose, bytes, apart); });
   device->Observe([&](const OpCount& count, std::chrono::steady_clock::time_point) { recorder.Op(count); });

@@ -1,6 +1,6 @@
 // What a run's config must satisfy before anything is built.
 //
-//   FillDefaults(&config, ranks, bf16_hardware);
+//   FillDefaults(&config, ranks, bf16);
 //   for (const std::string& line : Violations(config, ranks)) ...
 //
 // gives, for example,
@@ -28,12 +28,18 @@ void ModelDefaults(ModelConfig* model);
 // Of one evaluation where training.evaluate_samples is left open.
 inline constexpr int kEvaluationSamples = 256;
 
+// What training.precision and runtime.bf16_products become where they are left open.
+struct Bf16Defaults {
+  bool pays = false;  // BF16, else FP32
+  RuntimeConfig::Bf16Products products = RuntimeConfig::NATIVE;
+};
+
 // Does so for the whole config, so that the program reads every field as it stands. What stays 0 or empty: switches
 // whose 0 is a value of its own (every_steps, evaluate_every_steps, warmup_steps, dropout), model.vocabulary and
 // data.tokenizer (the data says), runtime.threads (the machine says). evaluate_samples becomes kEvaluationSamples: an
 // upper bound, since the held-out set may hold fewer. Any input is accepted; filling twice is filling once.
-// ranks: of the job, at least 1. bf16_hardware: whether this machine multiplies bf16 in hardware.
-void FillDefaults(RunConfig* config, int ranks, bool bf16_hardware);
+// ranks: of the job, at least 1. bf16: by what the machine is (launcher/product_choice.h).
+void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16);
 
 // Every rule that a filled config breaks, one line each; empty: legal.
 std::vector<std::string> Violations(const RunConfig& config, int ranks);

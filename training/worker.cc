@@ -47,6 +47,10 @@ DType WorkingDType(TrainingConfig::Precision precision) {
   return bfloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
+Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime) {
+  return runtime.bf16_products() == RuntimeConfig::FLOAT32 ? Bf16Products::kFloat32 : Bf16Products::kNative;
+}
+
 Worker::Worker(const RunConfig& run, World& world, Device& device)
     : Worker(run, world, device, ActionsOf(run, world.rank())) {}
 

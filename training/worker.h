@@ -24,6 +24,9 @@ namespace trefoil {
 // Of activations and working weights.
 DType WorkingDType(TrainingConfig::Precision precision);
 
+// For the CPU device.
+Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime);
+
 // Whether a rank's stage looks at tokens: it has the embedding or the head. Others see shapes only.
 bool ReadsTokens(const RunConfig& config, int rank);
 

@@ -19,7 +19,8 @@ struct CpuContext {
   Arena* arena = nullptr;
   int threads = 1;
   const GemmKernel* gemm = nullptr;  // the tile of matrix products that suits this CPU
-  const Bf16Kernel* bf16 = nullptr;  // products of bf16 blocks; null where the CPU has no instructions for them
+  // Products of bf16 by instructions for them; null where there are none or float32's are preferred (Bf16Products).
+  const Bf16Kernel* bf16 = nullptr;
   bool avx512 = false;               // whether loops run in their AVX-512 version
   // For the null device (runtime/device_cpu.h): kernels take their workspace, give it back, and touch no element.
   bool dry = false;
@@ -32,11 +33,11 @@ inline Tensor NewWorkspace(const CpuContext& cpu, DType dtype, const Shape& shap
   return Tensor(std::move(block.owner), block.data, dtype, shape);
 }
 
-// Matrix products: our own in fp32 (gemm.h); oneDNN's in bf16 where the CPU multiplies bf16 in hardware. Without such
-// hardware, bf16 operands are converted and multiplied in fp32, which is faster than oneDNN's emulation.
+// Matrix products: our own in fp32 (gemm.h); oneDNN's in bf16 where cpu.bf16 says to use bf16 instructions. Otherwise bf16
+// operands are converted and multiplied in fp32.
 class MatmulEngine {
  public:
-  explicit MatmulEngine(bool bfloat16_hardware);
+  MatmulEngine();
   ~MatmulEngine();
   void Matmul(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
               const Tensor& out, Accumulate accumulate, const Tensor& bias);
@@ -49,7 +50,6 @@ class MatmulEngine {
 
  private:
   struct Compiled;
-  const bool bfloat16_hardware_;
   std::unique_ptr<Compiled> compiled_;  // made by the first call that needs it
 };
 

@@ -132,14 +132,14 @@ int64_t MatmulEngine::compiled_bytes() const {
   return compiled_ == nullptr ? 0 : kEach * static_cast<int64_t>(compiled_->products.size());
 }
 
-MatmulEngine::MatmulEngine(bool bfloat16_hardware) : bfloat16_hardware_(bfloat16_hardware) {}
+MatmulEngine::MatmulEngine() = default;
 MatmulEngine::~MatmulEngine() = default;
 
 void MatmulEngine::Matmul(const CpuContext& cpu, const Tensor& a, Transpose transpose_a, const Tensor& b,
                           Transpose transpose_b, const Tensor& out, Accumulate accumulate, const Tensor& bias) {
   if (out.elements() == 0) return;
   if (a.elements() == 0) return BiasOnly(cpu, out, accumulate, bias);
-  if (a.dtype() == DType::kBFloat16 && bfloat16_hardware_) {
+  if (a.dtype() == DType::kBFloat16 && cpu.bf16 != nullptr) {
     ByOneDnn(cpu, a, transpose_a, b, transpose_b, out, accumulate, bias);
   } else {
     Gemm(cpu, *cpu.gemm, a, transpose_a, b, transpose_b, out, accumulate, bias);

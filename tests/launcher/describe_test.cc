@@ -19,7 +19,7 @@ using testing::Not;
 RunConfig Filled(const std::string& text, int ranks) {
   RunConfig config;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &config));
-  FillDefaults(&config, ranks, false);
+  FillDefaults(&config, ranks, {});
   return config;
 }
 
@@ -36,6 +36,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.threads = 1;
   summary.parameters = 3'147'456;
   summary.flops_per_token = 2e7;
+  summary.products = "float32 (float32 95.1, bf16 88.3 by float32's instructions, GFLOP/s of a core; measured now)";
   summary.peak_flops = 1.5e11;
   summary.worst_rank = 4;
   summary.memory = {{"weights", 3 << 20}, {"gradients", 1536}, {"workspace", 0}};
@@ -55,6 +56,7 @@ mesh      tensor 2 x pipeline 2 x data 2 = 8 ranks, 1 thread each
                                           +----------+----------+
 
 schedule  ONE_F_ONE_B; ZeRO: OPTIMIZER; recompute: NOTHING; sequence parallel: off; precision: FP32
+products  float32 (float32 95.1, bf16 88.3 by float32's instructions, GFLOP/s of a core; measured now)
 batch     64 = micro-batch 4 x data 2 x 8 micro-batches; x 256 = 16.4K tokens per step
 steps     500: 8.19M tokens in all; learning rate 0.002, warm-up 50, then COSINE
 memory    rank 4, the fullest:

@@ -85,12 +85,14 @@ TEST_F(EndToEnd, MemoryIsAsPlanned) {
       {"parallel.tensor=2", "parallel.pipeline=1", "parallel.sequence_parallel=true", "parallel.recompute=FULL"},
       {"parallel.tensor=1", "parallel.pipeline=1", "parallel.recompute=SELECTIVE", "model.family=GPT"}};
   int runs = 0;
-  const auto check = [&](CpuLevel level, const std::vector<std::string>& layout, const std::string& precision) {
-    SCOPED_TRACE(std::string(Name(level)) + ", " + precision + ", " + absl::StrJoin(layout, " "));
+  const auto check = [&](CpuLevel level, const std::vector<std::string>& layout, const std::string& precision,
+                         const std::string& products = "") {
+    SCOPED_TRACE(std::string(Name(level)) + ", " + precision + ", " + products + ", " + absl::StrJoin(layout, " "));
     setenv("TREFOIL_CPU_LEVEL", Name(level), 1);
     std::vector<std::string> sets = wide;
     sets.insert(sets.end(), layout.begin(), layout.end());
     sets.push_back("training.precision=" + precision);
+    if (!products.empty()) sets.push_back("runtime.bf16_products=" + products);
     sets.push_back("folder=" + folder_ + std::to_string(++runs));
     const Ended ended = RunProgram(Train(config, sets));
     unsetenv("TREFOIL_CPU_LEVEL");
@@ -103,6 +105,11 @@ TEST_F(EndToEnd, MemoryIsAsPlanned) {
     EXPECT_NEAR(std::stod(found[1]) / std::stod(found[2]), 1, 0.05) << ended.output;
   };
   const CpuLevel all[] = {CpuLevel::kAvx2, CpuLevel::kAvx512, CpuLevel::kAvx512Bf16, CpuLevel::kAmx};
+  // Whichever products this machine takes by itself.
+  if (CpuLevelOfHardware() >= CpuLevel::kAvx512Bf16) {
+    check(CpuLevelOfHardware(), pipeline, "BF16", "FLOAT32");
+    check(CpuLevel::kAvx512Bf16, pipeline, "BF16", "NATIVE");
+  }
   for (const char* precision : {"FP32", "BF16"}) {
     for (const CpuLevel level : all) {
       if (level <= CpuLevelOfHardware()) check(level, pipeline, precision);

@@ -37,7 +37,7 @@ TEST(PresetsTest, EachIsLegalOnceItHasData) {
       EXPECT_EQ(parallel.data(), 0) << preset.name << ": the data axis is what is left";
       const int ranks = std::max(1, parallel.tensor()) * std::max(1, parallel.pipeline()) * replicas;
       if (config->model().vocabulary() == 0) config->mutable_model()->set_vocabulary(4096);  // a tokenizer's
-      FillDefaults(&*config, ranks, true);
+      FillDefaults(&*config, ranks, {.pays = true});
       EXPECT_THAT(Violations(*config, ranks), ElementsAre(StartsWith("data.train: empty"))) << preset.name;
     }
   }

@@ -57,7 +57,7 @@ RunConfig ConfigOf(const Published& run) {
   config.mutable_training()->set_steps(1);
   config.set_folder("none");
   config.mutable_data()->add_train("none");
-  FillDefaults(&config, run.gpus, /*bf16_hardware=*/true);
+  FillDefaults(&config, run.gpus, {.pays = true});
   EXPECT_EQ(Violations(config, run.gpus), std::vector<std::string>());
   return config;
 }

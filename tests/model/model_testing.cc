@@ -41,7 +41,7 @@ RunConfig Completed(RunConfig config) {
   config.set_folder("unused");
   config.mutable_data()->add_train("unused");
   const int ranks = RanksOf(config);
-  FillDefaults(&config, ranks, /*bf16_hardware=*/false);
+  FillDefaults(&config, ranks, {});
   for (const std::string& line : Violations(config, ranks)) LOG(FATAL) << line;
   return config;
 }

@@ -111,11 +111,14 @@ TEST(Device, NullTensorsHaveSizesButNoElements) {
 }
 
 TEST(Device, ANullDeviceThatStandsForTheCpuTakesTheSameMemory) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+  const std::pair<DType, Bf16Products> kinds[] = {{DType::kFloat32, Bf16Products::kNative},
+                                                  {DType::kBFloat16, Bf16Products::kNative},
+                                                  {DType::kBFloat16, Bf16Products::kFloat32}};
+  for (const auto& [dtype, products] : kinds) {
     for (const int threads : {1, 2, 5}) {
-      const std::unique_ptr<Device> cpu = NewCpuDevice(threads);
-      const std::unique_ptr<Device> null =
-          NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = threads});
+      const std::unique_ptr<Device> cpu = NewCpuDevice(threads, products);
+      const std::unique_ptr<Device> null = NewNullDevice(
+          {.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = threads, .bf16_products = products});
       std::vector<std::pair<Purpose, int64_t>> taken, planned;
       cpu->arena().Observe([&](Purpose purpose, int64_t bytes, bool) { taken.emplace_back(purpose, bytes); });
       null->arena().Observe([&](Purpose purpose, int64_t bytes, bool) { planned.emplace_back(purpose, bytes); });

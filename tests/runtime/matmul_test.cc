@@ -204,7 +204,7 @@ TEST(Matmul, OneDnnInPieces) {
                 add ? Random(device, DType::kFloat32, {m_, n_}, 4) : Poisoned(device, DType::kFloat32, {m_, n_});
             reference =
                 Reference(p, Get(device, a), Get(device, b), add ? Values() : Get(device, bias), Get(device, out));
-            cpu::MatmulEngine engine(true);
+            cpu::MatmulEngine engine;
             const cpu::CpuContext context = {&device.arena(), device.threads(), &cpu::Avx2GemmKernel()};
             for (int call = 0; call < 2; ++call) {  // the second finds the product compiled
               const Tensor result = Clone(device, out);

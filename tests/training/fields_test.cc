@@ -113,6 +113,7 @@ const std::map<std::string, std::string>& ShownElsewhere() {
       {"training.on_nan_limit", "tests/training/health_test.cc"},
       {"training.compare_replicas_every_steps", "tests/training/health_test.cc"},
       {"training.checkpoint.failed_saves", "tests/training/trainer_test.cc"},
+      {"runtime.bf16_products", "tests/launcher/product_choice_test.cc"},
       {"runtime.timeout_seconds", "tests/launcher/start_test.cc"},
       {"runtime.startup_timeout_seconds", "tests/parallel/collectives_test.cc"},
       {"runtime.save_timeout_seconds", "tests/parallel/collectives_test.cc"},
@@ -187,7 +188,7 @@ RunConfig Filled(const std::string& folder, const std::string& text) {
       "folder: 'F/run' data { train: 'F/train' } model { family: LLAMA layers: 2 hidden: 32 heads: 4 vocabulary: 61 ",
       "sequence_length: 16 } training { steps: 4 global_batch: 8 precision: FP32 } ", text);
   EXPECT_TRUE(google::protobuf::TextFormat::MergeFromString(absl::StrReplaceAll(whole, {{"F/", folder + "/"}}), &config));
-  FillDefaults(&config, RanksOf(config), /*bf16_hardware=*/false);
+  FillDefaults(&config, RanksOf(config), {});
   return config;
 }
 

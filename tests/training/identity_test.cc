@@ -108,8 +108,10 @@ TEST_F(IdentityTest, WhatIsHarmlessIsSaid) {
   Begin("model { family: GPT }");
   ExpectNoted(Longer("training { precision: BF16 }"), "training.precision was FP32, is BF16: ");
   config_ = Longer("training { precision: BF16 steps: 4 }");
+  ExpectNoted(With(config_, "runtime { bf16_products: FLOAT32 }"), "runtime.bf16_products was NATIVE, is FLOAT32: ");
+  config_ = Longer("training { precision: BF16 steps: 5 } runtime { bf16_products: FLOAT32 }");
   ExpectNoted(With(config_, "model { dropout: 0.25 }"), "model.dropout was 0, is 0.25: ");
-  config_ = With(config_, "model { dropout: 0.25 } training { steps: 5 }");
+  config_ = With(config_, "model { dropout: 0.25 } training { steps: 6 }");
   ExpectNoted(With(config_, "model { initial_deviation: 0.5 }"), "model.initial_deviation was 0.08, is 0.5: ");
 }
 

@@ -16,7 +16,7 @@ std::vector<std::string> Idle(const std::string& text) {
   RunConfig given;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &given)) << text;
   RunConfig filled = given;
-  FillDefaults(&filled, /*ranks=*/2, /*bf16_hardware=*/false);
+  FillDefaults(&filled, /*ranks=*/2, {});
   return IdleOptions(given, filled);
 }
 
@@ -53,6 +53,14 @@ TEST(IdleOptionsTest, SequenceParallelNeedsTheTensorAxis) {
   EXPECT_THAT(Idle("parallel { sequence_parallel: true }"),
               ElementsAre("parallel.sequence_parallel: true has no effect with parallel.tensor 1"));
   EXPECT_THAT(Idle("parallel { sequence_parallel: true tensor: 2 }"), IsEmpty());
+}
+
+TEST(IdleOptionsTest, Bf16ProductsAreOfBf16OnCpus) {
+  EXPECT_THAT(Idle("runtime { bf16_products: NATIVE } training { precision: FP32 }"),
+              ElementsAre("runtime.bf16_products: NATIVE has no effect with training.precision FP32"));
+  EXPECT_THAT(Idle("runtime { bf16_products: FLOAT32 device: CUDA } training { precision: BF16 }"),
+              ElementsAre("runtime.bf16_products: FLOAT32 has no effect with runtime.device CUDA"));
+  EXPECT_THAT(Idle("runtime { bf16_products: FLOAT32 } training { precision: BF16 }"), IsEmpty());
 }
 
 TEST(IdleOptionsTest, ThreadsAreTheCpus) {

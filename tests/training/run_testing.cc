@@ -79,7 +79,7 @@ RunConfig TinyRun(const std::string& folder, const std::string& more) {
 RunConfig With(RunConfig config, const std::string& more) {
   CHECK(google::protobuf::TextFormat::MergeFromString(more, &config)) << more;
   const int ranks = RanksOf(config);
-  FillDefaults(&config, ranks, /*bf16_hardware=*/false);
+  FillDefaults(&config, ranks, {});
   for (const std::string& line : Violations(config, ranks)) LOG(FATAL) << line;
   return config;
 }

@@ -43,7 +43,7 @@ RunConfig Changed(const std::string& changes) {
 }
 
 std::vector<std::string> Check(RunConfig config, int ranks = kRanks) {
-  FillDefaults(&config, ranks, false);
+  FillDefaults(&config, ranks, {});
   return Violations(config, ranks);
 }
 
@@ -204,10 +204,10 @@ TEST(ViolationsTest, GraphsAreForStepsThatOnlyTheTokensChange) {
 
 TEST(FillDefaultsTest, GraphsWherePossible) {
   RunConfig config = Changed("parallel { pipeline: 1 data: 1 } runtime { device: CUDA }");
-  FillDefaults(&config, 2, true);
+  FillDefaults(&config, 2, {.pays = true});
   EXPECT_EQ(config.runtime().graphs(), RuntimeConfig::ON);
   config = Changed("runtime { device: CUDA }");
-  FillDefaults(&config, 8, true);
+  FillDefaults(&config, 8, {.pays = true});
   EXPECT_EQ(config.runtime().graphs(), RuntimeConfig::OFF);
 }
 
@@ -360,7 +360,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
   ASSERT_TRUE(TextFormat::ParseFromString("model { family: LLAMA layers: 2 hidden: 288 heads: 6 }"
                                           "parallel { tensor: 2 } training { steps: 5 global_batch: 8 }",
                                           &config));
-  FillDefaults(&config, 8, true);
+  FillDefaults(&config, 8, {.pays = true});
   RunConfig expected;
   ASSERT_TRUE(TextFormat::ParseFromString(R"(
       model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
@@ -372,9 +372,10 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
                              weight_decay: 0.1 clip_norm: 1 schedule: COSINE decay_share: 0.2 }
                  checkpoint { keep_last: 2 failed_saves: 10 } evaluate_samples: 256 log_every_steps: 1 on_nan: STOP
                  on_nan_limit: 10 }
-      runtime { timeout_seconds: 600 startup_timeout_seconds: 3600 save_timeout_seconds: 3600 device: CPU })", &expected));
+      runtime { timeout_seconds: 600 startup_timeout_seconds: 3600 save_timeout_seconds: 3600 device: CPU
+                bf16_products: NATIVE })", &expected));
   EXPECT_EQ(config.DebugString(), expected.DebugString());
-  FillDefaults(&config, 8, false);
+  FillDefaults(&config, 8, {});
   EXPECT_EQ(config.DebugString(), expected.DebugString());
 }
 
@@ -414,11 +415,11 @@ TEST(ViolationsTest, AZeroIsNotTheDefault) {
                           "training.evaluate_samples: 0, must be at least 1; nearest legal: 1",
                           "training.optimizer.learning_rate: 0, must be above 0; usual: 3e-4"));
   RunConfig config = Changed("training { seed: 0 }");
-  FillDefaults(&config, kRanks, false);
+  FillDefaults(&config, kRanks, {});
   EXPECT_EQ(config.training().seed(), 0u);
   EXPECT_EQ(config.data().seed(), 0u);
   config = Changed("training { seed: 5 } data { seed: 0 }");
-  FillDefaults(&config, kRanks, false);
+  FillDefaults(&config, kRanks, {});
   EXPECT_EQ(config.data().seed(), 0u);
 }
 
@@ -438,7 +439,7 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
   ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));
-  FillDefaults(&config, 8, true);
+  FillDefaults(&config, 8, {.pays = true});
   EXPECT_EQ(config.DebugString(), expected.DebugString());
 }
 
@@ -446,7 +447,7 @@ TEST(FillDefaultsTest, DependsOnFamilyScheduleAndHardware) {
   RunConfig config;
   ASSERT_TRUE(TextFormat::ParseFromString("model { family: GPT hidden: 64 heads: 4 } parallel { schedule: INTERLEAVED }"
                                           "training { seed: 5 }", &config));
-  FillDefaults(&config, 1, false);
+  FillDefaults(&config, 1, {});
   EXPECT_EQ(config.model().feed_forward(), 256);
   EXPECT_EQ(config.model().rope_theta(), 0);
   EXPECT_EQ(config.parallel().chunks(), 2);
@@ -459,7 +460,7 @@ TEST(FillDefaultsTest, AttentionIsCudnnsWhereItCanBe) {
     RunConfig config = Changed(changes);
     RuntimeConfig* runtime = config.mutable_runtime();
     if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CUDA);
-    FillDefaults(&config, kRanks, bf16_hardware);
+    FillDefaults(&config, kRanks, {.pays = bf16_hardware});
     return config.runtime().attention();
   };
   EXPECT_EQ(attention(""), RuntimeConfig::CUDNN);
