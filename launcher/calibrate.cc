@@ -17,11 +17,11 @@
 #include "launcher/calibrate_ops.h"
 #include "launcher/flag_output.h"
 #include "launcher/machine.h"
-#include "launcher/product_choice.h"
-#include "launcher/memory_report.h"
 #include "launcher/prepare.h"
+#include "launcher/product_choice.h"
 #include "runtime/cpu_features.h"
 #include "runtime/ops.h"
+#include "runtime/process_memory.h"
 #include "training/calibration.h"
 
 namespace trefoil {

@@ -2,24 +2,9 @@
 
 #include <absl/strings/str_format.h>
 
-#include <fstream>
-
 #include "launcher/describe.h"
 
 namespace trefoil {
-namespace {
-
-// A "VmRSS:  1234 kB" line of /proc/self/status, in bytes; 0 if it is not there.
-int64_t StatusBytes(const std::string& field) {
-  std::ifstream lines("/proc/self/status");
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind(field, 0) == 0) return std::stoll(line.substr(field.size())) << 10;
-  }
-  return 0;
-}
-
-}  // namespace
-
 std::string CompareMemory(const MemoryUse& planned, const MemoryUse& real) {
   std::string text = absl::StrFormat("          %-14s %12s %12s\n", "MiB", "planned", "real");
   const auto row = [&](const char* name, int64_t plan, int64_t found) {
@@ -48,10 +33,5 @@ std::string CompareProcess(const MemoryUse& planned, const ProcessMemory& proces
   }
   return text;
 }
-
-int64_t Resident() { return StatusBytes("VmRSS:"); }
-int64_t PeakResident() { return StatusBytes("VmHWM:"); }
-int64_t ResidentFiles() { return StatusBytes("RssFile:"); }
-void ResetPeakResident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 }  // namespace trefoil

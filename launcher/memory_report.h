@@ -15,17 +15,9 @@ namespace trefoil {
 //   ...
 std::string CompareMemory(const MemoryUse& planned, const MemoryUse& real);
 
-// Of this process, bytes: resident now; the most since the start or ResetPeakResident; and of what is resident now, pages
-// of files: code of the program and its libraries, mapped data. Those come in when they are first touched, all processes
-// of a host share them, and the system takes them back when it needs memory.
-int64_t Resident();
-int64_t PeakResident();
-int64_t ResidentFiles();
-void ResetPeakResident();
-
 // What a process was when it began to train, and at its highest since.
 struct ProcessMemory {
-  int64_t before = 0;       // Resident()
+  int64_t before = 0;       // Resident() (runtime/process_memory.h)
   int64_t real = 0;         // PeakResident() without `files_since`
   int64_t files_since = 0;  // by how much ResidentFiles() grew
 };

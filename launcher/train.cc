@@ -17,6 +17,7 @@
 #include "launcher/plan_report.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
+#include "runtime/process_memory.h"
 #include "runtime/version.h"
 #include "training/plan_search.h"
 #include "training/trainer.h"
@@ -163,7 +164,7 @@ int TrainMain(int argc, char** argv) {
   ResetPeakResident();
   const int64_t resident_before = Resident(), files_before = ResidentFiles();
   const TrainerOptions options = {
-      .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak_flops = peak};
+      .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak = {.vendor = 0, .measured = peak}};
   const absl::StatusOr<RunEnd> end = Train(*config, *std::move(start), (*machine)->world(), device, options);
   if (!end.ok()) return Fail("train", end.status(), speak);
   ReportMemory(planned, *world, device, resident_before, files_before);

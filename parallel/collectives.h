@@ -84,7 +84,10 @@ class Group {
 
   // Numbers and text on the host, along a tree whose root is rank 0 (parallel/binomial_tree.h): a rank sends to and
   // receives from at most log2 of the size others. Sums are in rank order.
-  virtual void AllReduceSum(std::span<double> values) = 0;
+  void AllReduceSum(std::span<double> values) { SumAndGather(values, {}); }
+  // The same, and in the same messages rank 0 gets every rank's `own`, which has one length everywhere: all of them, in
+  // rank order. The others get nothing.
+  virtual std::vector<double> SumAndGather(std::span<double> values, std::span<const double> own) = 0;
   virtual void AllReduceMax(std::span<double> values) = 0;
   // Rank 0 gets every rank's text, in rank order; the others get nothing.
   virtual std::vector<std::string> GatherStrings(const std::string& text) = 0;

@@ -141,9 +141,11 @@ class NcclGroup : public Group {
     CheckPeer(to);
     const auto lanes = lanes_.find({rank(), to});
     CHECK(lanes != lanes_.end() && lanes->second.send != nullptr) << *who_ << ": nothing sent to rank " << to;
+    const Waiting waiting(*membership().patience);
     lanes->second.send->FinishSend(tag);
   }
   void FinishSends() override {
+    const Waiting waiting(*membership().patience);
     for (const auto& [ends, lanes] : lanes_) {
       if (lanes.send != nullptr) lanes.send->FinishSends();
     }
@@ -154,7 +156,9 @@ class NcclGroup : public Group {
     if (comm_ != nullptr) NcclWatchdog::Call(watchdog_, who_, "a replay with its messages").Queued(CudaStreamOf(device_));
   }
 
-  void AllReduceSum(std::span<double> values) override { host_->AllReduceSum(values); }
+  std::vector<double> SumAndGather(std::span<double> values, std::span<const double> own) override {
+    return host_->SumAndGather(values, own);
+  }
   void AllReduceMax(std::span<double> values) override { host_->AllReduceMax(values); }
   std::vector<std::string> GatherStrings(const std::string& text) override { return host_->GatherStrings(text); }
   std::string BroadcastString(const std::string& text) override { return host_->BroadcastString(text); }

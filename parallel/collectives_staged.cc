@@ -50,9 +50,10 @@ class StagedGroup : public Group {
   void FinishSend(int to, int tag) override { group_->FinishSend(to, tag); }
   void FinishSends() override { group_->FinishSends(); }
 
-  void AllReduceSum(std::span<double> values) override {
-    group_->AllReduceSum(values);
+  std::vector<double> SumAndGather(std::span<double> values, std::span<const double> own) override {
+    auto gathered = group_->SumAndGather(values, own);
     CountSent();
+    return gathered;
   }
   void AllReduceMax(std::span<double> values) override {
     group_->AllReduceMax(values);

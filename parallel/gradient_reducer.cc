@@ -77,6 +77,7 @@ void GradientReducer::Perform(Task task, BucketMemory& memory) {
 
 void GradientReducer::WaitForThread() {
   if (!thread_.joinable()) return;
+  const Waiting waiting(*groups_.data.membership().patience);
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
   device_.WaitFor(performed_);

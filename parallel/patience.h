@@ -9,12 +9,24 @@
 //
 // A world begins in Phase::kStartup. A wait keeps the limit that it began with.
 //
-// Threads: all functions may be called from any; the phase is the rank's, so one thread changes it.
+// It also counts how long the rank has waited: the time in which its main thread, the one that made the world, was held up
+// by messages, in whatever group (they move, or are waited for, or the thread that moves them is). What moves while the
+// main thread computes is no part of it; nor is what moves between GPUs on their queues, for which the host does not wait.
+//
+//   {
+//     const Waiting waiting(patience);
+//     ...
+//   }
+//
+// Threads: all functions but waited_seconds, which is the main thread's, may be called from any; the phase is the rank's,
+// so one thread changes it.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <string>
+#include <thread>
 
 namespace trefoil {
 
@@ -47,10 +59,31 @@ class Patience {
   Phase phase() const { return phase_; }
   void set_phase(Phase phase) { phase_ = phase; }
 
+  double waited_seconds() const { return waited_seconds_; }
+
  private:
+  friend class Waiting;
+  const std::thread::id main_thread_ = std::this_thread::get_id();
+  double waited_seconds_ = 0;  // the main thread's
   std::atomic<Phase> phase_ = Phase::kStartup;
   std::array<std::atomic<double>, 3> seconds_ = {WaitLimits().startup, WaitLimits().step, WaitLimits().save};
   std::atomic<bool> of_config_ = true;
+};
+
+// While it lives, its thread does nothing but wait for other ranks. Not within another.
+class Waiting {
+ public:
+  explicit Waiting(Patience& patience) : patience_(patience) {}
+  ~Waiting() {
+    if (std::this_thread::get_id() != patience_.main_thread_) return;
+    patience_.waited_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  Patience& patience_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace trefoil

@@ -48,6 +48,7 @@ void PointToPointGroup::CheckAddressable(const Tensor& x) const {
 }
 
 void PointToPointGroup::Wait(const Operation& operation, Transport::Message& message, int peer) {
+  const Waiting waiting(*membership().patience);
   if (message.Done()) return;
   const Patience::Limit limit = membership().patience->limit();
   const auto timeout =
@@ -260,24 +261,28 @@ void PointToPointGroup::FinishSends() {
   sends_.clear();
 }
 
-void PointToPointGroup::AllReduceSum(std::span<double> values) {
+std::vector<double> PointToPointGroup::SumAndGather(std::span<double> values, std::span<const double> own) {
   const auto n = static_cast<int64_t>(values.size());
-  const int64_t bytes = n * static_cast<int64_t>(sizeof(double));
-  const Operation operation{"AllReduceSum", bytes};
+  const int64_t each = n + static_cast<int64_t>(own.size());  // of one rank
+  const Operation operation{"AllReduceSum", each * static_cast<int64_t>(sizeof(double))};
   // This rank's subtree, in rank order.
-  std::vector<double> parts(values.size() * static_cast<size_t>(SubtreeSize(rank(), size())));
-  std::copy(values.begin(), values.end(), parts.begin());
+  std::vector<double> parts(static_cast<size_t>(each * SubtreeSize(rank(), size())));
+  std::copy(own.begin(), own.end(), std::copy(values.begin(), values.end(), parts.begin()));
   for (const int child : ChildrenInTree(rank(), size())) {
-    ReceiveNow(operation, child, {parts.data() + (child - rank()) * n, SubtreeSize(child, size()) * bytes});
+    ReceiveNow(operation, child,
+               {parts.data() + (child - rank()) * each, SubtreeSize(child, size()) * operation.bytes});
   }
+  std::vector<double> gathered;
   if (rank() > 0) {
     SendNow(operation, ParentInTree(rank()), {parts.data(), static_cast<int64_t>(parts.size() * sizeof(double))});
-  } else if (transport_->moves()) {
-    for (int64_t i = 0; i < n; ++i) {
-      for (int r = 1; r < size(); ++r) values[i] += parts[r * n + i];
-    }
   }
-  SendDown(operation, /*root=*/0, {values.data(), bytes});
+  for (int r = 0; r < size() && rank() == 0; ++r) {
+    const double* part = parts.data() + (transport_->moves() ? r : 0) * each;  // else every rank has this rank's
+    for (int64_t i = 0; i < n && r > 0 && transport_->moves(); ++i) values[i] += part[i];
+    gathered.insert(gathered.end(), part + n, part + each);
+  }
+  SendDown(operation, /*root=*/0, {values.data(), n * static_cast<int64_t>(sizeof(double))});
+  return gathered;
 }
 
 void PointToPointGroup::AllReduceMax(std::span<double> values) {

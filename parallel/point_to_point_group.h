@@ -48,7 +48,7 @@ class PointToPointGroup : public Group {
   void StartReceive(const Tensor& x, int from, int tag) override;
   void FinishSend(int to, int tag) override;
   void FinishSends() override;
-  void AllReduceSum(std::span<double> values) override;
+  std::vector<double> SumAndGather(std::span<double> values, std::span<const double> own) override;
   void AllReduceMax(std::span<double> values) override;
   std::vector<std::string> GatherStrings(const std::string& text) override;
   std::string BroadcastString(const std::string& text) override;

@@ -6,7 +6,7 @@
 //   TREFOIL_RETURN_IF_ERROR(file->Close());                   // the content is flushed to disk
 //   TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, path, name));   // atomic; the name is flushed too
 //
-// What survives a power cut: the content of a file once Close has returned; a name that was made, moved or replaced once
+// What survives a power cut: the content of a file once Flush or Close has returned; a name that was made, moved or replaced once
 // FlushFolder of its folder has. Until then the folder may come back as it was. The functions named ...Durably flush.
 //
 // Failure: every Status names the path and says what the system said ("/runs/a/x: no space left on device").
@@ -27,7 +27,10 @@ class WritableFile {
  public:
   // Closes without flushing if Close was not called: the content is then undefined.
   virtual ~WritableFile() = default;
+  // Readers see it on return.
   virtual absl::Status Append(std::span<const std::byte> bytes) = 0;
+  // Flushes the content so far to disk.
+  virtual absl::Status Flush() = 0;
   // Flushes the content to disk (fsync) and closes. The file's name is a matter of FlushFolder.
   virtual absl::Status Close() = 0;
 };
@@ -55,6 +58,9 @@ class FileSystem {
 
   // Makes or truncates a file.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
+  // Opens a file, or makes it, to add to its first `bytes` bytes: what it has beyond them is cut off. A file that has fewer
+  // is added to where it ends.
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string& path, int64_t bytes) = 0;
   // Each open file takes one of the process's file descriptors, whose number is raised to what the system allows.
   virtual absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) = 0;
   // Atomic; replaces `to` if it is a file.

@@ -41,12 +41,14 @@ class PosixWritableFile final : public WritableFile {
     return absl::OkStatus();
   }
 
+  absl::Status Flush() override {
+    return fsync(fd_) == 0 || errno == EINVAL ? absl::OkStatus() : ErrorOf(path_, errno);  // EINVAL: a pipe or a terminal
+  }
+
   absl::Status Close() override {
-    const int error = fsync(fd_) == 0 || errno == EINVAL ? 0 : errno;  // EINVAL: a pipe or a terminal
+    const absl::Status flushed = Flush();
     const int close_error = close(std::exchange(fd_, -1)) == 0 ? 0 : errno;
-    if (error != 0) return ErrorOf(path_, error);
-    if (close_error != 0) return ErrorOf(path_, close_error);
-    return absl::OkStatus();
+    return flushed.ok() && close_error != 0 ? ErrorOf(path_, close_error) : flushed;
   }
 
  private:
@@ -130,6 +132,17 @@ class PosixFileSystem final : public FileSystem {
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return ErrorOf(path, errno);
     return std::make_unique<PosixWritableFile>(path, fd);
+  }
+
+  absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string& path, int64_t bytes) override {
+    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) return ErrorOf(path, errno);
+    struct stat info;
+    const bool cut = fstat(fd, &info) == 0 && (info.st_size <= bytes || ftruncate(fd, bytes) == 0);
+    const int error = errno;
+    auto file = std::make_unique<PosixWritableFile>(path, fd);
+    if (!cut) return ErrorOf(path, error);
+    return file;
   }
 
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override {

@@ -49,6 +49,10 @@ absl::StatusOr<std::vector<int64_t>> CountShare(const RunData& data, const Worke
 
 }  // namespace
 
+double RunData::Epochs(int64_t samples) const {
+  return train == nullptr ? 0 : static_cast<double>(samples) / static_cast<double>(train->samples());
+}
+
 absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
   const bool reads = ReadsTokens(config, all.rank());
   absl::StatusOr<RunData> data = reads ? Open(config) : RunData();

@@ -28,6 +28,10 @@ struct RunData {
   std::unique_ptr<Loader> train;     // null where the rank's stage looks at no tokens
   std::unique_ptr<Loader> held_out;  // null there, and without an evaluation
   int64_t evaluation_samples = 0;    // of one evaluation, known on every rank; 0: none
+
+  // How often `samples` samples of the run go through all of the training data, whose sources may come in unequal shares;
+  // 0 where `train` is null.
+  double Epochs(int64_t samples) const;
 };
 
 // The config is filled and legal, with its vocabulary set. Every rank calls it. Reads no sample.

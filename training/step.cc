@@ -7,6 +7,7 @@
 
 #include "parallel/pipeline.h"
 #include "runtime/ops.h"
+#include "runtime/process_memory.h"
 #include "training/non_finite.h"
 #include "training/optimizer.h"
 
@@ -14,6 +15,8 @@ namespace trefoil {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // This rank's micro-batches of a step on the host.
 struct Input {
@@ -49,7 +52,7 @@ Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, 
     input.batches.push_back(std::move(batch));
     input.samples.push_back(count);
   }
-  input.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  input.seconds = SecondsSince(begin);
   return input;
 }
 
@@ -144,16 +147,32 @@ struct Totals {
   double loss = 0;                // sum over all tokens
   double squares_of_gradients = 0;
   bool unread = false;            // some rank could not read its samples
+  std::vector<double> figures;    // on rank 0: all ranks'
+};
+
+// When a step began, by the clock and by what the rank had waited for messages.
+struct Begin {
+  explicit Begin(const Worker& worker) : patience(*worker.all->membership().patience) {}
+  double seconds() const { return SecondsSince(time); }
+  double waited_seconds() const { return patience.waited_seconds() - waited; }
+
+  const Patience& patience;
+  const Clock::time_point time = Clock::now();
+  const double waited = patience.waited_seconds();
 };
 
 // Over all ranks; every rank gets them. The one place of a step where the host waits for the device.
-Totals TotalSums(Worker& worker, const Input& input, std::span<const Tensor> losses,
+Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::span<const Tensor> losses,
                  std::span<const Tensor> gradients) {
   const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
   const TwoSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   double sums[] = {mine.sum, mine.sum_of_squares, input.status.ok() ? 0.0 : 1.0};
-  worker.all->AllReduceSum(sums);
-  return {.loss = sums[0], .squares_of_gradients = sums[1], .unread = sums[2] > 0};
+  const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
+                               .data_seconds = input.seconds,
+                               .held_bytes = static_cast<double>(worker.device.memory().held),
+                               .resident_bytes = static_cast<double>(Resident())};
+  std::vector<double> of_all = worker.all->SumAndGather(sums, figures.Packed());
+  return {.loss = sums[0], .squares_of_gradients = sums[1], .unread = sums[2] > 0, .figures = std::move(of_all)};
 }
 
 // The parts of the losses that count.
@@ -186,6 +205,7 @@ BatchSource ZerosSource(int64_t length) {
 
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
                                      double learning_rate, int64_t skipped_before) {
+  const Begin begin(worker);
   const TrainingConfig& training = worker.config.training();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
   const int64_t first = first_sample + share * worker.mesh.index(Axis::kData);
@@ -194,24 +214,28 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
   Tell(worker, StepPart::kUpdate);
-  const Totals totals = TotalSums(worker, input, losses, OwnedGradients(worker.store));
+  const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store));
   if (totals.unread) return worker.all->Agree(input.status);
   const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
   StepResult result = {.loss = totals.loss / static_cast<double>(tokens),
                        .gradient_norm = std::sqrt(totals.squares_of_gradients),
-                       .data_seconds = input.seconds,
+                       .communication_seconds = 0,
+                       .ranks = {},
                        .not_finite = ""};
+  if (worker.all->rank() == 0) result.ranks = Summarise(totals.figures, *worker.all);
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
     worker.recorded = {};  // gives back its memory, which the step takes once more
     result.not_finite = FindNonFinite(worker, [&] {
       RunBatches(worker, input.batches, worker.actions, /*training=*/true);
       worker.reducer.Finish();
     });
+    result.communication_seconds = begin.waited_seconds();
     if (training.on_nan() == TrainingConfig::SKIP) return result;
     return NotFinite(step, result);
   }
   UpdateParameters(worker.store, worker.device, worker.reducer, training.optimizer(), learning_rate,
                    step - skipped_before, result.gradient_norm);
+  result.communication_seconds = begin.waited_seconds();
   return result;
 }
 
@@ -222,9 +246,10 @@ absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64
   const std::vector<Action> forward = ForwardOnly(worker.actions);
   double sum = 0;
   for (int64_t batch_first = 0; batch_first < samples; batch_first += global_batch) {
+    const Begin begin(worker);
     const Input input = ReadInput(worker, source, batch_first + share * worker.mesh.index(Axis::kData), samples);
     const std::vector<Tensor> losses = RunBatches(worker, input.batches, forward, /*training=*/false);
-    const Totals totals = TotalSums(worker, input, Counting(worker, losses, input), {});
+    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {});
     if (totals.unread) return worker.all->Agree(input.status);
     sum += totals.loss;
   }

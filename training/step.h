@@ -15,6 +15,7 @@
 #include <string>
 
 #include "data/batch.h"
+#include "training/rank_figures.h"
 #include "training/worker.h"
 
 namespace trefoil {
@@ -28,7 +29,8 @@ BatchSource ZerosSource(int64_t length);
 struct StepResult {
   double loss = 0;           // nats per token
   double gradient_norm = 0;  // before clipping
-  double data_seconds = 0;   // that this rank waited for its samples
+  double communication_seconds = 0;  // that this rank's main thread waited for messages (parallel/patience.h)
+  RanksSummary ranks;                // on rank 0
   // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).
   std::string not_finite;
 };

@@ -1,11 +1,9 @@
 #include "training/tensorboard.h"
 
-#include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <unistd.h>
 
 #include <bit>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 
@@ -48,10 +46,6 @@ std::string EventHead(double wall_time, int64_t step) {
   return DoubleField(1, wall_time) + VarintField(2, static_cast<uint64_t>(step));
 }
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 }  // namespace
 
 std::string TensorBoardVersion(double wall_time) {
@@ -70,31 +64,20 @@ std::string TensorBoardScalars(double wall_time, int64_t step, const std::vector
   return Record(EventHead(wall_time, step) + BytesField(5, summary));
 }
 
-absl::StatusOr<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::Open(const std::string& folder,
-                                                                           int64_t resumed_step) {
+absl::Status TensorBoardWriter::Open(int64_t resumed_step) {
   char host[256] = "localhost";
   gethostname(host, sizeof(host) - 1);
-  const double now = Now();
-  std::unique_ptr<TensorBoardWriter> writer(new TensorBoardWriter);
-  writer->path_ = absl::StrFormat("%s/events.out.tfevents.%010d.%s.%d.0", folder, static_cast<int64_t>(now), host,
-                                  getpid());
-  writer->file_.open(writer->path_, std::ios::binary | std::ios::app);
-  if (!writer->file_) {
-    return absl::InternalError(absl::StrCat(writer->path_, ": cannot open for writing: ", std::strerror(errno)));
-  }
-  TREFOIL_RETURN_IF_ERROR(writer->Append(TensorBoardVersion(now)));
-  if (resumed_step > 0) TREFOIL_RETURN_IF_ERROR(writer->Append(TensorBoardStart(now, resumed_step + 1)));
-  return writer;
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  file_.emplace(fs_,
+                absl::StrFormat("%s/events.out.tfevents.%010d.%s.%d.0", folder_, static_cast<int64_t>(now), host, getpid()),
+                TensorBoardVersion(now) + TensorBoardStart(now, resumed_step + 1));
+  return file_->Open(/*bytes=*/0);
 }
 
-absl::Status TensorBoardWriter::Write(int64_t step, const std::vector<Scalar>& scalars) {
-  return Append(TensorBoardScalars(Now(), step, scalars));
+absl::Status TensorBoardWriter::Write(double wall_time, int64_t step, const std::vector<Scalar>& scalars) {
+  return file_->Add(TensorBoardScalars(wall_time, step, scalars));
 }
 
-absl::Status TensorBoardWriter::Append(const std::string& record) {
-  file_ << record << std::flush;
-  if (!file_) return absl::InternalError(absl::StrCat(path_, ": cannot write: ", std::strerror(errno)));
-  return absl::OkStatus();
-}
+absl::Status TensorBoardWriter::Flush() { return file_->Flush(); }
 
 }  // namespace trefoil

@@ -1,7 +1,8 @@
 // TensorBoard event files, scalars only.
 //
-//   TREFOIL_ASSIGN_OR_RETURN(auto board, TensorBoardWriter::Open(folder, 0));
-//   TREFOIL_RETURN_IF_ERROR(board->Write(step, {{"loss", 2.5}}));
+//   TensorBoardWriter board(fs, folder);
+//   TREFOIL_RETURN_IF_ERROR(board.Open(/*resumed_step=*/0));
+//   TREFOIL_RETURN_IF_ERROR(board.Write(wall_time, step, {{"loss", 2.5}}));
 //
 // A file is a row of records, little-endian:
 //   record := u64 length | u32 masked(crc of those 8 bytes) | event of `length` bytes | u32 masked(crc of the event)
@@ -9,7 +10,7 @@
 //   event := protobuf { 1: double wall_time, 2: int64 step, 3: string file_version | 5: summary | 7: session_log }
 //   summary := { 1: repeated value { 1: string tag, 2: float simple_value } }
 //   session_log := { 1: enum status, START = 1 }
-// The first event has file_version "brain.Event:2". A run that resumes begins a file of its own with a session_log
+// The first event has file_version "brain.Event:2". Each start of a run begins a file of its own, with a session_log
 // START at its first step: TensorBoard then drops what older files have from that step on.
 //
 // Example, an event at time 1700000000 of step 5 with loss 2.5:
@@ -17,12 +18,12 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "runtime/status.h"
+#include "runtime/file.h"
+#include "training/growing_file.h"
 
 namespace trefoil {
 
@@ -36,18 +37,21 @@ std::string TensorBoardVersion(double wall_time);
 std::string TensorBoardStart(double wall_time, int64_t step);
 std::string TensorBoardScalars(double wall_time, int64_t step, const std::vector<Scalar>& scalars);
 
+// Failure: as of GrowingFile.
 class TensorBoardWriter {
  public:
-  // Makes a new event file in `folder`. resumed_step: the last step that older files keep; 0 for a new run.
-  static absl::StatusOr<std::unique_ptr<TensorBoardWriter>> Open(const std::string& folder, int64_t resumed_step);
+  TensorBoardWriter(FileSystem& fs, std::string folder) : fs_(fs), folder_(std::move(folder)) {}
+
+  // Makes a new event file in the folder. resumed_step: the last step that older files keep; 0 for a new run.
+  absl::Status Open(int64_t resumed_step);
   // The record is in the file on return.
-  absl::Status Write(int64_t step, const std::vector<Scalar>& scalars);
+  absl::Status Write(double wall_time, int64_t step, const std::vector<Scalar>& scalars);
+  absl::Status Flush();
 
  private:
-  TensorBoardWriter() = default;
-  absl::Status Append(const std::string& record);
-  std::string path_;
-  std::ofstream file_;
+  FileSystem& fs_;
+  const std::string folder_;
+  std::optional<GrowingFile> file_;  // once it is open
 };
 
 }  // namespace trefoil

@@ -7,6 +7,7 @@
 #include "training/learning_rate.h"
 #include "training/metrics.h"
 #include "training/newest_checkpoint.h"
+#include "training/progress_meter.h"
 #include "training/replica_check.h"
 #include "training/resume.h"
 #include "training/saver.h"
@@ -19,8 +20,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kTracedSteps = 3;
+// After how many steps the run's length is told, and for how many more at least.
+constexpr int64_t kStepsToTellBy = 3, kStepsToTellOf = 20;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+RunLength LengthOf(const TrainingConfig& training, bool evaluates) {
+  return {.steps = training.steps(),
+          .evaluates = evaluates,
+          .evaluate_every = training.evaluate_every_steps(),
+          .save_every = training.checkpoint().every_steps()};
+}
 
 class Trainer {
  public:
@@ -32,7 +42,7 @@ class Trainer {
         worker_(config, world, device),
         state_(start_.identity),
         saver_(*options.fs, worker_, *start_.folder, Say()),
-        meter_(config.training().steps()),
+        meter_(LengthOf(config.training(), start_.data.evaluation_samples > 0)),
         flops_per_token_(ModelFlopsPerToken(config.model(), config.model().sequence_length())) {}
 
   absl::StatusOr<RunEnd> Run() {
@@ -104,7 +114,7 @@ class Trainer {
   absl::Status OpenFiles() {
     if (!rank_zero()) return absl::OkStatus();
     TREFOIL_RETURN_IF_ERROR(WriteRunFolder(*options_.fs, config_));
-    TREFOIL_ASSIGN_OR_RETURN(metrics_, MetricsWriter::Open(config_.folder(), state_.step()));
+    TREFOIL_ASSIGN_OR_RETURN(metrics_, MetricsWriter::Open(*options_.fs, config_.folder(), state_.step(), Say()));
     return absl::OkStatus();
   }
 
@@ -130,18 +140,25 @@ class Trainer {
     CountSkipped(metrics.skipped);
     metrics.loss = result->loss;
     metrics.gradient_norm = result->gradient_norm;
-    metrics.data_seconds = result->data_seconds;
     metrics.tokens = int64_t{training.global_batch()} * config_.model().sequence_length();
+    metrics.total_samples = state_.samples_used();
+    metrics.total_tokens = metrics.total_samples * config_.model().sequence_length();
+    metrics.epoch = start_.data.Epochs(metrics.total_samples);
     metrics.seconds = SecondsSince(begin);
+    metrics.communication_seconds = result->communication_seconds;
+    metrics.ranks = result->ranks;
     metrics.model_flops = flops_per_token_ * static_cast<double>(metrics.tokens);
-    metrics.peak_flops = options_.peak_flops;
+    metrics.peak = options_.peak;
+    meter_.Stepped(step, metrics.seconds);
     const bool last = step == training.steps();
     const int32_t every = training.evaluate_every_steps();
     const int64_t samples = start_.data.evaluation_samples;
     if (samples > 0 && (last || (every > 0 && step % every == 0))) {
+      const Clock::time_point evaluation = Clock::now();
       TREFOIL_ASSIGN_OR_RETURN(metrics.held_out_loss, Evaluate(worker_, held_out_, samples));
+      meter_.Evaluated(SecondsSince(evaluation));
     }
-    TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(Report(metrics, last)));
+    if (rank_zero()) Report(&metrics, last);
     if (metrics.skipped) TREFOIL_RETURN_IF_ERROR(WithKept(SaySkipped(*result)));
     if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
       TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
@@ -154,11 +171,15 @@ class Trainer {
   // Saves what is the same on all ranks that hold it.
   absl::Status Save(bool last) {
     const TrainingConfig& training = config_.training();
+    const Clock::time_point begin = Clock::now();
+    if (rank_zero()) metrics_->Flush();
     const bool never = training.has_compare_replicas_every_steps() && training.compare_replicas_every_steps() == 0;
     if (!never && saver_.saved_step() != state_.step()) {
       TREFOIL_RETURN_IF_ERROR(WithKept(CompareReplicas(worker_)));
     }
-    return saver_.Save(state_, last);
+    TREFOIL_RETURN_IF_ERROR(saver_.Save(state_, last));
+    meter_.Saved(SecondsSince(begin));
+    return absl::OkStatus();
   }
 
   // An error after which there is nothing good in memory to save says what there is.
@@ -188,18 +209,21 @@ class Trainer {
     return absl::OkStatus();
   }
 
-  absl::Status Report(const StepMetrics& metrics, bool last) {
-    if (!rank_zero()) return absl::OkStatus();
-    TREFOIL_RETURN_IF_ERROR(metrics_->Write(metrics));
-    const std::string line = meter_.Line(metrics);
-    if (last || metrics.step == first_step_ + 1 || metrics.step % config_.training().log_every_steps() == 0) {
-      Say() << line << std::endl;
+  // Rank 0's.
+  void Report(StepMetrics* metrics, bool last) {
+    metrics->time = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    metrics_->Write(*metrics);
+    const int64_t step = metrics->step, steps = config_.training().steps();
+    if (last || step == first_step_ + 1 || step % config_.training().log_every_steps() == 0) {
+      Say() << meter_.Line(*metrics) << std::endl;
     }
-    if (metrics.held_out_loss.has_value()) {
-      Say() << "held-out loss " << *metrics.held_out_loss << " at step " << metrics.step << " (unigram entropy "
+    if (step == first_step_ + kStepsToTellBy && steps - step >= kStepsToTellOf) {
+      Say() << "length    " << meter_.Length() << "; evaluations and saves come on top" << std::endl;
+    }
+    if (metrics->held_out_loss.has_value()) {
+      Say() << "held-out loss " << *metrics->held_out_loss << " at step " << step << " (unigram entropy "
             << unigram_entropy_ << ")" << std::endl;
     }
-    return absl::OkStatus();
   }
 
   absl::Status WriteTrace() {

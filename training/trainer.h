@@ -16,6 +16,7 @@
 
 #include "parallel/world.h"
 #include "runtime/file.h"
+#include "training/peak_flops.h"
 #include "training/run.pb.h"
 #include "training/start.h"
 
@@ -29,8 +30,8 @@ struct TrainerOptions {
   std::ostream* out = nullptr;
   // Asked by every rank before each step; when any rank says yes, all save and return kStopped.
   std::function<bool()> stop_requested = [] { return false; };
-  // FLOP/s that all ranks together can do, measured; for MFU. 0: not shown.
-  double peak_flops = 0;
+  // For MFU, which is shown where one is known.
+  PeakFlops peak = {};
 };
 
 // How a run that nothing went wrong with ends.

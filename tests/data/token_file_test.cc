@@ -245,6 +245,7 @@ class CountingFile : public WritableFile {
     tail_->assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return absl::OkStatus();
   }
+  absl::Status Flush() override { return absl::OkStatus(); }
   absl::Status Close() override { return absl::OkStatus(); }
 
  private:
@@ -257,6 +258,9 @@ class CountingFileSystem : public FileSystem {
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override {
     const bool idx = path.find(".idx") != std::string::npos;
     return std::make_unique<CountingFile>(&bytes[idx], &tail[idx]);
+  }
+  absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string&, int64_t) override {
+    return absl::InternalError("");
   }
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string&) override { return absl::InternalError(""); }
   absl::Status Rename(const std::string&, const std::string&) override { return absl::OkStatus(); }

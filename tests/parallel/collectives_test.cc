@@ -66,7 +66,8 @@ TEST(ManyRanks, SendFewMessagesForNumbers) {
     EXPECT_EQ(total(
                   [](Group& all) {
                     double sums[] = {1, 2};
-                    all.AllReduceSum(sums);
+                    const double own[] = {3, 4, 5};
+                    all.SumAndGather(sums, own);
                   },
                   &most),
               2 * (ranks - 1));
@@ -74,6 +75,25 @@ TEST(ManyRanks, SendFewMessagesForNumbers) {
     EXPECT_EQ(total([](Group& all) { all.GatherStrings("text"); }, &most), 2 * (ranks - 1)) << "length and text";
     EXPECT_EQ(total([](Group& all) { all.BroadcastString("text"); }, &most), 2 * (ranks - 1));
   }
+}
+
+// Rank 0 comes late: the others wait for it, and only then.
+TEST(ThreadWorld, CountsHowLongItsMainThreadWaits) {
+  RunRanksAsThreads(3, [&](World& world) {
+    world.all().Barrier();
+    const double before = world.patience().waited_seconds();
+    if (world.rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    world.all().Barrier();
+    const double waited = world.patience().waited_seconds() - before;
+    EXPECT_EQ(waited > 0.15, world.rank() != 0) << waited;
+    // Another thread's waits are not the rank's: it computes meanwhile.
+    const double now = world.patience().waited_seconds();
+    std::thread([&] {
+      if (world.rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      world.all().Barrier();
+    }).join();
+    EXPECT_EQ(world.patience().waited_seconds(), now);
+  });
 }
 
 TEST(ThreadWorld, SaysOnWhichHostItsRanksAre) {

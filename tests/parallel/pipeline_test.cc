@@ -92,7 +92,10 @@ class RecordingGroup : public Group {
   void ReduceScatterSum(const Tensor&, const Tensor&) override { FAIL(); }
   void AllGather(const Tensor&, const Tensor&) override { FAIL(); }
   void Broadcast(const Tensor&, int) override { FAIL(); }
-  void AllReduceSum(std::span<double>) override { FAIL(); }
+  std::vector<double> SumAndGather(std::span<double>, std::span<const double>) override {
+    ADD_FAILURE();
+    return {};
+  }
   void AllReduceMax(std::span<double>) override { FAIL(); }
   std::vector<std::string> GatherStrings(const std::string&) override { return {}; }
   std::string BroadcastString(const std::string&) override { return ""; }

@@ -41,6 +41,13 @@ class FaultFileSystem::File final : public WritableFile {
     return base_->Append(bytes);
   }
 
+  absl::Status Flush() override {
+    const std::lock_guard lock(fs_.mutex_);
+    TREFOIL_RETURN_IF_ERROR(fs_.CountCall(path_));
+    fs_.unflushed_[path_] = fs_.SizeOf(path_);
+    return base_->Flush();
+  }
+
   absl::Status Close() override {
     const std::lock_guard lock(fs_.mutex_);
     TREFOIL_RETURN_IF_ERROR(fs_.CountCall(path_));
@@ -84,8 +91,8 @@ absl::Status FaultFileSystem::CountCall(const std::string& path) {
 }
 
 void FaultFileSystem::CutPower() {
-  for (const std::string& file : unflushed_) {
-    if (base_.Exists(file)) base_.Create(file).status().IgnoreError();
+  for (const auto& [file, bytes] : unflushed_) {
+    if (base_.Exists(file)) base_.Extend(file, bytes).status().IgnoreError();
   }
   for (; !changes_.empty(); changes_.pop_back()) {
     const Change change = changes_.back();
@@ -105,7 +112,9 @@ void FaultFileSystem::CutPower() {
 }
 
 void FaultFileSystem::Moved(const std::string& from, const std::string& to) {
-  unflushed_ = AfterMove(unflushed_, from, to);
+  std::map<std::string, int64_t> unflushed;
+  for (const auto& [file, bytes] : unflushed_) unflushed[AfterMove(file, from, to)] = bytes;
+  unflushed_ = std::move(unflushed);
   for (Change& change : changes_) {
     change.from = AfterMove(change.from, from, to);
     change.to = AfterMove(change.to, from, to);
@@ -117,14 +126,33 @@ absl::Status FaultFileSystem::CheckAlive(const std::string& path) const {
   return crashed_ ? Dead(path) : absl::OkStatus();
 }
 
+int64_t FaultFileSystem::SizeOf(const std::string& path) {
+  const auto file = base_.Open(path);
+  return file.ok() ? (*file)->size() : 0;
+}
+
+std::unique_ptr<WritableFile> FaultFileSystem::Opened(const std::string& path, bool is_new, int64_t flushed,
+                                                      std::unique_ptr<WritableFile> base) {
+  if (is_new) changes_.push_back({.from = "", .to = path, .before = std::nullopt, .unflushed = {FolderOf(path)}});
+  const auto known = unflushed_.find(path);
+  unflushed_[path] = known == unflushed_.end() ? flushed : std::min(flushed, known->second);
+  return std::make_unique<File>(*this, path, std::move(base));
+}
+
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Create(const std::string& path) {
   const std::lock_guard lock(mutex_);
   TREFOIL_RETURN_IF_ERROR(CountCall(path));
   const bool is_new = !base_.Exists(path);
   TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Create(path));
-  if (is_new) changes_.push_back({.from = "", .to = path, .before = std::nullopt, .unflushed = {FolderOf(path)}});
-  unflushed_.insert(path);
-  return std::make_unique<File>(*this, path, std::move(base));
+  return Opened(path, is_new, /*flushed=*/0, std::move(base));
+}
+
+absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Extend(const std::string& path, int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  const bool is_new = !base_.Exists(path);
+  TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Extend(path, bytes));
+  return Opened(path, is_new, /*flushed=*/SizeOf(path), std::move(base));
 }
 
 absl::StatusOr<std::unique_ptr<ReadableFile>> FaultFileSystem::Open(const std::string& path) {

@@ -8,13 +8,14 @@
 //     if (!fs.crashed()) break;                      // the save made k calls or fewer
 //   }
 //
-// Calls that change the disk are counted from 0: Create, each Append, Close, Rename, RenameIfFree, MakeFolder,
+// Calls that change the disk are counted from 0: Create, Extend, each Append, Flush, Close, Rename, RenameIfFree, MakeFolder,
 // FlushFolder, and within Remove each file and folder removed. At call k of CrashAt the half of an Append reaches the
 // disk, of any other call nothing; from then on every call fails ("crashed (injected)") and changes nothing.
 //
 // Threads: as FileSystem. One instance may stand for a machine shared by several ranks, or each rank may have its own.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -30,19 +31,20 @@ class FaultFileSystem final : public FileSystem {
  public:
   explicit FaultFileSystem(FileSystem& base) : base_(base) {}
 
-  // kKill: what was done stays. kPowerCut: besides, files not yet closed (flushed) are emptied, and names in a folder that
-  // was not flushed since are as they were: new files and folders are gone, what was renamed has its old name, a file
+  // kKill: what was done stays. kPowerCut: besides, of files not yet closed only what was there when they were opened or
+  // flushed is left, and names in a folder that was not flushed since are as they were: new files and folders are gone, what was renamed has its old name, a file
   // that was replaced its old content. What was removed stays removed.
   enum class Crash { kKill, kPowerCut };
   void CrashAt(int64_t call, Crash crash = Crash::kKill);
   // After `bytes` more bytes an Append writes what fits and fails: "no space left on device". Nothing is given back by
-  // removing files.
+  // removing files, but another call makes room.
   void FillAfter(int64_t bytes);
   bool crashed() const;
   // Calls so far that changed the disk, the one that crashed included.
   int64_t calls() const;
 
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string& path, int64_t bytes) override;
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status RenameIfFree(const std::string& from, const std::string& to) override;
@@ -68,6 +70,10 @@ class FaultFileSystem final : public FileSystem {
   // These hold the mutex while the base's call is made, so that nothing changes after the crash.
   absl::Status CountCall(const std::string& path);
   absl::Status CheckAlive(const std::string& path) const;
+  int64_t SizeOf(const std::string& path);
+  // Of which a power cut leaves the first `flushed` bytes, or what it left before.
+  std::unique_ptr<WritableFile> Opened(const std::string& path, bool is_new, int64_t flushed,
+                                       std::unique_ptr<WritableFile> base);
   void CutPower();
   // What is said of paths from `from` on down is said of `to` from here on.
   void Moved(const std::string& from, const std::string& to);
@@ -79,7 +85,7 @@ class FaultFileSystem final : public FileSystem {
   int64_t calls_ = 0, crash_at_ = -1, bytes_left_ = -1;
   Crash crash_ = Crash::kKill;
   bool crashed_ = false;
-  std::set<std::string> unflushed_;  // files
+  std::map<std::string, int64_t> unflushed_;  // files, and how much of each a power cut leaves
   std::vector<Change> changes_;      // in order
 };
 

@@ -72,14 +72,38 @@ TEST_F(FaultFileSystemTest, PowerCutUndoesChangesOfNamesInFoldersThatWereNotFlus
   for (const char* name : {"/moved", "/replaced", "/kept"}) EXPECT_EQ(*ReadFile(real, folder_ + name), name);
 }
 
+TEST_F(FaultFileSystemTest, PowerCutLeavesOfAFileThatGrowsWhatWasFlushed) {
+  FileSystem& real = FileSystem::Posix();
+  for (const char* name : {"/flushed", "/grown", "/cut"}) {
+    ASSERT_TRUE(WriteFileAtomically(real, folder_ + name, "abcd").ok());
+  }
+  auto flushed = fs_.Extend(folder_ + "/flushed", 4), grown = fs_.Extend(folder_ + "/grown", 4);
+  ASSERT_TRUE((*flushed)->Append(Bytes("ef")).ok());
+  ASSERT_TRUE((*grown)->Append(Bytes("ef")).ok());
+  ASSERT_TRUE((*flushed)->Flush().ok());
+  ASSERT_TRUE((*flushed)->Append(Bytes("gh")).ok());
+  ASSERT_TRUE((*fs_.Extend(folder_ + "/cut", 2))->Append(Bytes("C")).ok());
+  ASSERT_TRUE((*fs_.Extend(folder_ + "/cut", 3))->Append(Bytes("D")).ok());
+  ASSERT_TRUE((*fs_.Extend(folder_ + "/new", 0))->Append(Bytes("a")).ok());
+  EXPECT_EQ(*ReadFile(real, folder_ + "/cut"), "abCD");
+  fs_.CrashAt(fs_.calls(), FaultFileSystem::Crash::kPowerCut);
+  EXPECT_FALSE((*flushed)->Flush().ok());
+  EXPECT_EQ(*ReadFile(real, folder_ + "/flushed"), "abcdef");
+  EXPECT_EQ(*ReadFile(real, folder_ + "/grown"), "abcd");
+  EXPECT_EQ(*ReadFile(real, folder_ + "/cut"), "ab");
+  EXPECT_FALSE(real.Exists(folder_ + "/new"));
+}
+
 TEST_F(FaultFileSystemTest, FullDiskTakesWhatFits) {
   fs_.FillAfter(6);
   auto file = fs_.Create(folder_ + "/x");
   ASSERT_TRUE((*file)->Append(Bytes("abcd")).ok());
   const absl::Status full = (*file)->Append(Bytes("efgh"));
   EXPECT_EQ(full.message(), folder_ + "/x: no space left on device");
+  fs_.FillAfter(1);
+  EXPECT_TRUE((*file)->Append(Bytes("g")).ok());
   ASSERT_TRUE((*file)->Close().ok());
-  EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/x"), "abcdef");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/x"), "abcdefg");
 }
 
 TEST_F(FaultFileSystemTest, RemovingAFolderCountsEachEntry) {

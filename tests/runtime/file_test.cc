@@ -47,6 +47,24 @@ TEST_F(FileTest, WhatIsAppendedCanBeReadInParts) {
   EXPECT_EQ(past.message(), In("x") + ": ends at byte 8, but 2 more bytes were expected");
 }
 
+TEST_F(FileTest, AFileIsExtendedFromWhereItIsAskedTo) {
+  const auto extend = [&](int64_t bytes, std::string_view more) {
+    auto file = fs_.Extend(In("x"), bytes);
+    ASSERT_TRUE(file.ok()) << file.status();
+    ASSERT_TRUE((*file)->Append(std::as_bytes(std::span(more))).ok());
+    ASSERT_TRUE((*file)->Flush().ok());
+    ASSERT_TRUE((*file)->Close().ok());
+  };
+  extend(0, "abc");
+  extend(3, "def");
+  EXPECT_EQ(*ReadFile(fs_, In("x")), "abcdef");
+  extend(4, "X");
+  EXPECT_EQ(*ReadFile(fs_, In("x")), "abcdX");
+  extend(100, "Y");
+  EXPECT_EQ(*ReadFile(fs_, In("x")), "abcdXY");
+  EXPECT_THAT(fs_.Extend(In("none/x"), 0).status().message(), HasSubstr("none/x: no such file or directory"));
+}
+
 TEST_F(FileTest, ErrorsNameThePathAndSayWhatTheSystemSaid) {
   const absl::Status missing = fs_.Open(In("none")).status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);

@@ -10,6 +10,7 @@ class PassingFileSystem::File final : public WritableFile {
     fs_.Changing(path_);
     return base_->Append(bytes);
   }
+  absl::Status Flush() override { return base_->Flush(); }
   absl::Status Close() override {
     fs_.Changing(path_);
     return base_->Close();
@@ -24,6 +25,11 @@ class PassingFileSystem::File final : public WritableFile {
 absl::StatusOr<std::unique_ptr<WritableFile>> PassingFileSystem::Create(const std::string& path) {
   Changing(path);
   TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Create(Real(path)));
+  return std::make_unique<File>(*this, path, std::move(base));
+}
+absl::StatusOr<std::unique_ptr<WritableFile>> PassingFileSystem::Extend(const std::string& path, int64_t bytes) {
+  Changing(path);
+  TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Extend(Real(path), bytes));
   return std::make_unique<File>(*this, path, std::move(base));
 }
 absl::StatusOr<std::unique_ptr<ReadableFile>> PassingFileSystem::Open(const std::string& path) {

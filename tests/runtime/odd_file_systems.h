@@ -21,6 +21,7 @@ class PassingFileSystem : public FileSystem {
  public:
   explicit PassingFileSystem(FileSystem& base) : base_(base) {}
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string& path, int64_t bytes) override;
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status RenameIfFree(const std::string& from, const std::string& to) override;

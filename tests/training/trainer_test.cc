@@ -4,9 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
-#include "launcher/memory_report.h"
 #include "runtime/folder_lock.h"
+#include "runtime/process_memory.h"
 #include "runtime/version.h"
 #include "tests/runtime/fault_file_system.h"
 #include "tests/runtime/odd_file_systems.h"
@@ -106,6 +107,61 @@ TEST_F(TrainTest, ALossThatIsNotFiniteStopsTheRunAndKeepsTheCheckpoint) {
   ExpectRecovers();
 }
 
+// What a step says of all ranks, of the run so far and of the clock.
+TEST_F(TrainTest, EachLineSaysWhenHowFarAndHowFastTheRanksAre) {
+  SetUpRuns(std::string(kFour) + " training { steps: 14 }");
+  ASSERT_TRUE(RunAndStopAfter(config_, 5).status.ok());
+  ASSERT_TRUE(RunTraining(config_).status.ok());
+  std::ifstream file(config_.folder() + "/metrics.jsonl");
+  int64_t step = 0;
+  std::string time;
+  for (std::string line; std::getline(file, line);) {
+    SCOPED_TRACE(line);
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_EQ(json["step"], ++step);
+    EXPECT_LE(time, json["time"]);
+    time = json["time"];
+    EXPECT_EQ(json["total_samples"], 8 * step);
+    EXPECT_EQ(json["total_tokens"], 8 * 16 * step);
+    EXPECT_EQ(json["epoch"].get<double>(), 8.0 * static_cast<double>(step) / 100);
+    const double seconds = json["seconds"], work = json["slowest_work_seconds"], median = json["median_work_seconds"];
+    EXPECT_GT(median, 0);
+    EXPECT_GE(work, median);
+    EXPECT_LT(json["slowest_rank"], 4);
+    EXPECT_GE(json["slowest_rank"], 0);
+    EXPECT_EQ(json["slowest_host"], "localhost");
+    EXPECT_GT(json["communication_seconds"], 0);
+    EXPECT_LE(json["communication_seconds"], seconds);
+    EXPECT_LE(json["data_seconds"], 1);
+    EXPECT_GT(json["held_bytes"], 0);
+    EXPECT_GT(json["resident_bytes"], 1 << 20);
+  }
+  EXPECT_EQ(step, 14);
+}
+
+// Killed before the first save: its lines are kept under another name, and the run begins again.
+TEST_F(TrainTest, ARunThatLeftNoCheckpointKeepsItsMetrics) {
+  SetUpRuns();
+  FaultFileSystem disk(FileSystem::Posix());
+  const RunConfig late = With(config_, "training { checkpoint { every_steps: 100 } }");
+  EXPECT_FALSE(RunTraining(late, [&](int rank, RankRun& run) {
+                 run.options.fs = &disk;
+                 if (rank != 0) return;
+                 run.options.stop_requested = [&, step = 0]() mutable {
+                   if (++step == 4) disk.CrashAt(disk.calls());
+                   return false;
+                 };
+               }).status.ok());
+  const RunOutcome outcome = RunTraining(config_);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_NE(outcome.output.find("it is kept as metrics.1.jsonl"), std::string::npos) << outcome.output;
+  ExpectSameToTheBit(unbroken_, config_, 6);
+  std::filesystem::rename(config_.folder() + "/metrics.1.jsonl", config_.folder() + "/metrics.jsonl");
+  std::vector<std::string> lines = MetricLines(unbroken_);
+  lines.resize(3);
+  EXPECT_EQ(MetricLines(config_), lines) << "without the half of the fourth";
+}
+
 TEST_F(TrainTest, AFullDiskDuringASaveKeepsTheCheckpointBefore) {
   SetUpRuns();
   const int64_t bytes = static_cast<int64_t>(
@@ -128,13 +184,19 @@ TEST_F(TrainTest, AFullDiskDuringASaveKeepsTheCheckpointBefore) {
                              "WARNING: the checkpoint of step 5 was not saved: ", "the next try is after step 6"}) {
       EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is missing:\n" << outcome.output;
     }
-    EXPECT_EQ(Losses(config_).size(), 6u) << "training goes on";
+    EXPECT_NE(outcome.output.find("step 6/6"), std::string::npos) << "training goes on";
+    // Where the metrics are on that disk too, lines are lost, and that is said.
+    EXPECT_EQ(Losses(config_).size() == 6u, full_rank == 3);
+    EXPECT_EQ(outcome.output.find(config_.folder() + "/metrics.jsonl: no space left on device. Training goes on.\n") ==
+                  std::string::npos,
+              full_rank == 3)
+        << outcome.output;
     EXPECT_EQ(NewestStep(config_), 2) << full_rank;
     ExpectRecovers();
   }
 }
 
-// Room is made while training goes on: the next try saves, and nothing is lost.
+// Room is made while training goes on: the next try saves, and nothing is lost but lines of metrics.
 TEST_F(TrainTest, ASaveThatFailedIsTriedAgain) {
   SetUpRuns();
   FaultFileSystem disk(FileSystem::Posix());
@@ -152,7 +214,13 @@ TEST_F(TrainTest, ASaveThatFailedIsTriedAgain) {
   EXPECT_NE(outcome.output.find("Saved checkpoint of step 5 in"), std::string::npos) << outcome.output;
   EXPECT_EQ(*FileSystem::Posix().List(config_.folder() + "/checkpoints"),
             (std::vector<std::string>{"step-00000005", "step-00000006"}));
-  ExpectSameToTheBit(unbroken_, config_, 6);
+  EXPECT_TRUE(CheckpointContentOf(unbroken_, 6) == CheckpointContentOf(config_, 6));
+  EXPECT_NE(outcome.output.find("Metrics are written again, from step 5 on; those of steps 3 to 4 are lost.\n"),
+            std::string::npos)
+      << outcome.output;
+  std::vector<std::string> lines = MetricLines(unbroken_);
+  lines.erase(lines.begin() + 2, lines.begin() + 4);
+  EXPECT_EQ(MetricLines(config_), lines);
 }
 
 // training.checkpoint.failed_saves.
@@ -170,7 +238,8 @@ TEST_F(TrainTest, SavesThatFailInARowEndTheRun) {
   });
   ExpectError(outcome.status, {"the checkpoint of step 12 was not saved: ",
                                "(3 failures in a row); the newest checkpoint is of step 8"});
-  EXPECT_EQ(Losses(config).size(), 12u);
+  EXPECT_NE(outcome.output.find("step 12/40"), std::string::npos) << outcome.output;
+  EXPECT_EQ(Losses(config).size(), 9u) << "the metrics' lines find no room either";
 }
 
 TEST_F(TrainTest, KeepsWhatItIsToldToKeep) {
