@@ -185,9 +185,12 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                   ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
   absl::StrAppend(&text, Memory(summary));
   absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_token * tokens), " per step");
-  if (summary.peak_flops > 0) {
-    absl::StrAppend(&text, "; measured peak ", FlopsText(summary.peak_flops), "/s of all ranks together");
+  const PeakFlops& peak = summary.peak;
+  if (peak.best() > 0) {
+    absl::StrAppend(&text, "; MFU is of the ", peak.vendor > 0 ? "vendor's" : "measured", " peak, ", FlopsText(peak.best()),
+                    "/s of all ranks together");
   }
+  if (peak.vendor > 0 && peak.measured > 0) absl::StrAppend(&text, " (measured: ", FlopsText(peak.measured), "/s)");
   return text + "\n";
 }
 

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "training/peak_flops.h"
 #include "training/run.pb.h"
 
 namespace trefoil {
@@ -34,7 +35,7 @@ struct Summary {
   int64_t parameters = 0;
   double flops_per_token = 0;  // forward and backward, of the whole model
   std::string products;        // what matrices are multiplied with and why (launcher/prepare.h); may be empty
-  double peak_flops = 0;       // per second, of all ranks together, as measured; 0: unknown
+  PeakFlops peak;              // of all ranks together
   int worst_rank = 0;          // the one that needs most memory
   std::vector<std::pair<std::string, int64_t>> memory;  // its bytes by purpose, each at its highest
   int64_t held = 0;            // bytes that it gets from the system for all that

@@ -13,6 +13,7 @@
 #include "runtime/cpu_features.h"
 #include "runtime/device_cuda.h"
 #include "runtime/ops.h"
+#include "runtime/vendor_peak.h"
 #include "training/worker.h"
 
 namespace trefoil {
@@ -121,6 +122,14 @@ double MeasurePeak(Device& device, DType dtype, Group& all) {
   const Tensor a = square(), b = square(), out = square();
   return BestRate(device, SumOver(all), 2.0 * kSide * kSide * kSide,
                   [&] { Matmul(device, a, Transpose::kNo, b, Transpose::kYes, out); });
+}
+
+double VendorPeak(const Device& device, TrainingConfig::Precision precision, Group& all) {
+  const DType dtype = precision == TrainingConfig::FP8 ? DType::kFloat8E4M3 : WorkingDType(precision);
+  const double own = VendorPeakFlops(device.model(), dtype);
+  double sums[] = {own, own > 0 ? 0.0 : 1.0};
+  all.AllReduceSum(sums);
+  return sums[1] > 0 ? 0 : sums[0];
 }
 
 double MeasureBandwidth(Device& device, Group& all) {

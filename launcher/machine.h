@@ -34,6 +34,9 @@ std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host)
 // matrix products, which is some tenths below the vendor's figure.
 double MeasurePeak(Device& device, DType dtype, Group& all);
 
+// FLOP/s of all ranks together by the data sheets of their GPUs, in the run's precision, for MFU. 0: some rank has none.
+double VendorPeak(const Device& device, TrainingConfig::Precision precision, Group& all);
+
 // Bytes per second of this rank's share of the memory's bandwidth, measured as the peak is.
 double MeasureBandwidth(Device& device, Group& all);
 

@@ -40,7 +40,7 @@ void StopOnSignals() {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, OnSignal);
 }
 
-Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int threads, const std::string& products) {
+Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& peak, int threads, const std::string& products) {
   Summary summary;
   summary.products = products;
   summary.program = VersionText();
@@ -48,7 +48,7 @@ Summary Summarise(const RunConfig& config, const Plan& plan, double peak, int th
   summary.threads = threads;
   summary.parameters = plan.parameters;
   summary.flops_per_token = ModelFlopsPerToken(config.model(), config.model().sequence_length());
-  summary.peak_flops = peak;
+  summary.peak = peak;
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
   summary.worst_rank = fullest.rank;
   for (int i = 0; i < kPurposes; ++i) {
@@ -89,7 +89,7 @@ absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
 }
 
 // Plans the run as `planned` says and, where `speak`, prints the summary of what was prepared. An error if it does not fit.
-absl::Status PlanRun(const Prepared& prepared, const RunConfig& planned, double peak, bool speak) {
+absl::Status PlanRun(const Prepared& prepared, const RunConfig& planned, const PeakFlops& peak, bool speak) {
   if (!speak) return absl::OkStatus();
   const RunConfig& config = prepared.config;
   const int ranks = config.parallel().tensor() * config.parallel().pipeline() * config.parallel().data();
@@ -146,7 +146,9 @@ int TrainMain(int argc, char** argv) {
   const auto machine = OpenMachine(*config, *world);
   if (!machine.ok()) return Fail("train", machine.status(), speak);
   Device& device = *(*machine)->device;
-  const double peak = MeasurePeak(device, WorkingDType(config->training().precision()), world->all());
+  const TrainingConfig::Precision precision = config->training().precision();
+  const PeakFlops peak = {.vendor = VendorPeak(device, precision, world->all()),
+                          .measured = MeasurePeak(device, WorkingDType(precision), world->all())};
   // Kernels' scratch depends on the threads.
   RunConfig planned = *config;
   planned.mutable_runtime()->set_threads(device.threads());
@@ -164,7 +166,7 @@ int TrainMain(int argc, char** argv) {
   ResetPeakResident();
   const int64_t resident_before = Resident(), files_before = ResidentFiles();
   const TrainerOptions options = {
-      .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak = {.vendor = 0, .measured = peak}};
+      .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak = peak};
   const absl::StatusOr<RunEnd> end = Train(*config, *std::move(start), (*machine)->world(), device, options);
   if (!end.ok()) return Fail("train", end.status(), speak);
   ReportMemory(planned, *world, device, resident_before, files_before);

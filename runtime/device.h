@@ -87,6 +87,7 @@ class Device {
   // Bytes that the device, or the host whose memory it is, could still give to this and other processes. 0: unknown.
   virtual int64_t available_bytes() const { return 0; }
   virtual std::string name() const = 0;  // "cpu", "null", "cuda:0"
+  virtual std::string model() const { return ""; }  // of a GPU, by its driver: "NVIDIA H100 80GB HBM3"
   virtual int threads() const = 0;       // threads that kernels use; 1 where it means nothing
 
   // Not while this or another thread calls an op.

@@ -228,11 +228,12 @@ class CudaRecording : public Device::Recording {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, int multiprocessors, bool has_float8, std::shared_ptr<Queues> queues,
-             std::shared_ptr<Arena> arena, const CudaOptions& options)
-      : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), multiprocessors, options)),
+  CudaDevice(int ordinal, const cudaDeviceProp& properties, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena,
+             const CudaOptions& options)
+      : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), properties.multiProcessorCount, options)),
         ordinal_(ordinal),
-        has_float8_(has_float8),
+        model_(properties.name),
+        has_float8_(properties.major > 8 || (properties.major == 8 && properties.minor >= 9)),
         queues_(std::move(queues)) {}
 
   void Upload(const void* host, const Tensor& tensor) override {
@@ -283,6 +284,7 @@ class CudaDevice : public Device {
   bool computes() const override { return true; }
   bool has_float8() const override { return has_float8_; }
   std::string name() const override { return "cuda:" + std::to_string(ordinal_); }
+  std::string model() const override { return model_; }
   int threads() const override { return 1; }
   int64_t available_bytes() const override {
     size_t free = 0, total = 0;
@@ -292,6 +294,7 @@ class CudaDevice : public Device {
 
  private:
   const int ordinal_;
+  const std::string model_;
   const bool has_float8_;
   const std::shared_ptr<Queues> queues_;
   Staging staging_;
@@ -346,9 +349,7 @@ absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOpt
   auto release = [](void* data, int64_t) { TREFOIL_CUDA(cudaFree(data)); };
   // The arena may outlive the device, in the hands of tensors: it keeps the streams that its blocks are used on.
   std::shared_ptr<Arena> arena = Arena::Create(acquire, release, [queues] { return queues->Mine().number; });
-  const bool has_float8 = properties.major > 8 || (properties.major == 8 && properties.minor >= 9);
-  return std::make_unique<CudaDevice>(ordinal, properties.multiProcessorCount, has_float8, std::move(queues),
-                                      std::move(arena), options);
+  return std::make_unique<CudaDevice>(ordinal, properties, std::move(queues), std::move(arena), options);
 }
 
 }  // namespace trefoil

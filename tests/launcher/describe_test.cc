@@ -37,7 +37,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.parameters = 3'147'456;
   summary.flops_per_token = 2e7;
   summary.products = "float32 (float32 95.1, bf16 88.3 by float32's instructions, GFLOP/s of a core; measured now)";
-  summary.peak_flops = 1.5e11;
+  summary.peak.measured = 1.5e11;
   summary.worst_rank = 4;
   summary.memory = {{"weights", 3 << 20}, {"gradients", 1536}, {"workspace", 0}};
   summary.held = 9 << 19;
@@ -63,8 +63,11 @@ memory    rank 4, the fullest:
           weights          3.00 MiB
           gradients        1.50 KiB
           held for it      4.50 MiB
-compute   328 GFLOP per step; measured peak 150 GFLOP/s of all ranks together
+compute   328 GFLOP per step; MFU is of the measured peak, 150 GFLOP/s of all ranks together
 )");
+  summary.peak.vendor = 2e11;
+  EXPECT_THAT(Describe(config, summary), HasSubstr("compute   328 GFLOP per step; MFU is of the vendor's peak, 200 GFLOP/s of "
+                                                   "all ranks together (measured: 150 GFLOP/s)\n"));
 }
 
 TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
@@ -88,7 +91,7 @@ TEST(DescribeTest, ShowsTheChunksOfAStage) {
   summary.pieces = {{0, 1}, {2}, {3}, {4, 5, 6}};
   EXPECT_THAT(Describe(config, summary),
               AllOf(HasSubstr("stage 0  embedding, layers 0, 2  |"), HasSubstr("stage 1  layers 1, 3-4, head"),
-                    HasSubstr("INTERLEAVED of 2 chunks"), Not(HasSubstr("measured peak"))));
+                    HasSubstr("INTERLEAVED of 2 chunks"), Not(HasSubstr("peak"))));
 }
 
 TEST(DescribeTest, LeavesOutTheMiddleOfALargeMesh) {
