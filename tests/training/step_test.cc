@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "data/loader.h"
 #include "tests/parallel/test_world.h"
@@ -195,6 +196,40 @@ TEST(TrainStep, ANaNLeavesTheParametersAsTheyWere) {
     });
     EXPECT_EQ(told, RanksOf(config)) << layout;
   }
+}
+
+// Rank 2 computes slowly, and rank 1 reads slowly: rank 0 hears who holds the others up, by which of the two.
+TEST(TrainStep, RankZeroHearsWhichRankIsSlow) {
+  const RunConfig config = TinyRun(NewFolder("run"), "model { layers: 2 } parallel { data: 4 }");
+  RunRanksAsThreads(
+      RanksOf(config),
+      [&](World& threads) {
+        const TestWorld world(threads);
+        const std::unique_ptr<Device> device = NewTestDevice();
+        Worker worker(config, *world, *device);
+        worker.store.Initialize(config.training().seed(), *worker.data);
+        const BatchSource zeros = ZerosSource(config.model().sequence_length());
+        const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(300)); };
+        const BatchSource source = [&](int64_t first, int64_t count) {
+          if (world->rank() == 1 && first % 2 == 0) sleep();
+          return zeros(first, count);
+        };
+        worker.observer = [&, slept = false](StepPart, const Action*) mutable {
+          if (world->rank() == 2 && !std::exchange(slept, true)) sleep();
+        };
+        const auto result = TrainStep(worker, source, /*step=*/1, /*first_sample=*/0, 1e-3);
+        ASSERT_TRUE(result.ok()) << result.status();
+        if (world->rank() > 0) return;
+        EXPECT_EQ(result->ranks.slowest, 2);
+        EXPECT_EQ(result->ranks.slowest_host, "b");
+        EXPECT_GT(result->ranks.slowest_work_seconds, 0.25);
+        EXPECT_LT(result->ranks.median_work_seconds, 0.2);
+        EXPECT_GT(result->ranks.data_seconds, 0.25);
+        EXPECT_GT(result->communication_seconds, 0.2) << "rank 0 waits for both";
+        EXPECT_GE(result->ranks.held_bytes, static_cast<double>(device->memory().held));
+        EXPECT_GT(result->ranks.resident_bytes, 1 << 20);
+      },
+      {.hosts = {"a", "a", "b", "b"}});
 }
 
 }  // namespace
