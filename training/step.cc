@@ -147,6 +147,7 @@ struct Totals {
   double loss = 0;                // sum over all tokens
   double squares_of_gradients = 0;
   bool unread = false;            // some rank could not read its samples
+  bool stop = false;              // some rank was asked to stop the run
   std::vector<double> figures;    // on rank 0: all ranks'
 };
 
@@ -161,18 +162,24 @@ struct Begin {
   const double waited = patience.waited_seconds();
 };
 
-// Over all ranks; every rank gets them. The one place of a step where the host waits for the device.
+// Over all ranks; every rank gets them. The one place of a step where the host waits for the device, and the one exchange
+// of all ranks of the job: what else is to be known of them goes into `sums`, or into RankFigures if rank 0 alone needs it.
 Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::span<const Tensor> losses,
-                 std::span<const Tensor> gradients) {
+                 std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr) {
   const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
   const TwoSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
-  double sums[] = {mine.sum, mine.sum_of_squares, input.status.ok() ? 0.0 : 1.0};
+  const bool stop = stop_requested && stop_requested();
+  double sums[] = {mine.sum, mine.sum_of_squares, input.status.ok() ? 0.0 : 1.0, stop ? 1.0 : 0.0};
   const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
                                .data_seconds = input.seconds,
                                .held_bytes = static_cast<double>(worker.device.memory().held),
                                .resident_bytes = static_cast<double>(Resident())};
   std::vector<double> of_all = worker.all->SumAndGather(sums, figures.Packed());
-  return {.loss = sums[0], .squares_of_gradients = sums[1], .unread = sums[2] > 0, .figures = std::move(of_all)};
+  return {.loss = sums[0],
+          .squares_of_gradients = sums[1],
+          .unread = sums[2] > 0,
+          .stop = sums[3] > 0,
+          .figures = std::move(of_all)};
 }
 
 // The parts of the losses that count.
@@ -204,7 +211,8 @@ BatchSource ZerosSource(int64_t length) {
 }
 
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
-                                     double learning_rate, int64_t skipped_before) {
+                                     double learning_rate, int64_t skipped_before,
+                                     const std::function<bool()>& stop_requested) {
   const Begin begin(worker);
   const TrainingConfig& training = worker.config.training();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
@@ -214,13 +222,14 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
   Tell(worker, StepPart::kUpdate);
-  const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store));
+  const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), stop_requested);
   if (totals.unread) return worker.all->Agree(input.status);
   const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
   StepResult result = {.loss = totals.loss / static_cast<double>(tokens),
                        .gradient_norm = std::sqrt(totals.squares_of_gradients),
                        .communication_seconds = 0,
                        .ranks = {},
+                       .stop = totals.stop,
                        .not_finite = ""};
   if (worker.all->rank() == 0) result.ranks = Summarise(totals.figures, *worker.all);
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {

@@ -31,18 +31,23 @@ struct StepResult {
   double gradient_norm = 0;  // before clipping
   double communication_seconds = 0;  // that this rank's main thread waited for messages (parallel/patience.h)
   RanksSummary ranks;                // on rank 0
+  bool stop = false;                 // some rank was asked to stop the run
   // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).
   std::string not_finite;
 };
 
 // Step number `step` (from 1) on the samples from `first_sample` on. `skipped_before`: earlier steps that updated
-// nothing, which AdamW's bias correction does not count.
+// nothing, which AdamW's bias correction does not count. `stop_requested`, if set, is asked once, when the step's sums are
+// made; the answer changes nothing about the step.
+//
+// In a step all ranks of the job exchange something once: those sums, and what else is to be known of all.
 //
 // A loss or gradient norm that is not finite leaves parameters and moments as they were, and all gradients zero:
 // a DataLoss error that names the first tensor, or with training.on_nan SKIP a result with `not_finite` set.
 // Failure: that, or a batch that cannot be read. The same Status on every rank.
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
-                                     double learning_rate, int64_t skipped_before = 0);
+                                     double learning_rate, int64_t skipped_before = 0,
+                                     const std::function<bool()>& stop_requested = nullptr);
 
 // Mean loss per token over the first `samples` samples of a source, at least 1, no gradients; the same for every layout
 // and global batch. They are taken in global batches, of which the last may be filled up with what does not count.

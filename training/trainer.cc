@@ -59,8 +59,9 @@ class Trainer {
     TREFOIL_RETURN_IF_ERROR(BeginReading());
     began_ = Clock::now();
     const During steps_of_the_run(*worker_.all, Phase::kStep);
+    stop_ = StopBeforeTheFirstStep();
     while (state_.step() < steps) {
-      if (StopRequested()) {
+      if (stop_) {
         TREFOIL_RETURN_IF_ERROR(Save(/*last=*/true));
         Say() << "Stopped on request after step " << state_.step() << "; the same command goes on from there.\n";
         return RunEnd::kStopped;
@@ -118,7 +119,8 @@ class Trainer {
     return absl::OkStatus();
   }
 
-  bool StopRequested() {
+  // Each step then tells by itself.
+  bool StopBeforeTheFirstStep() {
     double stop = options_.stop_requested() ? 1 : 0;
     worker_.all->AllReduceMax(std::span(&stop, 1));
     return stop > 0;
@@ -132,8 +134,10 @@ class Trainer {
     metrics.step = step;
     metrics.learning_rate = LearningRate(training.optimizer(), training.steps(), step);
     const auto result =
-        TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate, state_.skipped_steps());
+        TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate, state_.skipped_steps(),
+                  options_.stop_requested);
     TREFOIL_RETURN_IF_ERROR(WithKept(result.status()));
+    stop_ = result->stop;
     state_.set_step(step);
     state_.set_samples_used(state_.samples_used() + training.global_batch());
     metrics.skipped = !result->not_finite.empty();
@@ -249,6 +253,7 @@ class Trainer {
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<OpTrace> trace_;          // rank 0, while it records
   int64_t first_step_ = 0;
+  bool stop_ = false;  // on request; the same on every rank
   Clock::time_point began_;
 };
 

@@ -28,7 +28,7 @@ struct TrainerOptions {
   bool allow_change = false;
   // Where rank 0 writes lines for people; null: nowhere.
   std::ostream* out = nullptr;
-  // Asked by every rank before each step; when any rank says yes, all save and return kStopped.
+  // Asked by every rank before the first step and at the end of each; when any rank says yes, all save and return kStopped.
   std::function<bool()> stop_requested = [] { return false; };
   // For MFU, which is shown where one is known.
   PeakFlops peak = {};

@@ -121,7 +121,7 @@ TEST(RunData, AFileThatChangesUnderTheRunIsNamed) {
     const std::string path = folder + "/train.bin";
     const RunOutcome outcome = RunTraining(config, [&](int rank, RankRun& run) {
       if (rank != 0) return;
-      run.options.stop_requested = [=, step = 0]() mutable {
+      run.options.stop_requested = [=, step = -1]() mutable {
         if (++step == 5 && cut) std::filesystem::resize_file(path, 100);
         if (step == 5 && !cut) std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(50).put('\1');
         return false;

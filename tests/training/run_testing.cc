@@ -100,7 +100,7 @@ RunOutcome RunTraining(const RunConfig& config, const std::function<void(int ran
     threads.set_timeout_seconds(kPatience);
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
-    RankRun run = {.config = config, .options = {.out = &output}};
+    RankRun run = {.world = *world, .config = config, .options = {.out = &output}};
     if (change) change(world->rank(), run);
     const absl::StatusOr<RunEnd> end = Train(run.config, *world, *device, run.options);
     statuses[static_cast<size_t>(world->rank())] = end.status();

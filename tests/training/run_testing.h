@@ -32,6 +32,7 @@ int RanksOf(const RunConfig& config);
 
 // What a rank does otherwise than the rest.
 struct RankRun {
+  World& world;
   RunConfig config;
   TrainerOptions options;
 };

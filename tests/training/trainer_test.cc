@@ -80,7 +80,7 @@ TEST_F(TrainTest, AThousandStepsTakeNoMemory) {
   int64_t before = 0, after = 0;
   const RunOutcome outcome = RunTraining(config, [&](int rank, RankRun& run) {
     if (rank != 0) return;
-    run.options.stop_requested = [&, step = 0]() mutable {
+    run.options.stop_requested = [&, step = -1]() mutable {
       if (++step == 200) before = Resident();
       if (step == 1200) after = Resident();
       return false;
@@ -147,7 +147,7 @@ TEST_F(TrainTest, ARunThatLeftNoCheckpointKeepsItsMetrics) {
   EXPECT_FALSE(RunTraining(late, [&](int rank, RankRun& run) {
                  run.options.fs = &disk;
                  if (rank != 0) return;
-                 run.options.stop_requested = [&, step = 0]() mutable {
+                 run.options.stop_requested = [&, step = -1]() mutable {
                    if (++step == 4) disk.CrashAt(disk.calls());
                    return false;
                  };
@@ -203,7 +203,7 @@ TEST_F(TrainTest, ASaveThatFailedIsTriedAgain) {
   const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
     run.options.fs = &disk;
     if (rank != 0) return;
-    run.options.stop_requested = [&, step = 0]() mutable {
+    run.options.stop_requested = [&, step = -1]() mutable {
       if (++step == 3) disk.FillAfter(100);
       if (step == 5) disk.FillAfter(-1);
       return false;
@@ -231,7 +231,7 @@ TEST_F(TrainTest, SavesThatFailInARowEndTheRun) {
   const RunOutcome outcome = RunTraining(config, [&](int rank, RankRun& run) {
     run.options.fs = &disk;
     if (rank != 0) return;
-    run.options.stop_requested = [&, step = 0]() mutable {
+    run.options.stop_requested = [&, step = -1]() mutable {
       if (++step == 10) disk.FillAfter(0);
       return false;
     };
@@ -288,7 +288,7 @@ TEST_F(TrainTest, ARunThatLostItsFolderSavesNothingMore) {
   const std::string lock = config_.folder() + "/lock";
   const RunOutcome outcome = RunTraining(config_, [&](int rank, RankRun& run) {
     if (rank != 0) return;
-    run.options.stop_requested = [&, step = 0]() mutable {
+    run.options.stop_requested = [&, step = -1]() mutable {
       if (++step == 4) WriteFileAtomically(FileSystem::Posix(), lock, R"({"id":"f","host":"n7","process":3})").IgnoreError();
       return false;
     };
