@@ -4,6 +4,9 @@
 #include <google/protobuf/text_format.h>
 
 #include <iostream>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
@@ -16,8 +19,9 @@
 #include "runtime/cpu_features.h"
 #include "training/generator.h"
 #include "training/identity.h"
+#include "training/newest_checkpoint.h"
 
-DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint is taken) or one checkpoint's folder.");
+DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
 DEFINE_string(prompt, "", "Text to continue. Empty: the model starts a document.");
 DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
 DEFINE_int32(tokens, 200, "Tokens to generate at most; the end of the document ends the text.");
@@ -51,22 +55,23 @@ absl::Status CheckFlags() {
   return absl::OkStatus();
 }
 
-// The checkpoint's folder and the run's.
+// The folders of the checkpoints that may be taken, newest first, and the run's.
 struct Place {
-  std::string checkpoint, run;
+  std::vector<std::string> checkpoints;
+  std::string run;
 };
 absl::StatusOr<Place> Find(FileSystem& fs, std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   if (!fs.Exists(path)) return absl::NotFoundError("--checkpoint: " + path + " does not exist");
-  if (fs.Exists(path + "/manifest.json")) return Place{.checkpoint = path, .run = path + "/../.."};
+  if (fs.Exists(path + "/manifest.json")) return Place{.checkpoints = {path}, .run = path + "/../.."};
   const bool is_run = fs.Exists(path + "/checkpoints");
-  const auto latest = LatestCheckpoint(fs, is_run ? path + "/checkpoints" : path);
-  if (absl::IsNotFound(latest.status())) {
+  TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> checkpoints,
+                           CompleteCheckpoints(fs, is_run ? path + "/checkpoints" : path));
+  if (checkpoints.empty()) {
     return absl::NotFoundError("--checkpoint: " + path + " has no complete checkpoint; give a run's folder, its folder " +
                                "checkpoints, or one of those in there");
   }
-  TREFOIL_RETURN_IF_ERROR(latest.status());
-  return Place{.checkpoint = *latest, .run = is_run ? path : path + "/.."};
+  return Place{.checkpoints = std::move(checkpoints), .run = is_run ? path : path + "/.."};
 }
 
 // The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
@@ -88,33 +93,68 @@ absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::
                                        "); give that with --tokenizer_model");
 }
 
+// The tokenizer of a checkpoint of the place, that the text is to be made with.
+absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const Place& place, const std::string& hash,
+                                        const ModelConfig& model) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::string path, TokenizerPath(fs, place, hash));
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, path, hash));
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
+  if (tokenizer.vocabulary() > model.vocabulary()) {
+    return absl::InvalidArgumentError(path + " has " + std::to_string(tokenizer.vocabulary()) +
+                                      " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));
+  }
+  return tokenizer;
+}
+
+// What a checkpoint gives.
+struct Writer {
+  ModelConfig model;
+  std::optional<Tokenizer> tokenizer;
+  std::unique_ptr<Generator> generator;
+};
+
+absl::Status Load(FileSystem& fs, const Place& place, const std::string& path, World& world, Device& device,
+                  Writer* writer) {
+  *writer = {};
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, path));
+  TrainerState state;
+  if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &writer->model) ||
+      !google::protobuf::TextFormat::ParseFromString(reader.trainer_state(), &state)) {
+    return absl::DataLossError(path + ": its model description is not readable");
+  }
+  absl::StatusOr<Tokenizer> tokenizer = OpenTokenizer(fs, place, state.tokenizer(), writer->model);
+  // A tokenizer that is missing does not mean that the checkpoint is damaged.
+  if (!tokenizer.ok()) return absl::FailedPreconditionError(tokenizer.status().message());
+  writer->tokenizer = *std::move(tokenizer);
+  writer->generator = std::make_unique<Generator>(writer->model, world, device);
+  return writer->generator->Load(fs, path);
+}
+
+// The newest that is whole, if there are several to choose from. Warnings go to standard error, away from the text.
+absl::Status LoadNewest(FileSystem& fs, const Place& place, World& world, Device& device, Writer* writer) {
+  const auto load = [&](const std::string& path) { return Load(fs, place, path, world, device, writer); };
+  if (place.checkpoints.size() == 1) return load(place.checkpoints.front());
+  const auto warn = [](const std::string& text) { std::cerr << "trefoil generate: " << text << std::endl; };
+  std::vector<std::string> damaged;
+  TREFOIL_ASSIGN_OR_RETURN(const std::string path, FirstWhole(place.checkpoints, load, &damaged, warn));
+  if (!damaged.empty()) warn("WARNING: going back to " + path + ", the newest that is whole.");
+  return absl::OkStatus();
+}
+
 absl::Status Generate(FileSystem& fs, World& world) {
   TREFOIL_RETURN_IF_ERROR(CheckFlags());
   TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
   TREFOIL_ASSIGN_OR_RETURN(const Place place, Find(fs, FLAGS_checkpoint));
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, place.checkpoint));
-  ModelConfig model;
-  TrainerState state;
-  if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &model) ||
-      !google::protobuf::TextFormat::ParseFromString(reader.trainer_state(), &state)) {
-    return absl::DataLossError(place.checkpoint + ": its model description is not readable");
-  }
-  TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer_path, TokenizerPath(fs, place, state.tokenizer()));
-  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, tokenizer_path, state.tokenizer()));
-  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, tokenizer_path));
-  if (tokenizer.vocabulary() > model.vocabulary()) {
-    return absl::InvalidArgumentError(tokenizer_path + " has " + std::to_string(tokenizer.vocabulary()) +
-                                      " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));
-  }
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
-  Generator generator(model, world, *device);
-  TREFOIL_RETURN_IF_ERROR(generator.Load(fs, place.checkpoint));
+  Writer writer;
+  TREFOIL_RETURN_IF_ERROR(LoadNewest(fs, place, world, *device, &writer));
+  Tokenizer& tokenizer = *writer.tokenizer;
 
   // A model has seen each document begin after the end of the one before.
   std::vector<int32_t> ids = {tokenizer.end_of_text()};
   const std::vector<int32_t> prompt = tokenizer.Encode(FLAGS_prompt);
   ids.insert(ids.end(), prompt.begin(), prompt.end());
-  if (const auto context = static_cast<size_t>(model.sequence_length()); ids.size() > context) {
+  if (const auto context = static_cast<size_t>(writer.model.sequence_length()); ids.size() > context) {
     std::cerr << "trefoil generate: note: the prompt has " << prompt.size() << " tokens, the model's context "
               << context << ": only the last " << context << " of them count\n";
   }
@@ -124,7 +164,7 @@ absl::Status Generate(FileSystem& fs, World& world) {
   TextStream text(tokenizer, prompt);
   std::cout << FLAGS_prompt << std::flush;
   for (int i = 0; i < FLAGS_tokens; ++i) {
-    std::vector<float> logits = generator.NextLogits(ids);
+    std::vector<float> logits = writer.generator->NextLogits(ids);
     logits.resize(static_cast<size_t>(tokenizer.vocabulary()));  // a model may have room for more ids than there are
     const int32_t next = ChooseToken(logits, sampling, FLAGS_seed, static_cast<uint64_t>(i));
     if (next == tokenizer.end_of_text()) break;

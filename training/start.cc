@@ -96,17 +96,19 @@ absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenNewest(FileSystem& fs, con
   TREFOIL_RETURN_IF_ERROR(complete.status());
   start->checkpoints = *std::move(complete);
   for (const std::string& name : ignored) start->notes.push_back("Ignoring " + name + ": not a complete checkpoint.");
-  while (!start->checkpoints.empty()) {
-    const std::string newest = start->checkpoints.front();
-    absl::StatusOr<CheckpointReader> reader = CheckpointReader::Open(fs, newest);
-    if (reader.ok()) return std::make_unique<CheckpointReader>(*std::move(reader));
-    if (!MeansDamage(reader.status())) return reader.status();
-    start->notes.push_back(DamageText(newest, reader.status()));
-    start->damaged.push_back(newest);
-    start->checkpoints.erase(start->checkpoints.begin());
-  }
-  if (!start->damaged.empty()) return NoneIsWhole(start->damaged);
-  return std::unique_ptr<CheckpointReader>();
+  std::unique_ptr<CheckpointReader> newest;
+  if (start->checkpoints.empty()) return newest;
+  const auto open = [&](const std::string& path) -> absl::Status {
+    TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::Open(fs, path));
+    newest = std::make_unique<CheckpointReader>(std::move(reader));
+    return absl::OkStatus();
+  };
+  TREFOIL_RETURN_IF_ERROR(FirstWhole(start->checkpoints, open, &start->damaged, [&](const std::string& text) {
+                            start->notes.push_back(text);
+                          }).status());
+  const auto passed_over = static_cast<std::ptrdiff_t>(start->damaged.size());
+  start->checkpoints.erase(start->checkpoints.begin(), start->checkpoints.begin() + passed_over);
+  return newest;
 }
 
 // On rank 0. Sets checkpoints, damaged, notes.

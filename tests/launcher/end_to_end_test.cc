@@ -169,6 +169,31 @@ TEST_F(EndToEnd, TrainsSaysWhenItIsFinishedAndGenerates) {
   const std::string hash = refused.output.substr(refused.output.find(line) + line.size(), 8);
   std::filesystem::rename(folder_ + "/own", folder_ + "/tokenizer-" + hash + ".model");
   EXPECT_EQ(generate("5").output, text.output);
+
+  // A damaged checkpoint is passed over for the one before it, as in training, but left where it is; unless it was named.
+  const std::string checkpoints = folder_ + "/checkpoints/", newest = checkpoints + "step-00000030";
+  const auto generate_from = [&](const std::string& path) {
+    return RunProgram({Trefoil(), "generate", "--checkpoint=" + path, "--tokens=20", "--temperature=0"});
+  };
+  const std::string of_older = generate_from(checkpoints + "step-00000020").output;
+  for (const char* file : {"/rank-00002.bin", "/manifest.json"}) {
+    std::filesystem::resize_file(newest + file, 10);
+    for (const std::string& path : {folder_, checkpoints}) {
+      const Ended ended = generate_from(path);
+      EXPECT_EQ(ended.status, 0) << ended.output;
+      EXPECT_EQ(Count(ended.output, "trefoil generate: WARNING: "), 2) << ended.output;
+      EXPECT_EQ(Count(ended.output, "step-00000030 is damaged: "), 1) << ended.output;
+      EXPECT_EQ(Count(ended.output, "step-00000020, the newest that is whole.\n"), 1) << ended.output;
+      EXPECT_TRUE(ended.output.ends_with("whole.\n" + of_older)) << ended.output << "\ninstead of\n" << of_older;
+    }
+    const Ended named = generate_from(newest);
+    EXPECT_EQ(named.status, 1);
+    EXPECT_EQ(Count(named.output, "\n"), 1) << named.output;
+  }
+  std::filesystem::resize_file(checkpoints + "step-00000020/manifest.json", 10);
+  const Ended none = generate_from(folder_);
+  EXPECT_EQ(none.status, 1);
+  EXPECT_EQ(Count(none.output, "no checkpoint of the run is whole, damaged: " + newest + ", "), 1) << none.output;
 }
 
 // Stopped by a signal, the run saves and ends with the status of what is to be tried again (EX_TEMPFAIL); started again, it goes on as if it had never stopped.
