@@ -67,6 +67,25 @@ absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RunConfig& config, const W
   return gpu;
 }
 
+// Memory for a measurement, which the device has again when it is over, with its high-water marks those of what is left. It
+// outlives its tensors.
+class Borrowed {
+ public:
+  explicit Borrowed(Device& device) : device_(device) {}
+  ~Borrowed() { device_.arena().ResetPeak(); }
+  // Of small numbers.
+  Tensor Allocate(DType dtype, const Shape& shape) const {
+    const int64_t bytes = shape.elements() * static_cast<int64_t>(SizeOf(dtype));
+    Arena::Block block = device_.arena().AllocateApart(bytes, Purpose::kWorkspace);
+    const Tensor tensor(std::move(block.owner), block.data, dtype, shape);
+    Fill(device_, tensor, 0.01f);
+    return tensor;
+  }
+
+ private:
+  Device& device_;
+};
+
 // Amount per second of `work`, which queues `amount` on the device: the best of a few tries.
 double BestRate(Device& device, const Together& together, double amount, const std::function<void()>& work) {
   work();  // the first call chooses algorithms
@@ -114,11 +133,8 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, Wo
 double MeasurePeak(Device& device, DType dtype, Group& all) {
   if (device.host_addressable()) return MeasurePeakFlops(dtype, device.threads(), SumOver(all));
   constexpr int64_t kSide = 8192;
-  const auto square = [&] {
-    const Tensor x = device.Allocate(dtype, {kSide, kSide}, Purpose::kWorkspace);
-    Fill(device, x, 0.01f);
-    return x;
-  };
+  const Borrowed borrowed(device);
+  const auto square = [&] { return borrowed.Allocate(dtype, {kSide, kSide}); };
   const Tensor a = square(), b = square(), out = square();
   return BestRate(device, SumOver(all), 2.0 * kSide * kSide * kSide,
                   [&] { Matmul(device, a, Transpose::kNo, b, Transpose::kYes, out); });
@@ -134,8 +150,8 @@ double VendorPeak(const Device& device, TrainingConfig::Precision precision, Gro
 
 double MeasureBandwidth(Device& device, Group& all) {
   if (device.host_addressable()) return MeasureMemoryBandwidth(device.threads(), SumOver(all)) / all.size();
-  const Tensor x = device.Allocate(DType::kFloat32, {int64_t{64} << 20}, Purpose::kWorkspace);
-  Fill(device, x, 0);
+  const Borrowed borrowed(device);
+  const Tensor x = borrowed.Allocate(DType::kFloat32, {int64_t{64} << 20});
   return BestRate(device, SumOver(all), 3.0 * static_cast<double>(x.bytes()), [&] { Add(device, x, x, x); }) /
          all.size();
 }

@@ -31,7 +31,8 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, Wo
 std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host);
 
 // FLOP/s at best of all ranks together, side by side: of the CPU in registers (runtime/peak.h); of a GPU in its largest
-// matrix products, which is some tenths below the vendor's figure.
+// matrix products, which is some tenths below the vendor's figure. The GPU's memory that it takes is given back, and the
+// high-water marks of Device::memory() begin anew.
 double MeasurePeak(Device& device, DType dtype, Group& all);
 
 // FLOP/s of all ranks together by the data sheets of their GPUs, in the run's precision, for MFU. 0: some rank has none.

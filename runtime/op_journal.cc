@@ -10,15 +10,17 @@ namespace {
 
 struct Journal {
   static constexpr uint32_t kNames = 8;
-  std::array<std::atomic<const char*>, kNames> names = {};  // the n-th at n % kNames
+  // The n-th name is at n % kNames. Each is released before `noted` counts it, so that who has read the count finds no
+  // place empty, and the characters that a name points to are there.
+  std::array<std::atomic<const char*>, kNames> names = {};
   std::atomic<uint32_t> noted = 0;
 
   std::string Text() const {
     std::string text;
-    const uint32_t end = noted.load(std::memory_order_relaxed);
+    const uint32_t end = noted.load(std::memory_order_acquire);
     for (uint32_t n = end - std::min(end, kNames); n < end; ++n) {
       if (!text.empty()) text += ", ";
-      text += names[n % kNames].load(std::memory_order_relaxed);
+      text += names[n % kNames].load(std::memory_order_acquire);
     }
     return text;
   }
@@ -37,8 +39,8 @@ Journal& Mine() {
 void NoteOp(const char* name) {
   Journal& mine = Mine();
   const uint32_t n = mine.noted.load(std::memory_order_relaxed);
-  mine.names[n % Journal::kNames].store(name, std::memory_order_relaxed);
-  mine.noted.store(n + 1, std::memory_order_relaxed);
+  mine.names[n % Journal::kNames].store(name, std::memory_order_release);
+  mine.noted.store(n + 1, std::memory_order_release);
 }
 
 std::string LastOps() {

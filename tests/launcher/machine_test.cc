@@ -2,9 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <map>
 #include <memory>
+#include <mutex>
 
 #include "launcher/config.h"
+#include "runtime/device_cuda.h"
+#include "runtime/ops.h"
 #include "runtime/vendor_peak.h"
 
 namespace trefoil {
@@ -46,6 +51,51 @@ TEST(VendorPeakTest, IsUnknownForCpus) {
   RunRanksAsThreads(2, [](World& world) {
     const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/2);
     EXPECT_EQ(VendorPeak(*device, TrainingConfig::BF16, world.all()), 0);
+  });
+}
+
+// On the emulated GPUs (tests/cuda_emulation).
+TEST(OpenMachineTest, GivesEachRankAGpuOfItsOwn) {
+  if (!CudaUuids().ok()) GTEST_SKIP() << "no GPU";
+  if (std::getenv("TREFOIL_TEST_DEVICE") == nullptr) GTEST_SKIP() << "GPUs of another kind";
+  RunConfig config;
+  config.mutable_runtime()->set_device(RuntimeConfig::CUDA);
+  config.mutable_runtime()->set_messages(RuntimeConfig::HOST);
+  const auto open = [&] {
+    std::mutex mutex;
+    std::map<int, std::string> opened;  // by rank: the device or the error
+    RunRanksAsThreads(2, [&](World& world) {
+      const auto machine = OpenMachine(config, world);
+      std::lock_guard lock(mutex);
+      opened[world.rank()] = machine.ok() ? (*machine)->device->name() : std::string(machine.status().message());
+    });
+    return opened;
+  };
+  setenv("TREFOIL_EMULATED_GPUS", "2", 1);
+  EXPECT_EQ(open(), (std::map<int, std::string>{{0, "cuda:0"}, {1, "cuda:1"}}));
+  // Both see this one only, as their number 0.
+  setenv("CUDA_VISIBLE_DEVICES", "1", 1);
+  EXPECT_EQ(*CudaUuids(), std::vector<std::string>{"GPU-00000000-0000-0000-0000-000000000001"});
+  EXPECT_NE(open()[0].find("ranks 0 and 1 would both hold GPU-00000000-0000-0000-0000-000000000001"), std::string::npos);
+  config.mutable_runtime()->set_allow_shared_device(true);
+  EXPECT_EQ(open(), (std::map<int, std::string>{{0, "cuda:0"}, {1, "cuda:0"}}));
+}
+
+// On a device that takes what a GPU takes: of the 400 MB that are multiplied only the workspace of products stays, which
+// training takes as well.
+TEST(MeasureTest, GivesBackTheGpusMemory) {
+  RunRanksAsThreads(1, [](World& world) {
+    const auto gpu = [] { return NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCuda}); };
+    const std::unique_ptr<Device> measured = gpu(), other = gpu();
+    const Tensor kept = measured->Allocate(DType::kFloat32, {16}, Purpose::kWeights);
+    EXPECT_GT(MeasurePeak(*measured, DType::kBFloat16, world.all()), 0);
+    EXPECT_GT(MeasureBandwidth(*measured, world.all()), 0);
+
+    const Tensor x = other->Allocate(DType::kFloat32, {4, 4}, Purpose::kWeights);
+    Matmul(*other, x, Transpose::kNo, x, Transpose::kNo, x);
+    EXPECT_EQ(measured->memory().held, other->memory().held);
+    EXPECT_EQ(measured->memory().peak_total, kept.bytes());
+    EXPECT_EQ(measured->memory().peak[static_cast<size_t>(Purpose::kWorkspace)], 0);
   });
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdio>
 #include <thread>
 
 #include "runtime/device.h"
@@ -35,6 +37,26 @@ TEST(OpJournal, ManyThreads) {
   }
   for (int i = 0; i < 20; ++i) EXPECT_LT(LastOps().size(), 33u * 9 * 12);
   for (std::thread& thread : threads) thread.join();
+}
+
+// What was written before a name was noted is there for who reads it: the thread sanitizer watches the characters, and
+// sees an order that this machine keeps anyway.
+TEST(OpJournal, NamesAreWholeWhenTheyAreSeen) {
+  constexpr int kNoted = 2000;
+  static char names[kNoted][8];
+  std::atomic<bool> done = false;
+  std::thread noting([&] {
+    for (int i = 0; i < kNoted; ++i) {
+      std::snprintf(names[i], sizeof(names[i]), "op%04d", i);
+      NoteOp(names[i]);
+    }
+    done = true;
+  });
+  do {
+    EXPECT_EQ(LastOps().find('\0'), std::string::npos);
+  } while (!done);
+  noting.join();
+  EXPECT_NE(LastOps().find("op1999"), std::string::npos);
 }
 
 }  // namespace
