@@ -1,6 +1,8 @@
 #include "launcher/machine.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 
 #include <algorithm>
 #include <chrono>
@@ -8,7 +10,9 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "launcher/gpu_choice.h"
 #include "parallel/collectives_nccl.h"
 #include "runtime/cpu_features.h"
 #include "runtime/device_cuda.h"
@@ -48,17 +52,18 @@ absl::Status CheckCores(const RuntimeConfig& runtime, int threads) {
       allowed));
 }
 
-absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RunConfig& config, const World& host) {
+// Every rank calls it, with or without a GPU.
+absl::StatusOr<std::unique_ptr<Device>> OpenGpu(const RunConfig& config, World& host) {
   const RuntimeConfig& runtime = config.runtime();
-  TREFOIL_ASSIGN_OR_RETURN(const int gpus, CudaDevices());
-  if (host.local_size() > gpus && !runtime.allow_shared_device()) {
-    return absl::FailedPreconditionError(
-        "runtime.device: CUDA with " + std::to_string(host.local_size()) + " ranks on a host of " +
-        std::to_string(gpus) + " GPUs; start at most " + std::to_string(gpus) +
-        " a host, or, for testing, set runtime.allow_shared_device and runtime.messages: HOST");
+  const absl::StatusOr<std::vector<std::string>> own = CudaUuids();
+  std::vector<std::vector<std::string>> seen;
+  for (const std::string& uuids : host.all().AllGatherStrings(own.ok() ? absl::StrJoin(*own, " ") : "")) {
+    seen.push_back(absl::StrSplit(uuids, ' ', absl::SkipEmpty()));
   }
+  TREFOIL_RETURN_IF_ERROR(own.status());
+  TREFOIL_ASSIGN_OR_RETURN(const int ordinal, ChooseGpu(host.hosts(), host.rank(), seen, runtime.allow_shared_device()));
   const CudaOptions options = {.attention = AttentionOf(runtime)};
-  TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<Device> gpu, NewCudaDevice(host.local_rank() % gpus, options));
+  TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<Device> gpu, NewCudaDevice(ordinal, options));
   if (config.training().precision() == TrainingConfig::FP8 && !gpu->has_float8()) {
     return absl::FailedPreconditionError("training.precision: FP8, which " + gpu->name() +
                                          " does not have; it takes a GPU of compute capability 8.9 or later; "

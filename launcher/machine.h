@@ -22,7 +22,7 @@ struct Machine {
 };
 
 // `config` is filled and legal. CPU: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among
-// its ranks, or those that this rank is bound to, if fewer. CUDA: the GPU of this rank's number on its host. Every rank
+// its ranks, or those that this rank is bound to, if fewer. CUDA: the GPU that launcher/gpu_choice.h says. Every rank
 // calls this, and what one rank cannot have is every rank's error: more threads than the cores it is bound to; too few
 // GPUs, none, one that lacks what training.precision needs, or a build without CUDA. `host` outlives the machine.
 absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, World& host);

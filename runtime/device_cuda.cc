@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -316,6 +317,24 @@ absl::StatusOr<int> CudaDevices() {
   }
   if (count == 0) return absl::UnavailableError("no GPU can be used: the CUDA runtime finds none");
   return count;
+}
+
+absl::StatusOr<std::vector<std::string>> CudaUuids() {
+  TREFOIL_ASSIGN_OR_RETURN(const int count, CudaDevices());
+  std::vector<std::string> uuids;
+  for (int ordinal = 0; ordinal < count; ++ordinal) {
+    cudaDeviceProp properties;
+    TREFOIL_CUDA(cudaGetDeviceProperties(&properties, ordinal));
+    std::string text = "GPU";
+    for (size_t i = 0; i < sizeof(properties.uuid.bytes); ++i) {
+      char digits[4];
+      const bool dash = i == 0 || i == 4 || i == 6 || i == 8 || i == 10;
+      std::snprintf(digits, sizeof(digits), dash ? "-%02x" : "%02x", static_cast<unsigned char>(properties.uuid.bytes[i]));
+      text += digits;
+    }
+    uuids.push_back(std::move(text));
+  }
+  return uuids;
 }
 
 absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOptions& options) {

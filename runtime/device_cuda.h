@@ -1,7 +1,9 @@
-// The CUDA device: one of the host's GPUs. In builds without CUDA both functions return an error that says so.
+// The CUDA device: one of the host's GPUs. In builds without CUDA these functions return an error that says so.
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "runtime/device.h"
 #include "runtime/status.h"
@@ -31,5 +33,7 @@ CUstream_st* CudaStreamOf(Device& device);
 
 // How many GPUs there are, at least 1; or why none can be used.
 absl::StatusOr<int> CudaDevices();
+// The UUID of each, in that order: "GPU-5d3a01ff-...", as nvidia-smi has it. Which GPU a number means depends on the process.
+absl::StatusOr<std::vector<std::string>> CudaUuids();
 
 }  // namespace trefoil

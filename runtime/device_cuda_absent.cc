@@ -7,6 +7,8 @@ absl::StatusOr<int> CudaDevices() {
   return absl::UnimplementedError("this program was built without CUDA; build it with --config=cuda");
 }
 
+absl::StatusOr<std::vector<std::string>> CudaUuids() { return CudaDevices().status(); }
+
 absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int, const CudaOptions&) { return CudaDevices().status(); }
 
 }  // namespace trefoil

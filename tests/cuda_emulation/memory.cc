@@ -57,14 +57,20 @@ cudaError_t Unmap(void* data) {
   return cudaSuccess;
 }
 
+// The number that CUDA_VISIBLE_DEVICES names, -1 where it is not set.
+int OnlyVisible() {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  return visible == nullptr ? -1 : std::atoi(visible);
+}
+
 }  // namespace
 
 extern "C" {
 
-// TREFOIL_EMULATED_GPUS; one where it is not set.
+// TREFOIL_EMULATED_GPUS, one where it is not set; or the one that CUDA_VISIBLE_DEVICES, of one number, names.
 cudaError_t cudaGetDeviceCount(int* count) {
   const char* text = std::getenv("TREFOIL_EMULATED_GPUS");
-  *count = text == nullptr ? 1 : std::atoi(text);
+  *count = OnlyVisible() >= 0 ? 1 : text == nullptr ? 1 : std::atoi(text);
   return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
@@ -72,8 +78,9 @@ cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
+  properties->uuid.bytes[15] = static_cast<char>(OnlyVisible() >= 0 ? OnlyVisible() : device);
   std::strcpy(properties->name, "emulated on the CPU");
   properties->major = 9;
   properties->minor = 0;
