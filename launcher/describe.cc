@@ -187,8 +187,8 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_token * tokens), " per step");
   const PeakFlops& peak = summary.peak;
   if (peak.best() > 0) {
-    absl::StrAppend(&text, "; MFU is of the ", peak.vendor > 0 ? "vendor's" : "measured", " peak, ", FlopsText(peak.best()),
-                    "/s of all ranks together");
+    absl::StrAppend(&text, "; MFU is of the ", peak.vendor > 0 ? "vendor's" : "measured", " peak, ",
+                    FlopsText(peak.best()), "/s of all ranks together");
   }
   if (peak.vendor > 0 && peak.measured > 0) absl::StrAppend(&text, " (measured: ", FlopsText(peak.measured), "/s)");
   return text + "\n";

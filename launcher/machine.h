@@ -35,7 +35,8 @@ std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host)
 // high-water marks of Device::memory() begin anew.
 double MeasurePeak(Device& device, DType dtype, Group& all);
 
-// FLOP/s of all ranks together by the data sheets of their GPUs, in the run's precision, for MFU. 0: some rank has none.
+// FLOP/s of all ranks together by the data sheets of their GPUs, in the run's precision, for MFU. 0: some rank has none
+// that is known.
 double VendorPeak(const Device& device, TrainingConfig::Precision precision, Group& all);
 
 // Bytes per second of this rank's share of the memory's bandwidth, measured as the peak is.

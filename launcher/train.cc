@@ -40,7 +40,8 @@ void StopOnSignals() {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, OnSignal);
 }
 
-Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& peak, int threads, const std::string& products) {
+Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& peak, int threads,
+                  const std::string& products) {
   Summary summary;
   summary.products = products;
   summary.program = VersionText();

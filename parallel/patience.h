@@ -9,17 +9,17 @@
 //
 // A world begins in Phase::kStartup. A wait keeps the limit that it began with.
 //
-// It also counts how long the rank has waited: the time in which its main thread, the one that made the world, was held up
-// by messages, in whatever group (they move, or are waited for, or the thread that moves them is). What moves while the
-// main thread computes is no part of it; nor is what moves between GPUs on their queues, for which the host does not wait.
+// It also counts how long the rank has waited: the time in which its main thread, the one that made the world, was held
+// up by messages, in whatever group (they move, or are waited for, or the thread that moves them is). What moves while
+// the main thread computes is no part of it; nor is what moves between GPUs on their queues: the host does not wait.
 //
 //   {
 //     const Waiting waiting(patience);
 //     ...
 //   }
 //
-// Threads: all functions but waited_seconds, which is the main thread's, may be called from any; the phase is the rank's,
-// so one thread changes it.
+// Threads: all functions but waited_seconds, which is the main thread's, may be called from any; the phase is the
+// rank's, so one thread changes it.
 #pragma once
 
 #include <array>

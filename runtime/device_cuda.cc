@@ -229,8 +229,8 @@ class CudaRecording : public Device::Recording {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, const cudaDeviceProp& properties, std::shared_ptr<Queues> queues, std::shared_ptr<Arena> arena,
-             const CudaOptions& options)
+  CudaDevice(int ordinal, const cudaDeviceProp& properties, std::shared_ptr<Queues> queues,
+             std::shared_ptr<Arena> arena, const CudaOptions& options)
       : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), properties.multiProcessorCount, options)),
         ordinal_(ordinal),
         model_(properties.name),

@@ -6,8 +6,9 @@
 //   TREFOIL_RETURN_IF_ERROR(file->Close());                   // the content is flushed to disk
 //   TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, path, name));   // atomic; the name is flushed too
 //
-// What survives a power cut: the content of a file once Flush or Close has returned; a name that was made, moved or replaced once
-// FlushFolder of its folder has. Until then the folder may come back as it was. The functions named ...Durably flush.
+// What survives a power cut: the content of a file once Flush or Close has returned; a name that was made, moved or
+// replaced once FlushFolder of its folder has. Until then the folder may come back as it was. The functions named
+// ...Durably flush.
 //
 // Failure: every Status names the path and says what the system said ("/runs/a/x: no space left on device").
 // Threads: a FileSystem may be used by many threads; a file by one at a time.
@@ -58,8 +59,8 @@ class FileSystem {
 
   // Makes or truncates a file.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
-  // Opens a file, or makes it, to add to its first `bytes` bytes: what it has beyond them is cut off. A file that has fewer
-  // is added to where it ends.
+  // Opens a file, or makes it, to add to its first `bytes` bytes: what it has beyond them is cut off. A file that has
+  // fewer is added to where it ends.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string& path, int64_t bytes) = 0;
   // Each open file takes one of the process's file descriptors, whose number is raised to what the system allows.
   virtual absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) = 0;

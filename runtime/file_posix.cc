@@ -42,7 +42,8 @@ class PosixWritableFile final : public WritableFile {
   }
 
   absl::Status Flush() override {
-    return fsync(fd_) == 0 || errno == EINVAL ? absl::OkStatus() : ErrorOf(path_, errno);  // EINVAL: a pipe or a terminal
+    const bool done = fsync(fd_) == 0 || errno == EINVAL;  // EINVAL: a pipe or a terminal
+    return done ? absl::OkStatus() : ErrorOf(path_, errno);
   }
 
   absl::Status Close() override {

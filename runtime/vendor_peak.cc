@@ -8,8 +8,8 @@ namespace trefoil {
 namespace {
 
 // Figures of NVIDIA's data sheets, TFLOP/s, where these give sparse ones by half: A100 (June 2021), A40 (2021), H100
-// (2023: SXM, PCIe, NVL), H200 (2024: SXM, NVL), GH200 (2023), HGX B200 (2024), L40S (2023), L4 (2023); of the whitepapers
-// on GA102 and Ada: RTX 3090, RTX 4090. The first entry whose words are all in the name.
+// (2023: SXM, PCIe, NVL), H200 (2024: SXM, NVL), GH200 (2023), HGX B200 (2024), L40S (2023), L4 (2023); of the
+// whitepapers on GA102 and Ada: RTX 3090, RTX 4090. The first entry whose words are all in the name.
 struct Entry {
   std::vector<std::string> words;
   double float32, bfloat16, float8;  // 0: none

@@ -10,8 +10,8 @@
 namespace trefoil {
 
 // FLOP/s of multiply-adds of this dtype, dense (without the doubling for sparse matrices), with float32 sums: on tensor
-// cores for bfloat16 and fp8, beside them for float32. `model` is the name that the driver gives (Device::model). 0: not in
-// the table, or no figure of this kind; so are parts of a GPU (MIG) and its variants for laptops.
+// cores for bfloat16 and fp8, beside them for float32. `model` is the name that the driver gives (Device::model). 0: not
+// in the table, or no figure of this kind; so are parts of a GPU (MIG) and its variants for laptops.
 double VendorPeakFlops(const std::string& model, DType dtype);
 
 }  // namespace trefoil

@@ -1,12 +1,13 @@
-// A file that grows by whole records while others read it, and without which a run goes on: metrics.jsonl, an event file.
+// A file that grows by whole records while others read it, and without which a run goes on: metrics.jsonl, an event
+// file.
 //
 //   GrowingFile file(fs, "runs/a/metrics.jsonl");
 //   TREFOIL_RETURN_IF_ERROR(file.Open(/*bytes=*/0));
 //   const absl::Status status = file.Add("{\"step\":1}\n");
 //
-// Others never see a record joined to a part of another: what got into the file of a record that failed (a full disk) is
-// cut off, at once if that can be done, before the next record otherwise. A file that somebody moved away or removed is
-// made anew. The one that writes it is the only one.
+// Others never see a record joined to a part of another: what got into the file of a record that failed (a full disk)
+// is cut off, at once if that can be done, before the next record otherwise. A file that somebody moved away or removed
+// is made anew. The one that writes it is the only one.
 //
 // What survives a power cut: what was there at the last Flush.
 // Failure: a Status that names the path; nothing of the record counts. The next Add tries again, from the opening on.

@@ -155,8 +155,8 @@ void MetricsWriter::Write(const StepMetrics& metrics) {
   if (!status.ok()) return CountLost(metrics.step, status);
   if (lost_ == 0) return;
   say_ << "Metrics are written again, from step " << metrics.step << " on; those of "
-       << (lost_ == 1 ? absl::StrCat("step ", first_lost_) : absl::StrCat("steps ", first_lost_, " to ", metrics.step - 1))
-       << " are lost." << std::endl;
+       << (lost_ == 1 ? "step " : absl::StrCat("steps ", first_lost_, " to ")) << metrics.step - 1 << " are lost."
+       << std::endl;
   lost_ = 0;
 }
 

@@ -1,5 +1,5 @@
-// What a run writes about itself, on rank 0 only: a line per step in metrics.jsonl and for TensorBoard. The console's line
-// is training/progress_meter.h.
+// What a run writes about itself, on rank 0 only: a line per step in metrics.jsonl and for TensorBoard. The console's
+// line is training/progress_meter.h.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(auto writer, MetricsWriter::Open(fs, folder, /*resumed_step=*/0, std::cout));
 //   ... after each step:
@@ -33,8 +33,8 @@ struct StepMetrics {
   int64_t tokens = 0;        // used in this step
   int64_t total_samples = 0;  // used by the run so far, those of skipped steps too
   int64_t total_tokens = 0;   // those samples' tokens
-  // How often the run has gone through its corpus: total_samples by the samples that all of data.train holds, once each.
-  // Where sources are mixed by weight it may have gone through one more often and through another less.
+  // How often the run has gone through its corpus: total_samples by the samples that all of data.train holds. Where
+  // sources are mixed by weight it may have gone through one more often and through another less.
   double epoch = 0;
   double seconds = 0;        // that it took: training only, neither evaluation nor save
   // Of these, that rank 0's main thread waited for messages (parallel/patience.h): collectives, pipeline messages, and
@@ -54,25 +54,26 @@ struct StepMetrics {
   double MeasuredMfu() const { return peak.measured > 0 ? FlopsPerSecond() / peak.measured : 0; }
 };
 
-// One JSON object on one line, without its end; numbers read back exactly, and what is not finite is null. docs/metrics.md
-// has an example and the meaning of each field.
+// One JSON object on one line, without its end; numbers read back exactly, and what is not finite is null.
+// docs/metrics.md has an example and the meaning of each field.
 std::string MetricsJson(const StepMetrics& metrics);
 
 // FOLDER/metrics.jsonl, and a TensorBoard event file in FOLDER. Each step is in the files when Write returns, so that
 // others can follow.
 //
 // A run does not end because a line cannot be written (full disk, folder gone, quota): a warning says so, training goes
-// on, every step tries again, and when one succeeds the number of steps that are lost is said. Warnings come with the 1st,
-// 10th, 100th lost step in a row and then with each 1000th. Both files hold whole lines and records all the time
+// on, every step tries again, and when one succeeds it is said which steps are lost. Warnings come with the 1st, 10th,
+// 100th lost step in a row and then with each 1000th. Both files hold whole lines and records all the time
 // (training/growing_file.h).
 //
 // Threads: one at a time.
 class MetricsWriter {
  public:
   // resumed_step: the last step that counts; 0 for a new run. Lines of later steps, which the run is about to do again,
-  // and a line that a crash left unfinished are cut off in place: a reader that follows the file sees it become shorter.
-  // A new run keeps the metrics.jsonl that it finds (of one that ended before its first checkpoint) as metrics.1.jsonl, or
-  // the next free number, and says so. FOLDER exists. `fs` and `say`, rank 0's lines to people, must outlive the writer.
+  // and a line that a crash left unfinished are cut off in place: a reader that follows the file sees it become
+  // shorter. A new run keeps the metrics.jsonl that it finds (of one that ended before its first checkpoint) as
+  // metrics.1.jsonl, or the next free number, and says so. FOLDER exists. `fs` and `say`, rank 0's lines to people, must
+  // outlive the writer.
   // Failure: a file that cannot be opened: this is the start of a run.
   static absl::StatusOr<std::unique_ptr<MetricsWriter>> Open(FileSystem& fs, const std::string& folder,
                                                              int64_t resumed_step, std::ostream& say);

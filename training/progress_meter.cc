@@ -29,7 +29,9 @@ std::string MfuText(const StepMetrics& metrics) {
   std::string text = absl::StrFormat("  MFU %.1f%%", 100 * metrics.Mfu());
   const bool both = peak.vendor > 0 && peak.measured > 0;
   if (both) absl::StrAppendFormat(&text, " (%.1f%% of measured)", 100 * metrics.MeasuredMfu());
-  if (metrics.Mfu() > 1) text += peak.vendor > 0 ? " (over 100%: above the data sheet)" : " (over 100%: peak measured under load)";
+  if (metrics.Mfu() > 1) {
+    text += peak.vendor > 0 ? " (over 100%: above the data sheet)" : " (over 100%: peak measured under load)";
+  }
   return text;
 }
 

@@ -29,8 +29,8 @@ struct RunData {
   std::unique_ptr<Loader> held_out;  // null there, and without an evaluation
   int64_t evaluation_samples = 0;    // of one evaluation, known on every rank; 0: none
 
-  // How often `samples` samples of the run go through all of the training data, whose sources may come in unequal shares;
-  // 0 where `train` is null.
+  // How often `samples` samples of the run go through all of the training data, whose sources may come in unequal
+  // shares; 0 where `train` is null.
   double Epochs(int64_t samples) const;
 };
 

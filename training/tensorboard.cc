@@ -68,9 +68,9 @@ absl::Status TensorBoardWriter::Open(int64_t resumed_step) {
   char host[256] = "localhost";
   gethostname(host, sizeof(host) - 1);
   const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  file_.emplace(fs_,
-                absl::StrFormat("%s/events.out.tfevents.%010d.%s.%d.0", folder_, static_cast<int64_t>(now), host, getpid()),
-                TensorBoardVersion(now) + TensorBoardStart(now, resumed_step + 1));
+  const std::string name = absl::StrFormat("%s/events.out.tfevents.%010d.%s.%d.0", folder_, static_cast<int64_t>(now),
+                                           host, getpid());
+  file_.emplace(fs_, name, TensorBoardVersion(now) + TensorBoardStart(now, resumed_step + 1));
   return file_->Open(/*bytes=*/0);
 }
 

@@ -66,8 +66,8 @@ memory    rank 4, the fullest:
 compute   328 GFLOP per step; MFU is of the measured peak, 150 GFLOP/s of all ranks together
 )");
   summary.peak.vendor = 2e11;
-  EXPECT_THAT(Describe(config, summary), HasSubstr("compute   328 GFLOP per step; MFU is of the vendor's peak, 200 GFLOP/s of "
-                                                   "all ranks together (measured: 150 GFLOP/s)\n"));
+  EXPECT_THAT(Describe(config, summary), HasSubstr("compute   328 GFLOP per step; MFU is of the vendor's peak, 200 "
+                                                   "GFLOP/s of all ranks together (measured: 150 GFLOP/s)\n"));
 }
 
 TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {

@@ -8,9 +8,9 @@
 //     if (!fs.crashed()) break;                      // the save made k calls or fewer
 //   }
 //
-// Calls that change the disk are counted from 0: Create, Extend, each Append, Flush, Close, Rename, RenameIfFree, MakeFolder,
-// FlushFolder, and within Remove each file and folder removed. At call k of CrashAt the half of an Append reaches the
-// disk, of any other call nothing; from then on every call fails ("crashed (injected)") and changes nothing.
+// Calls that change the disk are counted from 0: Create, Extend, each Append, Flush, Close, Rename, RenameIfFree,
+// MakeFolder, FlushFolder, and within Remove each file and folder removed. At call k of CrashAt the half of an Append
+// reaches the disk, of any other call nothing; from then on every call fails ("crashed (injected)") and changes nothing.
 //
 // Threads: as FileSystem. One instance may stand for a machine shared by several ranks, or each rank may have its own.
 #pragma once
@@ -32,8 +32,8 @@ class FaultFileSystem final : public FileSystem {
   explicit FaultFileSystem(FileSystem& base) : base_(base) {}
 
   // kKill: what was done stays. kPowerCut: besides, of files not yet closed only what was there when they were opened or
-  // flushed is left, and names in a folder that was not flushed since are as they were: new files and folders are gone, what was renamed has its old name, a file
-  // that was replaced its old content. What was removed stays removed.
+  // flushed is left, and names in a folder that was not flushed since are as they were: new files and folders are gone,
+  // what was renamed has its old name, a file that was replaced its old content. What was removed stays removed.
   enum class Crash { kKill, kPowerCut };
   void CrashAt(int64_t call, Crash crash = Crash::kKill);
   // After `bytes` more bytes an Append writes what fits and fails: "no space left on device". Nothing is given back by

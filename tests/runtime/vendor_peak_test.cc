@@ -18,8 +18,9 @@ TEST(VendorPeakTest, KnowsGpusByTheirNames) {
   EXPECT_DOUBLE_EQ(bf16("NVIDIA B200"), 2250);
   EXPECT_DOUBLE_EQ(bf16("NVIDIA L40S"), 362.05);
   EXPECT_DOUBLE_EQ(bf16("NVIDIA GeForce RTX 4090"), 165.2);
-  for (const char* unknown : {"", "emulated on the CPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA A1000", "NVIDIA L40",
-                              "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 4090 D", "NVIDIA H800"}) {
+  for (const char* unknown : {"", "emulated on the CPU", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "NVIDIA A1000",
+                              "NVIDIA L40", "NVIDIA GeForce RTX 4090 Laptop GPU",
+                              "NVIDIA GeForce RTX 4090 D", "NVIDIA H800"}) {
     EXPECT_EQ(bf16(unknown), 0) << unknown;
   }
 }

@@ -192,8 +192,8 @@ TEST(MetricsWriterTest, AddsALineAndARecordPerStepThatOthersSeeAtOnce) {
     writer->Write(Step(step));
     EXPECT_EQ(Steps(folder).size(), static_cast<size_t>(step));
     const std::string record = Content(events).substr(before);
-    for (const char* tag : {"loss", "gradient_norm", "learning_rate", "tokens_per_second", "mfu", "communication_seconds",
-                            "slowest_rank", "epoch"}) {
+    for (const char* tag : {"loss", "gradient_norm", "learning_rate", "tokens_per_second", "mfu", "slowest_rank",
+                            "communication_seconds", "epoch"}) {
       EXPECT_THAT(record, HasSubstr(tag));
     }
   }
@@ -228,7 +228,8 @@ TEST(MetricsWriterTest, AResumedRunFindsItsPlaceInWhateverACrashLeft) {
     std::ofstream(folder + "/metrics.jsonl") << lines.substr(0, size);
     Writer writer(folder, 2);
     writer->Write(Step(3));
-    const int64_t whole = std::min<int64_t>(2, std::count(lines.begin(), lines.begin() + static_cast<int64_t>(size), '\n'));
+    const std::string left = lines.substr(0, size);
+    const int64_t whole = std::min<int64_t>(2, std::count(left.begin(), left.end(), '\n'));
     std::vector<int64_t> expected;
     for (int64_t step = 1; step <= whole; ++step) expected.push_back(step);
     expected.push_back(3);
@@ -247,8 +248,9 @@ TEST(MetricsWriterTest, ANewRunKeepsTheLinesThatItFinds) {
   const std::string folder = EmptyFolder();
   for (int64_t start = 1; start <= 3; ++start) {
     Writer writer(folder);
-    EXPECT_EQ(writer.said.str(), start == 1 ? std::string() : "Note: " + folder + "/metrics.jsonl is of a start that left no "
-              "checkpoint; it is kept as metrics." + std::to_string(start - 1) + ".jsonl.\n");
+    const std::string note = "Note: " + folder + "/metrics.jsonl is of a start that left no checkpoint; it is kept as " +
+                             "metrics." + std::to_string(start - 1) + ".jsonl.\n";
+    EXPECT_EQ(writer.said.str(), start == 1 ? "" : note);
     for (int64_t step = 1; step <= start; ++step) writer->Write(Step(step));
   }
   EXPECT_THAT(Steps(folder), ElementsAre(1, 2, 3));
@@ -378,7 +380,8 @@ TEST(ProgressMeterTest, ShowsBothPeaksAndSaysWhyAShareIsAboveAll) {
   metrics.peak = {.vendor = 0, .measured = 8e8};
   EXPECT_THAT(LineOf(meter, metrics), HasSubstr("  MFU 125.0% (over 100%: peak measured under load)  ETA"));
   metrics.peak = {.vendor = 8e8, .measured = 5e8};
-  EXPECT_THAT(LineOf(meter, metrics), HasSubstr("  MFU 125.0% (200.0% of measured) (over 100%: above the data sheet)  ETA"));
+  EXPECT_THAT(LineOf(meter, metrics),
+              HasSubstr("  MFU 125.0% (200.0% of measured) (over 100%: above the data sheet)  ETA"));
 }
 
 TEST(ProgressMeterTest, SaysThatAStepWasSkipped) {
