@@ -4,7 +4,6 @@
 #include <absl/strings/str_format.h>
 #include <gflags/gflags.h>
 #include <google/protobuf/text_format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,7 +11,6 @@
 #include <iostream>
 #include <map>
 #include <sstream>
-#include <thread>
 
 #include "launcher/calibrate_ops.h"
 #include "launcher/flag_output.h"
@@ -20,6 +18,7 @@
 #include "launcher/prepare.h"
 #include "launcher/product_choice.h"
 #include "runtime/cpu_features.h"
+#include "runtime/host_limits.h"
 #include "runtime/ops.h"
 #include "runtime/process_memory.h"
 #include "training/calibration.h"
@@ -48,14 +47,6 @@ std::string CpuName() {
   return name.empty() ? "CPU" : name;
 }
 
-// Bytes: of the machine, or what a container leaves of it.
-double HostMemory() {
-  double bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
-  double limit = 0;  // the file says "max" where there is none
-  if (std::ifstream file("/sys/fs/cgroup/memory.max"); file >> limit && limit > 0) bytes = std::min(bytes, limit);
-  return bytes;
-}
-
 bool IsAttention(std::string_view op) { return op.starts_with("attention"); }
 
 double ToGiB(double bytes) { return FourDigits(bytes / (int64_t{1} << 30)); }
@@ -69,7 +60,7 @@ class Calibration {
     cluster_.set_device(CpuName());
     cluster_.set_devices_per_node(device_.threads() * all_.size());
     cluster_.set_nodes(1);
-    cluster_.set_memory_gib(ToGiB(HostMemory()));
+    cluster_.set_memory_gib(ToGiB(static_cast<double>(ReadHostLimits().memory_bytes)));
     Warm();
     cluster_.set_process_gib(ToGiB(static_cast<double>(Resident())));
     const Together together = [this](double rate) {
@@ -331,7 +322,7 @@ absl::Status CheckStart(FileSystem& fs, const World& world) {
     return absl::InvalidArgumentError(absl::StrCat("calibrate: ", world.size(), " ranks of which ", world.local_size(),
                                                    " are on this host; it measures one machine: start all on one"));
   }
-  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int cores = CoresOfHost();
   if (world.size() > cores) {
     return absl::InvalidArgumentError(absl::StrCat("calibrate: ", world.size(), " ranks on ", cores,
                                                    " core(s); each needs one; start at most ", cores));

@@ -6,13 +6,15 @@
 #include <algorithm>
 #include <sstream>
 
+#include "runtime/cpu_features.h"
+
 namespace trefoil {
 
 std::string CoresText(int threads) {
   std::string text = absl::StrCat(threads, " ");
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return text;
-  for (int core = 0, left = CPU_COUNT(&allowed); left > 0; ++core) {
+  for (int core = 0, left = CoresAllowed(); left > 0; ++core) {
     const bool is_allowed = CPU_ISSET(static_cast<size_t>(core), &allowed);
     text += is_allowed ? '1' : '0';
     left -= is_allowed;

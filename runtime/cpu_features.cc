@@ -12,6 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/host_limits.h"
+
 namespace trefoil {
 
 namespace {
@@ -92,9 +94,13 @@ std::string CpuModel() {
 int CoresAllowed() {
   cpu_set_t cores;
   PCHECK(sched_getaffinity(0, sizeof(cores), &cores) == 0);
-  return CPU_COUNT(&cores);
+  return std::min(CPU_COUNT(&cores), CoresOfHost());
 }
 
-int CoresOfHost() { return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); }
+int CoresOfHost() {
+  const auto online = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  const int left = ReadHostLimits().cores;
+  return left > 0 ? std::min(left, online) : online;
+}
 
 }  // namespace trefoil

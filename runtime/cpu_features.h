@@ -43,8 +43,10 @@ enum class Bf16Products { kNative, kFloat32 };
 // stepping.
 std::string CpuModel();
 
-// Cores that this process may run on: fewer than the host's where mpirun, Slurm or a container binds it to some.
+// Cores that this process may run on at a time: fewer than the host's where mpirun or Slurm binds it to some.
 int CoresAllowed();
+// Of them all, or as many as a container, a Slurm step or a systemd unit leaves to its processes together
+// (runtime/host_limits.h).
 int CoresOfHost();
 
 }  // namespace trefoil

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 
 #include "runtime/cpu_features.h"
 #include "runtime/device.h"
 #include "runtime/device_cpu.h"
+#include "runtime/host_limits.h"
 #include "runtime/kernels.h"
 #include "runtime/kernels/bf16_block.h"
 #include "runtime/kernels/cpu.h"
@@ -122,16 +122,7 @@ class CpuDevice : public Device {
   void Synchronize() override {}
   bool computes() const override { return true; }
   bool host_addressable() const override { return true; }
-  int64_t available_bytes() const override {
-    std::ifstream lines("/proc/meminfo");
-    for (std::string name, unit; lines >> name;) {
-      int64_t kib = 0;
-      lines >> kib;
-      std::getline(lines, unit);
-      if (name == "MemAvailable:") return kib << 10;
-    }
-    return 0;
-  }
+  int64_t available_bytes() const override { return ReadHostLimits().available_bytes; }
   std::string name() const override { return "cpu"; }
   int threads() const override { return threads_; }
 
