@@ -1,0 +1,209 @@
+// What layers do beside products: norms, activations, dropout, attention, embedding, cross-entropy.
+#include "runtime/op_run.h"
+#include "runtime/ops.h"
+
+namespace trefoil {
+namespace {
+
+void CheckProbability(float probability) {
+  CHECK(probability >= 0 && probability < 1) << "dropout probability " << probability << ", must be in [0, 1)";
+}
+
+void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout) {
+  CHECK_GT(shape.heads, 0);
+  CHECK_GT(shape.kv_heads, 0);
+  CHECK_GT(shape.head_dim, 0);
+  CHECK_EQ(shape.heads % shape.kv_heads, 0) << "query heads must be a multiple of key/value heads";
+  CheckActivation("qkv", qkv, 2);
+  Check("qkv", qkv, qkv.dtype(), {shape.batch * shape.tokens, shape.columns()});
+  CheckProbability(dropout.mask.probability);
+  if (dropout.mask.probability > 0) {
+    CHECK_EQ(dropout.mask.first_row % shape.tokens, 0) << "dropout must start with a sequence";
+    CHECK_LE(dropout.first_head + shape.heads, dropout.global_heads);
+  }
+}
+
+// A causal q k^T or p v of all heads: half of T x T x D multiply-adds.
+double AttentionProduct(const AttentionShape& shape) {
+  return static_cast<double>(shape.batch) * shape.heads * shape.tokens * shape.tokens * shape.head_dim;
+}
+
+}  // namespace
+
+void LayerNorm(Device& device, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+               const Tensor& y, const Tensor& mean, const Tensor& rstd) {
+  CheckActivation("x", x, 2);
+  Check("weight", weight, x.dtype(), {x.dim(1)});
+  Check("bias", bias, x.dtype(), {x.dim(1)});
+  Check("y", y, x.dtype(), x.shape());
+  Check("mean", mean, kFloat, {x.dim(0)});
+  Check("rstd", rstd, kFloat, {x.dim(0)});
+  Run(device, "layer_norm", 8.0 * x.elements(), Bytes({&x, &weight, &bias, &y, &mean, &rstd}),
+      [&](Kernels& kernels) { kernels.LayerNorm(x, weight, bias, epsilon, y, mean, rstd); });
+}
+
+void LayerNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
+                       const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight,
+                       const Tensor& d_bias) {
+  CheckActivation("x", x, 2);
+  Check("dy", dy, x.dtype(), x.shape());
+  Check("weight", weight, x.dtype(), {x.dim(1)});
+  Check("mean", mean, kFloat, {x.dim(0)});
+  Check("rstd", rstd, kFloat, {x.dim(0)});
+  if (d_residual.defined()) Check("d_residual", d_residual, x.dtype(), x.shape());
+  Check("dx", dx, x.dtype(), x.shape());
+  Check("d_weight", d_weight, kFloat, {x.dim(1)});
+  Check("d_bias", d_bias, kFloat, {x.dim(1)});
+  Run(device, "layer_norm_backward", 16.0 * x.elements(),
+      Bytes({&dy, &x, &weight, &mean, &rstd, &d_residual, &dx, &d_weight, &d_bias, &d_weight, &d_bias}),
+      [&](Kernels& kernels) {
+        kernels.LayerNormBackward(dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
+      });
+}
+
+void RmsNorm(Device& device, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
+             const Tensor& rstd) {
+  CheckActivation("x", x, 2);
+  Check("weight", weight, x.dtype(), {x.dim(1)});
+  Check("y", y, x.dtype(), x.shape());
+  Check("rstd", rstd, kFloat, {x.dim(0)});
+  Run(device, "rms_norm", 4.0 * x.elements(), Bytes({&x, &weight, &y, &rstd}),
+      [&](Kernels& kernels) { kernels.RmsNorm(x, weight, epsilon, y, rstd); });
+}
+
+void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) {
+  CheckActivation("x", x, 2);
+  Check("dy", dy, x.dtype(), x.shape());
+  Check("weight", weight, x.dtype(), {x.dim(1)});
+  Check("rstd", rstd, kFloat, {x.dim(0)});
+  if (d_residual.defined()) Check("d_residual", d_residual, x.dtype(), x.shape());
+  Check("dx", dx, x.dtype(), x.shape());
+  Check("d_weight", d_weight, kFloat, {x.dim(1)});
+  Run(device, "rms_norm_backward", 11.0 * x.elements(),
+      Bytes({&dy, &x, &weight, &rstd, &d_residual, &dx, &d_weight, &d_weight}),
+      [&](Kernels& kernels) { kernels.RmsNormBackward(dy, x, weight, rstd, d_residual, dx, d_weight); });
+}
+
+void Gelu(Device& device, const Tensor& x, const Tensor& y) {
+  CheckActivation("x", x, kAnyRank);
+  Check("y", y, x.dtype(), x.shape());
+  Run(device, "gelu", 20.0 * x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Gelu(x, y); });
+}
+
+void GeluBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& dx) {
+  CheckActivation("x", x, kAnyRank);
+  Check("dy", dy, x.dtype(), x.shape());
+  Check("dx", dx, x.dtype(), x.shape());
+  Run(device, "gelu_backward", 30.0 * x.elements(), Bytes({&dy, &x, &dx}),
+      [&](Kernels& kernels) { kernels.GeluBackward(dy, x, dx); });
+}
+
+void SwiGlu(Device& device, const Tensor& gate_up, const Tensor& y) {
+  CheckActivation("y", y, 2);
+  Check("gate_up", gate_up, y.dtype(), {y.dim(0), 2 * y.dim(1)});
+  Run(device, "swiglu", 18.0 * y.elements(), Bytes({&gate_up, &y}),
+      [&](Kernels& kernels) { kernels.SwiGlu(gate_up, y); });
+}
+
+void SwiGluBackward(Device& device, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up) {
+  CheckActivation("dy", dy, 2);
+  Check("gate_up", gate_up, dy.dtype(), {dy.dim(0), 2 * dy.dim(1)});
+  Check("d_gate_up", d_gate_up, dy.dtype(), gate_up.shape());
+  Run(device, "swiglu_backward", 24.0 * dy.elements(), Bytes({&dy, &gate_up, &d_gate_up}),
+      [&](Kernels& kernels) { kernels.SwiGluBackward(dy, gate_up, d_gate_up); });
+}
+
+void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y) {
+  CheckActivation("x", x, 2);
+  Check("y", y, x.dtype(), x.shape());
+  CheckProbability(mask.probability);
+  if (mask.probability > 0) CHECK_EQ(mask.global_columns, x.dim(1));
+  Run(device, "dropout", x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Dropout(x, mask, y); });
+}
+
+void Rotary(Device& device, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse) {
+  CheckAttention(qkv, shape, {});
+  CHECK_EQ(shape.head_dim % 2, 0) << "rotary needs an even head dim";
+  CHECK_GT(theta, 0);
+  const double turned = static_cast<double>(qkv.dim(0)) * (shape.heads + shape.kv_heads) * shape.head_dim;
+  Run(device, "rotary", 3 * turned, {2 * turned * SizeOf(qkv.dtype()), qkv.dtype()},
+      [&](Kernels& kernels) { kernels.Rotary(qkv, shape, theta, inverse); });
+}
+
+void Attention(Device& device, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp) {
+  CheckAttention(qkv, shape, dropout);
+  Check("out", out, qkv.dtype(), {qkv.dim(0), shape.heads * shape.head_dim});
+  Check("log_sum_exp", log_sum_exp, kFloat, {shape.batch, shape.heads, shape.tokens});
+  Run(device, "attention", 2 * AttentionProduct(shape), Bytes({&qkv, &out, &log_sum_exp}),
+      [&](Kernels& kernels) { kernels.Attention(qkv, shape, dropout, out, log_sum_exp); });
+}
+
+void AttentionBackward(Device& device, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const Tensor& d_qkv) {
+  CheckAttention(qkv, shape, dropout);
+  Check("out", out, qkv.dtype(), {qkv.dim(0), shape.heads * shape.head_dim});
+  Check("d_out", d_out, qkv.dtype(), out.shape());
+  Check("log_sum_exp", log_sum_exp, kFloat, {shape.batch, shape.heads, shape.tokens});
+  Check("d_qkv", d_qkv, qkv.dtype(), qkv.shape());
+  Run(device, "attention_backward", 5 * AttentionProduct(shape), Bytes({&d_out, &qkv, &out, &log_sum_exp, &d_qkv}),
+      [&](Kernels& kernels) { kernels.AttentionBackward(d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv); });
+}
+
+void Embedding(Device& device, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
+               Accumulate accumulate) {
+  CheckActivation("table", table, 2);
+  CheckActivation("y", y, 2);
+  Check("y", y, table.dtype(), {y.dim(0), table.dim(1)});
+  Check("ids", ids, DType::kInt32, {y.dim(0)});
+  const bool add = accumulate == Accumulate::kYes;
+  Run(device, "embedding", add ? y.elements() : 0, Bytes({&ids, &y, &y}) + (add ? y.bytes() : 0),
+      [&](Kernels& kernels) { kernels.Embedding(ids, table, first_row, y, accumulate); });
+}
+
+void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table) {
+  CheckActivation("dy", dy, 2);
+  Check("ids", ids, DType::kInt32, {dy.dim(0)});
+  CheckActivation("d_table", d_table, 2);
+  Check("d_table", d_table, kFloat, {d_table.dim(0), dy.dim(1)});
+  Run(device, "embedding_backward", dy.elements(), Bytes({&ids, &dy}) + 8.0 * dy.elements(),
+      [&](Kernels& kernels) { kernels.EmbeddingBackward(ids, dy, first_row, d_table); });
+}
+
+void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
+                            const Tensor& statistics) {
+  CheckActivation("logits", logits, 2);
+  Check("logits", logits, kFloat, logits.shape());
+  Check("targets", targets, DType::kInt32, {logits.dim(0)});
+  Check("statistics", statistics, kFloat, {logits.dim(0), 3});
+  Run(device, "cross_entropy_statistics", 12.0 * logits.elements(), Bytes({&logits, &targets, &statistics}),
+      [&](Kernels& kernels) { kernels.CrossEntropyStatistics(logits, targets, first_column, statistics); });
+}
+
+void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& loss, const Tensor& log_sum_exp) {
+  CheckActivation("statistics", statistics, 3);
+  Check("statistics", statistics, kFloat, {statistics.dim(0), statistics.dim(1), 3});
+  CHECK_GE(statistics.dim(0), 1);
+  Check("loss", loss, kFloat, {statistics.dim(1)});
+  Check("log_sum_exp", log_sum_exp, kFloat, {statistics.dim(1)});
+  Run(device, "cross_entropy_combine", 5.0 * statistics.elements(), Bytes({&statistics, &loss, &log_sum_exp}),
+      [&](Kernels& kernels) { kernels.CrossEntropyCombine(statistics, loss, log_sum_exp); });
+}
+
+void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                          int64_t first_column, float scale, const Tensor& d_logits) {
+  CheckActivation("logits", logits, 2);
+  Check("logits", logits, kFloat, logits.shape());
+  Check("targets", targets, DType::kInt32, {logits.dim(0)});
+  Check("log_sum_exp", log_sum_exp, kFloat, {logits.dim(0)});
+  CheckActivation("d_logits", d_logits, 2);
+  Check("d_logits", d_logits, d_logits.dtype(), logits.shape());
+  Run(device, "cross_entropy_backward", 12.0 * logits.elements(), Bytes({&logits, &targets, &log_sum_exp, &d_logits}),
+      [&](Kernels& kernels) {
+        kernels.CrossEntropyBackward(logits, targets, log_sum_exp, first_column, scale, d_logits);
+      });
+}
+
+}  // namespace trefoil
