@@ -112,7 +112,7 @@ const std::map<std::string, std::string>& ShownElsewhere() {
       {"training.on_nan", "tests/training/health_test.cc"},
       {"training.on_nan_limit", "tests/training/health_test.cc"},
       {"training.compare_replicas_every_steps", "tests/training/health_test.cc"},
-      {"training.checkpoint.failed_saves", "tests/training/trainer_test.cc"},
+      {"training.checkpoint.failed_saves", "tests/training/recovery_test.cc"},
       {"runtime.bf16_products", "tests/launcher/product_choice_test.cc"},
       {"runtime.timeout_seconds", "tests/launcher/start_test.cc"},
       {"runtime.startup_timeout_seconds", "tests/parallel/collectives_test.cc"},

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/training/validate_testing.h"
+
 namespace trefoil {
 namespace {
 
@@ -22,30 +24,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using testing::StartsWith;
-
-constexpr int kRanks = 8;
-
-// A legal Llama run on 8 ranks (tensor 2 x pipeline 2 x data 2), then `changes` in text format.
-RunConfig Changed(const std::string& changes) {
-  RunConfig config;
-  const std::string base = R"(
-      folder: "runs/test"
-      model { family: LLAMA layers: 4 hidden: 96 heads: 12 kv_heads: 6 feed_forward: 768 vocabulary: 1000
-              sequence_length: 64 }
-      parallel { tensor: 2 pipeline: 2 }
-      data { train: "corpus/train" }
-      training { steps: 100 global_batch: 16 micro_batch: 2 optimizer { warmup_steps: 10 } })";
-  EXPECT_TRUE(TextFormat::ParseFromString(base, &config));
-  RunConfig change;
-  EXPECT_TRUE(TextFormat::ParseFromString(changes, &change)) << changes;
-  config.MergeFrom(change);
-  return config;
-}
-
-std::vector<std::string> Check(RunConfig config, int ranks = kRanks) {
-  FillDefaults(&config, ranks, {});
-  return Violations(config, ranks);
-}
 
 TEST(ViolationsTest, ALegalRunHasNone) { EXPECT_THAT(Check(Changed("")), IsEmpty()); }
 
@@ -202,15 +180,6 @@ TEST(ViolationsTest, GraphsAreForStepsThatOnlyTheTokensChange) {
               ElementsAre("runtime.graphs: OFF, only with runtime.device CUDA; nearest legal: leave it out"));
 }
 
-TEST(FillDefaultsTest, GraphsWherePossible) {
-  RunConfig config = Changed("parallel { pipeline: 1 data: 1 } runtime { device: CUDA }");
-  FillDefaults(&config, 2, {.pays = true});
-  EXPECT_EQ(config.runtime().graphs(), RuntimeConfig::ON);
-  config = Changed("runtime { device: CUDA }");
-  FillDefaults(&config, 8, {.pays = true});
-  EXPECT_EQ(config.runtime().graphs(), RuntimeConfig::OFF);
-}
-
 TEST(ViolationsTest, InterleavedNeedsStagesAndWholeRoundsOfMicroBatches) {
   EXPECT_THAT(Check(Changed("parallel { schedule: INTERLEAVED pipeline: 1 }")),
               ElementsAre(StartsWith("parallel.schedule: INTERLEAVED")));
@@ -355,30 +324,6 @@ TEST(ViolationsTest, AnyFieldMayBeZeroOrHuge) {
   }
 }
 
-TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
-  RunConfig config;
-  ASSERT_TRUE(TextFormat::ParseFromString("model { family: LLAMA layers: 2 hidden: 288 heads: 6 }"
-                                          "parallel { tensor: 2 } training { steps: 5 global_batch: 8 }",
-                                          &config));
-  FillDefaults(&config, 8, {.pays = true});
-  RunConfig expected;
-  ASSERT_TRUE(TextFormat::ParseFromString(R"(
-      model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
-              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false }
-      parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING }
-      data { seed: 1234 }
-      training { steps: 5 global_batch: 8 micro_batch: 1 seed: 1234 precision: BF16
-                 optimizer { learning_rate: 3e-4 final_share: 0.1 beta1: 0.9 beta2: 0.95 epsilon: 1e-8
-                             weight_decay: 0.1 clip_norm: 1 schedule: COSINE decay_share: 0.2 }
-                 checkpoint { keep_last: 2 failed_saves: 10 } evaluate_samples: 256 log_every_steps: 1 on_nan: STOP
-                 on_nan_limit: 10 }
-      runtime { timeout_seconds: 600 startup_timeout_seconds: 3600 save_timeout_seconds: 3600 device: CPU
-                bf16_products: NATIVE })", &expected));
-  EXPECT_EQ(config.DebugString(), expected.DebugString());
-  FillDefaults(&config, 8, {});
-  EXPECT_EQ(config.DebugString(), expected.DebugString());
-}
-
 // Each rank's widths and the tokens of a micro-batch.
 TEST(ViolationsTest, Float8NeedsMultiplesOfSixteen) {
   const std::string fp8 = "training { precision: FP8 } ";
@@ -421,66 +366,6 @@ TEST(ViolationsTest, AZeroIsNotTheDefault) {
   config = Changed("training { seed: 5 } data { seed: 0 }");
   FillDefaults(&config, kRanks, {});
   EXPECT_EQ(config.data().seed(), 0u);
-}
-
-TEST(FillDefaultsTest, KeepsWhatIsSet) {
-  const std::string text = R"(
-      model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
-              initial_deviation: 0.1 tied: false qkv_bias: false }
-      parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL }
-      data { seed: 7 }
-      training { micro_batch: 4 seed: 9 precision: FP32
-                 optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
-                             schedule: WSD decay_share: 0 }
-                 checkpoint { keep_last: 5 failed_saves: 10 } evaluate_samples: 3 log_every_steps: 10 on_nan: SKIP
-                 on_nan_limit: 3 }
-      runtime { timeout_seconds: 5 startup_timeout_seconds: 6 save_timeout_seconds: 7 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC
-                graphs: OFF })";
-  RunConfig config, expected;
-  ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
-  ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));
-  FillDefaults(&config, 8, {.pays = true});
-  EXPECT_EQ(config.DebugString(), expected.DebugString());
-}
-
-TEST(FillDefaultsTest, DependsOnFamilyScheduleAndHardware) {
-  RunConfig config;
-  ASSERT_TRUE(TextFormat::ParseFromString("model { family: GPT hidden: 64 heads: 4 } parallel { schedule: INTERLEAVED }"
-                                          "training { seed: 5 }", &config));
-  FillDefaults(&config, 1, {});
-  EXPECT_EQ(config.model().feed_forward(), 256);
-  EXPECT_EQ(config.model().rope_theta(), 0);
-  EXPECT_EQ(config.parallel().chunks(), 2);
-  EXPECT_EQ(config.data().seed(), 5u);
-  EXPECT_EQ(config.training().precision(), TrainingConfig::FP32);
-}
-
-TEST(FillDefaultsTest, AttentionIsCudnnsWhereItCanBe) {
-  const auto attention = [](const std::string& changes, bool bf16_hardware = true) {
-    RunConfig config = Changed(changes);
-    RuntimeConfig* runtime = config.mutable_runtime();
-    if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CUDA);
-    FillDefaults(&config, kRanks, {.pays = bf16_hardware});
-    return config.runtime().attention();
-  };
-  EXPECT_EQ(attention(""), RuntimeConfig::CUDNN);
-  EXPECT_EQ(attention("training { precision: FP32 }"), RuntimeConfig::OWN);
-  EXPECT_EQ(attention("", /*bf16_hardware=*/false), RuntimeConfig::OWN);
-  EXPECT_EQ(attention("model { family: GPT dropout: 0.1 }"), RuntimeConfig::OWN);
-  EXPECT_EQ(attention("model { head_dim: 20 }"), RuntimeConfig::OWN);
-  EXPECT_EQ(attention("model { sequence_length: 1 }"), RuntimeConfig::OWN);
-  EXPECT_EQ(attention("runtime { device: CPU }"), RuntimeConfig::ATTENTION_UNSET);
-}
-
-// The widths that the published Llama models have.
-TEST(ModelDefaultsTest, LlamaFeedForwardAsPublished) {
-  for (const auto& [hidden, feed_forward] : {std::pair{4096, 11008}, {5120, 13824}, {6656, 17920}, {8192, 22016}}) {
-    ModelConfig model;
-    model.set_family(ModelConfig::LLAMA);
-    model.set_hidden(hidden);
-    ModelDefaults(&model);
-    EXPECT_EQ(model.feed_forward(), feed_forward);
-  }
 }
 
 }  // namespace
