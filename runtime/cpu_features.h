@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "runtime/bf16_products.h"
 #include "runtime/status.h"
 
 namespace trefoil {
@@ -33,11 +34,6 @@ bool CpuHasAvx512BFloat16();
 bool CpuHasAmxBFloat16();
 // Either.
 bool CpuHasBFloat16();
-
-// How the CPU multiplies bf16 matrices: by its bf16 instructions, or by those of float32 after conversion, which on some
-// CPUs are the faster ones (runtime/product_speeds.h). A CPU without bf16 instructions always converts. Both round inputs
-// and outputs alike, and add up in float32 in orders of their own.
-enum class Bf16Products { kNative, kFloat32 };
 
 // Which CPU it is, as far as speed goes: "AMD EPYC 9R14 (00a10f11)", by its name and the number of its family, model and
 // stepping.

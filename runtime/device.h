@@ -18,7 +18,7 @@
 #include <string>
 
 #include "runtime/arena.h"
-#include "runtime/cpu_features.h"
+#include "runtime/bf16_products.h"
 #include "runtime/tensor.h"
 
 namespace trefoil {
