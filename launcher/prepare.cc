@@ -103,7 +103,9 @@ struct Bf16Choice {
   std::string speeds;  // for people; empty: not measured
 };
 Bf16Choice ChooseBf16(FileSystem& fs, const RunConfig& config, bool gpus) {
-  if (gpus || config.runtime().device() == RuntimeConfig::CUDA) return {.defaults = {.pays = true}, .speeds = ""};
+  if (gpus || config.runtime().device() == RuntimeConfig::CUDA) {
+    return {.defaults = {.pays = true, .products = RuntimeConfig::BF16_PRODUCTS_UNSET}, .speeds = ""};
+  }
   const TrainingConfig::Precision precision = config.training().precision();
   const bool open = precision == TrainingConfig::PRECISION_UNSET ||
                     (precision != TrainingConfig::FP32 &&

@@ -31,7 +31,7 @@ inline constexpr int kEvaluationSamples = 256;
 // What training.precision and runtime.bf16_products become where they are left open.
 struct Bf16Defaults {
   bool pays = false;  // BF16, else FP32
-  RuntimeConfig::Bf16Products products = RuntimeConfig::NATIVE;
+  RuntimeConfig::Bf16Products products = RuntimeConfig::NATIVE;  // BF16_PRODUCTS_UNSET: stays open, as on GPUs
 };
 
 // Does so for the whole config, so that the program reads every field as it stands. What stays 0 or empty: switches

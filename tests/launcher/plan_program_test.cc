@@ -1,6 +1,7 @@
 // `trefoil plan` and `trefoil rehearse` as a user runs them, and a training run that is planned not to fit.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -40,6 +41,17 @@ TEST(PlanProgram, TheTrillionParameterModelInSeconds) {
   EXPECT_LT(ended.seconds, 5);
   ExpectSaid(ended, {"1.01T parameters (1008038758400)", "3072 ranks of 1 x NVIDIA A100 80GB", "fullest: stage 0",
                      "fits: ", "sent ", "MFU ", "bubble ", "tokens in "});
+}
+
+// Whatever bf16 instructions the CPU that plans has.
+TEST(PlanProgram, ClustersOfGpusArePlannedOnALesserCpu) {
+  for (const char* level : {"AVX2", "AMX"}) {
+    setenv("TREFOIL_CPU_LEVEL", level, 1);
+    const Ended ended = RunProgram({Trefoil(), "plan", "--config=gpt2_124m", "--cluster=dgx_a100", "--gpus=8"});
+    unsetenv("TREFOIL_CPU_LEVEL");
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    ExpectSaid(ended, {"BF16", "fits: "});
+  }
 }
 
 TEST(PlanProgram, WritesTraceAndPicture) {
