@@ -14,7 +14,7 @@
 #include <optional>
 #include <span>
 
-#include "runtime/crc32c.h"
+#include "runtime/files/crc32c.h"
 
 // manifest.json, exactly, line by line (a line ends with \n; no other white space):
 //

@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "checkpoint/manifest.h"
-#include "runtime/crc32c.h"
+#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {

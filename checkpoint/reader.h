@@ -22,9 +22,9 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "parallel/sharded_tensor.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {

@@ -9,7 +9,7 @@
 
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
-#include "runtime/crc32c.h"
+#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {

@@ -19,9 +19,9 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "parallel/sharded_tensor.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {
@@ -34,7 +34,7 @@ struct CheckpointContent {
   // Its elements must not change until then. Names are UTF-8. Slices of no elements are left out.
   int parts = 0;
   std::function<std::vector<ShardedTensor>(int)> part;
-  // Of the run folder (runtime/folder_lock.h), the same on every rank: names the unfinished folder.
+  // Of the run folder (runtime/files/folder_lock.h), the same on every rank: names the unfinished folder.
   std::string owner;
   // Rank 0 asks before it makes anything, and again before it commits; an error is the save's. Null: not asked.
   std::function<absl::Status()> may_write;

@@ -14,7 +14,7 @@
 #include "data/byte_source.h"
 #include "data/text_check.h"
 #include "data/utf8.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 
 namespace trefoil {
 namespace {

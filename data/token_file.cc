@@ -10,7 +10,7 @@
 #include <limits>
 #include <utility>
 
-#include "runtime/crc32c.h"
+#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {

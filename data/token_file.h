@@ -29,7 +29,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {

@@ -9,7 +9,7 @@
 #include <set>
 #include <utility>
 
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 
 namespace trefoil {
 

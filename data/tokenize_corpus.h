@@ -28,7 +28,7 @@
 
 #include "data/corpus.h"
 #include "data/tokenizer.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {

@@ -33,7 +33,7 @@
 #include <vector>
 
 #include "data/sentencepiece_bridge.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {

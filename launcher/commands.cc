@@ -1,15 +1,15 @@
-#include "launcher/bench.h"
-#include "launcher/calibrate.h"
 #include "launcher/command.h"
-#include "launcher/corpus_austen.h"
-#include "launcher/generate.h"
-#include "launcher/inspect.h"
-#include "launcher/launch.h"
-#include "launcher/plan.h"
-#include "launcher/presets_main.h"
-#include "launcher/rehearse.h"
-#include "launcher/tokenize.h"
-#include "launcher/train.h"
+#include "launcher/commands/bench.h"
+#include "launcher/commands/calibrate.h"
+#include "launcher/commands/corpus_austen.h"
+#include "launcher/commands/generate.h"
+#include "launcher/commands/inspect.h"
+#include "launcher/commands/launch.h"
+#include "launcher/commands/plan.h"
+#include "launcher/commands/presets.h"
+#include "launcher/commands/rehearse.h"
+#include "launcher/commands/tokenize.h"
+#include "launcher/commands/train.h"
 
 namespace trefoil {
 
@@ -18,19 +18,19 @@ std::span<const Command> Commands() {
       {.name = "extract-austen",
        .summary = "Take Jane Austen's six novels out of a Debian package, as text files.",
        .examples = "  trefoil extract-austen --rdb=/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --output=text\n",
-       .flag_files = {"launcher/corpus_austen.cc", "launcher/flag_output.cc"},
+       .flag_files = {"launcher/commands/corpus_austen.cc", "launcher/flag_output.cc"},
        .main = ExtractAustenMain},
       {.name = "tokenize",
        .summary = "Train a tokenizer on text files, and write them as token files.",
        .examples = "  trefoil tokenize --input='text/*.txt' --output=corpus --vocabulary=4096\n"
                    "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n",
-       .flag_files = {"launcher/tokenize.cc", "launcher/flag_output.cc"},
+       .flag_files = {"launcher/commands/tokenize.cc", "launcher/flag_output.cc"},
        .main = TokenizeMain},
       {.name = "launch",
        .summary = "Run a command on several ranks of this machine; Ctrl-C saves and stops.",
        .examples = "  trefoil launch -n 4 -- train --config=quickstart --set data.train='corpus/train-*'\n"
                    "  trefoil launch -n 8 --mpirun='--hostfile hosts' -- train --config=run.pbtxt\n",
-       .flag_files = {"launcher/launch.cc"},
+       .flag_files = {"launcher/commands/launch.cc"},
        .word_ends_flags = true,
        .main = LaunchMain},
       {.name = "presets",
@@ -44,14 +44,14 @@ std::span<const Command> Commands() {
        .examples = "  trefoil plan --config=gpt_1t --set parallel.data=6 --cluster=selene_a100\n"
                    "  trefoil plan --config=gpt_1t --cluster=selene_a100 --gpus=3072 --search\n"
                    "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --picture=step.svg\n",
-       .flag_files = {"launcher/plan.cc", "launcher/prepare.cc"},
+       .flag_files = {"launcher/commands/plan.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = PlanMain},
       {.name = "rehearse",
        .summary = "Run one rank of a large job alone on this machine, beside what is planned for it.",
        .examples = "  trefoil rehearse --config=gpt_1t --set parallel.pipeline=128 --set parallel.data=3 --rank=17\n"
                    "  trefoil rehearse --config=llama_7b --ranks=64 --rank=63 --here=this_machine.pbtxt\n",
-       .flag_files = {"launcher/rehearse.cc", "launcher/prepare.cc"},
+       .flag_files = {"launcher/commands/rehearse.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = RehearseMain},
       {.name = "train",
@@ -62,14 +62,14 @@ std::span<const Command> Commands() {
                    "command again goes on from the newest checkpoint.\n"
                    "Exit status: 0 finished; 75 (EX_TEMPFAIL) stopped on request (SIGINT, SIGTERM, SIGUSR1) and saved, the same\n"
                    "command goes on; anything else is an error.\n",
-       .flag_files = {"launcher/prepare.cc", "launcher/train.cc"},
+       .flag_files = {"launcher/prepare.cc", "launcher/commands/train.cc"},
        .sets = true,
        .main = TrainMain},
       {.name = "generate",
        .summary = "Continue a prompt with a trained model.",
        .examples = "  trefoil generate --checkpoint=runs/austen --prompt='It is a truth'\n"
                    "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n",
-       .flag_files = {"launcher/generate.cc"},
+       .flag_files = {"launcher/commands/generate.cc"},
        .main = GenerateMain},
       {.name = "inspect",
        .summary = "Look into a run, a checkpoint, token files or a tokenizer.",
@@ -77,13 +77,13 @@ std::span<const Command> Commands() {
                    "  trefoil inspect runs/austen/checkpoints/step-00000500 --verify  # parameters; is every byte right?\n"
                    "  trefoil inspect 'tokens/train-*' --document=3                   # lengths, and a document as text\n"
                    "  trefoil inspect tokens/tokenizer.model --text='It is a truth'   # its pieces, and these tokens\n",
-       .flag_files = {"launcher/inspect.cc"},
+       .flag_files = {"launcher/commands/inspect.cc"},
        .main = InspectMain},
       {.name = "bench",
        .summary = "Time training steps of a config on made-up tokens, and say where the time goes.",
        .examples = "  trefoil bench --config=gpt2_124m --set training.global_batch=4 --set training.micro_batch=4\n"
                    "  trefoil launch -n 2 -- bench --config=llama_60m --set parallel.tensor=2\n",
-       .flag_files = {"launcher/bench.cc", "launcher/prepare.cc"},
+       .flag_files = {"launcher/commands/bench.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = BenchMain},
       {.name = "calibrate",

@@ -10,18 +10,18 @@
 
 #include "data/loader.h"
 #include "data/tokenizer.h"
-#include "launcher/config.h"
-#include "launcher/describe.h"
+#include "launcher/cluster/product_choice.h"
+#include "launcher/config/config.h"
 #include "launcher/given_flags.h"
-#include "launcher/product_choice.h"
 #include "model/model.h"
 #include "parallel/same_on_ranks.h"
-#include "runtime/cpu_features.h"
-#include "runtime/crc32c.h"
 #include "runtime/device.h"
+#include "runtime/files/crc32c.h"
+#include "runtime/host/cpu_features.h"
+#include "runtime/number_text.h"
 #include "runtime/version.h"
-#include "training/idle_options.h"
-#include "training/validate.h"
+#include "training/config/idle_options.h"
+#include "training/config/validate.h"
 
 DEFINE_string(config, "", "The run's config: a file in protobuf text format, or the name of a preset (trefoil presets).");
 

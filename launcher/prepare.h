@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/world.h"
-#include "runtime/file.h"
+#include "parallel/collectives/world.h"
+#include "runtime/files/file.h"
 #include "training/run.pb.h"
 
 DECLARE_string(config);

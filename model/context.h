@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "parallel/parallel.pb.h"
 #include "runtime/device.h"
 #include "runtime/ops.h"

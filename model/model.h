@@ -4,7 +4,7 @@
 //   ParameterTable table = DeclareModel(config);
 //   table.elements();                                  // the parameter count
 //
-// The config must be complete (no field left to its default; training/validate.h fills them).
+// The config must be complete (no field left to its default; training/config/validate.h fills them).
 // Threads: pure functions.
 #pragma once
 

@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "parallel/placement.h"
 #include "runtime/device.h"
 

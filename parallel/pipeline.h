@@ -14,7 +14,7 @@
 #include <functional>
 #include <vector>
 
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "parallel/schedule.h"
 #include "parallel/stage.h"
 

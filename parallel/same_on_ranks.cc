@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "parallel/joined_texts.h"
-#include "runtime/crc32c.h"
+#include "parallel/collectives/joined_texts.h"
+#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {

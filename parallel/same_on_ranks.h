@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "runtime/status.h"
 
 namespace trefoil {

@@ -14,7 +14,7 @@
 //   mine->Close();                                                // ... to here, free or not, is kept out of use
 //   mine = nullptr;                                               // and is the arena's again
 //
-// A block that one thread replaces while others allocate (parallel/sum_buffer.h) lies apart: else whether another finds
+// A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) lies apart: else whether another finds
 // the old one free, and so what the arena holds in the end, would hang on timing.
 //
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# at_cpu_level.sh LEVEL PROGRAM...: runs test programs as on a CPU of this level (runtime/cpu_features.h), or of the
+# at_cpu_level.sh LEVEL PROGRAM...: runs test programs as on a CPU of this level (runtime/host/cpu_features.h), or of the
 # machine's own where that is lower.
 export TREFOIL_CPU_LEVEL=$1
 shift

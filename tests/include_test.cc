@@ -1,6 +1,6 @@
 // Which room may look into which: reads every #include (and import of a proto) in the tree.
 //
-//   runtime <- parallel <- model <- training <- launcher;  data, checkpoint: used by training and launcher
+//   runtime <- parallel <- model <- training <- planner <- launcher;  data, checkpoint: used by training and launcher
 //   data sees runtime; checkpoint sees parallel and runtime; model sees of data only data/batch.h
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,8 +27,9 @@ const std::map<std::string, std::set<std::string>>& Edges() {
       {"data", {"runtime", "data"}},
       {"checkpoint", {"runtime", "parallel", "checkpoint"}},
       {"training", {"runtime", "parallel", "model", "data", "checkpoint", "training"}},
-      {"launcher", {"runtime", "parallel", "model", "data", "checkpoint", "training", "launcher"}},
-      {"tests", {"runtime", "parallel", "model", "data", "checkpoint", "training", "launcher", "tests"}},
+      {"planner", {"runtime", "parallel", "model", "training", "planner"}},
+      {"launcher", {"runtime", "parallel", "model", "data", "checkpoint", "training", "planner", "launcher"}},
+      {"tests", {"runtime", "parallel", "model", "data", "checkpoint", "training", "planner", "launcher", "tests"}},
   };
   return edges;
 }
@@ -65,7 +66,9 @@ TEST(IncludeTest, KnowsAForbiddenEdge) {
   EXPECT_EQ(Problem("model/block.h", "#include \"data/batch.h\""), "");
   EXPECT_EQ(Problem("data/loader.h", "#include \"parallel/mesh.h\""), "data must not see parallel");
   EXPECT_EQ(Problem("checkpoint/writer.cc", "#include \"training/step.h\""), "checkpoint must not see training");
-  EXPECT_EQ(Problem("training/worker.cc", "#include \"launcher/config.h\""), "training must not see launcher");
+  EXPECT_EQ(Problem("training/worker.cc", "#include \"launcher/config/config.h\""), "training must not see launcher");
+  EXPECT_EQ(Problem("training/trainer.cc", "#include \"planner/plan.h\""), "training must not see planner");
+  EXPECT_EQ(Problem("planner/plan.cc", "#include \"launcher/help.h\""), "planner must not see launcher");
   EXPECT_EQ(Problem("launcher/main.cc", "#include \"tests/fixture.h\""), "launcher must not see tests");
   EXPECT_EQ(Problem("launcher/main.cc", "#include \"config.h\""), "includes go by the path from the root");
   EXPECT_EQ(Problem("model/model.proto", "import \"data/data.proto\";"),

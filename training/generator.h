@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "training/worker.h"
 
 namespace trefoil {

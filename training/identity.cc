@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "runtime/crc32c.h"
+#include "runtime/files/crc32c.h"
 #include "runtime/version.h"
 
 namespace trefoil {

@@ -24,7 +24,7 @@
 
 namespace trefoil {
 
-// `config` has its defaults filled in (training/validate.h); total_steps and step are at least 1.
+// `config` has its defaults filled in (training/config/validate.h); total_steps and step are at least 1.
 double LearningRate(const OptimizerConfig& config, int64_t total_steps, int64_t step);
 
 }  // namespace trefoil

@@ -18,7 +18,7 @@
 #include <string>
 
 #include "data/loader.h"
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 #include "training/step.h"
 #include "training/worker.h"
 

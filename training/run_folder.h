@@ -3,7 +3,7 @@
 //   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<RunFolder> folder, RunFolder::Take(fs, config.folder(), all, &notes));
 //   ... checkpoints are saved as folder->owner(), asking folder->Check() ...
 //
-// Rank 0 makes the folder and takes its lock (runtime/folder_lock.h); then every rank looks whether it sees that lock,
+// Rank 0 makes the folder and takes its lock (runtime/files/folder_lock.h); then every rank looks whether it sees that lock,
 // under rank 0's path: on hosts with a folder each of that name it does not. Both take milliseconds and need no model.
 //
 // Failure: the same Status on every rank: the folder cannot be made; another run has it (FailedPrecondition, one line with
@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
-#include "runtime/file.h"
-#include "runtime/folder_lock.h"
+#include "parallel/collectives/group.h"
+#include "runtime/files/file.h"
+#include "runtime/files/folder_lock.h"
 
 namespace trefoil {
 

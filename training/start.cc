@@ -9,11 +9,11 @@
 #include "checkpoint/reader.h"
 #include "parallel/same_on_ranks.h"
 #include "runtime/version.h"
-#include "training/checkpoint_space.h"
+#include "training/config/validate.h"
 #include "training/identity.h"
-#include "training/newest_checkpoint.h"
-#include "training/resume.h"
-#include "training/validate.h"
+#include "training/saving/checkpoint_space.h"
+#include "training/saving/newest_checkpoint.h"
+#include "training/saving/resume.h"
 
 namespace trefoil {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "parallel/collectives.h"
-#include "runtime/file.h"
+#include "parallel/collectives/group.h"
+#include "runtime/files/file.h"
 #include "training/run.pb.h"
 #include "training/run_data.h"
 #include "training/run_folder.h"
@@ -38,7 +38,7 @@ struct RunStart {
 //
 // Failure: data that cannot be opened or differ between ranks (training/run_data.h); a tokenizer that cannot be read, or
 // differs between ranks or from the one in the run's folder; a run folder that is another job's, or not the same one on all
-// hosts; checkpoints of which none has a readable manifest; no room for a checkpoint (training/checkpoint_space.h); a
+// hosts; checkpoints of which none has a readable manifest; no room for a checkpoint (training/saving/checkpoint_space.h); a
 // checkpoint, or initial weights, of another model; and unless `allow_change`, a checkpoint of a run that this start would
 // give another meaning (training/identity.h). Nothing in the run folder has changed, whatever is returned, but for its lock.
 absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change);

@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "parallel/pipeline.h"
+#include "runtime/host/process_memory.h"
 #include "runtime/ops.h"
-#include "runtime/process_memory.h"
 #include "training/non_finite.h"
 #include "training/optimizer.h"
 

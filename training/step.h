@@ -29,7 +29,7 @@ BatchSource ZerosSource(int64_t length);
 struct StepResult {
   double loss = 0;           // nats per token
   double gradient_norm = 0;  // before clipping
-  double communication_seconds = 0;  // that this rank's main thread waited for messages (parallel/patience.h)
+  double communication_seconds = 0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
   RanksSummary ranks;                // on rank 0
   bool stop = false;                 // some rank was asked to stop the run
   // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).

@@ -5,14 +5,14 @@
 #include <chrono>
 
 #include "training/learning_rate.h"
-#include "training/metrics.h"
-#include "training/newest_checkpoint.h"
-#include "training/progress_meter.h"
+#include "training/log/metrics.h"
+#include "training/log/progress_meter.h"
+#include "training/log/trace.h"
 #include "training/replica_check.h"
-#include "training/resume.h"
-#include "training/saver.h"
+#include "training/saving/newest_checkpoint.h"
+#include "training/saving/resume.h"
+#include "training/saving/saver.h"
 #include "training/step.h"
-#include "training/trace.h"
 
 namespace trefoil {
 namespace {

@@ -14,9 +14,9 @@
 #include <functional>
 #include <ostream>
 
-#include "parallel/world.h"
-#include "runtime/file.h"
-#include "training/peak_flops.h"
+#include "parallel/collectives/world.h"
+#include "runtime/files/file.h"
+#include "training/log/peak_flops.h"
 #include "training/run.pb.h"
 #include "training/start.h"
 
@@ -40,7 +40,7 @@ enum class RunEnd {
   kStopped,   // on request: a start with the same config goes on
 };
 
-// The config is filled and legal (training/validate.h), with its vocabulary set.
+// The config is filled and legal (training/config/validate.h), with its vocabulary set.
 // Failure: data, folder or checkpoint that cannot be read or written, a loss that is not finite (the last checkpoint is
 // kept). The same result on every rank.
 absl::StatusOr<RunEnd> Train(const RunConfig& config, RunStart start, World& world, Device& device,

@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "model/transformer.h"
+#include "parallel/collectives/world.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
 #include "parallel/parameter_store.h"
 #include "parallel/schedule.h"
-#include "parallel/world.h"
 #include "training/run.pb.h"
 
 namespace trefoil {
@@ -45,9 +45,9 @@ struct RecordedMicroBatch {
 enum class StepPart { kUpload, kAction, kReduce, kUpdate };
 
 struct Worker {
-  // The config is filled and legal (training/validate.h) with its vocabulary set. World and device outlive the worker.
+  // The config is filled and legal (training/config/validate.h) with its vocabulary set. World and device outlive the worker.
   Worker(const RunConfig& config, World& world, Device& device);
-  // With a list of actions of its own in place of the config's schedule (training/stage_profile.h).
+  // With a list of actions of its own in place of the config's schedule (planner/stage_profile.h).
   Worker(const RunConfig& config, World& world, Device& device, std::vector<Action> actions);
   Worker(const Worker&) = delete;
 

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-#include "runtime/kernels/vector.h"
+#include "runtime/kernels/cpu/vector.h"
 #include "runtime/random.h"
 
 namespace trefoil::cpu {

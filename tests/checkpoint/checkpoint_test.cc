@@ -9,10 +9,10 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "tests/checkpoint/example_state.h"
-#include "tests/runtime/fault_file_system.h"
-#include "tests/runtime/odd_file_systems.h"
+#include "tests/runtime/files/fault_file_system.h"
+#include "tests/runtime/files/odd_file_systems.h"
 
 namespace trefoil {
 namespace {

@@ -10,7 +10,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "tests/checkpoint/example_state.h"
-#include "tests/runtime/fault_file_system.h"
+#include "tests/runtime/files/fault_file_system.h"
 
 namespace trefoil {
 namespace {

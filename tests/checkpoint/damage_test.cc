@@ -11,7 +11,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
-#include "runtime/crc32c.h"
+#include "runtime/files/crc32c.h"
 #include "tests/checkpoint/example_state.h"
 
 namespace trefoil {

@@ -6,7 +6,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "tests/parallel/example_table.h"
 
 namespace trefoil {

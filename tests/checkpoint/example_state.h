@@ -15,7 +15,7 @@
 
 #include "checkpoint/writer.h"
 #include "parallel/sharded_tensor.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {

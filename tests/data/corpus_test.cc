@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 
 namespace trefoil {
 namespace {

@@ -10,7 +10,7 @@
 #include <limits>
 #include <sstream>
 
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 
 namespace trefoil {
 namespace {

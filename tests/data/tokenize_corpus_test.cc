@@ -9,7 +9,7 @@
 #include <set>
 
 #include "data/token_file.h"
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 
 namespace trefoil {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "runtime/cpu_features.h"
+#include "runtime/host/cpu_features.h"
 #include "tests/launcher/program_testing.h"
 
 namespace trefoil {

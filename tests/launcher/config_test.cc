@@ -1,4 +1,4 @@
-#include "launcher/config.h"
+#include "launcher/config/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "launcher/corpus_austen.h"
+#include "launcher/commands/corpus_austen.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>

@@ -1,4 +1,4 @@
-#include "launcher/describe.h"
+#include "launcher/report/describe.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <string>
 
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {
@@ -108,17 +108,6 @@ TEST(DescribeTest, LeavesOutTheMiddleOfALargeMesh) {
     EXPECT_LE(end - begin, 110u) << text.substr(begin, end - begin);
   }
   EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 40);
-}
-
-TEST(ShortCountTest, ThreeDigits) {
-  EXPECT_EQ(ShortCount(0), "0");
-  EXPECT_EQ(ShortCount(512), "512");
-  EXPECT_EQ(ShortCount(999), "999");
-  EXPECT_EQ(ShortCount(999.7), "1.00K");
-  EXPECT_EQ(ShortCount(1234), "1.23K");
-  EXPECT_EQ(ShortCount(124439808), "124M");
-  EXPECT_EQ(ShortCount(999'700'000), "1.00B");
-  EXPECT_EQ(ShortCount(1.008e12), "1.01T");
 }
 
 }  // namespace

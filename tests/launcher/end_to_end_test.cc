@@ -9,7 +9,7 @@
 #include <regex>
 #include <sstream>
 
-#include "runtime/cpu_features.h"
+#include "runtime/host/cpu_features.h"
 #include "tests/launcher/program_testing.h"
 
 namespace trefoil {

@@ -1,4 +1,4 @@
-#include "launcher/gpu_choice.h"
+#include "launcher/cluster/gpu_choice.h"
 
 #include <gtest/gtest.h>
 

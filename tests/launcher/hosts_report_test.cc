@@ -1,4 +1,4 @@
-#include "launcher/hosts_report.h"
+#include "launcher/cluster/hosts_report.h"
 
 #include <gtest/gtest.h>
 

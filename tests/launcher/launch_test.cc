@@ -1,4 +1,4 @@
-#include "launcher/launch.h"
+#include "launcher/commands/launch.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

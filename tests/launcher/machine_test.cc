@@ -1,4 +1,4 @@
-#include "launcher/machine.h"
+#include "launcher/cluster/machine.h"
 
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 #include <memory>
 #include <mutex>
 
-#include "launcher/config.h"
-#include "runtime/device_cuda.h"
+#include "launcher/config/config.h"
+#include "runtime/devices/cuda.h"
+#include "runtime/host/vendor_peak.h"
 #include "runtime/ops.h"
-#include "runtime/vendor_peak.h"
 
 namespace trefoil {
 namespace {

@@ -1,4 +1,4 @@
-#include "launcher/mpirun_noise.h"
+#include "launcher/cluster/mpirun_noise.h"
 
 #include <gtest/gtest.h>
 

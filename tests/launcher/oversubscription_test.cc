@@ -1,10 +1,10 @@
-#include "launcher/oversubscription.h"
+#include "launcher/cluster/oversubscription.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "runtime/cpu_features.h"
+#include "runtime/host/cpu_features.h"
 
 namespace trefoil {
 namespace {

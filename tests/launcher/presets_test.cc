@@ -1,4 +1,4 @@
-#include "launcher/presets.h"
+#include "launcher/config/presets.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "launcher/config.h"
-#include "launcher/presets_main.h"
+#include "launcher/commands/presets.h"
+#include "launcher/config/config.h"
 #include "model/model.h"
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {

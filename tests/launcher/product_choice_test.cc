@@ -1,4 +1,4 @@
-#include "launcher/product_choice.h"
+#include "launcher/cluster/product_choice.h"
 
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-#include "launcher/machine.h"
+#include "launcher/cluster/machine.h"
 #include "runtime/ops.h"
 #include "runtime/version.h"
 #include "tests/launcher/program_testing.h"

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <filesystem>
 
-#include "runtime/cpu_features.h"
+#include "runtime/host/cpu_features.h"
 #include "tests/launcher/program_testing.h"
 
 namespace trefoil {

@@ -1,4 +1,4 @@
-#include "launcher/tokenize.h"
+#include "launcher/commands/tokenize.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -11,12 +11,12 @@
 
 #include "data/loader.h"
 #include "data/tokenizer.h"
-#include "launcher/progress.h"
-#include "parallel/world.h"
+#include "launcher/report/progress.h"
+#include "parallel/collectives/world.h"
 #include "runtime/device.h"
-#include "runtime/file.h"
-#include "runtime/folder_lock.h"
-#include "tests/runtime/fault_file_system.h"
+#include "runtime/files/file.h"
+#include "runtime/files/folder_lock.h"
+#include "tests/runtime/files/fault_file_system.h"
 
 namespace trefoil {
 namespace {

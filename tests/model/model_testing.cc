@@ -9,7 +9,7 @@
 #include "parallel/pipeline.h"
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {

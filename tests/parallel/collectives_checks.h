@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "tests/parallel/test_world.h"
 
 namespace trefoil {

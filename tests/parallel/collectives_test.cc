@@ -1,4 +1,4 @@
-#include "parallel/collectives.h"
+#include "parallel/collectives/group.h"
 
 #include <gtest/gtest.h>
 

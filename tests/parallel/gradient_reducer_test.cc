@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 
 namespace trefoil {
 namespace {

@@ -6,7 +6,7 @@
 #include <functional>
 #include <thread>
 
-#include "parallel/collectives_nccl.h"
+#include "parallel/collectives/nccl/nccl.h"
 #include "runtime/ops.h"
 #include "tests/runtime/test_device.h"
 

@@ -7,7 +7,7 @@
 #include <mutex>
 #include <set>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "runtime/ops.h"
 #include "tests/parallel/example_table.h"
 #include "tests/parallel/test_world.h"

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "runtime/device.h"
 
 namespace trefoil {

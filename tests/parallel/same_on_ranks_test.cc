@@ -4,8 +4,8 @@
 
 #include <mutex>
 
-#include "parallel/world.h"
-#include "runtime/device_cpu.h"
+#include "parallel/collectives/world.h"
+#include "runtime/devices/cpu.h"
 
 namespace trefoil {
 namespace {

@@ -1,4 +1,4 @@
-#include "parallel/sum_buffer.h"
+#include "parallel/collectives/sum_buffer.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "parallel/collectives_nccl.h"
+#include "parallel/collectives/nccl/nccl.h"
 #include "tests/runtime/test_device.h"
 
 namespace trefoil {

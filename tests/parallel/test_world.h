@@ -8,7 +8,7 @@
 
 #include <memory>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 
 namespace trefoil {
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "runtime/device_cuda.h"
-#include "runtime/kernels/cuda.h"
-#include "runtime/kernels/cudnn_graph.h"
+#include "runtime/devices/cuda.h"
+#include "runtime/kernels/cuda/cuda.h"
+#include "runtime/kernels/cuda/cudnn_graph.h"
 
 namespace trefoil::cuda {
 namespace {

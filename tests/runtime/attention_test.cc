@@ -1,5 +1,5 @@
-#include "runtime/kernels/bf16_block.h"
-#include "runtime/kernels/cpu.h"
+#include "runtime/kernels/cpu/bf16_block.h"
+#include "runtime/kernels/cpu/cpu.h"
 #include "runtime/random.h"
 #include "tests/runtime/ops_testing.h"
 

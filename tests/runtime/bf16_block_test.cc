@@ -1,6 +1,6 @@
 #include "tests/runtime/bf16_emulation.h"
 // After the emulation, which it is compiled against.
-#include "runtime/kernels/bf16_block_tile.h"
+#include "runtime/kernels/cpu/bf16_block_tile.h"
 #include "tests/runtime/ops_testing.h"
 
 namespace trefoil {

@@ -57,7 +57,7 @@ struct Kernel {
     static const std::regex narrow("Access<1, |Access<[0-9]+, false>");
     return !std::regex_search(name, narrow) && !kMayLoadNarrowly.contains(base());
   }
-  std::string Text() const { return file + "_cuda.cu, " + architecture + ", " + name; }
+  std::string Text() const { return file + ".cu, " + architecture + ", " + name; }
 };
 
 // The demangled name without the namespaces, the return type and the parameters.
@@ -76,7 +76,7 @@ std::string Readable(const std::string& mangled) {
 
 std::string StemOf(const std::string& path) {
   const std::string file = path.substr(path.rfind('/') + 1);
-  return file.substr(0, file.find("_cuda"));
+  return file.substr(0, file.find("."));
 }
 
 std::vector<std::string> ArgumentsEndingWith(std::string_view end) {

@@ -1,5 +1,5 @@
-#include "runtime/kernels/cpu.h"
-#include "runtime/kernels/gemm_tile.h"
+#include "runtime/kernels/cpu/cpu.h"
+#include "runtime/kernels/cpu/gemm_tile.h"
 #include "tests/runtime/ops_testing.h"
 
 namespace trefoil {

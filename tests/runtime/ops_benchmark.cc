@@ -8,10 +8,10 @@
 #include <cstdlib>
 #include <functional>
 
-#include "runtime/cpu_features.h"
 #include "runtime/device.h"
+#include "runtime/host/cpu_features.h"
+#include "runtime/host/peak.h"
 #include "runtime/ops.h"
-#include "runtime/peak.h"
 
 namespace trefoil {
 namespace {

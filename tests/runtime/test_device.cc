@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "runtime/device_cuda.h"
+#include "runtime/devices/cuda.h"
 
 namespace trefoil {
 namespace {

@@ -1,10 +1,10 @@
-#include "training/checkpoint_space.h"
+#include "training/saving/checkpoint_space.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include "tests/runtime/odd_file_systems.h"
+#include "tests/runtime/files/odd_file_systems.h"
 
 namespace trefoil {
 namespace {

@@ -10,11 +10,11 @@
 #include <map>
 #include <set>
 
-#include "launcher/plan_report.h"
-#include "runtime/file.h"
+#include "planner/plan.h"
+#include "planner/report/plan_report.h"
+#include "runtime/files/file.h"
 #include "tests/training/run_testing.h"
-#include "training/plan.h"
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {

@@ -9,7 +9,7 @@
 #include "data/loader.h"
 #include "runtime/ops.h"
 #include "tests/training/run_testing.h"
-#include "training/resume.h"
+#include "training/saving/resume.h"
 #include "training/step.h"
 
 namespace trefoil {

@@ -4,12 +4,12 @@
 
 #include "checkpoint/directory.h"
 #include "data/loader.h"
-#include "parallel/collectives_nccl.h"
+#include "parallel/collectives/nccl/nccl.h"
 #include "runtime/ops.h"
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
 #include "tests/training/run_testing.h"
-#include "training/resume.h"
+#include "training/saving/resume.h"
 #include "training/step.h"
 
 namespace trefoil {

@@ -11,7 +11,7 @@
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
 #include "tests/training/run_testing.h"
-#include "training/resume.h"
+#include "training/saving/resume.h"
 #include "training/worker.h"
 
 namespace trefoil {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <map>
 
-#include "runtime/file.h"
+#include "runtime/files/file.h"
 #include "tests/training/run_testing.h"
 
 namespace trefoil {

@@ -1,10 +1,10 @@
-#include "training/idle_options.h"
+#include "training/config/idle_options.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {

@@ -1,4 +1,4 @@
-#include "training/metrics.h"
+#include "training/log/metrics.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "tests/runtime/fault_file_system.h"
-#include "training/progress_meter.h"
-#include "training/tensorboard.h"
+#include "tests/runtime/files/fault_file_system.h"
+#include "training/log/progress_meter.h"
+#include "training/log/tensorboard.h"
 
 namespace trefoil {
 namespace {

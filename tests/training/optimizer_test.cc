@@ -8,7 +8,7 @@
 #include <map>
 #include <mutex>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "runtime/ops.h"
 #include "tests/parallel/example_table.h"
 #include "tests/parallel/test_world.h"

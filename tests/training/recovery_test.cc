@@ -2,8 +2,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/runtime/fault_file_system.h"
-#include "tests/runtime/odd_file_systems.h"
+#include "tests/runtime/files/fault_file_system.h"
+#include "tests/runtime/files/odd_file_systems.h"
 #include "tests/training/trainer_testing.h"
 
 namespace trefoil {

@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "tests/training/run_testing.h"
-#include "training/resume.h"
+#include "training/saving/resume.h"
 
 namespace trefoil {
 namespace {

@@ -18,8 +18,8 @@
 #include "runtime/random.h"
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
-#include "training/resume.h"
-#include "training/validate.h"
+#include "training/config/validate.h"
+#include "training/saving/resume.h"
 
 namespace trefoil {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/world.h"
+#include "parallel/collectives/world.h"
 #include "training/run.pb.h"
 #include "training/trainer.h"
 

@@ -6,11 +6,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "runtime/folder_lock.h"
-#include "runtime/process_memory.h"
+#include "runtime/files/folder_lock.h"
+#include "runtime/host/process_memory.h"
 #include "runtime/version.h"
-#include "tests/runtime/fault_file_system.h"
-#include "tests/runtime/odd_file_systems.h"
+#include "tests/runtime/files/fault_file_system.h"
+#include "tests/runtime/files/odd_file_systems.h"
 #include "tests/training/trainer_testing.h"
 
 namespace trefoil {

@@ -1,4 +1,4 @@
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>

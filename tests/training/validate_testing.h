@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "training/validate.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 

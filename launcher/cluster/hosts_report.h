@@ -1,0 +1,17 @@
+// Which ranks are on which hosts, for people, and what that costs.
+#pragma once
+
+#include <string>
+
+#include "parallel/collectives/hosts.h"
+#include "parallel/parallel.pb.h"
+
+namespace trefoil {
+
+// Empty for one host. Otherwise a line of the summary,
+//   hosts     node1: ranks 0-3; node2: ranks 4-7
+// and, if ranks of a tensor group are on several hosts, one that says so and names the options that put them together: the
+// sums of each layer would go over the network.
+std::string HostLines(const ParallelConfig& parallel, const Hosts& hosts);
+
+}  // namespace trefoil

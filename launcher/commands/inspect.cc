@@ -1,0 +1,201 @@
+#include "launcher/commands/inspect.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <gflags/gflags.h>
+#include <google/protobuf/text_format.h>
+
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "checkpoint/directory.h"
+#include "data/utf8.h"
+#include "launcher/commands/inspect_parts.h"
+#include "launcher/prepare.h"
+#include "runtime/files/folder_lock.h"
+#include "training/run.pb.h"
+
+DEFINE_bool(verify, false, "Read every byte, and say what is damaged: checksums of a checkpoint, ids of token files.");
+DEFINE_int64(document, 0, "Of token files: the document whose beginning is shown, counted from 0.");
+DEFINE_string(text, "", "A text to encode: its tokens are listed. With a tokenizer, or a run that has one.");
+DEFINE_string(with_tokenizer, "", "The tokenizer's model file for token files. Empty: tokenizer.model beside them.");
+
+namespace trefoil {
+namespace {
+
+constexpr size_t kLabelWidth = 13;
+
+std::string WithoutSlashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+std::string StepOf(const std::string& checkpoint) {
+  const int64_t step = std::atoll(checkpoint.substr(checkpoint.rfind('-') + 1).c_str());
+  return absl::StrCat("step ", step);
+}
+
+// "step 100, step 200 (newest)" and what is not complete.
+absl::Status InspectCheckpoints(FileSystem& fs, const std::string& folder, std::ostream& out, std::string* newest) {
+  std::vector<std::string> ignored;
+  const auto latest = LatestCheckpoint(fs, folder, &ignored);
+  if (absl::IsNotFound(latest.status())) {
+    InspectLine(out, "checkpoints", "none");
+  } else {
+    TREFOIL_RETURN_IF_ERROR(latest.status());
+    TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(folder));
+    std::string text;
+    for (const std::string& name : names) {
+      if (!absl::StartsWith(name, "step-") || name.find('.') != std::string::npos) continue;
+      absl::StrAppend(&text, text.empty() ? "" : ", ", StepOf(name));
+    }
+    InspectLine(out, "checkpoints", text);
+    *newest = *latest;
+  }
+  for (const std::string& name : ignored) InspectLine(out, "", name + ": not complete, never read");
+  return absl::OkStatus();
+}
+
+// The last line of metrics.jsonl that is whole, and the last one with a held-out loss.
+absl::Status InspectMetrics(FileSystem& fs, const std::string& folder, int64_t steps, std::ostream& out) {
+  const std::string path = folder + "/metrics.jsonl";
+  if (!fs.Exists(path)) {
+    InspectLine(out, "last step", "none yet");
+    return absl::OkStatus();
+  }
+  std::ifstream file(path);
+  nlohmann::json last, held_out;
+  for (std::string line; std::getline(file, line);) {
+    nlohmann::json parsed = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!parsed.is_object() || !parsed.contains("step")) continue;
+    if (parsed.contains("held_out_loss") && parsed["held_out_loss"].is_number()) held_out = parsed;
+    last = std::move(parsed);
+  }
+  const auto number = [](const nlohmann::json& json, const char* name, int digits) {
+    const auto found = json.find(name);
+    if (found == json.end() || !found->is_number()) return std::string("not a number");
+    return absl::StrFormat("%.*g", digits, found->get<double>());
+  };
+  if (!last.is_object()) {
+    InspectLine(out, "last step", "none yet");
+    return absl::OkStatus();
+  }
+  InspectLine(out, "last step", absl::StrCat(last["step"].get<int64_t>(), " of ", steps, ", loss ", number(last, "loss", 5),
+                                             ", ", number(last, "tokens_per_second", 4), " tokens/s"));
+  if (held_out.is_object()) {
+    InspectLine(out, "held out", absl::StrCat("loss ", number(held_out, "held_out_loss", 5), " after step ",
+                                              held_out["step"].get<int64_t>()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std::string& folder, std::ostream& out) {
+  InspectLine(out, "run", folder);
+  RunConfig config;
+  TREFOIL_ASSIGN_OR_RETURN(const std::string text, ReadFile(fs, folder + "/config.pbtxt"));
+  if (!google::protobuf::TextFormat::ParseFromString(text, &config)) {
+    return absl::DataLossError(folder + "/config.pbtxt: not a run's config in text format");
+  }
+  const auto line = [](const google::protobuf::Message& message) {
+    std::string single;
+    google::protobuf::TextFormat::Printer printer;
+    printer.SetSingleLineMode(true);
+    printer.PrintToString(message, &single);
+    return single;
+  };
+  InspectLine(out, "model", line(config.model()));
+  InspectLine(out, "layout", line(config.parallel()));
+  InspectLine(out, "training", absl::StrCat(config.training().steps(), " steps of ", config.training().global_batch(),
+                                            " samples of ", config.model().sequence_length(), " tokens"));
+  for (const std::string& train : config.data().train()) InspectLine(out, "data", train);
+  const auto owner = FolderOwner(fs, folder);
+  InspectLine(out, "in use", owner.ok() ? "by " + *owner : "by nobody");
+  TREFOIL_RETURN_IF_ERROR(InspectMetrics(fs, folder, config.training().steps(), out));
+  std::string newest;
+  TREFOIL_RETURN_IF_ERROR(InspectCheckpoints(fs, folder + "/checkpoints", out, &newest));
+  const std::string tokenizer = folder + "/tokenizer.model";
+  InspectLine(out, "tokenizer", fs.Exists(tokenizer) ? tokenizer : "none");
+  if (!options.text.empty()) return InspectTokenizer(fs, options, tokenizer, out);
+  if (options.verify && !newest.empty()) return InspectCheckpoint(fs, options, newest, out);
+  if (!newest.empty()) {
+    InspectLine(out, "more", absl::StrCat("trefoil inspect ", newest));
+    if (fs.Exists(tokenizer)) InspectLine(out, "", absl::StrCat("trefoil generate --checkpoint=", folder));
+  }
+  return absl::OkStatus();
+}
+
+// Prefixes of the token files in a folder.
+std::vector<std::string> TokenFilesIn(const std::string& folder) {
+  std::set<std::string> prefixes;
+  for (const char* extension : {".idx", ".bin"}) {
+    for (const std::string& path : Glob(folder + "/*" + extension)) prefixes.insert(path.substr(0, path.size() - 4));
+  }
+  return {prefixes.begin(), prefixes.end()};
+}
+
+}  // namespace
+
+void InspectLine(std::ostream& out, const std::string& label, const std::string& text) {
+  out << label << std::string(kLabelWidth - std::min(kLabelWidth - 1, label.size()), ' ') << text << "\n";
+}
+
+std::string QuotedText(const std::string& text, size_t most) {
+  std::string quoted = "\"";
+  std::string_view rest = std::string_view(text).substr(0, Utf8Cut(text, std::min(text.size(), most)));
+  while (!rest.empty()) {
+    const size_t length = Utf8Length(rest);
+    const auto byte = static_cast<unsigned char>(rest[0]);
+    if (rest[0] == '\n') {
+      quoted += "\\n";
+    } else if (rest[0] == '"' || rest[0] == '\\') {
+      quoted += {'\\', rest[0]};
+    } else if (length == 0 || byte < 0x20 || byte == 0x7f) {
+      absl::StrAppendFormat(&quoted, "\\x%02x", byte);
+    } else {
+      quoted += rest.substr(0, length);
+    }
+    rest.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return quoted + (most < text.size() ? "\" ..." : "\"");
+}
+
+absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream& out) {
+  if (options.path.empty()) {
+    return absl::InvalidArgumentError(
+        "nothing named; give a run's folder, a checkpoint, token files (a prefix, a pattern, or their folder) or a tokenizer");
+  }
+  const std::string path = WithoutSlashes(options.path);
+  if (fs.Exists(path + "/manifest.json")) return InspectCheckpoint(fs, options, path, out);
+  if (fs.Exists(path + "/config.pbtxt")) return InspectRun(fs, options, path, out);
+  if (absl::EndsWith(path, ".model")) return InspectTokenizer(fs, options, path, out);
+  const bool is_folder = fs.Exists(path) && fs.List(path).ok();
+  if (!is_folder) return InspectTokenFiles(fs, options, {path}, out);
+  std::string newest;
+  if (LatestCheckpoint(fs, path).ok()) return InspectCheckpoints(fs, path, out, &newest);
+  const std::vector<std::string> prefixes = TokenFilesIn(path);
+  if (!prefixes.empty()) return InspectTokenFiles(fs, options, prefixes, out);
+  if (fs.Exists(path + "/tokenizer.model")) return InspectTokenizer(fs, options, path + "/tokenizer.model", out);
+  return absl::NotFoundError(path + ": a folder with nothing known in it: no config.pbtxt of a run, no manifest.json of a "
+                                    "checkpoint, no step-... of checkpoints, no .idx of token files, no tokenizer.model");
+}
+
+int InspectMain(int argc, char** argv) {
+  if (argc > 2) {
+    return Fail("inspect", absl::InvalidArgumentError(absl::StrCat("one path at a time, found ", argc - 1, ": ", argv[1], " ",
+                                                                   argv[2], " ...; quote patterns")),
+                /*speak=*/true);
+  }
+  const InspectOptions options = {.path = argc > 1 ? argv[1] : "",
+                                  .verify = FLAGS_verify,
+                                  .document = FLAGS_document,
+                                  .text = FLAGS_text,
+                                  .tokenizer = FLAGS_with_tokenizer};
+  const absl::Status status = Inspect(FileSystem::Posix(), options, std::cout);
+  std::cout << std::flush;
+  return status.ok() ? 0 : Fail("inspect", status, /*speak=*/true);
+}
+
+}  // namespace trefoil

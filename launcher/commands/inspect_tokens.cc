@@ -1,0 +1,199 @@
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "data/token_set.h"
+#include "data/tokenizer.h"
+#include "launcher/commands/inspect_parts.h"
+
+namespace trefoil {
+namespace {
+
+constexpr size_t kSampleTokens = 64;
+constexpr size_t kSampleBytes = 300;
+constexpr int64_t kAnyId = int64_t{1} << 31;  // a vocabulary that has every id of 31 bits
+constexpr int kBar = 30;
+
+// Lengths of documents by powers of ten: documents of 0 tokens, 1 to 9, 10 to 99 ...
+struct Lengths {
+  std::array<int64_t, 20> counts = {};
+  int64_t shortest = -1, longest = 0;
+
+  void Add(int64_t length) {
+    size_t bin = 0;
+    for (int64_t rest = length; rest > 0; rest /= 10) ++bin;
+    ++counts[bin];
+    shortest = shortest < 0 ? length : std::min(shortest, length);
+    longest = std::max(longest, length);
+  }
+};
+
+void PrintLengths(const Lengths& lengths, std::ostream& out) {
+  const auto [first, end] = [&] {
+    size_t a = 0, b = lengths.counts.size();
+    while (lengths.counts[a] == 0) ++a;
+    while (lengths.counts[b - 1] == 0) --b;
+    return std::pair(a, b);
+  }();
+  const int64_t most = *std::max_element(lengths.counts.begin(), lengths.counts.end());
+  int64_t from = 0;
+  for (size_t bin = 0; bin < end; ++bin) {
+    const int64_t to = bin == 0 ? 0 : from == 0 ? 9 : from * 10 - 1;
+    if (bin >= first) {
+      const auto bar = static_cast<size_t>((lengths.counts[bin] * kBar + most - 1) / most);
+      out << absl::StrFormat("  %12s  %-*s %d\n", from == to ? absl::StrCat(from) : absl::StrCat(from, "-", to), kBar,
+                             std::string(bar, '#'), lengths.counts[bin]);
+    }
+    from = bin == 0 ? 1 : from * 10;
+  }
+}
+
+// tokenizer.model beside the files, if nothing is named.
+absl::StatusOr<std::optional<Tokenizer>> TokenizerOf(FileSystem& fs, const InspectOptions& options,
+                                                     const std::string& prefix, std::ostream& out) {
+  std::string path = options.tokenizer;
+  if (path.empty()) {
+    path = FolderOf(prefix) + "/tokenizer.model";
+    if (!fs.Exists(path)) {
+      InspectLine(out, "tokenizer", "none beside the files, so that the sample is ids: --with_tokenizer names one");
+      return std::optional<Tokenizer>();
+    }
+  }
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
+  InspectLine(out, "tokenizer", absl::StrCat(path, ", vocabulary ", tokenizer.vocabulary()));
+  return std::optional<Tokenizer>(std::move(tokenizer));
+}
+
+absl::Status ShowDocument(const TokenFile& file, int64_t number, int64_t begin, int64_t length,
+                          const std::optional<Tokenizer>& tokenizer, std::ostream& out) {
+  std::vector<int32_t> ids(static_cast<size_t>(std::min<int64_t>(length, kSampleTokens)));
+  TREFOIL_RETURN_IF_ERROR(file.Read(begin, ids));
+  std::string text;
+  bool fits = tokenizer.has_value();
+  for (const int32_t id : ids) {
+    fits &= tokenizer && id >= 0 && id < tokenizer->vocabulary();
+    absl::StrAppend(&text, text.empty() ? "" : " ", id);
+  }
+  InspectLine(out, absl::StrCat("document ", number),
+              absl::StrCat(length, " tokens, of ", file.prefix(), " from token ", begin, " on"));
+  InspectLine(out, "", text + (static_cast<int64_t>(ids.size()) < length ? " ..." : ""));
+  if (fits) InspectLine(out, "", QuotedText(tokenizer->Decode(ids), kSampleBytes));
+  return absl::OkStatus();
+}
+
+absl::Status VerifyIds(const TokenSet& set, int64_t vocabulary, std::ostream& out) {
+  constexpr int64_t kChunk = int64_t{1} << 18;
+  int32_t largest = 0;
+  std::vector<int32_t> ids;
+  for (const TokenFile& file : set.files()) {
+    for (int64_t at = 0; at < file.tokens(); at += static_cast<int64_t>(ids.size())) {
+      ids.resize(static_cast<size_t>(std::min(kChunk, file.tokens() - at)));
+      TREFOIL_RETURN_IF_ERROR(file.Read(at, ids));
+      for (size_t i = 0; i < ids.size(); ++i) {
+        if (ids[i] < 0 || ids[i] >= vocabulary) {
+          return absl::DataLossError(absl::StrCat(file.prefix(), ".bin: token ", at + static_cast<int64_t>(i), " has id ",
+                                                  ids[i], "; ids are in [0, ", vocabulary, ")"));
+        }
+        largest = std::max(largest, ids[i]);
+      }
+    }
+  }
+  InspectLine(out, "whole", absl::StrCat("every token was read; the largest id is ", largest));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status InspectTokenFiles(FileSystem& fs, const InspectOptions& options, const std::vector<std::string>& prefixes,
+                               std::ostream& out) {
+  TREFOIL_ASSIGN_OR_RETURN(const TokenSet set, TokenSet::Open(prefixes, /*sequence_length=*/1, kAnyId, fs));
+  const TokenFile& first = set.files().front();
+  Lengths lengths;
+  int64_t documents = 0;
+  struct Found {
+    const TokenFile* file;
+    int64_t begin, length;
+  };
+  std::optional<Found> shown;
+  for (const TokenFile& file : set.files()) {
+    TREFOIL_RETURN_IF_ERROR(file.ForEachDocument(fs, [&](int64_t begin, int64_t length) {
+      lengths.Add(length);
+      if (documents++ == options.document) shown = {&file, begin, length};
+    }));
+  }
+  InspectLine(out, "token files", set.files().size() == 1
+                                      ? absl::StrCat(first.prefix(), ".bin, .idx")
+                                      : absl::StrCat(set.files().size(), " pairs, ", first.prefix(), " to ",
+                                                     set.files().back().prefix()));
+  InspectLine(out, "tokens", absl::StrCat(set.tokens()));
+  InspectLine(out, "documents", absl::StrFormat("%d, of %d to %d tokens, %.1f on average", documents, lengths.shortest,
+                                                lengths.longest, static_cast<double>(set.tokens()) / documents));
+  PrintLengths(lengths, out);
+  TREFOIL_ASSIGN_OR_RETURN(std::optional<Tokenizer> tokenizer, TokenizerOf(fs, options, first.prefix(), out));
+  if (!shown) {
+    return absl::InvalidArgumentError(absl::StrCat("--document: ", options.document, ", must be in [0, ", documents,
+                                                   "), the documents there are; nearest legal: ",
+                                                   options.document < 0 ? 0 : documents - 1));
+  }
+  TREFOIL_RETURN_IF_ERROR(ShowDocument(*shown->file, options.document, shown->begin, shown->length, tokenizer, out));
+  if (!options.verify) return absl::OkStatus();
+  return VerifyIds(set, tokenizer ? tokenizer->vocabulary() : kAnyId, out);
+}
+
+absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, const std::string& path,
+                              std::ostream& out) {
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
+  const SentencePieceModel& model = tokenizer.model();
+  using Kind = SentencePieceModel::Kind;
+  int64_t bytes = 0, symbols = 0, characters = 0, pieces = 0;
+  std::string symbol_names;
+  std::vector<std::pair<int64_t, int>> longest;
+  for (int id = 0; id < model.size(); ++id) {
+    const Kind kind = model.KindOf(id);
+    if (kind == Kind::kByte) {
+      ++bytes;
+    } else if (kind != Kind::kText) {
+      ++symbols;
+      absl::StrAppend(&symbol_names, symbol_names.empty() ? "" : ", ", id, " ", model.Piece(id));
+    } else {
+      const std::string text = tokenizer.Decode(std::span(&id, 1));
+      const auto letters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
+      ++(letters <= 1 ? characters : pieces);
+      longest.emplace_back(-letters, id);
+    }
+  }
+  std::sort(longest.begin(), longest.end());
+  InspectLine(out, "tokenizer", path);
+  InspectLine(out, "vocabulary", absl::StrCat(tokenizer.vocabulary(), ": ", bytes, " bytes, ", characters, " characters, ",
+                                              pieces, " longer pieces, ", symbols, " symbols"));
+  InspectLine(out, "symbols", symbol_names);
+  InspectLine(out, "end of text", absl::StrCat(tokenizer.end_of_text(), " ", model.Piece(tokenizer.end_of_text())));
+  InspectLine(out, "exact", tokenizer.exact() ? "yes: any text comes back as it was"
+                                              : "no: it normalises, so that decoded text may differ from what was encoded");
+  std::string examples;
+  for (size_t i = 0; i < std::min<size_t>(longest.size(), 8); ++i) {
+    const int id = longest[i].second;
+    absl::StrAppend(&examples, i == 0 ? "" : ", ", id, " ", QuotedText(tokenizer.Decode(std::span(&id, 1)), 60));
+  }
+  InspectLine(out, "longest", examples);
+  if (options.text.empty()) {
+    InspectLine(out, "more", "--text='...' encodes a text");
+    return absl::OkStatus();
+  }
+  const std::vector<int32_t> ids = tokenizer.Encode(options.text);
+  InspectLine(out, "text", absl::StrFormat("%d bytes, %d tokens, %.2f bytes a token", options.text.size(), ids.size(),
+                                           static_cast<double>(options.text.size()) / std::max<size_t>(ids.size(), 1)));
+  for (const int32_t id : ids) {
+    const std::string piece = model.KindOf(id) == Kind::kText ? model.Piece(id) : tokenizer.Decode(std::span(&id, 1));
+    out << absl::StrFormat("  %8d  %s\n", id, QuotedText(tokenizer.exact() ? tokenizer.Decode(std::span(&id, 1)) : piece, 60));
+  }
+  const std::string back = tokenizer.Decode(ids);
+  if (back != options.text) InspectLine(out, "back", QuotedText(back, kSampleBytes));
+  return absl::OkStatus();
+}
+
+}  // namespace trefoil

@@ -1,0 +1,236 @@
+#include "launcher/commands/tokenize.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <gflags/gflags.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include "data/tokenizer.h"
+#include "launcher/flag_output.h"
+#include "launcher/given_flags.h"
+#include "launcher/report/progress.h"
+#include "parallel/collectives/world.h"
+#include "runtime/device.h"
+#include "runtime/files/folder_lock.h"
+#include "runtime/number_text.h"
+
+DEFINE_string(
+    input, "",
+    "Text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as plain "
+    "words. A .txt is a document, so is each line's field \"text\" in a .jsonl.");
+DEFINE_string(tokenizer, "", "A SentencePiece model to use. Empty: train one on the input.");
+DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
+DEFINE_double(held_out, 0.05, "Share of the text to hold out for evaluation.");
+DEFINE_uint64(split_seed, 1, "Another seed holds out other text.");
+DEFINE_int64(shard_bytes, 0, "Input bytes per pair of token files. 0: 32 MiB, or more to make at most 1024.");
+DEFINE_bool(allow_binary, false, "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
+DEFINE_bool(overwrite, false, "Replace the token files and the tokenizer that --output has.");
+
+namespace trefoil {
+namespace {
+
+constexpr int64_t kDefaultVocabulary = 4096;
+constexpr int64_t kSampleBytes = int64_t{16} << 20;  // for training the tokenizer
+
+bool IsOurs(const std::string& name) {
+  const bool token_file = absl::StartsWith(name, "train-") || absl::StartsWith(name, "held_out-");
+  return name == "tokenizer.model" || (token_file && (absl::EndsWith(name, ".bin") || absl::EndsWith(name, ".idx")));
+}
+
+// The names of our files in a folder, in an order that is safe to write them in: an .idx after every .bin.
+absl::StatusOr<std::vector<std::string>> OurFiles(FileSystem& fs, const std::string& folder) {
+  TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> names, fs.List(folder));
+  std::erase_if(names, [](const std::string& name) { return !IsOurs(name); });
+  std::stable_partition(names.begin(), names.end(),
+                        [](const std::string& name) { return !absl::EndsWith(name, ".idx"); });
+  return names;
+}
+
+// Makes the folder, and `lock` this run's.
+absl::Status PrepareOutput(FileSystem& fs, const TokenizeRun& run, const std::string& partial,
+                           std::unique_ptr<FolderLock>* lock) {
+  TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, run.output));
+  TREFOIL_ASSIGN_OR_RETURN(*lock, FolderLock::Take(fs, run.output));
+  if (!(*lock)->took_over().empty()) std::cerr << (*lock)->took_over() << "\n";
+  TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, run.output));
+  if (!names.empty() && !run.overwrite) {
+    return absl::AlreadyExistsError(absl::StrCat("output: ", run.output, " already has ", names.front(),
+                                                 "; name another folder, or replace what it has with --overwrite"));
+  }
+  TREFOIL_RETURN_IF_ERROR(fs.Remove(partial));
+  return fs.MakeFolder(partial);
+}
+
+absl::StatusOr<Tokenizer> TrainTokenizer(const CorpusPlan& plan, int64_t vocabulary) {
+  ProgressBar bar("reading   ", plan.bytes, 1);
+  TREFOIL_ASSIGN_OR_RETURN(const auto texts, SampleTexts(plan, kSampleBytes, [&](int64_t bytes) { bar.Add(bytes); }));
+  bar.Finish();
+  int64_t bytes = 0;
+  for (const std::string& text : texts) bytes += static_cast<int64_t>(text.size());
+  std::cerr << absl::StrFormat("training a tokenizer of %d pieces on %.1f MB\n", vocabulary, bytes / 1e6);
+  return Tokenizer::Train(texts, vocabulary);
+}
+
+absl::StatusOr<Tokenizer> LoadTokenizer(FileSystem& fs, const TokenizeRun& run) {
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, run.tokenizer));
+  if (run.vocabulary != 0 && run.vocabulary != tokenizer.vocabulary()) {
+    return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", run.vocabulary, ", but ", run.tokenizer, " has ",
+                                                   tokenizer.vocabulary(), "; give that, or leave it out"));
+  }
+  return tokenizer;
+}
+
+// Moves everything to its place. What was there goes first, each .idx before its .bin.
+absl::Status Publish(FileSystem& fs, const std::string& output, const std::string& partial, FolderLock& lock) {
+  TREFOIL_RETURN_IF_ERROR(lock.Check());
+  TREFOIL_ASSIGN_OR_RETURN(auto old_names, OurFiles(fs, output));
+  std::reverse(old_names.begin(), old_names.end());
+  for (const std::string& name : old_names) TREFOIL_RETURN_IF_ERROR(fs.Remove(absl::StrCat(output, "/", name)));
+  TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, partial));
+  for (const std::string& name : names) {
+    TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, absl::StrCat(partial, "/", name), absl::StrCat(output, "/", name)));
+  }
+  return fs.Remove(partial);
+}
+
+absl::Status CheckCounts(const CorpusPlan& plan, const CorpusCounts& counts) {
+  if (counts.train_tokens == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("input: zero-length corpus: ", counts.documents, " documents of ", plan.paths.size(),
+                     " files have no text to train on; more text is needed"));
+  }
+  if (plan.options.held_out > 0 && counts.held_out_tokens == 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "held_out: %g of so little text (%d bytes, chosen by blocks of %d) is none; take a larger share, "
+        "another split_seed, or 0",
+        plan.options.held_out, counts.text_bytes, plan.block_bytes));
+  }
+  return absl::OkStatus();
+}
+
+void Sum(Group& group, CorpusCounts* counts) {
+  int64_t* const fields[] = {&counts->documents,       &counts->text_bytes,  &counts->bad_bytes,     &counts->train_tokens,
+                             &counts->held_out_tokens, &counts->train_files, &counts->held_out_files};
+  double values[std::size(fields)];  // exact: below 2^53
+  for (size_t i = 0; i < std::size(fields); ++i) values[i] = static_cast<double>(*fields[i]);
+  group.AllReduceSum(std::span<double>(values));
+  for (size_t i = 0; i < std::size(fields); ++i) *fields[i] = static_cast<int64_t>(values[i]);
+}
+
+void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCounts& counts,
+                  const Tokenizer& tokenizer, double seconds, int ranks, std::ostream& out) {
+  const int64_t tokens = counts.train_tokens + counts.held_out_tokens;
+  out << absl::StrFormat("text         %.2f MB, %s documents, %d files\n", counts.text_bytes / 1e6,
+                         WithCommas(counts.documents), plan.paths.size());
+  out << absl::StrFormat("tokenizer    %s/tokenizer.model, vocabulary %s, %.2f bytes a token\n", run.output,
+                         WithCommas(tokenizer.vocabulary()), static_cast<double>(counts.text_bytes) / tokens);
+  const auto side = [&](const char* label, const char* name, int64_t side_tokens, int64_t files) {
+    out << absl::StrFormat("%-12s %s/%s-*, %s tokens (%.1f%%), %d %s\n", label, run.output, name,
+                           WithCommas(side_tokens), 100.0 * side_tokens / tokens, files,
+                           files == 1 ? "pair of files" : "pairs of files");
+  };
+  side("train", "train", counts.train_tokens, counts.train_files);
+  if (counts.held_out_tokens > 0) side("held out", "held_out", counts.held_out_tokens, counts.held_out_files);
+  out << absl::StrFormat("time         %.1f s, tokenizing at %.1f MB/s on %d %s\n", seconds,
+                         counts.text_bytes / 1e6 / std::max(seconds, 1e-3), ranks, ranks == 1 ? "rank" : "ranks");
+  if (counts.bad_bytes > 0) {
+    out << absl::StrFormat("note         %s bytes of the text (%.2g%%) are not UTF-8: each is a token of its own\n",
+                           WithCommas(counts.bad_bytes), 100.0 * counts.bad_bytes / counts.text_bytes);
+  }
+  if (!tokenizer.exact()) out << "note         this tokenizer normalises: decoded text may differ from the input\n";
+}
+
+// What RunTokenize does between making `partial` and removing it.
+absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPlan& plan, const std::string& partial,
+                         FolderLock* lock, Group& group, std::ostream& out) {
+  const bool first = group.rank() == 0;
+  const std::string model_path = partial + "/tokenizer.model";
+  std::optional<Tokenizer> tokenizer;
+  const auto keep = [&](absl::StatusOr<Tokenizer> made) {
+    if (made.ok()) tokenizer = *std::move(made);
+    return made.status();
+  };
+  absl::Status status;
+  if (first) {
+    const int64_t vocabulary = run.vocabulary == 0 ? kDefaultVocabulary : run.vocabulary;
+    status = keep(run.tokenizer.empty() ? TrainTokenizer(plan, vocabulary) : LoadTokenizer(fs, run));
+    if (status.ok()) status = tokenizer->Save(fs, model_path);
+  }
+  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  if (!first) {
+    status = keep(Tokenizer::Load(fs, model_path));
+    if (!status.ok()) {
+      status = absl::FailedPreconditionError(absl::StrCat("rank ", group.rank(),
+                                                          " cannot read what rank 0 wrote: ", status.message(),
+                                                          "; output is to be a folder that all hosts see"));
+    }
+  }
+  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+
+  int64_t my_bytes = 0;
+  for (int64_t shard = group.rank(); shard < plan.shard_count(); shard += group.size()) {
+    for (int64_t s = plan.shards[shard]; s < plan.shards[shard + 1]; ++s) my_bytes += plan.slices[s].bytes();
+  }
+  const auto start = std::chrono::steady_clock::now();
+  ProgressBar bar("tokenizing", first ? my_bytes : 0, std::min<int>(group.size(), plan.shard_count()));
+  auto counts = TokenizeShare(fs, plan, partial, *tokenizer, group.rank(), group.size(),
+                              [&](int64_t bytes) { bar.Add(bytes); });
+  if (counts.ok()) bar.Finish();
+  TREFOIL_RETURN_IF_ERROR(group.Agree(counts.status()));
+  Sum(group, &*counts);
+  TREFOIL_RETURN_IF_ERROR(CheckCounts(plan, *counts));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? Publish(fs, run.output, partial, *lock) : absl::OkStatus()));
+  if (first) PrintSummary(run, plan, *counts, *tokenizer, seconds, group.size(), out);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, std::ostream& out) {
+  const bool first = group.rank() == 0;
+  const std::string partial = run.output + "/partial";
+  absl::Status status;
+  if (run.output.empty()) status = absl::InvalidArgumentError("output: empty; name a folder to write to");
+  auto plan = PlanCorpus(run.corpus);
+  if (status.ok()) status = plan.status();
+  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  std::unique_ptr<FolderLock> lock;  // rank 0's
+  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? PrepareOutput(fs, run, partial, &lock) : absl::OkStatus()));
+  status = WriteCorpus(fs, run, *plan, partial, lock.get(), group, out);
+  if (!status.ok() && first) fs.Remove(partial).IgnoreError();  // the first error is the one to tell
+  return status;
+}
+
+int TokenizeMain(int argc, char** argv) {
+  auto world = NewMpiWorld(&argc, &argv);
+  world->set_timeout_seconds(24 * 3600);  // ranks wait for rank 0 to read and train
+  TokenizeRun run;
+  if (!FLAGS_input.empty()) run.corpus.inputs.push_back(FLAGS_input);
+  run.corpus.inputs.insert(run.corpus.inputs.end(), argv + 1, argv + argc);
+  run.corpus.held_out = FLAGS_held_out;
+  run.corpus.seed = FLAGS_split_seed;
+  run.corpus.shard_bytes = FLAGS_shard_bytes;
+  run.corpus.any_bytes = FLAGS_allow_binary;
+  run.output = FLAGS_output;
+  run.tokenizer = FLAGS_tokenizer;
+  run.vocabulary = FLAGS_vocabulary;
+  run.overwrite = FLAGS_overwrite;
+  absl::Status status = CheckSameOnRanks(world->all(), CommandLineFacts(run.corpus.inputs));
+  if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
+    status = absl::InvalidArgumentError(
+        "--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
+  }
+  if (status.ok()) status = RunTokenize(FileSystem::Posix(), run, world->all(), std::cout);
+  if (status.ok()) return 0;
+  if (world->rank() == 0) std::cerr << "trefoil tokenize: " << std::string(status.message()) << "\n";
+  return 1;
+}
+
+}  // namespace trefoil

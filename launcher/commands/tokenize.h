@@ -1,0 +1,38 @@
+// `trefoil tokenize`: text files to a tokenizer and token files.
+//
+//   trefoil tokenize --input='text/*.txt|*.jsonl[.gz|.zst]' --output=corpus --vocabulary=4096
+//   mpirun -n 8 trefoil tokenize --input='text/*' --output=corpus --tokenizer=other/tokenizer.model
+//
+// writes corpus/tokenizer.model, corpus/train-00000.{bin,idx} ... and corpus/held_out-00000.{bin,idx} ... (Megatron's
+// format, data/token_file.h). Without --tokenizer one is trained on a sample of the text that is not held out. Ranks
+// share the work by shards; the files are the same for any number of ranks.
+//
+// All is written under OUTPUT/partial and moved to its place when everything is done: whoever finds token files in
+// OUTPUT finds all of them. On failure OUTPUT/partial is removed and OUTPUT is as it was.
+#pragma once
+
+#include <ostream>
+#include <string>
+
+#include "data/tokenize_corpus.h"
+#include "parallel/collectives/group.h"
+#include "runtime/files/file.h"
+#include "runtime/status.h"
+
+namespace trefoil {
+
+struct TokenizeRun {
+  CorpusOptions corpus;
+  std::string output;
+  std::string tokenizer;   // a model file; empty: train one
+  int64_t vocabulary = 0;  // of the trained tokenizer, 0: 4096; with `tokenizer`, 0 or what it has
+  bool overwrite = false;  // replace the token files and tokenizer that OUTPUT has
+};
+
+// Every rank of the group calls this with the same `run`; rank 0 shows progress and prints the summary to `out`.
+// Returns the same on every rank.
+absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, std::ostream& out);
+
+int TokenizeMain(int argc, char** argv);
+
+}  // namespace trefoil

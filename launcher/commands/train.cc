@@ -1,0 +1,178 @@
+#include "launcher/commands/train.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <gflags/gflags.h>
+#include <sysexits.h>
+
+#include <csignal>
+#include <iostream>
+
+#include "launcher/cluster/hosts_report.h"
+#include "launcher/cluster/machine.h"
+#include "launcher/cluster/oversubscription.h"
+#include "launcher/config/config.h"
+#include "launcher/prepare.h"
+#include "launcher/report/describe.h"
+#include "model/model.h"
+#include "planner/layout_search.h"
+#include "planner/report/memory_report.h"
+#include "planner/report/plan_report.h"
+#include "runtime/host/process_memory.h"
+#include "runtime/number_text.h"
+#include "runtime/version.h"
+#include "training/trainer.h"
+#include "training/worker.h"
+
+DEFINE_bool(allow_change, false,
+            "Go on from a checkpoint although this start gives the run another meaning: another corpus, tokenizer, order of "
+            "samples, sequence length or rotary base.");
+
+namespace trefoil {
+namespace {
+
+// Set by a signal; the trainer asks for it between steps. A signal handler can reach nothing but a global.
+volatile std::sig_atomic_t stop_signal = 0;
+
+void OnSignal(int signal) { stop_signal = signal; }
+
+void StopOnSignals() {
+  // SIGUSR1 is what mpirun passes on to its ranks (launcher/commands/launch.h).
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, OnSignal);
+}
+
+Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& peak, int threads,
+                  const std::string& products) {
+  Summary summary;
+  summary.products = products;
+  summary.program = VersionText();
+  summary.ranks = plan.ranks;
+  summary.threads = threads;
+  summary.parameters = plan.parameters;
+  summary.flops_per_token = ModelFlopsPerToken(config.model(), config.model().sequence_length());
+  summary.peak = peak;
+  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
+  summary.worst_rank = fullest.rank;
+  for (int i = 0; i < kPurposes; ++i) {
+    summary.memory.emplace_back(Name(static_cast<Purpose>(i)), fullest.memory.peak[static_cast<size_t>(i)]);
+  }
+  summary.held = fullest.memory.held;
+  summary.pieces = HomesOfPieces(config.model(), config.parallel().pipeline(), config.parallel().chunks());
+  return summary;
+}
+
+// Why the run does not fit, with the plan and with layouts that would.
+absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
+  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
+  std::string message = absl::StrCat(
+      "memory: rank ", fullest.rank, " would hold ", BytesText(plan.held()), ", must be at most ",
+      BytesText(static_cast<int64_t>(plan.memory_limit)),
+      config.runtime().memory_limit_gib() > 0 ? " (runtime.memory_limit_gib)" : " (its share of what is available)",
+      "\n", MemoryTable(plan));
+  // Times of an imagined device, to rank layouts by: where products and memory cost what they usually do.
+  TREFOIL_ASSIGN_OR_RETURN(Cluster cluster, ReadCluster(FileSystem::Posix(), "dgx_a100"));
+  cluster.clear_memory_gib();
+  RunConfig limited = config;
+  limited.mutable_runtime()->set_memory_limit_gib(static_cast<float>(plan.memory_limit / (1 << 30)));
+  Planner planner(cluster);
+  constexpr int kShown = 3;
+  const SearchResult found = SearchLayouts(limited, plan.ranks, planner,
+                                           {.pinned = {}, .simulated = 2 * kShown, .progress = nullptr});
+  if (found.fits.empty()) {
+    absl::StrAppend(&message, "no layout of ", plan.ranks, " ranks fits; nearest legal: more ranks, a smaller ",
+                    "training.global_batch or model.sequence_length, or a higher limit");
+  } else {
+    absl::StrAppend(&message, "nearest legal, of the layouts that fit on ", plan.ranks, " ranks the fastest:");
+  }
+  for (size_t i = 0; i < found.fits.size() && i < kShown; ++i) {
+    absl::StrAppend(&message, "\n  ", BytesText(found.fits[i].held), "  ", LayoutText(found.fits[i].config));
+  }
+  return absl::ResourceExhaustedError(message);
+}
+
+// Plans the run as `planned` says and, where `speak`, prints the summary of what was prepared. An error if it does not fit.
+absl::Status PlanRun(const Prepared& prepared, const RunConfig& planned, const PeakFlops& peak, bool speak) {
+  if (!speak) return absl::OkStatus();
+  const RunConfig& config = prepared.config;
+  const int ranks = config.parallel().tensor() * config.parallel().pipeline() * config.parallel().data();
+  const Plan plan = Planner().Make(planned, ranks);
+  if (!plan.fits()) return TooLarge(config, plan);
+  std::cout << Describe(config, Summarise(config, plan, peak, planned.runtime().threads(), prepared.products)) << std::flush;
+  return absl::OkStatus();
+}
+
+// Rank 0's last words: what was planned and what was taken. Every rank calls it.
+void ReportMemory(const RunConfig& config, World& world, const Device& device, int64_t resident_before,
+                  int64_t files_before) {
+  const MemoryUse real = device.memory();
+  if (real.peak[static_cast<size_t>(Purpose::kActivations)] == 0) return;  // the run was finished before
+  const MemoryUse planned = Planner().MemoryOf(config, world.size(), world.rank());
+  ProcessMemory process = {.before = resident_before, .real = PeakResident(), .files_since = ResidentFiles() - files_before};
+  process.real -= process.files_since;
+  const auto largest = [&](const MemoryUse& use) {
+    std::vector<double> values(use.peak.begin(), use.peak.end());
+    values.push_back(static_cast<double>(use.peak_total));
+    values.push_back(static_cast<double>(use.held));
+    world.all().AllReduceMax(std::span(values));
+    MemoryUse most;
+    for (size_t i = 0; i < kPurposes; ++i) most.peak[i] = static_cast<int64_t>(values[i]);
+    most.peak_total = static_cast<int64_t>(values[kPurposes]);
+    most.held = static_cast<int64_t>(values[kPurposes + 1]);
+    return most;
+  };
+  const MemoryUse most_planned = largest(planned), most_real = largest(real);
+  double exact = planned.peak == real.peak && planned.held == real.held ? 1 : 0;
+  world.all().AllReduceSum(std::span(&exact, 1));
+  if (world.rank() != 0) return;
+  std::cout << "memory    high-water marks, the largest of all ranks; exact on " << exact << " of " << world.size()
+            << "\n" << CompareMemory(most_planned, most_real);
+  if (device.host_addressable()) std::cout << CompareProcess(planned, process);
+  std::cout << std::flush;
+}
+
+}  // namespace
+
+int TrainMain(int argc, char** argv) {
+  StopOnSignals();
+  const std::unique_ptr<World> world = NewMpiWorld(&argc, &argv);
+  const bool speak = world->rank() == 0;
+  const absl::StatusOr<std::vector<std::string>> sets = TakeSets(&argc, argv);
+  if (!sets.ok()) return Fail("train", sets.status(), speak);
+  FileSystem& fs = FileSystem::Posix();
+  const auto prepared = PrepareOnRanks(fs, *sets, Tokens::kData, *world);
+  if (!prepared.ok()) return Fail("train", prepared.status(), speak);
+  const RunConfig* config = &prepared->config;
+  SetTimeLimits(*world, config->runtime());
+  auto start = FindStart(fs, *config, world->all(), FLAGS_allow_change);
+  if (!start.ok()) return Fail("train", start.status(), speak);
+  const auto machine = OpenMachine(*config, *world);
+  if (!machine.ok()) return Fail("train", machine.status(), speak);
+  Device& device = *(*machine)->device;
+  const TrainingConfig::Precision precision = config->training().precision();
+  const PeakFlops peak = {.vendor = VendorPeak(device, precision, world->all()),
+                          .measured = MeasurePeak(device, WorkingDType(precision), world->all())};
+  // Kernels' scratch depends on the threads.
+  RunConfig planned = *config;
+  planned.mutable_runtime()->set_threads(device.threads());
+  if (planned.runtime().memory_limit_gib() == 0) {
+    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(LeastShare(device, *world) / (1 << 30)));
+  }
+  const absl::Status fits = world->all().Agree(PlanRun(*prepared, planned, peak, speak));
+  if (!fits.ok()) return Fail("train", fits, speak);
+  if (speak) std::cout << HostLines(config->parallel(), world->hosts()) << std::flush;
+  if (device.host_addressable()) {
+    const std::vector<std::string> cores = world->all().GatherStrings(CoresText(device.threads()));
+    if (speak) std::cout << OversubscriptionLine(world->hosts(), cores) << std::flush;
+  }
+  for (const std::string& note : prepared->notes) std::cout << "Note: " << note << ".\n";
+  ResetPeakResident();
+  const int64_t resident_before = Resident(), files_before = ResidentFiles();
+  const TrainerOptions options = {
+      .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak = peak};
+  const absl::StatusOr<RunEnd> end = Train(*config, *std::move(start), (*machine)->world(), device, options);
+  if (!end.ok()) return Fail("train", end.status(), speak);
+  ReportMemory(planned, *world, device, resident_before, files_before);
+  return *end == RunEnd::kStopped ? EX_TEMPFAIL : 0;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,174 @@
+#include "launcher/report/describe.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+
+#include "runtime/number_text.h"
+
+namespace trefoil {
+namespace {
+
+// Of `count` rows or columns, those that the picture shows; -1 stands for those left out.
+std::vector<int> Shown(int count, int most) {
+  std::vector<int> shown;
+  if (count <= most) {
+    for (int i = 0; i < count; ++i) shown.push_back(i);
+    return shown;
+  }
+  for (int i = 0; i < most - 2; ++i) shown.push_back(i);
+  shown.push_back(-1);
+  shown.push_back(count - 1);
+  return shown;
+}
+
+// "embedding, layers 0-2, 6-8, head": layers counted from 0 as in parameter names.
+std::string LayersOfStage(const Summary& summary, int stage, int stages, int layers) {
+  std::vector<std::string> ranges;
+  bool embedding = false, head = false;
+  for (size_t piece = static_cast<size_t>(stage); piece < summary.pieces.size(); piece += static_cast<size_t>(stages)) {
+    int first = -1, last = -1;
+    for (const int home : summary.pieces[piece]) {
+      embedding |= home == 0;
+      head |= home == layers + 1;
+      if (home == 0 || home == layers + 1) continue;
+      if (first < 0) first = home - 1;
+      last = home - 1;
+    }
+    if (first >= 0) ranges.push_back(first == last ? absl::StrCat(first) : absl::StrCat(first, "-", last));
+  }
+  std::vector<std::string> parts;
+  if (embedding) parts.push_back("embedding");
+  if (!ranges.empty()) parts.push_back(absl::StrCat("layers ", absl::StrJoin(ranges, ", ")));
+  if (head) parts.push_back("head");
+  return absl::StrJoin(parts, ", ");
+}
+
+// The ranks of one stage of one replica.
+std::string Cell(const ParallelConfig& parallel, int stage, int replica, size_t digits) {
+  const int tensor = parallel.tensor();
+  const int first = (stage * parallel.data() + replica) * tensor;
+  const auto padded = [&](int rank) {
+    const std::string text = absl::StrCat(rank);
+    return std::string(digits - text.size(), ' ') + text;
+  };
+  if (tensor > 4) return absl::StrCat(padded(first), " - ", padded(first + tensor - 1));
+  std::vector<std::string> ranks;
+  for (int i = 0; i < tensor; ++i) ranks.push_back(padded(first + i));
+  return absl::StrJoin(ranks, "  ");
+}
+
+std::string Centred(const std::string& text, size_t width) {
+  const size_t space = width - std::min(width, text.size());
+  return std::string(space / 2, ' ') + text + std::string(space - space / 2, ' ');
+}
+
+std::string Picture(const RunConfig& config, const Summary& summary) {
+  const ParallelConfig& parallel = config.parallel();
+  const std::vector<int> stages = Shown(parallel.pipeline(), 8);
+  const std::vector<int> replicas = Shown(parallel.data(), 4);
+  const size_t digits = absl::StrCat(summary.ranks - 1).size();
+
+  std::vector<std::string> labels;
+  size_t label_width = 0;
+  for (const int stage : stages) {
+    labels.push_back(stage < 0 ? "..."
+                               : absl::StrCat("stage ", stage, "  ",
+                                              LayersOfStage(summary, stage, parallel.pipeline(),
+                                                            config.model().layers())));
+    label_width = std::max(label_width, labels.back().size());
+  }
+  const size_t cell_width = std::max<size_t>(10, Cell(parallel, 0, 0, digits).size() + 4);
+  const auto width = [&](int replica) { return replica < 0 ? size_t{5} : cell_width; };
+
+  const std::string margin(10, ' ');
+  std::string heads = margin + std::string(label_width + 2, ' ');
+  std::string rule = heads;
+  for (const int replica : replicas) {
+    absl::StrAppend(&heads, " ", Centred(replica < 0 ? "..." : absl::StrCat("replica ", replica), width(replica)));
+    absl::StrAppend(&rule, "+", std::string(width(replica), '-'));
+  }
+  rule += "+";
+  heads.erase(heads.find_last_not_of(' ') + 1);
+  std::string picture = absl::StrCat(heads, "\n", rule, "\n");
+  for (size_t row = 0; row < stages.size(); ++row) {
+    absl::StrAppend(&picture, margin, labels[row], std::string(label_width - labels[row].size() + 2, ' '));
+    for (const int replica : replicas) {
+      const bool left_out = replica < 0 || stages[row] < 0;
+      absl::StrAppend(&picture, "|",
+                      Centred(left_out ? "..." : Cell(parallel, stages[row], replica, digits), width(replica)));
+    }
+    absl::StrAppend(&picture, "|\n", rule, "\n");
+  }
+  return picture;
+}
+
+std::string Memory(const Summary& summary) {
+  std::string text = absl::StrCat("memory    rank ", summary.worst_rank, ", the fullest:\n");
+  const auto line = [&](const std::string& name, int64_t bytes) {
+    absl::StrAppendFormat(&text, "          %-14s %10s\n", name, BytesText(bytes));
+  };
+  for (const auto& [name, bytes] : summary.memory) {
+    if (bytes > 0) line(name, bytes);
+  }
+  line("held for it", summary.held);
+  return text;
+}
+
+std::string Plural(int64_t count, const char* noun) { return absl::StrCat(count, " ", noun, count == 1 ? "" : "s"); }
+
+}  // namespace
+
+std::string Describe(const RunConfig& config, const Summary& summary) {
+  const ModelConfig& model = config.model();
+  const ParallelConfig& parallel = config.parallel();
+  const TrainingConfig& training = config.training();
+  const OptimizerConfig& optimizer = training.optimizer();
+  CHECK_EQ(parallel.tensor() * parallel.pipeline() * parallel.data(), summary.ranks);
+  CHECK_EQ(static_cast<size_t>(parallel.pipeline() * parallel.chunks()), summary.pieces.size());
+
+  std::string text = absl::StrCat(
+      "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelConfig::Family_Name(model.family()), ": ",
+      Plural(model.layers(), "layer"), ", hidden ", model.hidden(), ", ", Plural(model.heads(), "head"), " (",
+      model.kv_heads(), " key/value), feed-forward ", model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
+      ShortCount(static_cast<double>(summary.parameters)), " parameters\n");
+  absl::StrAppend(&text, "mesh      tensor ", parallel.tensor(), " x pipeline ", parallel.pipeline(), " x data ",
+                  parallel.data(), " = ", Plural(summary.ranks, "rank"), ", ", Plural(summary.threads, "thread"),
+                  " each\n\n", Picture(config, summary), "\n");
+
+  absl::StrAppend(&text, "schedule  ", ParallelConfig::Schedule_Name(parallel.schedule()));
+  if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
+  absl::StrAppend(&text, "; ZeRO: ", ParallelConfig::Zero_Name(parallel.zero()),
+                  "; recompute: ", ParallelConfig::Recompute_Name(parallel.recompute()),
+                  "; sequence parallel: ", parallel.sequence_parallel() && parallel.tensor() > 1 ? "on" : "off",
+                  "; precision: ", TrainingConfig::Precision_Name(training.precision()));
+  if (config.runtime().device() == RuntimeConfig::CUDA) {
+    absl::StrAppend(&text, "; attention: ", RuntimeConfig::Attention_Name(config.runtime().attention()));
+  }
+  text += "\n";
+
+  if (!summary.products.empty()) absl::StrAppend(&text, "products  ", summary.products, "\n");
+
+  const int64_t micro_batches = training.global_batch() / (int64_t{training.micro_batch()} * parallel.data());
+  const double tokens = static_cast<double>(training.global_batch()) * model.sequence_length();
+  absl::StrAppend(&text, "batch     ", training.global_batch(), " = micro-batch ", training.micro_batch(), " x data ",
+                  parallel.data(), " x ", micro_batches, micro_batches == 1 ? " micro-batch" : " micro-batches", "; x ",
+                  model.sequence_length(), " = ", ShortCount(tokens), " tokens per step\n");
+  absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(tokens * training.steps()),
+                  " tokens in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
+                  ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
+  absl::StrAppend(&text, Memory(summary));
+  absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_token * tokens), " per step");
+  const PeakFlops& peak = summary.peak;
+  if (peak.best() > 0) {
+    absl::StrAppend(&text, "; MFU is of the ", peak.vendor > 0 ? "vendor's" : "measured", " peak, ",
+                    FlopsText(peak.best()), "/s of all ranks together");
+  }
+  if (peak.vendor > 0 && peak.measured > 0) absl::StrAppend(&text, " (measured: ", FlopsText(peak.measured), "/s)");
+  return text + "\n";
+}
+
+}  // namespace trefoil

@@ -1,0 +1,50 @@
+// The summary that rank 0 prints before step 1: what will run, where, and what it takes.
+//
+//   run       runs/a
+//   program   build 3f9a1c0b5d7e2468 (GCC 12.2.0)
+//   model     LLAMA: 6 layers, hidden 192, 6 heads (2 key/value), feed-forward 512, vocabulary 2048; 3.15M parameters
+//   mesh      tensor 2 x pipeline 2 x data 2 = 8 ranks, 1 thread each
+//
+//                                              replica 0  replica 1
+//                                             +----------+----------+
+//             stage 0  embedding, layers 0-2  |   0  1   |   2  3   |
+//                                             +----------+----------+
+//             stage 1  layers 3-5, head       |   4  5   |   6  7   |
+//                                             +----------+----------+
+//   ...
+//
+// In the picture a row is a pipeline stage with its layers, a column a model replica, and a cell the tensor ranks of
+// both; rows and columns beyond a few are left out ("...").
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "training/log/peak_flops.h"
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+// What the config alone does not say.
+struct Summary {
+  std::string program;  // its build (runtime/version.h)
+  int ranks = 1;
+  int threads = 1;  // of each rank
+  int64_t parameters = 0;
+  double flops_per_token = 0;  // forward and backward, of the whole model
+  std::string products;        // what matrices are multiplied with and why (launcher/prepare.h); may be empty
+  PeakFlops peak;              // of all ranks together
+  int worst_rank = 0;          // the one that needs most memory
+  std::vector<std::pair<std::string, int64_t>> memory;  // its bytes by purpose, each at its highest
+  int64_t held = 0;            // bytes that it gets from the system for all that
+  // The homes of each piece of the pipeline, in order (pipeline x chunks of them): 0 the embedding, 1 .. L the layers,
+  // L + 1 the head. Piece p belongs to stage p mod pipeline.
+  std::vector<std::vector<int>> pieces;
+};
+
+// Several lines. The config is filled and legal for summary.ranks.
+std::string Describe(const RunConfig& config, const Summary& summary);
+
+}  // namespace trefoil

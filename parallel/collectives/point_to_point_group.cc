@@ -1,0 +1,334 @@
+#include "parallel/collectives/point_to_point_group.h"
+
+#include <algorithm>
+#include <cstring>
+#include <sstream>
+
+#include "parallel/collectives/binomial_tree.h"
+#include "parallel/collectives/joined_texts.h"
+#include "runtime/ops.h"
+
+namespace trefoil {
+namespace {
+
+// Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
+constexpr int kCollectiveTag = 0;
+constexpr int kFirstUserTag = 1;
+
+}  // namespace
+
+PointToPointGroup::PointToPointGroup(Membership membership, Device& device, std::unique_ptr<Transport> transport,
+                                     std::optional<SumSegments> segments)
+    : Group(std::move(membership)),
+      device_(device),
+      transport_(std::move(transport)),
+      segments_(segments.value_or(SegmentsOfMessages(size()))),
+      buffer_(device, segments_) {
+  CHECK(device.host_addressable() || !device.computes())
+      << "group " << name() << ": messages are made in host memory, not on device " << device.name();
+}
+
+PointToPointGroup::~PointToPointGroup() { PointToPointGroup::FinishSends(); }
+
+PointToPointGroup::Bytes PointToPointGroup::Elements(const Tensor& x, int64_t begin, int64_t end) {
+  const int64_t size = static_cast<int64_t>(SizeOf(x.dtype()));
+  char* data = static_cast<char*>(x.raw());
+  return {data == nullptr ? nullptr : data + begin * size, (end - begin) * size};
+}
+
+void PointToPointGroup::Copy(Bytes from, Bytes to) const {
+  CHECK_EQ(from.bytes, to.bytes);
+  if (from.data != nullptr && from.data != to.data && from.bytes > 0) std::memcpy(to.data, from.data, from.bytes);
+}
+
+void PointToPointGroup::CheckAddressable(const Tensor& x) const {
+  CHECK(x.defined());
+  CHECK(x.raw() != nullptr || x.bytes() == 0 || !transport_->moves())
+      << "group " << name() << ": a tensor of the null device has no elements to send; use a null world";
+}
+
+void PointToPointGroup::Wait(const Operation& operation, Transport::Message& message, int peer) {
+  const Waiting waiting(*membership().patience);
+  if (message.Done()) return;
+  const Patience::Limit limit = membership().patience->limit();
+  const auto timeout =
+      std::chrono::duration_cast<Transport::Clock::duration>(std::chrono::duration<double>(limit.seconds));
+  if (transport_->Wait(message, Transport::Clock::now() + timeout)) return;
+  std::ostringstream text;
+  text << "group \"" << name() << "\": " << membership().NameOf(rank()) << " waited " << limit.Text() << " in " << operation.name << " of " << operation.bytes << " bytes";
+  if (operation.tag >= 0) text << " with tag " << operation.tag;
+  text << " for " << membership().NameOf(peer) << ", which did not come";
+  transport_->Abort(text.str());
+}
+
+std::unique_ptr<Transport::Message> PointToPointGroup::StartSend(int to, int tag, Bytes bytes) {
+  if (to != rank()) {
+    bytes_sent_ += bytes.bytes;
+    ++messages_sent_;
+  }
+  return transport_->Send(to, tag, bytes.data, bytes.bytes);
+}
+
+void PointToPointGroup::SendNow(const Operation& operation, int to, Bytes bytes) {
+  if (bytes.bytes > 0) Wait(operation, *StartSend(to, kCollectiveTag, bytes), to);
+}
+
+void PointToPointGroup::ReceiveNow(const Operation& operation, int from, Bytes bytes) {
+  if (bytes.bytes > 0) Wait(operation, *transport_->Receive(from, kCollectiveTag, bytes.data, bytes.bytes), from);
+}
+
+void PointToPointGroup::Exchange(const Operation& operation, const std::vector<Bytes>& outgoing,
+                                 const std::vector<Bytes>& incoming) {
+  if (OnlyCounts()) {
+    for (int to = 0; to < size(); ++to) {
+      if (to == rank() || outgoing[to].bytes == 0) continue;
+      bytes_sent_ += outgoing[to].bytes;
+      ++messages_sent_;
+    }
+    return;
+  }
+  std::vector<std::pair<int, std::unique_ptr<Transport::Message>>> receives, sends;
+  // Each rank starts with the one after it, so that no rank is everyone's first.
+  for (int step = 1; step < size(); ++step) {
+    const int from = (rank() + size() - step) % size();
+    const Bytes& part = incoming[from];
+    if (part.bytes > 0) receives.emplace_back(from, transport_->Receive(from, kCollectiveTag, part.data, part.bytes));
+  }
+  for (int step = 1; step < size(); ++step) {
+    const int to = (rank() + step) % size();
+    if (outgoing[to].bytes > 0) sends.emplace_back(to, StartSend(to, kCollectiveTag, outgoing[to]));
+  }
+  for (auto& [peer, message] : receives) Wait(operation, *message, peer);
+  for (auto& [peer, message] : sends) Wait(operation, *message, peer);
+}
+
+void PointToPointGroup::Sum(const Tensor& parts, const Tensor& out) {
+  if (out.elements() == 0) return;
+  // In a null world the parts of a computing device hold nothing: its values stay as they are.
+  if (transport_->moves() || !device_.computes()) SumParts(device_, parts, out);
+}
+
+void PointToPointGroup::AllReduceSum(const Tensor& x) {
+  CHECK(x.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+  CheckAddressable(x);
+  if (size() == 1 || x.elements() == 0) return;
+  const Operation operation{"AllReduceSum", x.bytes()};
+  if (x.bytes() <= segments_.small_bytes) {
+    AllReduceSmall(operation, x);
+    return;
+  }
+  const int64_t segment = size() * segments_.PartElements(x.dtype());
+  for (int64_t begin = 0; begin < x.elements(); begin += segment) {
+    AllReduceLarge(operation, x.Range(begin, {std::min(segment, x.elements() - begin)}));
+  }
+}
+
+void PointToPointGroup::AllReduceSmall(const Operation& operation, const Tensor& x) {
+  const int64_t n = x.elements();
+  const Tensor parts = buffer_.Parts(x.dtype(), size(), n, n);
+  std::vector<Bytes> outgoing(size(), Elements(x, 0, n)), incoming(size());
+  for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * n, (r + 1) * n);
+  Copy(outgoing[rank()], incoming[rank()]);
+  Exchange(operation, outgoing, incoming);
+  Sum(parts, x.View({n}));
+}
+
+void PointToPointGroup::AllReduceLarge(const Operation& operation, const Tensor& x) {
+  const int64_t n = x.elements();
+  auto begin = [&](int r) { return n * r / size(); };
+  const int64_t mine = begin(rank() + 1) - begin(rank());
+  std::vector<Bytes> chunks(size()), incoming(size());
+  for (int r = 0; r < size(); ++r) chunks[r] = Elements(x, begin(r), begin(r + 1));
+  const Tensor parts = buffer_.Parts(x.dtype(), size(), mine, (n + size() - 1) / size());
+  for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * mine, (r + 1) * mine);
+  Copy(chunks[rank()], incoming[rank()]);
+  Exchange(operation, chunks, incoming);
+  Sum(parts, x.Range(begin(rank()), {mine}));
+  Exchange(operation, std::vector<Bytes>(size(), chunks[rank()]), chunks);
+}
+
+void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
+  CHECK(in.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+  CHECK(in.dtype() == out.dtype());
+  CheckAddressable(in);
+  CheckAddressable(out);
+  const int64_t n = out.elements();
+  CHECK_EQ(in.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
+  if (n == 0) return;
+  if (size() == 1) {
+    Copy(Elements(in, 0, n), Elements(out, 0, n));
+    return;
+  }
+  const int64_t segment = segments_.PartElements(in.dtype());
+  std::vector<Bytes> outgoing(size()), incoming(size());
+  for (int64_t begin = 0; begin < n; begin += segment) {
+    const int64_t m = std::min(segment, n - begin);
+    const Tensor parts = buffer_.Parts(in.dtype(), size(), m, m);
+    if (OnlyCounts()) {  // a planner's groups may have hundreds of ranks, and segments as many
+      bytes_sent_ += (size() - 1) * m * static_cast<int64_t>(SizeOf(in.dtype()));
+      messages_sent_ += size() - 1;
+    } else {
+      for (int r = 0; r < size(); ++r) {
+        outgoing[r] = Elements(in, r * n + begin, r * n + begin + m);
+        incoming[r] = Elements(parts, r * m, (r + 1) * m);
+      }
+      Copy(outgoing[rank()], incoming[rank()]);
+      Exchange({"ReduceScatterSum", in.bytes()}, outgoing, incoming);
+    }
+    Sum(parts, out.Range(begin, {m}));
+  }
+}
+
+void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {
+  CHECK(in.dtype() == out.dtype());
+  CheckAddressable(in);
+  CheckAddressable(out);
+  const int64_t n = in.elements();
+  CHECK_EQ(out.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
+  std::vector<Bytes> incoming(size());
+  for (int r = 0; r < size(); ++r) incoming[r] = Elements(out, r * n, (r + 1) * n);
+  Copy(Elements(in, 0, n), incoming[rank()]);
+  // Sent from `out`: `in` may be a part of it.
+  Exchange({"AllGather", out.bytes()}, std::vector<Bytes>(size(), incoming[rank()]), incoming);
+}
+
+void PointToPointGroup::Broadcast(const Tensor& x, int root) {
+  CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
+  CheckAddressable(x);
+  if (x.elements() == 0) return;
+  SendDown({"Broadcast", x.bytes()}, root, Elements(x, 0, x.elements()));
+}
+
+void PointToPointGroup::SendDown(const Operation& operation, int root, Bytes bytes) {
+  // Ranks counted from the root.
+  const int place = (rank() - root + size()) % size();
+  const auto rank_at = [&](int p) { return (p + root) % size(); };
+  if (place > 0) ReceiveNow(operation, rank_at(ParentInTree(place)), bytes);
+  std::vector<int> children = ChildrenInTree(place, size());
+  std::reverse(children.begin(), children.end());  // first to whoever has the longest way left
+  if (bytes.bytes == 0) return;
+  std::vector<std::pair<int, std::unique_ptr<Transport::Message>>> sends;
+  for (const int child : children) sends.emplace_back(rank_at(child), StartSend(rank_at(child), kCollectiveTag, bytes));
+  for (auto& [to, message] : sends) Wait(operation, *message, to);
+}
+
+std::deque<PointToPointGroup::Pending>::iterator PointToPointGroup::Find(std::deque<Pending>& messages, int peer,
+                                                                         int tag) {
+  return std::find_if(messages.begin(), messages.end(),
+                      [&](const Pending& message) { return message.peer == peer && message.tag == tag; });
+}
+
+void PointToPointGroup::Send(const Tensor& x, int to, int tag) {
+  CHECK(0 <= to && to < size()) << "rank " << to << " of " << size();
+  CHECK_GE(tag, 0);
+  CheckAddressable(x);
+  sends_.push_back({x, StartSend(to, kFirstUserTag + tag, Elements(x, 0, x.elements())), to, tag});
+  sends_.back().message->MoveAlone();
+}
+
+PointToPointGroup::Pending& PointToPointGroup::PostReceive(const Tensor& x, int from, int tag) {
+  CHECK(0 <= from && from < size()) << "rank " << from << " of " << size();
+  CHECK_GE(tag, 0);
+  CheckAddressable(x);
+  const Bytes all = Elements(x, 0, x.elements());
+  receives_.push_back({x, transport_->Receive(from, kFirstUserTag + tag, all.data, all.bytes), from, tag});
+  return receives_.back();
+}
+
+void PointToPointGroup::StartReceive(const Tensor& x, int from, int tag) {
+  PostReceive(x, from, tag).message->MoveAlone();
+}
+
+void PointToPointGroup::Receive(const Tensor& x, int from, int tag) {
+  if (Find(receives_, from, tag) == receives_.end()) PostReceive(x, from, tag);
+  const auto receive = Find(receives_, from, tag);
+  CHECK(receive->x.raw() == x.raw() && receive->x.bytes() == x.bytes())
+      << "group " << name() << ": the receive from rank " << from << " with tag " << tag
+      << " was started into another tensor";
+  Wait({"Receive", x.bytes(), tag}, *receive->message, from);
+  receives_.erase(receive);
+}
+
+void PointToPointGroup::FinishSend(int to, int tag) {
+  const auto send = Find(sends_, to, tag);
+  CHECK(send != sends_.end()) << "nothing sent to rank " << to << " with tag " << tag << " is unfinished";
+  Wait({"Send", send->x.bytes(), tag}, *send->message, to);
+  sends_.erase(send);
+}
+
+void PointToPointGroup::FinishSends() {
+  for (Pending& send : sends_) Wait({"Send", send.x.bytes(), send.tag}, *send.message, send.peer);
+  sends_.clear();
+}
+
+std::vector<double> PointToPointGroup::SumAndGather(std::span<double> values, std::span<const double> own) {
+  const auto n = static_cast<int64_t>(values.size());
+  const int64_t each = n + static_cast<int64_t>(own.size());  // of one rank
+  const Operation operation{"AllReduceSum", each * static_cast<int64_t>(sizeof(double))};
+  // This rank's subtree, in rank order.
+  std::vector<double> parts(static_cast<size_t>(each * SubtreeSize(rank(), size())));
+  std::copy(own.begin(), own.end(), std::copy(values.begin(), values.end(), parts.begin()));
+  for (const int child : ChildrenInTree(rank(), size())) {
+    ReceiveNow(operation, child,
+               {parts.data() + (child - rank()) * each, SubtreeSize(child, size()) * operation.bytes});
+  }
+  std::vector<double> gathered;
+  if (rank() > 0) {
+    SendNow(operation, ParentInTree(rank()), {parts.data(), static_cast<int64_t>(parts.size() * sizeof(double))});
+  }
+  for (int r = 0; r < size() && rank() == 0; ++r) {
+    const double* part = parts.data() + (transport_->moves() ? r : 0) * each;  // else every rank has this rank's
+    for (int64_t i = 0; i < n && r > 0 && transport_->moves(); ++i) values[i] += part[i];
+    gathered.insert(gathered.end(), part + n, part + each);
+  }
+  SendDown(operation, /*root=*/0, {values.data(), n * static_cast<int64_t>(sizeof(double))});
+  return gathered;
+}
+
+void PointToPointGroup::AllReduceMax(std::span<double> values) {
+  const Operation operation{"AllReduceMax", static_cast<int64_t>(values.size_bytes())};
+  std::vector<double> others(values.begin(), values.end());
+  for (const int child : ChildrenInTree(rank(), size())) {
+    ReceiveNow(operation, child, {others.data(), operation.bytes});
+    for (size_t i = 0; i < values.size(); ++i) {
+      // A NaN anywhere is the maximum: it must not hide.
+      if (values[i] == values[i] && !(others[i] <= values[i])) values[i] = others[i];
+    }
+  }
+  if (rank() > 0) SendNow(operation, ParentInTree(rank()), {values.data(), operation.bytes});
+  SendDown(operation, /*root=*/0, {values.data(), operation.bytes});
+}
+
+// Up the tree travel a subtree's texts, joined.
+std::vector<std::string> PointToPointGroup::GatherStrings(const std::string& text) {
+  std::string texts = JoinTexts({text});
+  for (const int child : ChildrenInTree(rank(), size())) {
+    const size_t begin = texts.size();
+    if (!transport_->moves()) {  // every rank has this rank's text
+      texts += JoinTexts(std::vector<std::string>(static_cast<size_t>(SubtreeSize(child, size())), text));
+      continue;
+    }
+    int64_t length = 0;
+    ReceiveNow({"GatherStrings", sizeof(length)}, child, {&length, sizeof(length)});
+    texts.resize(begin + static_cast<size_t>(length));
+    ReceiveNow({"GatherStrings", length}, child, {texts.data() + begin, length});
+  }
+  if (rank() > 0) {
+    auto length = static_cast<int64_t>(texts.size());
+    SendNow({"GatherStrings", sizeof(length)}, ParentInTree(rank()), {&length, sizeof(length)});
+    SendNow({"GatherStrings", length}, ParentInTree(rank()), {texts.data(), length});
+  }
+  if (!transport_->moves()) return std::vector<std::string>(static_cast<size_t>(size()), text);
+  return rank() == 0 ? SplitTexts(texts) : std::vector<std::string>();
+}
+
+std::string PointToPointGroup::BroadcastString(const std::string& text) {
+  std::string of_root = text;
+  auto length = static_cast<int64_t>(of_root.size());
+  SendDown({"BroadcastString", sizeof(length)}, /*root=*/0, {&length, sizeof(length)});
+  of_root.resize(static_cast<size_t>(length));
+  SendDown({"BroadcastString", length}, /*root=*/0, {of_root.data(), length});
+  return of_root;
+}
+
+}  // namespace trefoil

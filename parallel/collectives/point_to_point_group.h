@@ -1,0 +1,105 @@
+// A Group out of messages between pairs of ranks. P ranks, n bytes:
+//
+//   AllReduceSum      up to 4 KiB: every rank sends all n bytes to every other and adds up what it got; sends (P-1) n.
+//                     Above: reduce-scatter, then all-gather, segment by segment; sends 2 n (P-1)/P (the cost of a
+//                     ring, with 2 messages one after the other instead of 2 (P-1)).
+//   ReduceScatterSum  each rank gets its part from every other rank and adds; sends n (P-1)/P of the input's n.
+//   AllGather         each rank sends its part to every other; sends n (P-1) for a part of n.
+//   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
+//   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them in rank order; the sum down the tree.
+//                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
+//   texts             the same way up or down; before each message another one with its length.
+//
+// Rank r's part of n elements that do not divide is [n r / P, n (r + 1) / P), rounded down. Additions are made by the
+// op SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
+// Segments, 4 KiB and the memory for the parts: parallel/collectives/sum_buffer.h.
+//
+// Private to this folder.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "parallel/collectives/group.h"
+#include "parallel/collectives/sum_buffer.h"
+#include "parallel/collectives/transport.h"
+
+namespace trefoil {
+
+class PointToPointGroup : public Group {
+ public:
+  // Of sums, SegmentsOfMessages unless said otherwise.
+  PointToPointGroup(Membership membership, Device& device, std::unique_ptr<Transport> transport,
+                    std::optional<SumSegments> segments = std::nullopt);
+  // Waits for what was sent.
+  ~PointToPointGroup() override;
+
+  void AllReduceSum(const Tensor& x) override;
+  void ReduceScatterSum(const Tensor& in, const Tensor& out) override;
+  void AllGather(const Tensor& in, const Tensor& out) override;
+  void Broadcast(const Tensor& x, int root) override;
+  void Send(const Tensor& x, int to, int tag) override;
+  void Receive(const Tensor& x, int from, int tag) override;
+  bool receives_early() const override { return true; }
+  void StartReceive(const Tensor& x, int from, int tag) override;
+  void FinishSend(int to, int tag) override;
+  void FinishSends() override;
+  std::vector<double> SumAndGather(std::span<double> values, std::span<const double> own) override;
+  void AllReduceMax(std::span<double> values) override;
+  std::vector<std::string> GatherStrings(const std::string& text) override;
+  std::string BroadcastString(const std::string& text) override;
+
+ private:
+  struct Bytes {
+    void* data = nullptr;
+    int64_t bytes = 0;
+  };
+  // What this rank is doing, for the message of a time-out.
+  struct Operation {
+    const char* name;
+    int64_t bytes;
+    int tag = -1;  // of a Send or Receive
+  };
+  // A Send that is not finished, or a Receive that is started.
+  struct Pending {
+    Tensor x;  // kept alive
+    std::unique_ptr<Transport::Message> message;
+    int peer, tag;
+  };
+  Pending& PostReceive(const Tensor& x, int from, int tag);
+  static std::deque<Pending>::iterator Find(std::deque<Pending>& messages, int peer, int tag);
+
+  // Sends outgoing[r] to and receives incoming[r] from every other rank r (nothing where it has no bytes), and waits
+  // for all of it.
+  void Exchange(const Operation& operation, const std::vector<Bytes>& outgoing, const std::vector<Bytes>& incoming);
+  void Wait(const Operation& operation, Transport::Message& message, int peer);
+  std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
+  void CheckAddressable(const Tensor& x) const;
+  // Nothing to move, and nowhere to move it.
+  bool OnlyCounts() const { return !transport_->moves() && !device_.computes(); }
+
+  // The bytes of elements [begin, end) of x.
+  static Bytes Elements(const Tensor& x, int64_t begin, int64_t end);
+  void Copy(Bytes from, Bytes to) const;
+  // out = sum over r of parts[r], unless there is nothing to add.
+  void Sum(const Tensor& parts, const Tensor& out);
+  void AllReduceSmall(const Operation& operation, const Tensor& x);
+  void AllReduceLarge(const Operation& operation, const Tensor& segment);
+  // One message of a collective, start to end; nothing where it has no bytes.
+  void SendNow(const Operation& operation, int to, Bytes bytes);
+  void ReceiveNow(const Operation& operation, int from, Bytes bytes);
+  // From the root to every rank along the tree.
+  void SendDown(const Operation& operation, int root, Bytes bytes);
+
+  Device& device_;
+  const std::unique_ptr<Transport> transport_;
+  const SumSegments segments_;
+  SumBuffer buffer_;
+  std::deque<Pending> sends_, receives_;
+};
+
+}  // namespace trefoil

@@ -1,0 +1,166 @@
+#include "planner/layout_search.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "training/config/validate.h"
+
+namespace trefoil {
+namespace {
+
+std::vector<int> DivisorsOf(int n) {
+  std::vector<int> divisors;
+  for (int i = 1; i <= n; ++i) {
+    if (n % i == 0) divisors.push_back(i);
+  }
+  return divisors;
+}
+
+class Search {
+ public:
+  Search(const RunConfig& config, int ranks, Planner& planner, const SearchOptions& options)
+      : config_(config), ranks_(ranks), planner_(planner), options_(options) {}
+
+  SearchResult Run() {
+    const std::vector<RunConfig> layouts = Layouts();
+    for (const RunConfig& layout : layouts) {
+      Try(layout);
+      ++result_.tried;
+      if (options_.progress) options_.progress(result_.tried, static_cast<int>(layouts.size()));
+    }
+    std::sort(estimates_.begin(), estimates_.end(),
+              [](const Layout& a, const Layout& b) { return a.seconds < b.seconds; });
+    Simulate();
+    std::stable_sort(result_.too_large.begin(), result_.too_large.end(),
+                     [](const Layout& a, const Layout& b) { return a.held < b.held; });
+    return std::move(result_);
+  }
+
+ private:
+  using Mesh = std::tuple<int, int, int>;
+
+  bool Pinned(const char* field) const { return options_.pinned.contains(field); }
+  static Mesh MeshOf(const RunConfig& config) {
+    return {config.parallel().tensor(), config.parallel().pipeline(), config.parallel().data()};
+  }
+
+  // Legal layouts, with the choices that cost no time as they save most memory.
+  std::vector<RunConfig> Layouts() const {
+    std::vector<RunConfig> layouts;
+    for (const int tensor : DivisorsOf(ranks_)) {
+      if (Pinned("tensor") && tensor != config_.parallel().tensor()) continue;
+      // What most choices fail by, before the rules are asked, which take the time to say why.
+      const ModelConfig& model = config_.model();
+      const bool splits = model.heads() % tensor == 0 && model.kv_heads() % tensor == 0 &&
+                          model.feed_forward() % tensor == 0;
+      if (!splits || (tensor > planner_.cluster().devices_per_node() && !Pinned("tensor"))) continue;
+      for (const int pipeline : DivisorsOf(ranks_ / tensor)) {
+        if (Pinned("pipeline") && pipeline != config_.parallel().pipeline()) continue;
+        const int data = ranks_ / tensor / pipeline;
+        if (Pinned("data") && data != config_.parallel().data()) continue;
+        if (config_.training().global_batch() % data != 0) continue;
+        for (const int samples : DivisorsOf(std::min(config_.training().global_batch() / data, kMostSamples))) {
+          if (Pinned("micro_batch") && samples != config_.training().micro_batch()) continue;
+          for (const int chunks : chunks_) Add(tensor, pipeline, data, samples, chunks, &layouts);
+        }
+      }
+    }
+    return layouts;
+  }
+
+  void Add(int tensor, int pipeline, int data, int samples, int chunks, std::vector<RunConfig>* layouts) const {
+    if (config_.model().layers() % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
+    if (chunks > kMostChunks || (chunks > 1 && pipeline == 1)) return;
+    if (chunks > 1 && config_.training().global_batch() / data / samples % pipeline != 0) return;
+    if (Pinned("chunks") && chunks != config_.parallel().chunks()) return;
+    RunConfig config = config_;
+    ParallelConfig& parallel = *config.mutable_parallel();
+    parallel.set_tensor(tensor);
+    parallel.set_pipeline(pipeline);
+    parallel.set_data(data);
+    parallel.set_chunks(chunks);
+    config.mutable_training()->set_micro_batch(samples);
+    const ParallelConfig::Schedule schedule = chunks > 1 ? ParallelConfig::INTERLEAVED : ParallelConfig::ONE_F_ONE_B;
+    if (!Pinned("schedule")) {
+      parallel.set_schedule(schedule);
+    } else if ((parallel.schedule() == ParallelConfig::INTERLEAVED) != (chunks > 1)) {
+      return;
+    }
+    if (!Pinned("sequence_parallel")) {
+      parallel.set_sequence_parallel(tensor > 1 && samples * config.model().sequence_length() % tensor == 0);
+    }
+    if (!Pinned("zero")) parallel.set_zero(ParallelConfig::OPTIMIZER);
+    if (Violations(config, ranks_).empty()) layouts->push_back(std::move(config));
+  }
+
+  // With as little recomputation as fits.
+  void Try(RunConfig config) {
+    for (const auto recompute : {ParallelConfig::NOTHING, ParallelConfig::SELECTIVE, ParallelConfig::FULL}) {
+      if (!Pinned("recompute")) config.mutable_parallel()->set_recompute(recompute);
+      const Estimate estimate = planner_.EstimateStep(config, ranks_);
+      const Layout layout = {.config = config,
+                             .seconds = estimate.seconds,
+                             .utilisation = 0,
+                             .bubble = 0,
+                             .held = estimate.memory.held,
+                             .memory = estimate.memory};
+      if (estimate.fits) {
+        estimates_.push_back(layout);
+        return;
+      }
+      // What activations do not change.
+      int64_t fixed = 0;
+      for (const Purpose purpose : {Purpose::kWeights, Purpose::kGradients, Purpose::kOptimizer}) {
+        fixed += estimate.memory.peak[static_cast<size_t>(purpose)];
+      }
+      const bool hopeless = static_cast<double>(fixed) > planner_.MemoryLimit(config, ranks_);
+      if (recompute == ParallelConfig::FULL || Pinned("recompute") || hopeless) {
+        result_.too_large.push_back(layout);
+        return;
+      }
+    }
+  }
+
+  // The estimates' best, but for a mesh's third and later ones: the list is of different meshes.
+  void Simulate() {
+    std::map<Mesh, int> of_mesh;
+    std::map<Mesh, Layout> best;
+    int simulated = 0;
+    for (Layout& layout : estimates_) {
+      if (simulated == options_.simulated) break;
+      const Mesh mesh = MeshOf(layout.config);
+      if (++of_mesh[mesh] > 2) continue;
+      ++simulated;
+      const Plan plan = planner_.Make(layout.config, ranks_);
+      layout.seconds = plan.step_seconds;
+      layout.utilisation = plan.utilisation();
+      layout.bubble = plan.bubble;
+      layout.held = plan.held();
+      layout.memory = plan.stages[static_cast<size_t>(plan.fullest)].memory;
+      const auto [found, is_new] = best.try_emplace(mesh, layout);
+      if (!is_new && layout.seconds < found->second.seconds) found->second = layout;
+    }
+    for (auto& [mesh, layout] : best) result_.fits.push_back(std::move(layout));
+    std::stable_sort(result_.fits.begin(), result_.fits.end(),
+                     [](const Layout& a, const Layout& b) { return a.seconds < b.seconds; });
+  }
+
+  static constexpr int kMostChunks = 8, kMostSamples = 16;
+
+  const RunConfig& config_;
+  const int ranks_;
+  Planner& planner_;
+  const SearchOptions& options_;
+  const std::vector<int> chunks_ = DivisorsOf(config_.model().layers());
+  std::vector<Layout> estimates_;
+  SearchResult result_;
+};
+
+}  // namespace
+
+SearchResult SearchLayouts(const RunConfig& config, int ranks, Planner& planner, const SearchOptions& options) {
+  return Search(config, ranks, planner, options).Run();
+}
+
+}  // namespace trefoil

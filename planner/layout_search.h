@@ -1,0 +1,51 @@
+// The layouts of a run on a number of ranks, ranked by what the planner says of their speed, and why others do not fit.
+//
+//   const SearchResult found = SearchLayouts(config, 3072, planner, {});
+//   found.fits.front().config.parallel();
+//
+// Tried are all legal choices of tensor (within a node), pipeline, data, chunks (1F1B and interleaved) and micro-batch,
+// with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first: sequence parallelism
+// on, ZeRO's optimizer split, and the least recomputation with which it fits. A first estimate, from one stage of each
+// kind, chooses what is simulated in full.
+//
+// Threads: the planner's.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "planner/plan.h"
+
+namespace trefoil {
+
+struct Layout {
+  RunConfig config;
+  double seconds = 0;  // of a step
+  double utilisation = 0, bubble = 0;
+  int64_t held = 0;    // bytes, of the fullest rank
+  MemoryUse memory;    // of that rank
+};
+
+struct SearchOptions {
+  // Fields that stay as the config has them: "tensor", "pipeline", "data", "chunks", "schedule", "micro_batch",
+  // "recompute", "zero", "sequence_parallel".
+  std::set<std::string> pinned;
+  // Simulated in full; the best of them are what is returned.
+  int simulated = 24;
+  // Of the tried so far and of all, if set.
+  std::function<void(int done, int all)> progress;
+};
+
+struct SearchResult {
+  std::vector<Layout> fits;       // the fastest of each tensor x pipeline x data, fastest first
+  std::vector<Layout> too_large;  // even so, by the memory that they lack, least first
+  int tried = 0;
+};
+
+// `config` is filled and legal but for its layout; its global batch and model are what is searched for. Layouts that
+// break a rule (training/config/validate.h) are not tried.
+SearchResult SearchLayouts(const RunConfig& config, int ranks, Planner& planner, const SearchOptions& options);
+
+}  // namespace trefoil

@@ -1,0 +1,216 @@
+#include "planner/plan.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <set>
+
+#include "model/model.h"
+#include "training/worker.h"
+
+namespace trefoil {
+namespace {
+
+Mesh MeshOf(const RunConfig& config, int rank) {
+  const ParallelConfig& parallel = config.parallel();
+  return Mesh({.tensor = parallel.tensor(), .data = parallel.data(), .pipeline = parallel.pipeline()}, rank);
+}
+
+// One of a stage's ranks that needs most: where the vocabulary does not divide, the last has a row more than the first.
+int RankOfStage(const RunConfig& config, int stage) {
+  const Mesh mesh = MeshOf(config, 0);
+  const int tensor = mesh.size(Axis::kTensor);
+  const int last = config.model().vocabulary() % tensor == 0 ? 0 : tensor - 1;
+  return mesh.RankAt(Axis::kPipeline, stage) + last;
+}
+
+// What makes two stages alike: how many blocks each chunk has, and what else.
+std::string Pieces(const RunConfig& config, int stage) {
+  const ParallelConfig& parallel = config.parallel();
+  const auto pieces = HomesOfPieces(config.model(), parallel.pipeline(), parallel.chunks());
+  std::string text;
+  for (int chunk = 0; chunk < parallel.chunks(); ++chunk) {
+    const std::vector<int>& homes = pieces[static_cast<size_t>(chunk * parallel.pipeline() + stage)];
+    const bool embedding = homes.front() == 0, head = homes.back() == config.model().layers() + 1;
+    text += (embedding ? "e" : "") + std::to_string(homes.size()) + (head ? "h " : " ");
+  }
+  return text;
+}
+
+int MicroBatches(const RunConfig& config) {
+  return config.training().global_batch() / (config.training().micro_batch() * config.parallel().data());
+}
+
+// How often each kind of action is in a list.
+std::map<StageProfile::Key, int> CountKinds(const StageProfile& profile, const std::vector<Action>& actions,
+                                            int micro_batches) {
+  std::map<StageProfile::Key, int> counts;
+  for (const Action& action : actions) ++counts[profile.KeyOf(action, micro_batches)];
+  return counts;
+}
+
+// Of stages that take so many cores each: ranks that share cores take turns, and few leave more memory to each. 1 for GPUs.
+SharedSpeed SpeedOfStages(const Cluster& cluster, int cores_of_stage) {
+  const double cores = cluster.gpu() ? 0 : cluster.nodes() * cluster.devices_per_node();
+  const double alone = std::max(1.0, cluster.alone_speedup());
+  return [=](int active) {
+    const double busy = active * cores_of_stage;
+    if (cores <= 0 || busy == cores) return 1.0;
+    if (busy > cores) return cores / busy;
+    return alone + (1 - alone) * std::max(0.0, busy - 1) / (cores - 1);
+  };
+}
+
+// The main queue's time within a part, and one beside it in which the part's tasks run one after the other from
+// `queue_end` on; returns the queue's end.
+double RunBeside(const PartCost& part, double begin, double queue_end) {
+  for (const PartCost::Beside& task : part.beside) {
+    queue_end = std::max(queue_end, begin + task.start) + task.seconds;
+  }
+  return queue_end;
+}
+
+}  // namespace
+
+int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
+  if (cluster.gpu() || config.runtime().device() == RuntimeConfig::CUDA) return 1;
+  if (config.runtime().threads() > 0) return config.runtime().threads();
+  const int nodes = std::max(1, cluster.nodes());
+  return std::max(1, cluster.devices_per_node() * nodes / ranks);
+}
+
+Planner::Planner(const Cluster& cluster) : cluster_(cluster) {}
+Planner::~Planner() = default;
+
+const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int rank, TimeModel& time) {
+  RunConfig part = config;  // what a profile depends on
+  const int micro_batches = MicroBatches(config);
+  part.clear_folder();
+  part.clear_data();
+  part.mutable_training()->set_steps(0);
+  part.mutable_training()->set_global_batch(std::min(micro_batches, 3));
+  part.mutable_parallel()->set_pipeline(0);
+  const int stage = MeshOf(config, rank).index(Axis::kPipeline);
+  const std::string key = part.SerializeAsString() + "/" + Pieces(config, stage) + "/" +
+                          std::to_string(MeshOf(config, rank).index(Axis::kTensor));
+  const auto [found, is_new] = profiles_.try_emplace(key);
+  if (is_new) found->second = ProfileStage(config, ActionsOf(config, rank), ranks, rank, time);
+  return found->second;
+}
+
+MemoryUse Planner::MemoryOf(const RunConfig& config, int ranks, int rank) {
+  TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
+  return FoldMemory(Profile(config, ranks, rank, time), ActionsOf(config, rank), MicroBatches(config));
+}
+
+double Planner::MemoryLimit(const RunConfig& config, int ranks) const {
+  constexpr double kGib = 1 << 30;
+  const double own = config.runtime().memory_limit_gib() * kGib;
+  if (cluster_.memory_gib() <= 0) return own;
+  const double shared = cluster_.gpu() ? 1 : std::max(1, ranks / std::max(1, cluster_.nodes()));
+  const double of_device = (cluster_.memory_gib() / shared - cluster_.process_gib()) * kGib;
+  return own > 0 ? std::min(own, of_device) : of_device;
+}
+
+Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
+  TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
+  const int stages = config.parallel().pipeline(), micro_batches = MicroBatches(config);
+  Estimate estimate;
+  double busiest = 0, after = 0;
+  for (const int s : std::set<int>{0, std::min(1, stages - 1), stages - 1}) {
+    const int rank = RankOfStage(config, s);
+    const StageProfile& profile = Profile(config, ranks, rank, time);
+    const std::vector<Action> actions = ActionsOf(config, rank);
+    const MemoryUse memory = FoldMemory(profile, actions, micro_batches);
+    if (memory.held > estimate.memory.held) estimate.memory = memory;
+    double busy = 0;
+    for (const auto& [key, count] : CountKinds(profile, actions, micro_batches)) {
+      busy += count * profile.steady.actions.at(key).seconds;
+    }
+    busiest = std::max(busiest, busy);
+    after = std::max(after, profile.steady.reduce.seconds + profile.steady.update.seconds);
+  }
+  const double idle = (stages - 1.0) / config.parallel().chunks() / micro_batches;
+  estimate.seconds = busiest * (1 + idle) + after;
+  const double limit = MemoryLimit(config, ranks);
+  estimate.fits = limit <= 0 || static_cast<double>(estimate.memory.held) <= limit;
+  return estimate;
+}
+
+Plan Planner::Make(const RunConfig& config, int ranks) {
+  const int per_rank = DevicesPerRank(config, cluster_, ranks);
+  TimeModel time(cluster_, per_rank);
+  const int stages = config.parallel().pipeline();
+  const bool timed = cluster_.ops_size() > 0;
+  Plan plan;
+  plan.ranks = ranks;
+  plan.micro_batches = MicroBatches(config);
+  plan.parameters = DeclareModel(config.model()).elements();
+  plan.tokens = static_cast<double>(config.training().global_batch()) * config.model().sequence_length();
+  plan.model_flops = ModelFlopsPerToken(config.model(), config.model().sequence_length()) * plan.tokens;
+  plan.peak_flops = time.Peak(WorkingDType(config.training().precision())) * ranks;
+
+  std::vector<const StageProfile*> profiles;
+  for (int s = 0; s < stages; ++s) {
+    StagePlan& stage = plan.stages.emplace_back();
+    stage.rank = RankOfStage(config, s);
+    const StageProfile& profile = Profile(config, ranks, stage.rank, time);
+    profiles.push_back(&profile);
+    const std::vector<Action>& actions = plan.actions.emplace_back(ActionsOf(config, stage.rank));
+    stage.memory = FoldMemory(profile, actions, plan.micro_batches);
+    if (stage.memory.held > plan.held()) plan.fullest = s;
+    const StageProfile::Step& step = profile.steady;
+    const auto add = [&](const PartCost& part, double times) {
+      for (const auto& [op, total] : part.ops) stage.ops[op].Add(total, times);
+      for (const auto& [group, total] : part.sent) stage.sent[group].Add(total, times);
+    };
+    for (const auto& [key, count] : CountKinds(profile, actions, plan.micro_batches)) add(step.actions.at(key), count);
+    add(step.reduce, 1);
+    add(step.update, 1);
+    for (const auto& [op, total] : stage.ops) {
+      if (op.starts_with("matmul") || op.starts_with("weight") || op.starts_with("attention")) {
+        plan.counted_flops += total.flops * ranks / stages;
+      }
+    }
+  }
+
+  const SharedSpeed speed = SpeedOfStages(cluster_, ranks / stages * per_rank);
+  const auto seconds = [&](int s, const Action& action) {
+    const StageProfile& profile = *profiles[static_cast<size_t>(s)];
+    const bool receive = action.kind == ActionKind::kReceiveActivation || action.kind == ActionKind::kReceiveGradient;
+    if (!receive) return profile.CostOf(profile.steady, action, plan.micro_batches).seconds;
+    return time.MessageSeconds(plan.stages[static_cast<size_t>(action.peer)].rank,
+                               plan.stages[static_cast<size_t>(s)].rank, profile.message_bytes);
+  };
+  plan.schedule = SimulateSchedule(plan.actions, seconds, speed);
+
+  double all_reduced = 0;
+  for (int s = 0; s < stages; ++s) {
+    const auto i = static_cast<size_t>(s);
+    StagePlan& stage = plan.stages[i];
+    const StageProfile& profile = *profiles[i];
+    double queue_end = 0;
+    for (size_t a = 0; a < plan.actions[i].size(); ++a) {
+      const PartCost& cost = profile.CostOf(profile.steady, plan.actions[i][a], plan.micro_batches);
+      queue_end = RunBeside(cost, plan.schedule.spans[i][a].begin, queue_end);
+    }
+    stage.busy_seconds = plan.schedule.busy[i];
+    stage.schedule_end = plan.schedule.spans[i].back().end;
+    stage.reduced = std::max(stage.schedule_end, queue_end) + profile.steady.reduce.seconds / speed(stages);
+    all_reduced = std::max(all_reduced, stage.reduced);
+    plan.bubble += plan.schedule.makespan > 0 ? (1 - stage.busy_seconds / plan.schedule.makespan) / stages : 0;
+    if (timed) stage.over_actions = MemoryOverActions(profile, plan.actions[i], plan.micro_batches);
+  }
+  // Every rank needs the norm of all gradients.
+  for (int s = 0; s < stages; ++s) {
+    const PartCost& update = profiles[static_cast<size_t>(s)]->steady.update;
+    StagePlan& stage = plan.stages[static_cast<size_t>(s)];
+    stage.updated = std::max(all_reduced + update.seconds / speed(stages), RunBeside(update, all_reduced, all_reduced));
+    plan.step_seconds = std::max(plan.step_seconds, stage.updated);
+  }
+
+  plan.memory_limit = MemoryLimit(config, ranks);
+  return plan;
+}
+
+}  // namespace trefoil

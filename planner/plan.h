@@ -1,0 +1,97 @@
+// What a run will take on a cluster, before anything is allocated: memory by purpose, FLOPs, bytes sent, and the time of a
+// step, for a rank of every stage.
+//
+// Nothing is counted by formulas of its own: the trainer's step runs on the null device (planner/stage_profile.h), the
+// schedule's lists are simulated (parallel/schedule.h) with the times of planner/time_model.h, and a stage whose pieces
+// of the model are as another's is not run again.
+//
+//   Planner planner(cluster);
+//   const Plan plan = planner.Make(config, /*ranks=*/3072);
+//   plan.stages[plan.fullest].memory.held;
+//
+// Threads: one planner is for one thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/schedule.h"
+#include "planner/cluster.pb.h"
+#include "planner/stage_profile.h"
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+struct StagePlan {
+  int rank = 0;      // the one that was planned: of the stage's ranks one that needs most
+  MemoryUse memory;  // peaks
+  std::vector<MemoryPoint> over_actions;  // of a steady step; empty without a cluster
+  std::map<std::string, OpTotal> ops;     // of one step, by op
+  std::map<std::string, OpTotal> sent;    // by group
+  double busy_seconds = 0;                // computing, in the schedule
+  double schedule_end = 0;                // seconds into the step
+  double reduced = 0;                     // its gradients are
+  double updated = 0;                     // its parameters are
+};
+
+struct Plan {
+  int ranks = 0, micro_batches = 0;
+  int64_t parameters = 0;
+  double tokens = 0;       // of a step
+  double model_flops = 0;  // of a step (ModelFlopsPerToken)
+  double counted_flops = 0;  // of the matrix products that all ranks make in a step, recomputation included
+  std::vector<StagePlan> stages;
+  int fullest = 0;  // stage that holds most memory
+  std::vector<std::vector<Action>> actions;  // per stage
+  ScheduleTimes schedule;
+  double step_seconds = 0;
+  double bubble = 0;       // share of the schedule in which a stage does not compute, mean over stages
+  double peak_flops = 0;   // of all ranks
+  double memory_limit = 0; // bytes of one rank that tensors may take; 0: unknown
+
+  int64_t held() const { return stages[static_cast<size_t>(fullest)].memory.held; }
+  bool fits() const { return memory_limit <= 0 || static_cast<double>(held()) <= memory_limit; }
+  double tokens_per_second() const { return step_seconds > 0 ? tokens / step_seconds : 0; }
+  double utilisation() const {  // MFU, 0 to 1
+    return step_seconds > 0 && peak_flops > 0 ? model_flops / step_seconds / peak_flops : 0;
+  }
+};
+
+struct Estimate {
+  double seconds = 0;
+  MemoryUse memory;
+  bool fits = true;
+};
+
+class Planner {
+ public:
+  // Without a cluster times are 0 and memory has no limit.
+  explicit Planner(const Cluster& cluster = {});
+  ~Planner();
+  // `config` is filled and legal for `ranks`, with its vocabulary set. runtime.memory_limit_gib is a limit beside the
+  // cluster's.
+  Plan Make(const RunConfig& config, int ranks);
+  // A quick look at one stage of each kind, the first among them: the memory of the fullest, exactly; the step's time as if
+  // nothing but the first micro-batches made stages wait.
+  Estimate EstimateStep(const RunConfig& config, int ranks);
+  // Memory of one rank alone, exactly.
+  MemoryUse MemoryOf(const RunConfig& config, int ranks, int rank);
+
+  // Bytes of one rank that tensors may take; 0: unknown.
+  double MemoryLimit(const RunConfig& config, int ranks) const;
+  const Cluster& cluster() const { return cluster_; }
+
+ private:
+  const StageProfile& Profile(const RunConfig& config, int ranks, int rank, TimeModel& time);
+
+  const Cluster cluster_;
+  std::map<std::string, StageProfile> profiles_;
+};
+
+// Cores of a rank of a CPU cluster, 1 GPU else.
+int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks);
+
+}  // namespace trefoil

@@ -1,0 +1,198 @@
+#include "planner/report/plan_report.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
+
+#include <algorithm>
+
+#include "model/model.h"
+#include "runtime/number_text.h"
+
+namespace trefoil {
+namespace {
+
+constexpr double kGib = 1 << 30;
+
+double Gib(int64_t bytes) { return static_cast<double>(bytes) / kGib; }
+
+std::string Duration(double seconds) {
+  if (seconds < 1) return absl::StrFormat("%.1f ms", 1e3 * seconds);
+  if (seconds < 1000) return absl::StrFormat("%.*f s", seconds < 100 ? 2 : 1, seconds);
+  if (seconds < 2 * 86400) return absl::StrFormat("%.1f hours", seconds / 3600);
+  return absl::StrFormat("%.1f days", seconds / 86400);
+}
+
+std::string MemoryRow(const MemoryUse& memory, int rank, const std::string& stages, double unit) {
+  std::string row = absl::StrFormat("          %-9s %6d", stages, rank);
+  const auto add = [&](int64_t bytes) { absl::StrAppendFormat(&row, " %11.3f", static_cast<double>(bytes) / unit); };
+  for (const int64_t bytes : memory.peak) add(bytes);
+  add(memory.held);
+  return row + "\n";
+}
+
+// The stage's moment of most memory in a steady step, and what it does then.
+std::string WhenFullest(const Plan& plan) {
+  const auto stage = static_cast<size_t>(plan.fullest);
+  const std::vector<MemoryPoint>& points = plan.stages[stage].over_actions;
+  if (points.empty()) return "";
+  const auto most = std::max_element(points.begin(), points.end(),
+                                     [](const MemoryPoint& a, const MemoryPoint& b) { return a.most < b.most; });
+  const auto at = static_cast<size_t>(most - points.begin());
+  return absl::StrFormat(", the most in use (%s) during %s, %s into the step", BytesText(most->most),
+                         ToString({plan.actions[stage][at]}), Duration(plan.schedule.spans[stage][at].begin));
+}
+
+std::string Sent(const Plan& plan) {
+  std::map<std::string, double> most;
+  for (const StagePlan& stage : plan.stages) {
+    for (const auto& [group, total] : stage.sent) most[group] = std::max(most[group], total.bytes);
+  }
+  std::vector<std::string> parts;
+  for (const auto& [group, bytes] : most) {
+    parts.push_back(absl::StrCat(group, " ", BytesText(static_cast<int64_t>(bytes))));
+  }
+  return absl::StrCat("sent      by a rank in a step, at most: ", parts.empty() ? "nothing" : absl::StrJoin(parts, ", "),
+                      "\n");
+}
+
+// Where the busiest stage's time goes.
+std::string Times(const Plan& plan, double train_tokens) {
+  std::string text = absl::StrFormat(
+      "time      step %s, %s tokens/s, %s/s model FLOPs of each rank, MFU %.1f%%\n",
+      Duration(plan.step_seconds), ShortCount(plan.tokens_per_second()),
+      FlopsText(plan.model_flops / plan.step_seconds / plan.ranks), 100 * plan.utilisation());
+  absl::StrAppendFormat(&text, "          bubble %.1f%% of the schedule's %s", 100 * plan.bubble,
+                        Duration(plan.schedule.makespan));
+  double reduced = 0;
+  for (const StagePlan& stage : plan.stages) reduced = std::max(reduced, stage.reduced);
+  absl::StrAppendFormat(&text, "; then %s for reductions that are not hidden, %s for the optimizer\n",
+                        Duration(reduced - plan.schedule.makespan), Duration(plan.step_seconds - reduced));
+  absl::StrAppend(&text, "          ", ShortCount(train_tokens), " tokens in ",
+                  Duration(train_tokens / plan.tokens_per_second()), "\n");
+
+  const auto busiest = std::max_element(
+      plan.stages.begin(), plan.stages.end(),
+      [](const StagePlan& a, const StagePlan& b) { return a.busy_seconds < b.busy_seconds; });
+  std::vector<std::pair<std::string, double>> parts;
+  for (const auto& [op, total] : busiest->ops) parts.emplace_back(op, total.seconds);
+  for (const auto& [group, total] : busiest->sent) {
+    if (total.seconds > 0) parts.emplace_back("messages over " + group, total.seconds);
+  }
+  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  absl::StrAppend(&text, "          of stage ", busiest - plan.stages.begin(), "'s step:");
+  for (size_t i = 0; i < parts.size() && i < 8; ++i) {
+    absl::StrAppendFormat(&text, "%s %s %.1f%%", i == 0 ? "" : ",", parts[i].first,
+                          100 * parts[i].second / plan.step_seconds);
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+// Neighbouring stages that need the same share a row; of many rows those in the middle are left out.
+std::string MemoryTable(const Plan& plan) {
+  const bool small = Gib(plan.held()) < 1;
+  const double unit = small ? 1 << 20 : 1 << 30;
+  std::string text = absl::StrFormat("memory    %s of a rank of each stage, at its highest\n          %-9s %6s",
+                                     small ? "MiB" : "GiB", "stage", "rank");
+  for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "held"}) {
+    absl::StrAppendFormat(&text, " %11s", name);
+  }
+  text += "\n";
+  const auto same = [](const MemoryUse& a, const MemoryUse& b) { return a.peak == b.peak && a.held == b.held; };
+  std::vector<std::string> rows;
+  for (size_t first = 0; first < plan.stages.size();) {
+    size_t last = first;
+    while (last + 1 < plan.stages.size() && same(plan.stages[first].memory, plan.stages[last + 1].memory)) ++last;
+    const std::string name = first == last ? absl::StrCat(first) : absl::StrCat(first, " - ", last);
+    rows.push_back(MemoryRow(plan.stages[first].memory, plan.stages[first].rank, name, unit));
+    first = last + 1;
+  }
+  constexpr size_t kMost = 16, kEnds = 6;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows.size() > kMost && i == kEnds) {
+      absl::StrAppend(&text, "          ... (", rows.size() - 2 * kEnds, " rows between these)\n");
+      i = rows.size() - kEnds;
+    }
+    text += rows[i];
+  }
+  const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
+  absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.held()), " held",
+                  WhenFullest(plan), "\n");
+  if (plan.memory_limit > 0) {
+    const double share = static_cast<double>(fullest.memory.held) / plan.memory_limit;
+    absl::StrAppendFormat(&text, "          %s: %.1f%% of the %s that a rank has for tensors\n",
+                          plan.fits() ? "fits" : "DOES NOT FIT", 100 * share,
+                          BytesText(static_cast<int64_t>(plan.memory_limit)));
+  }
+  return text;
+}
+
+std::string LayoutText(const RunConfig& config) {
+  const ParallelConfig& parallel = config.parallel();
+  std::string text = absl::StrCat("tensor ", parallel.tensor(), " x pipeline ", parallel.pipeline(), " x data ",
+                                  parallel.data(), ", micro-batch ", config.training().micro_batch());
+  if (parallel.pipeline() > 1) absl::StrAppend(&text, ", ", ParallelConfig::Schedule_Name(parallel.schedule()));
+  if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
+  absl::StrAppend(&text, ", recompute ", ParallelConfig::Recompute_Name(parallel.recompute()));
+  if (parallel.data() > 1) absl::StrAppend(&text, ", ZeRO ", ParallelConfig::Zero_Name(parallel.zero()));
+  if (parallel.tensor() > 1) absl::StrAppend(&text, ", sequence parallel ", parallel.sequence_parallel() ? "on" : "off");
+  return text;
+}
+
+std::string ReportSearch(const SearchResult& result, double memory_limit, int most) {
+  std::string text = absl::StrFormat("layouts   %d tried, %d meshes fit; the fastest of each mesh:\n", result.tried,
+                                     static_cast<int>(result.fits.size()));
+  if (!result.fits.empty()) {
+    absl::StrAppendFormat(&text, "          %3s %10s %7s %7s %10s  %s\n", "", "step", "MFU", "bubble", "held GiB", "layout");
+  }
+  for (size_t i = 0; i < result.fits.size() && static_cast<int>(i) < most; ++i) {
+    const Layout& layout = result.fits[i];
+    absl::StrAppendFormat(&text, "          %3d %10s %6.1f%% %6.1f%% %10.1f  %s\n", i + 1, Duration(layout.seconds),
+                          100 * layout.utilisation, 100 * layout.bubble, Gib(layout.held), LayoutText(layout.config));
+  }
+  if (result.too_large.empty()) return text;
+  absl::StrAppendFormat(&text, "too large %d more layouts, even with all that saves memory; the nearest to the %.1f GiB:\n",
+                        static_cast<int>(result.too_large.size()), memory_limit / kGib);
+  for (size_t i = 0; i < result.too_large.size() && static_cast<int>(i) < std::max(1, most / 2); ++i) {
+    const Layout& layout = result.too_large[i];
+    std::vector<std::string> parts;
+    for (int purpose = 0; purpose < kPurposes; ++purpose) {
+      const int64_t bytes = layout.memory.peak[static_cast<size_t>(purpose)];
+      if (Gib(bytes) >= 0.05) {
+        parts.push_back(absl::StrFormat("%s %.1f", Name(static_cast<Purpose>(purpose)), Gib(bytes)));
+      }
+    }
+    absl::StrAppendFormat(&text, "          %.1f GiB (%s): %s\n", Gib(layout.held), absl::StrJoin(parts, ", "),
+                          LayoutText(layout.config));
+  }
+  return text;
+}
+
+std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Plan& plan, double train_tokens) {
+  const ModelConfig& model = config.model();
+  std::string text = absl::StrCat("model     ", ModelConfig::Family_Name(model.family()), ": ", model.layers(),
+                                  " layers, hidden ", model.hidden(), ", ", model.heads(), " heads, feed-forward ",
+                                  model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
+                                  ShortCount(static_cast<double>(plan.parameters)), " parameters (", plan.parameters,
+                                  ")\n");
+  if (!cluster.device().empty()) {
+    const int per_rank = DevicesPerRank(config, cluster, plan.ranks);
+    absl::StrAppend(&text, "cluster   ", plan.ranks, " ranks of ", per_rank, " x ", cluster.device(), ", nodes of ",
+                    cluster.devices_per_node(), "\n");
+  }
+  absl::StrAppend(&text, "layout    ", LayoutText(config), ", ",
+                  TrainingConfig::Precision_Name(config.training().precision()), "\n");
+  absl::StrAppend(&text, "batch     ", config.training().global_batch(), " x ", model.sequence_length(), " = ",
+                  ShortCount(plan.tokens), " tokens a step, ", plan.micro_batches, " micro-batches of ",
+                  config.training().micro_batch(), "\n");
+  text += MemoryTable(plan);
+  text += Sent(plan);
+  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", kModelFlopsRule, "); ",
+                  FlopsText(plan.counted_flops), " of products as they will run\n");
+  if (plan.step_seconds > 0) text += Times(plan, train_tokens);
+  return text;
+}
+
+}  // namespace trefoil

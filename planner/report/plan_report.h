@@ -1,0 +1,23 @@
+// A plan in words and tables, for a terminal.
+#pragma once
+
+#include <string>
+
+#include "planner/layout_search.h"
+
+namespace trefoil {
+
+// Several lines: the layout, memory of every stage, bytes sent, FLOPs, and on a cluster the time of a step and where it
+// goes. `train_tokens`: how many the days are for.
+std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Plan& plan, double train_tokens);
+
+// Its part about memory: a row for each stage.
+std::string MemoryTable(const Plan& plan);
+
+// The best layouts of a search, and why the next ones do not fit; `most` of each.
+std::string ReportSearch(const SearchResult& result, double memory_limit, int most);
+
+// "tensor 8 x pipeline 64 x data 6; INTERLEAVED of 2 chunks, micro-batch 1 ...": what a search varies.
+std::string LayoutText(const RunConfig& config);
+
+}  // namespace trefoil

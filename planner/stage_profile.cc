@@ -1,0 +1,242 @@
+#include "planner/stage_profile.h"
+
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+
+#include "training/step.h"
+
+namespace trefoil {
+namespace {
+
+using Place = StageProfile::Place;
+
+constexpr int kProfiled = 3;  // micro-batches: first, middle, last
+
+Place PlaceOf(int micro_batch, int micro_batches) {
+  if (micro_batches == 1) return Place::kOnly;
+  if (micro_batch == 0) return Place::kFirst;
+  return micro_batch == micro_batches - 1 ? Place::kLast : Place::kMiddle;
+}
+
+// Adds what a device, its arena and its groups do to the part that is current.
+class Recorder {
+ public:
+  Recorder(TimeModel& time, PartCost* part) : time_(time), part_(part) {}
+
+  void SetPart(PartCost* part) {
+    part_ = part;
+    beside_ = false;
+  }
+
+  void Memory(Purpose purpose, int64_t bytes, bool apart) {
+    MemoryTracks& memory = part_->memory;
+    memory.purposes[static_cast<size_t>(purpose)].Add(bytes);
+    memory.total.Add(bytes);
+    (apart ? memory.apart : memory.sizes[std::abs(bytes)]).Add(bytes);
+  }
+
+  void Op(const OpCount& count) {
+    // Sums of parts belong to the collective that came last.
+    const bool beside = beside_ && std::string_view(count.op) == "sum_parts";
+    const double seconds = time_.OpSeconds(count);
+    part_->ops[count.op].Add({.calls = 1, .flops = count.flops, .bytes = count.bytes, .seconds = seconds});
+    Spend(seconds, beside);
+  }
+
+  void Call(const GroupCall& call) {
+    const std::string_view operation = call.operation;
+    const bool message = operation == "Send" || operation == "Receive";
+    const auto ranks = static_cast<double>(call.members.size());
+    // Messages take the time that the simulation of the schedule gives them.
+    const double seconds = message ? 0 : time_.CollectiveSeconds(call.operation, call.members, call.bytes);
+    if (call.members.size() > 1) {
+      const double sent = TimeModel::BytesSent(call.operation, ranks, call.bytes);
+      part_->sent[call.group].Add({.calls = 1, .bytes = sent, .seconds = seconds});
+    }
+    beside_ = time_.cluster().gpu() && call.group == "data" && !message;
+    if (beside_) part_->beside.push_back({.start = part_->seconds});
+    Spend(seconds, beside_);
+  }
+
+ private:
+  void Spend(double seconds, bool beside) { (beside ? part_->beside.back().seconds : part_->seconds) += seconds; }
+
+  TimeModel& time_;
+  PartCost* part_;
+  bool beside_ = false;
+};
+
+void Apply(const Track& track, int64_t& current, int64_t& peak) {
+  peak = std::max(peak, current + track.peak);
+  current += track.net;
+}
+
+// Memory along a sequence of parts.
+class Fold {
+ public:
+  // Once more what `tracks` did, or so often that only its net is known: `times` > 1 wants parts that only take.
+  void Add(const MemoryTracks& tracks, int64_t times = 1) {
+    const auto repeat = [times](const Track& track) {
+      if (times == 1) return track;
+      return Track{.net = track.net * times, .peak = std::max(track.peak, track.net * (times - 1) + track.peak)};
+    };
+    for (size_t i = 0; i < kPurposes; ++i) Apply(repeat(tracks.purposes[i]), use_.current[i], use_.peak[i]);
+    Apply(repeat(tracks.total), use_.current_total, use_.peak_total);
+    for (const auto& [size, track] : tracks.sizes) {
+      auto& [current, peak] = sizes_[size];
+      Apply(repeat(track), current, peak);
+    }
+    apart_ += tracks.apart.net * times;
+  }
+  int64_t current_total() const { return use_.current_total; }
+  MemoryUse use() const {
+    MemoryUse use = use_;
+    use.held = apart_;
+    for (const auto& [size, bytes] : sizes_) use.held += bytes.second;
+    return use;
+  }
+
+ private:
+  MemoryUse use_;
+  std::map<int64_t, std::pair<int64_t, int64_t>> sizes_;  // current, peak
+  int64_t apart_ = 0;
+};
+
+// A steady step's start, for another number of micro-batches than was profiled: it gives back as much for each.
+MemoryTracks StartOf(const StageProfile& profile, int micro_batches) {
+  MemoryTracks start = profile.steady.start.memory;
+  const auto scale = [&](Track& track) { track.net = track.net / profile.micro_batches * micro_batches; };
+  for (Track& track : start.purposes) scale(track);
+  scale(start.total);
+  for (auto& [size, track] : start.sizes) scale(track);
+  return start;
+}
+
+void FoldStep(const StageProfile& profile, const StageProfile::Step& step, const std::vector<Action>& actions,
+              int micro_batches, Fold* fold, std::vector<MemoryPoint>* points = nullptr) {
+  fold->Add(&step == &profile.steady ? StartOf(profile, micro_batches) : step.start.memory);
+  fold->Add(step.upload.memory, micro_batches);
+  for (const Action& action : actions) {
+    const MemoryTracks& memory = profile.CostOf(step, action, micro_batches).memory;
+    if (points != nullptr) points->push_back({.most = fold->current_total() + memory.total.peak});
+    fold->Add(memory);
+    if (points != nullptr) points->back().after = fold->current_total();
+  }
+  fold->Add(step.reduce.memory);
+  fold->Add(step.update.memory);
+}
+
+}  // namespace
+
+void OpTotal::Add(const OpTotal& other, double times) {
+  calls += static_cast<int64_t>(static_cast<double>(other.calls) * times);
+  flops += other.flops * times;
+  bytes += other.bytes * times;
+  seconds += other.seconds * times;
+}
+
+StageProfile::Key StageProfile::KeyOf(const Action& action, int micro_batches) {
+  return {action.kind, action.chunk, PlaceOf(action.micro_batch, micro_batches)};
+}
+
+const PartCost& StageProfile::CostOf(const Step& step, const Action& action, int micro_batches) const {
+  const auto found = step.actions.find(KeyOf(action, micro_batches));
+  CHECK(found != step.actions.end()) << "no cost of " << ToString({action});
+  return found->second;
+}
+
+std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few) {
+  CHECK_GE(few, 1);
+  if (micro_batches <= few) return actions;
+  std::vector<Action> of_few;
+  for (Action action : actions) {
+    if (action.micro_batch == micro_batches - 1) {
+      action.micro_batch = few - 1;
+    } else if (action.micro_batch >= few - 1) {
+      continue;
+    }
+    of_few.push_back(action);
+  }
+  return of_few;
+}
+
+StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actions, int ranks, int rank,
+                          TimeModel& time) {
+  RunConfig config = run;
+  const int samples = config.training().micro_batch() * config.parallel().data();
+  const int micro_batches = config.training().global_batch() / samples;
+  StageProfile profile;
+  profile.micro_batches = std::min(micro_batches, kProfiled);
+  config.mutable_training()->set_global_batch(samples * profile.micro_batches);
+
+  PartCost build;
+  Recorder recorder(time, &build);
+  const bool gpu = time.cluster().gpu() || config.runtime().device() == RuntimeConfig::CUDA;
+  const std::unique_ptr<Device> device =
+      NewNullDevice({.stands_for = gpu ? NullDeviceOptions::StandsFor::kCuda : NullDeviceOptions::StandsFor::kCpu,
+                     .threads = gpu ? 1 : time.devices_per_rank(),
+                     .bf16_products = Bf16ProductsOf(config.runtime())});
+  device->arena().Observe(
+      [&](Purpose purpose, int64_t bytes, bool apart) { recorder.Memory(purpose, bytes, apart); });
+  device->Observe([&](const OpCount& count, std::chrono::steady_clock::time_point) { recorder.Op(count); });
+  const std::unique_ptr<World> world =
+      NewNullWorld(ranks, rank, [&](const GroupCall& call) { recorder.Call(call); },
+                   gpu ? StandsFor::kNccl : StandsFor::kMessages);
+  PartCost end;  // outlives the worker
+  {
+    Worker worker(config, *world, *device, OfFewMicroBatches(actions, micro_batches, kProfiled));
+    worker.store.Initialize(config.training().seed(), *worker.data);
+    profile.build = build.memory;
+    StageProfile::Step* step = &profile.first;
+    worker.observer = [&](StepPart part, const Action* action) {
+      switch (part) {
+        case StepPart::kUpload:
+          step->upload = {};
+          return recorder.SetPart(&step->upload);
+        case StepPart::kAction:
+          return recorder.SetPart(&step->actions[StageProfile::KeyOf(*action, profile.micro_batches)]);
+        case StepPart::kReduce:
+          return recorder.SetPart(&step->reduce);
+        case StepPart::kUpdate:
+          return recorder.SetPart(&step->update);
+      }
+    };
+    const BatchSource source = ZerosSource(config.model().sequence_length());
+    for (const int64_t number : {1, 2}) {
+      step = number == 1 ? &profile.first : &profile.steady;
+      recorder.SetPart(&step->start);
+      CHECK(TrainStep(worker, source, number, 0, 0).ok());
+    }
+    recorder.SetPart(&end);
+    profile.compiled = device->memory().compiled;
+    profile.message_bytes = static_cast<double>(worker.transformer.NewActivation().bytes());
+  }
+  device->arena().Observe(nullptr);
+  return profile;
+}
+
+MemoryUse FoldMemory(const StageProfile& profile, const std::vector<Action>& actions, int micro_batches) {
+  Fold fold;
+  fold.Add(profile.build);
+  for (const StageProfile::Step* step : {&profile.first, &profile.steady}) {
+    FoldStep(profile, *step, actions, micro_batches, &fold);
+  }
+  MemoryUse use = fold.use();
+  use.compiled = profile.compiled;
+  return use;
+}
+
+std::vector<MemoryPoint> MemoryOverActions(const StageProfile& profile, const std::vector<Action>& actions,
+                                           int micro_batches) {
+  Fold fold;
+  fold.Add(profile.build);
+  FoldStep(profile, profile.first, actions, micro_batches, &fold);
+  std::vector<MemoryPoint> points;
+  FoldStep(profile, profile.steady, actions, micro_batches, &fold, &points);
+  return points;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,176 @@
+#include "runtime/kernels/cpu/attention_bf16.h"
+
+namespace trefoil::cpu {
+namespace {
+
+// Scores are transposed: a row is a key, so that the weights and their gradients are left operands as they come out.
+//
+//   s^T = k q^T    d_weights^T = v d_out^T    weights = exp(scale s - log_sum_exp)
+//   d_scores = weights * (d_weights - delta)  (Dao et al. 2022, appendix B.4)
+//   d_v += weights^T d_out    d_k += scale d_scores^T q    d_q^T += scale k^T d_scores^T
+struct Layout : Bf16Layout {
+  explicit Layout(const AttentionShape& s) : Bf16Layout(s) {
+    keys_t = TakeBf16(Blocks(s.tokens, kKeyBlock) * kKeyBlock * padded);
+    for (int64_t* offset : {&keys, &values}) *offset = TakeBf16(RowsFit(s) ? 0 : tokens * padded);
+    for (int64_t* offset : {&d_keys, &d_values}) *offset = Take(tokens * padded);
+    for (int64_t* offset : {&queries, &d_out, &queries_t, &d_out_t}) *offset = TakeBf16(kBlock * padded);
+    d_queries_t = Take(padded * kBlock);
+    for (int64_t* offset : {&scores, &d_weights, &factors}) *offset = Take(kKeyBlock * kBlock);
+    for (int64_t* offset : {&weights, &d_scores, &d_scores_packed}) *offset = TakeBf16(kKeyBlock * kBlock);
+  }
+  int64_t keys_t;                      // per key block [padded, kKeyBlock]
+  int64_t keys, values;                // [T, padded]
+  int64_t d_keys, d_values;            // [T, padded], fp32
+  int64_t queries, d_out;              // packed [kBlock / 2, padded]
+  int64_t queries_t, d_out_t;          // packed [padded / 2, kBlock]
+  int64_t d_queries_t;                 // [padded, kBlock], fp32
+  int64_t scores, d_weights, factors;  // [kKeyBlock, kBlock], fp32
+  int64_t weights, d_scores;           // [kKeyBlock, kBlock]
+  int64_t d_scores_packed;             // packed [kKeyBlock / 2, kBlock]
+};
+
+struct Arguments {
+  const Bf16Kernel& kernel;
+  const BFloat16 *d_out, *qkv, *out;
+  const float* log_sum_exp;
+  BFloat16* d_qkv;
+  const AttentionShape& shape;
+  const AttentionDropout& dropout;
+  const Layout& layout;
+};
+
+// One key against the queries [first, rows) of a block; zeros for the others up to kBlock.
+template <bool kDropout>
+void KeyRow(const float* scores, const float* d_weights, const float* log_sum_exp, const float* delta,
+            const float* factors, float scale, int64_t first, int64_t rows, BFloat16* weights, BFloat16* d_scores) {
+  for (BFloat16* out : {weights, d_scores}) {
+    std::fill_n(out, first, BFloat16(0.0f));
+    std::fill_n(out + rows, kBlock - rows, BFloat16(0.0f));
+  }
+#pragma omp simd
+  for (int64_t r = first; r < rows; ++r) {
+    const float weight = Exp(scores[r] * scale - log_sum_exp[r]);
+    const float factor = kDropout ? factors[r] : 1.0f;
+    Store(weights[r], weight * factor);
+    Store(d_scores[r], weight * (d_weights[r] * factor - delta[r]));
+  }
+}
+
+// The factors of the weights of a block, a row for each key: [kKeyBlock, kBlock], where key k <= query.
+void TransposedFactors(const Arguments& a, int64_t b, int64_t head, int64_t q0, int64_t rows, int64_t k0,
+                       int64_t columns, float* to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t valid = std::min(columns, q0 + r - k0 + 1);
+    float buffer[DropoutBuffer(kKeyBlock)];
+    const float* factors = AttentionDropoutFactors(a.shape, a.dropout, b, head, q0 + r, k0, valid, buffer);
+    for (int64_t k = 0; k < valid; ++k) to[k * kBlock + r] = factors[k];
+  }
+}
+
+// The part of one query head: writes d_query, adds to d_keys and d_values. keys_t is in scratch.
+void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values, int64_t b, int64_t head,
+               float* scratch) {
+  const AttentionShape& shape = a.shape;
+  const Layout& layout = a.layout;
+  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
+  const HeadRows query = QueryRows(shape, b, head), output = OutputRows(shape, b, head);
+  const auto narrow = [=](int64_t offset) { return reinterpret_cast<BFloat16*>(scratch + offset); };
+  const auto packed = [=](int64_t offset) { return reinterpret_cast<Bf16Pair*>(scratch + offset); };
+  const BFloat16* keys_t = narrow(layout.keys_t);
+  Bf16Pair *queries = packed(layout.queries), *queries_t = packed(layout.queries_t);
+  Bf16Pair *d_out = packed(layout.d_out), *d_out_t = packed(layout.d_out_t);
+  Bf16Pair* d_scores_packed = packed(layout.d_scores_packed);
+  BFloat16 *weights = narrow(layout.weights), *d_scores = narrow(layout.d_scores);
+  float *scores = scratch + layout.scores, *d_weights = scratch + layout.d_weights, *factors = scratch + layout.factors;
+  float *d_queries_t = scratch + layout.d_queries_t, *d_keys = scratch + layout.d_keys;
+  float* d_values = scratch + layout.d_values;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const bool drops = a.dropout.mask.probability > 0;
+  for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
+    const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
+    const BFloat16 *query_rows = a.qkv + query.offset + q0 * query.stride,
+                   *d_out_rows = a.d_out + output.offset + q0 * output.stride,
+                   *out_rows = a.out + output.offset + q0 * output.stride;
+    PackRows(query_rows, query.stride, rows, dim, queries, padded);
+    PackRows(d_out_rows, output.stride, rows, dim, d_out, padded);
+    PackTransposed(query_rows, query.stride, rows, dim, queries_t, kBlock);
+    PackTransposed(d_out_rows, output.stride, rows, dim, d_out_t, kBlock);
+    const float* log_sum_exp = a.log_sum_exp + (b * shape.heads + head) * tokens + q0;
+    float delta[kBlock];
+    for (int64_t r = 0; r < rows; ++r) {
+      const BFloat16 *x = out_rows + r * output.stride, *y = d_out_rows + r * output.stride;
+      delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(x[d]) * static_cast<float>(y[d]); });
+    }
+    for (int64_t k0 = 0; k0 <= q0; k0 += kKeyBlock) {
+      const int64_t columns = std::min(kKeyBlock, q0 + rows - k0), wide = PadBf16(columns);
+      a.kernel.block(wide, padded_rows, padded, keys.data + k0 * keys.stride, keys.stride, queries_t, kBlock, scores,
+                     kBlock, false);
+      a.kernel.block(wide, padded_rows, padded, values.data + k0 * values.stride, values.stride, d_out_t, kBlock,
+                     d_weights, kBlock, false);
+      if (drops) TransposedFactors(a, b, head, q0, rows, k0, columns, factors);
+      for (int64_t k = 0; k < wide; ++k) {
+        // A key from `columns` on is beyond all queries.
+        const int64_t first = std::clamp<int64_t>(k0 + k - q0, 0, rows), at = k * kBlock;
+        (drops ? KeyRow<true> : KeyRow<false>)(scores + at, d_weights + at, log_sum_exp, delta, factors + at, scale,
+                                               first, rows, weights + at, d_scores + at);
+      }
+      a.kernel.block(wide, padded, padded_rows, weights, kBlock, d_out, padded, d_values + k0 * padded, padded, true);
+      a.kernel.block(wide, padded, padded_rows, d_scores, kBlock, queries, padded, d_keys + k0 * padded, padded, true);
+      PackRows(d_scores, kBlock, wide, padded_rows, d_scores_packed, kBlock);
+      a.kernel.block(padded, padded_rows, wide, keys_t + k0 * padded, kKeyBlock, d_scores_packed, kBlock, d_queries_t,
+                     kBlock, k0 > 0);
+    }
+    BFloat16* d_query = a.d_qkv + query.offset + q0 * query.stride;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t d = 0; d < dim; ++d) Store(d_query[r * query.stride + d], d_queries_t[d * kBlock + r] * scale);
+    }
+  }
+}
+
+// One key/value head with the query heads that attend to it, in order.
+void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
+  const AttentionShape& shape = a.shape;
+  const Layout& layout = a.layout;
+  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
+  const HeadRows key = KeyRows(shape, b, kv_head), value = ValueRows(shape, b, kv_head);
+  const auto narrow = [=](int64_t offset) { return reinterpret_cast<BFloat16*>(scratch + offset); };
+  const LeftRows keys = Left(shape, a.qkv + key.offset, key.stride, narrow(layout.keys));
+  const LeftRows values = Left(shape, a.qkv + value.offset, value.stride, narrow(layout.values));
+  for (int64_t k0 = 0; k0 < tokens; k0 += kKeyBlock) {
+    // Rows of keys_t from D on give rows of d_queries_t that are not read.
+    LoadTransposed(a.qkv + key.offset + k0 * key.stride, key.stride, std::min(kKeyBlock, tokens - k0), dim,
+                   narrow(layout.keys_t) + k0 * padded, kKeyBlock);
+  }
+  float *d_keys = scratch + layout.d_keys, *d_values = scratch + layout.d_values;
+  for (float* sum : {d_keys, d_values}) std::fill_n(sum, layout.tokens * padded, 0.0f);
+  const int64_t group = shape.heads / shape.kv_heads;
+  const Bf16Work work(a.kernel);
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    QueryHead(a, keys, values, b, head, scratch);
+  }
+  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  StoreRows(d_keys, padded, tokens, dim, scale, a.d_qkv + key.offset, key.stride);
+  StoreRows(d_values, padded, tokens, dim, 1.0f, a.d_qkv + value.offset, value.stride);
+}
+
+}  // namespace
+
+void AttentionBackwardBf16(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                           const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                           const Tensor& d_qkv) {
+  const Layout layout(shape);
+  const Arguments arguments = {*cpu.bf16,
+                               d_out.data<BFloat16>(),
+                               qkv.data<BFloat16>(),
+                               out.data<BFloat16>(),
+                               log_sum_exp.data<float>(),
+                               d_qkv.data<BFloat16>(),
+                               shape,
+                               dropout,
+                               layout};
+  ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
+    KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
+  });
+}
+
+}  // namespace trefoil::cpu

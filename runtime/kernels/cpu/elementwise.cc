@@ -1,0 +1,162 @@
+#include <immintrin.h>
+
+#include <cstring>
+#include <vector>
+
+#include "runtime/kernels/cpu/vector.h"
+
+namespace trefoil::cpu {
+namespace {
+
+template <typename T>
+void AddRange(const T* a, const T* b, int64_t n, T* out) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) Store(out[i], static_cast<float>(a[i]) + static_cast<float>(b[i]));
+}
+
+template <typename T>
+void AddTo(const T* in, int64_t n, float* out) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) out[i] += static_cast<float>(in[i]);
+}
+
+template <typename From, typename To>
+void CastRange(const From* in, int64_t n, To* out) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) Store(out[i], static_cast<float>(in[i]));
+}
+
+// Bytes of a tensor that no cache keeps.
+constexpr int64_t kBeyondCaches = int64_t{16} << 20;
+
+// past_caches: memory is not read before it is overwritten.
+template <typename T>
+void FillRange(T* begin, T* end, T value, bool past_caches) {
+  if (past_caches) {
+    constexpr size_t kBytes = sizeof(__m256i);
+    T copies[kBytes / sizeof(T)];
+    std::fill(std::begin(copies), std::end(copies), value);
+    const __m256i vector = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(copies));
+    for (; begin != end && reinterpret_cast<uintptr_t>(begin) % kBytes != 0; ++begin) *begin = value;
+    for (; end - begin >= static_cast<ptrdiff_t>(std::size(copies)); begin += std::size(copies)) {
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(begin), vector);
+    }
+    _mm_sfence();
+  }
+  std::fill(begin, end, value);
+}
+
+constexpr int64_t kSumBlock = 65536;
+
+template <bool kSquares, typename T>
+double SumRange(const T* x, int64_t n) {
+  return SumLanes<double>(n, [=](int64_t i) {
+    const double v = static_cast<float>(x[i]);
+    return kSquares ? v * v : v;
+  });
+}
+
+template <bool kSquares>
+double SumAll(const CpuContext& cpu, const Tensor& x) {
+  std::vector<double> sums(Blocks(x.elements(), kSumBlock));
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    ParallelBlocks(cpu, x.elements(), kSumBlock, [in, out = sums.data()](int64_t begin, int64_t end) {
+      out[begin / kSumBlock] = SumRange<kSquares>(in + begin, end - begin);
+    });
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum;
+}
+
+}  // namespace
+
+void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias) {
+  const int64_t rows = dy.dim(0), columns = dy.dim(1);
+  if (dy.elements() == 0) return;
+  const int64_t block = SumBlockRows(rows), parts = Blocks(rows, block);
+  const Workspace partial(cpu, parts * columns);
+  if (cpu.dry) return;
+  WithType(dy.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* d = dy.data<T>();
+    ParallelFor(cpu.threads, parts, [=, sums = partial.data()](int64_t part) {
+      float* sum = sums + part * columns;
+      std::fill_n(sum, columns, 0.0f);
+      for (int64_t i = part * block; i < std::min(rows, (part + 1) * block); ++i) AddTo(d + i * columns, columns, sum);
+    });
+  });
+  AddPartials(cpu, partial.data(), parts, columns, columns, d_bias.data<float>());
+}
+
+void AddBias(const CpuContext& cpu, const Tensor& x, const Tensor& bias) {
+  const int64_t columns = x.dim(1);
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    T* data = x.data<T>();
+    const T* b = bias.data<T>();
+    ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) AddRange(data + i * columns, b, columns, data + i * columns);
+    });
+  });
+}
+
+void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& out) {
+  WithType(a.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T *a_data = a.data<T>(), *b_data = b.data<T>();
+    T* o = out.data<T>();
+    ParallelBlocks(cpu, a.elements(), kGrain, [=](int64_t begin, int64_t end) {
+      AddRange(a_data + begin, b_data + begin, end - begin, o + begin);
+    });
+  });
+}
+
+void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out) {
+  constexpr int64_t kBlock = 2048;  // its sums stay in the first cache
+  const int64_t count = parts.dim(0), n = parts.dim(1);
+  WithType(parts.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* in = parts.data<T>();
+    T* o = out.data<T>();
+    ParallelBlocks(cpu, n, kBlock, [=](int64_t begin, int64_t end) {
+      float sum[kBlock];
+      CastRange(in + begin, end - begin, sum);
+      for (int64_t part = 1; part < count; ++part) AddTo(in + part * n + begin, end - begin, sum);
+      CastRange(sum, end - begin, o + begin);
+    });
+  });
+}
+
+void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out) {
+  WithType(in.dtype(), [&](auto in_type) {
+    WithType(out.dtype(), [&](auto out_type) {
+      const auto* from = in.data<decltype(in_type)>();
+      auto* to = out.data<decltype(out_type)>();
+      ParallelBlocks(cpu, in.elements(), kGrain,
+                     [=](int64_t begin, int64_t end) { CastRange(from + begin, end - begin, to + begin); });
+    });
+  });
+}
+
+void Fill(const CpuContext& cpu, const Tensor& x, float value) {
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    T* data = x.data<T>();
+    const bool past_caches = x.bytes() >= kBeyondCaches;
+    ParallelBlocks(cpu, x.elements(), kGrain, [=](int64_t begin, int64_t end) {
+      FillRange(data + begin, data + end, T(value), past_caches);
+    });
+  });
+}
+
+TwoSums Sums(const CpuContext& cpu, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+  TwoSums sums;
+  for (const Tensor& x : summed) sums.sum += SumAll<false>(cpu, x);
+  for (const Tensor& x : squared) sums.sum_of_squares += SumAll<true>(cpu, x);
+  return sums;
+}
+
+}  // namespace trefoil::cpu

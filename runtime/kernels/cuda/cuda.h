@@ -1,0 +1,133 @@
+// The CUDA device's kernels, one file per kind: cuda/NAME.cu, the twin of cpu/NAME.cc. What each computes is said in
+// runtime/ops.h; what differs from the CPU is the order of additions inside a sum, which here too depends on shapes only.
+//
+// Each takes a CudaContext first and queues its work on `stream`; the call returns before the work is done. Only
+// Sums waits. Workspace comes from the arena: a block that a kernel gives back may be handed out again at
+// once, because what uses it next is queued behind on the same stream.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <memory>
+
+#include "runtime/arena.h"
+#include "runtime/ops.h"
+
+namespace trefoil::cuda {
+
+struct CudaContext {
+  Arena* arena = nullptr;
+  cudaStream_t stream = nullptr;
+  int multiprocessors = 1;
+};
+
+// Ends the program with the call, its place, the GPU, its message and the last ops queued, unless `error` is success.
+#define TREFOIL_CUDA(call) ::trefoil::cuda::Check((call), #call, __FILE__, __LINE__)
+void Check(cudaError_t error, const char* call, const char* file, int line);
+
+class Blas;  // cuda_blas.h
+
+// cuda/matmul.cu: products by cuBLASLt, with what follows them fused where it can.
+class MatmulEngine {
+ public:
+  MatmulEngine();
+  ~MatmulEngine();
+  void Matmul(const CudaContext& cuda, const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b,
+              const Tensor& out, Accumulate accumulate, const Tensor& bias);
+  void MatmulGelu(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
+                  const Tensor& out);
+  void MatmulGeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& weight, const Tensor& before,
+                          const Tensor& dx, const Tensor& d_bias);
+  void WeightGradient(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& d_weight,
+                      const Tensor& d_bias);
+  void MatmulFloat8(const CudaContext& cuda, const Tensor& a, const Tensor& a_scale, const Tensor& b,
+                    const Tensor& b_scale, const Tensor& out, Accumulate accumulate, const Tensor& bias);
+
+ private:
+  const std::unique_ptr<Blas> blas_;
+};
+
+// cuda/float8.cu
+void Quantize(const CudaContext& cuda, const Tensor& x, const Tensor& out, const Tensor& out_transposed,
+              const Tensor& scale);
+
+// cuda/norm.cu
+void LayerNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon,
+               const Tensor& y, const Tensor& mean, const Tensor& rstd);
+void LayerNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight,
+                       const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
+                       const Tensor& d_weight, const Tensor& d_bias);
+void RmsNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
+             const Tensor& rstd);
+void RmsNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
+                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+
+// cuda/activation.cu
+void Gelu(const CudaContext& cuda, const Tensor& x, const Tensor& y);
+void GeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& dx);
+void SwiGlu(const CudaContext& cuda, const Tensor& gate_up, const Tensor& y);
+void SwiGluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
+
+// cuda/rotary.cu
+void Rotary(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+
+// cuda/attention.cu, cuda/attention_backward.cu
+void Attention(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp);
+void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const Tensor& d_qkv);
+
+// attention_cudnn.cc: bf16 attention by cuDNN's flash attention, whose plans are made once per shape; the statistics mean
+// the same as those of the functions above. Each function returns false, having done nothing, where cuDNN has no kernel
+// for the call: dropout, and what CudnnTakesAttention (devices/cuda.h) leaves out.
+enum class AttentionPass;
+class CudnnAttention {
+ public:
+  // deterministic: the backward adds in the same order each time, in workspace that grows with T x T.
+  explicit CudnnAttention(bool deterministic);
+  ~CudnnAttention();
+  bool Forward(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp);
+  bool Backward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+                const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                const Tensor& d_qkv);
+
+ private:
+  struct Compiled;
+  const AttentionPass backward_;
+  const std::unique_ptr<Compiled> compiled_;
+};
+
+// cuda/embedding.cu
+void Embedding(const CudaContext& cuda, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
+               Accumulate accumulate);
+void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor& dy, int64_t first_row,
+                       const Tensor& d_table);
+
+// cuda/cross_entropy.cu
+void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, int64_t first_column,
+                            const Tensor& statistics);
+void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& loss,
+                         const Tensor& log_sum_exp);
+void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
+                          int64_t first_column, float scale, const Tensor& d_logits);
+
+// cuda/elementwise.cu
+void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias);
+void AddBias(const CudaContext& cuda, const Tensor& x, const Tensor& bias);
+void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& out);
+void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out);
+void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out);
+void Fill(const CudaContext& cuda, const Tensor& x, float value);
+TwoSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared);
+
+// cuda/random.cu
+void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, const Tensor& y);
+void FillNormal(const CudaContext& cuda, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
+                float deviation);
+
+// cuda/adamw.cu
+void AdamW(const CudaContext& cuda, std::span<const AdamWPart> parts, const AdamWStep& step);
+
+}  // namespace trefoil::cuda

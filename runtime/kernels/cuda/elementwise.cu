@@ -1,0 +1,227 @@
+#include "runtime/kernels/cuda/table.h"
+#include "runtime/kernels/cuda/vector.h"
+
+namespace trefoil::cuda {
+namespace {
+
+struct Plus {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+struct Same {
+  __device__ float operator()(float x) const { return x; }
+};
+struct Always {
+  float value;
+  __device__ float operator()() const { return value; }
+};
+
+// A block takes a row.
+template <typename A, typename T>
+__global__ void __launch_bounds__(kMaxRowThreads) AddBiasKernel(T* x, const T* bias, int columns) {
+  T* row = x + int64_t{blockIdx.x} * columns;
+  const int step = static_cast<int>(blockDim.x) * A::kWidth;
+#pragma unroll 2
+  for (int j = static_cast<int>(threadIdx.x) * A::kWidth; j < columns; j += step) {
+    Store<A>(row + j, Apply<A::kWidth>(Plus(), Load<A>(row + j), Load<A>(bias + j)));
+  }
+}
+
+constexpr int kColumnLanes = 8;
+
+// partial[part][j] = sum over the part's rows of dy[i][j]. Block (x, part) takes 32 packs of columns; its thread y adds
+// rows y, y + kColumnLanes ... of the part, then the threads' sums are added in order of y.
+template <typename A, typename T>
+__global__ void __launch_bounds__(32 * kColumnLanes)
+    ColumnSumKernel(const T* dy, int64_t rows, int64_t columns, int64_t part_rows, float* partial) {
+  constexpr int W = A::kWidth;
+  __shared__ float sums[kColumnLanes][32 * W];
+  const int64_t first = blockIdx.x * int64_t{32 * W}, j = first + threadIdx.x * W;
+  const int64_t begin = blockIdx.y * part_rows, end = min(rows, begin + part_rows);
+  Pack<W> sum = {};
+  if (j < columns) {
+#pragma unroll 4
+    for (int64_t i = begin + threadIdx.y; i < end; i += kColumnLanes) {
+      sum = Apply<W>(Plus(), sum, Load<A>(dy + i * columns + j));
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < W; ++k) sums[threadIdx.y][threadIdx.x * W + k] = sum.v[k];
+  __syncthreads();
+  for (int c = static_cast<int>(threadIdx.y * 32 + threadIdx.x); c < 32 * W; c += 32 * kColumnLanes) {
+    float total = sums[0][c];
+    for (int lane = 1; lane < kColumnLanes; ++lane) total += sums[lane][c];
+    if (first + c < columns) partial[blockIdx.y * columns + first + c] = total;
+  }
+}
+
+// A thread takes a pack of columns.
+template <typename A, typename T>
+__global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out) {
+  const int64_t j = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * A::kWidth;
+  if (j >= n) return;
+  Pack<A::kWidth> sum = Load<A>(parts + j);
+#pragma unroll 4
+  for (int64_t part = 1; part < count; ++part) sum = Apply<A::kWidth>(Plus(), sum, Load<A>(parts + part * n + j));
+  Store<A>(out + j, sum);
+}
+
+constexpr int kSumThreads = 256;
+constexpr int64_t kSumBlock = 32768;  // elements; a multiple of every pack
+
+struct SumEntry {
+  const void* x;
+  int64_t n;
+  bool squares, bfloat16;
+  bool whole;  // x starts on 16 bytes
+  int first_block = 0;
+};
+
+// The sum over [begin, end) of x: thread t adds packs t, t + kSumThreads ...
+template <typename A, typename T>
+__device__ inline double SumOfThread(const T* x, int64_t begin, int64_t end, bool squares) {
+  constexpr int W = A::kWidth;
+  double sum = 0;
+  const auto add = [&](float value) {
+    const double wide = value;
+    sum += squares ? wide * wide : wide;
+  };
+  int64_t i = begin + threadIdx.x * W;
+#pragma unroll 4
+  for (; i + W <= end; i += kSumThreads * W) {
+    const Pack<W> pack = Load<A>(x + i);
+#pragma unroll
+    for (int k = 0; k < W; ++k) add(pack.v[k]);
+  }
+  for (; i < end; ++i) add(ToFloat(x[i]));  // one thread's: n % W elements
+  return sum;
+}
+
+// sums[block] = the sum over a block's elements. By packs whether or not they lie on 16 bytes: the order of the sum
+// depends on n alone.
+__global__ void __launch_bounds__(kSumThreads) SumBlocksKernel(const Table<SumEntry> table, double* sums) {
+  const SumEntry entry = EntryOfBlock(table);
+  const int64_t begin = (blockIdx.x - entry.first_block) * kSumBlock, end = min(entry.n, begin + kSumBlock);
+  const auto of_type = [&](auto type) {
+    using T = decltype(type);
+    constexpr int W = kFullWidth<T>;
+    const T* x = static_cast<const T*>(entry.x);
+    return entry.whole ? SumOfThread<Access<W, true>>(x, begin, end, entry.squares)
+                       : SumOfThread<Access<W, false>>(x, begin, end, entry.squares);
+  };
+  const double sum = GroupSum(entry.bfloat16 ? of_type(BFloat16{}) : of_type(float{}));
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+// results[0] = the sum of sums[0 .. split), by block 0; results[1] = of sums[split .. count), by block 1.
+__global__ void __launch_bounds__(1024)
+    SumOfSumsKernel(const double* sums, int64_t split, int64_t count, double* results) {
+  const int64_t end = blockIdx.x == 0 ? split : count;
+  double sum = 0;
+  for (int64_t i = (blockIdx.x == 0 ? 0 : split) + threadIdx.x; i < end; i += blockDim.x) sum += sums[i];
+  sum = GroupSum(sum);
+  if (threadIdx.x == 0) results[blockIdx.x] = sum;
+}
+
+int64_t SumBlocks(std::span<const Tensor> xs) {
+  int64_t blocks = 0;
+  for (const Tensor& x : xs) blocks += Blocks(x.elements(), kSumBlock);
+  return blocks;
+}
+
+}  // namespace
+
+void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias) {
+  const int64_t rows = dy.dim(0), columns = dy.dim(1);
+  if (dy.elements() == 0) return;
+  WithType(dy.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* in = dy.data<T>();
+    WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(in), [&](auto access) {
+      using A = decltype(access);
+      const int64_t blocks = Blocks(columns, 32 * A::kWidth);
+      // As many parts as make about 2 kSumParts blocks, of 4 rows a thread or more.
+      const int64_t most = std::min(Blocks(rows, 4 * kColumnLanes), Blocks(2 * kSumParts, blocks));
+      const int64_t part_rows = Blocks(rows, most), parts = Blocks(rows, part_rows);
+      const Workspace<float> partial(cuda, parts * columns);
+      Launch(cuda, ColumnSumKernel<A, T>, dim3(GridSize(blocks), GridSize(parts)), dim3(32, kColumnLanes), 0, in, rows,
+             columns, part_rows, partial.data());
+      AddPartials(cuda, partial.data(), parts, columns, columns, d_bias.data<float>());
+    });
+  });
+}
+
+void AddBias(const CudaContext& cuda, const Tensor& x, const Tensor& bias) {
+  const int64_t rows = x.dim(0), columns = x.dim(1);
+  if (x.elements() == 0) return;
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    T* data = x.data<T>();
+    const T* b = bias.data<T>();
+    WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(data, b), [&](auto access) {
+      using A = decltype(access);
+      Launch(cuda, AddBiasKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, data, b, RowIndex(columns));
+    });
+  });
+}
+
+void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& out) {
+  WithType(a.dtype(), [&](auto type) {
+    using T = decltype(type);
+    Map(cuda, a.elements(), Plus(), out.data<T>(), a.data<T>(), b.data<T>());
+  });
+}
+
+void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out) {
+  const int64_t count = parts.dim(0), n = parts.dim(1);
+  if (n == 0) return;
+  WithType(parts.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* in = parts.data<T>();
+    T* o = out.data<T>();
+    WithAccess<kFullWidth<T>>(n, Aligned<kFullWidth<T>>(in, o), [&](auto access) {
+      using A = decltype(access);
+      Launch(cuda, SumPartsKernel<A, T>, GridSize(Blocks(n, 256 * A::kWidth)), 256, 0, in, count, n, o);
+    });
+  });
+}
+
+void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out) {
+  WithType(in.dtype(), [&](auto in_type) {
+    WithType(out.dtype(), [&](auto out_type) {
+      Map(cuda, in.elements(), Same(), out.data<decltype(out_type)>(), in.data<decltype(in_type)>());
+    });
+  });
+}
+
+void Fill(const CudaContext& cuda, const Tensor& x, float value) {
+  WithType(x.dtype(), [&](auto type) { Map(cuda, x.elements(), Always{value}, x.data<decltype(type)>()); });
+}
+
+TwoSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+  const int64_t split = SumBlocks(summed), count = split + SumBlocks(squared);
+  if (count == 0) return {};
+  const Workspace<double> workspace(cuda, 2 + count);
+  double *results = workspace.data(), *sums = results + 2, *next = sums;
+  TableLauncher<SumEntry> tables([&](const Table<SumEntry>& table, int64_t blocks) {
+    Launch(cuda, SumBlocksKernel, GridSize(blocks), kSumThreads, 0, table, next);
+    next += blocks;
+  });
+  const auto add = [&](const Tensor& x, bool squares) {
+    tables.Add({.x = x.raw(),
+                .n = x.elements(),
+                .squares = squares,
+                .bfloat16 = x.dtype() == DType::kBFloat16,
+                .whole = Aligned<16>(static_cast<const char*>(x.raw()))},
+               Blocks(x.elements(), kSumBlock));
+  };
+  for (const Tensor& x : summed) add(x, false);
+  for (const Tensor& x : squared) add(x, true);
+  tables.Finish();
+  Launch(cuda, SumOfSumsKernel, 2, 1024, 0, sums, split, count, results);
+  double both[2] = {};
+  TREFOIL_CUDA(cudaMemcpyAsync(both, results, sizeof(both), cudaMemcpyDeviceToHost, cuda.stream));
+  TREFOIL_CUDA(cudaStreamSynchronize(cuda.stream));
+  return {.sum = both[0], .sum_of_squares = both[1]};
+}
+
+}  // namespace trefoil::cuda

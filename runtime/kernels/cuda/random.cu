@@ -1,0 +1,104 @@
+#include "runtime/kernels/cuda/vector.h"
+
+namespace trefoil::cuda {
+namespace {
+
+// A thread takes a pack; `first` is the global number of element 0. With packs of more than one element it is a
+// multiple of 4, so that they begin where blocks of random words do. A dropped element is 0 whatever it was.
+template <typename A, typename T>
+__global__ void DropoutKernel(const T* x, int64_t n, uint64_t first, uint64_t key, float probability, float kept,
+                              T* y) {
+  constexpr int W = A::kWidth;
+  const int64_t i = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * W;
+  if (i >= n) return;
+  const auto drop = [=](float value, uint32_t bits) { return UniformOf(bits) < probability ? 0.0f : value * kept; };
+  const uint64_t element = first + static_cast<uint64_t>(i);
+  if (W > 1 && i + W <= n) {
+    Pack<W> pack = Load<A>(x + i);
+#pragma unroll
+    for (int k = 0; k < W; k += 4) {
+      const uint4 words = PhiloxWords(key, element / 4 + k / 4);
+#pragma unroll
+      for (int lane = 0; lane < 4 && k + lane < W; ++lane) {
+        pack.v[k + lane] = drop(pack.v[k + lane], LaneOf(words, lane));
+      }
+    }
+    Store<A>(y + i, pack);
+  } else {
+    for (int k = 0; k < W && i + k < n; ++k) {
+      const uint4 words = PhiloxWords(key, (element + k) / 4);
+      StoreElement(y + i + k, drop(ToFloat(x[i + k]), LaneOf(words, (element + k) % 4)));
+    }
+  }
+}
+
+// The box at `offset` of a row-major tensor of shape `global`.
+struct Box {
+  int rank;
+  int64_t extent[4], offset[4], global[4];
+};
+
+// Normal of runtime/random.h.
+__device__ inline float NormalOf(uint64_t key, uint64_t element) {
+  const uint4 words = PhiloxWords(key, element / 4);
+  const uint32_t lane = element % 4;
+  const float radius = sqrtf(-2.0f * logf(1.0f - UniformOf(lane < 2 ? words.x : words.z)));
+  const float angle = 6.283185307179586f * UniformOf(lane < 2 ? words.y : words.w);
+  return radius * (lane % 2 == 0 ? cosf(angle) : sinf(angle));
+}
+
+// A thread takes an element: this runs once, when a run begins.
+__global__ void FillNormalKernel(float* x, int64_t n, Box box, uint64_t key, float deviation) {
+  const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
+  if (i >= n) return;
+  int64_t element = 0, stride = 1, rest = i;
+#pragma unroll
+  for (int dim = 3; dim >= 0; --dim) {
+    if (dim >= box.rank) continue;
+    element += (box.offset[dim] + rest % box.extent[dim]) * stride;
+    rest /= box.extent[dim];
+    stride *= box.global[dim];
+  }
+  x[i] = deviation * NormalOf(key, static_cast<uint64_t>(element));
+}
+
+constexpr int kThreads = 256;
+
+}  // namespace
+
+void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, const Tensor& y) {
+  const int64_t n = x.elements();
+  if (n == 0) return;
+  if (mask.probability == 0) {
+    if (x.raw() == y.raw()) return;
+    const auto bytes = static_cast<size_t>(x.bytes());
+    TREFOIL_CUDA(cudaMemcpyAsync(y.raw(), x.raw(), bytes, cudaMemcpyDeviceToDevice, cuda.stream));
+    return;
+  }
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    constexpr int W = kFullWidth<T>;
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    const auto first = static_cast<uint64_t>(mask.first_row * mask.global_columns);
+    const bool packs = first % 4 == 0 && Aligned<W>(in, out);
+    const auto kernel = packs ? DropoutKernel<Access<W, true>, T> : DropoutKernel<OneByOne, T>;
+    Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, in, n, first, mask.key,
+           mask.probability, 1.0f / (1.0f - mask.probability), out);
+  });
+}
+
+void FillNormal(const CudaContext& cuda, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,
+                float deviation) {
+  const int64_t n = x.elements();
+  if (n == 0) return;
+  Box box = {.rank = global.rank(), .extent = {}, .offset = {}, .global = {}};
+  for (int dim = 0; dim < box.rank; ++dim) {
+    box.extent[dim] = x.dim(dim);
+    box.offset[dim] = offset[dim];
+    box.global[dim] = global[dim];
+  }
+  Launch(cuda, FillNormalKernel, GridSize(Blocks(n, kThreads)), kThreads, 0, x.data<float>(), n, box, key, deviation);
+}
+
+}  // namespace trefoil::cuda

@@ -1,0 +1,206 @@
+#include "planner/plan.h"
+
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "tests/training/run_testing.h"
+#include "training/step.h"
+
+namespace trefoil {
+namespace {
+
+// A rank's whole step on the null device, all its micro-batches one after the other.
+MemoryUse WholeSteps(const RunConfig& config, int rank) {
+  const std::unique_ptr<Device> device =
+      NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = 1});
+  const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), rank);
+  Worker worker(config, *world, *device);
+  worker.store.Initialize(1, *worker.data);
+  for (const int step : {1, 2, 3}) {
+    CHECK(TrainStep(worker, ZerosSource(config.model().sequence_length()), step, 0, 1e-3).ok());
+  }
+  return device->memory();
+}
+
+class FoldTest : public testing::TestWithParam<const char*> {};
+
+// Three micro-batches tell what any number of them takes, to the byte.
+TEST_P(FoldTest, IsWhatWholeStepsTake) {
+  const RunConfig config = TinyRun(NewFolder("run"), GetParam());
+  Planner planner;
+  for (int rank = 0; rank < RanksOf(config); ++rank) {
+    SCOPED_TRACE(rank);
+    const MemoryUse whole = WholeSteps(config, rank), folded = planner.MemoryOf(config, RanksOf(config), rank);
+    for (int i = 0; i < kPurposes; ++i) {
+      EXPECT_EQ(folded.peak[static_cast<size_t>(i)], whole.peak[static_cast<size_t>(i)]) << Name(static_cast<Purpose>(i));
+    }
+    EXPECT_EQ(folded.peak_total, whole.peak_total);
+    EXPECT_EQ(folded.held, whole.held);
+    EXPECT_EQ(folded.current, whole.current);
+    EXPECT_EQ(folded.compiled, whole.compiled);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, FoldTest,
+    testing::Values("", "model { family: GPT dropout: 0.1 } training { precision: BF16 micro_batch: 2 }",
+                    "training { global_batch: 1 }", "training { global_batch: 2 }", "training { global_batch: 3 }",
+                    "training { global_batch: 32 }", "parallel { tensor: 2 }",
+                    "parallel { tensor: 2 sequence_parallel: true } training { precision: BF16 }",
+                    "parallel { pipeline: 4 }", "parallel { pipeline: 4 } training { global_batch: 24 }",
+                    "parallel { pipeline: 2 schedule: GPIPE recompute: FULL }",
+                    "parallel { pipeline: 3 schedule: GPIPE } training { global_batch: 16 }",
+                    "model { family: GPT } parallel { pipeline: 2 schedule: INTERLEAVED recompute: SELECTIVE }",
+                    "parallel { pipeline: 2 chunks: 2 schedule: INTERLEAVED data: 2 } training { global_batch: 32 }",
+                    "model { family: GPT } training { precision: FP8 micro_batch: 2 } parallel { tensor: 2 }",
+                    "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
+                    "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
+                    "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }"));
+
+// What training on the CPU takes of every purpose, and what the arena then holds, is what two steps on the null device
+// say, for every rank, to the byte, whatever the timing of threads and messages.
+struct Run {
+  std::string config;
+  int threads = 1;
+};
+void PrintTo(const Run& run, std::ostream* out) { *out << run.threads << " thread(s), " << run.config; }
+
+class Rank {
+ public:
+  Rank(const RunConfig& config, World& world, Device& device)
+      : worker_(config, world, device), source_(ZerosSource(config.model().sequence_length())) {
+    worker_.store.Initialize(1, *worker_.data);
+  }
+  void Step() { CHECK(TrainStep(worker_, source_, ++step_, 0, 1e-3).ok()); }
+  void Evaluate() {
+    CHECK(trefoil::Evaluate(worker_, source_, 2 * worker_.config.training().global_batch()).ok());
+  }
+
+ private:
+  Worker worker_;
+  const BatchSource source_;
+  int64_t step_ = 0;
+};
+
+// After `work`, of every rank.
+std::vector<MemoryUse> RealUse(const RunConfig& config, int threads, const std::function<void(Rank&)>& work) {
+  std::vector<MemoryUse> uses(static_cast<size_t>(RanksOf(config)));
+  RunRanksAsThreads(RanksOf(config), [&](World& world) {
+    const std::unique_ptr<Device> device = NewCpuDevice(threads);
+    Rank rank(config, world, *device);
+    work(rank);
+    uses[static_cast<size_t>(world.rank())] = device->memory();
+  });
+  return uses;
+}
+class MemoryOfEveryRank : public testing::TestWithParam<Run> {};
+
+TEST_P(MemoryOfEveryRank, IsPlannedToTheByte) {
+  const RunConfig config = TinyRun(NewFolder("run"), GetParam().config);
+  const int threads = GetParam().threads;
+  const std::vector<MemoryUse> uses = RealUse(config, threads, [](Rank& rank) {
+    for (int i = 0; i < 3; ++i) rank.Step();
+    rank.Evaluate();
+    rank.Step();
+  });
+  for (int number = 0; number < RanksOf(config); ++number) {
+    const MemoryUse& real = uses[static_cast<size_t>(number)];
+    const std::string name = "rank " + std::to_string(number);
+    const std::unique_ptr<Device> device =
+        NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = threads});
+    const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), number);
+    Rank rank(config, *world, *device);
+    rank.Step();
+    EXPECT_EQ(device->memory().held, real.held) << name << " after one step";
+    // The buffers of sums are there from a sum on: only a second step has them from its beginning.
+    rank.Step();
+    const MemoryUse planned = device->memory();
+    for (int i = 0; i < kPurposes; ++i) {
+      EXPECT_EQ(planned.peak[i], real.peak[i]) << Name(static_cast<Purpose>(i)) << " of " << name;
+    }
+    EXPECT_EQ(planned.peak_total, real.peak_total) << name;
+    EXPECT_EQ(planned.held, real.held) << name;
+    const MemoryUse folded = Planner().MemoryOf(
+        With(config, "runtime { threads: " + std::to_string(threads) + " }"), RanksOf(config), number);
+    EXPECT_EQ(folded.peak, real.peak) << name << ", folded";
+    EXPECT_EQ(folded.peak_total, real.peak_total) << name << ", folded";
+    EXPECT_EQ(folded.held, real.held) << name << ", folded";
+    EXPECT_EQ(folded.compiled, real.compiled) << name << ", folded";
+  }
+}
+
+std::vector<Run> Runs() {
+  constexpr const char* kLayouts[] = {
+      "",
+      "parallel { tensor: 2 }",
+      "parallel { tensor: 4 sequence_parallel: true }",
+      "parallel { pipeline: 2 schedule: GPIPE }",
+      "parallel { pipeline: 4 schedule: ONE_F_ONE_B }",
+      "parallel { pipeline: 2 schedule: INTERLEAVED }",
+      "parallel { data: 2 zero: NONE }",
+      "parallel { data: 4 zero: OPTIMIZER }",
+      "parallel { data: 2 pipeline: 2 zero: OPTIMIZER schedule: ONE_F_ONE_B }",
+      "parallel { tensor: 2 data: 2 zero: OPTIMIZER sequence_parallel: true }",
+      "parallel { tensor: 2 pipeline: 2 data: 2 zero: NONE schedule: GPIPE }",
+      "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true schedule: INTERLEAVED }",
+  };
+  constexpr const char* kKinds[] = {
+      "model { family: LLAMA } training { precision: FP32 } parallel { recompute: NOTHING }",
+      "model { family: GPT dropout: 0.1 } training { precision: BF16 } parallel { recompute: SELECTIVE }",
+      "model { family: LLAMA } training { precision: BF16 micro_batch: 2 } parallel { recompute: FULL }",
+      "model { family: GPT hidden: 64 feed_forward: 128 } training { precision: FP8 micro_batch: 2 } "
+      "parallel { recompute: NOTHING }",
+      "model { family: LLAMA hidden: 64 feed_forward: 128 } training { precision: FP8 micro_batch: 2 } "
+      "parallel { recompute: SELECTIVE }",
+  };
+  std::vector<Run> runs;
+  for (const char* layout : kLayouts) {
+    for (const char* kind : kKinds) {
+      runs.push_back({.config = std::string(kind) + " " + layout, .threads = 1 + static_cast<int>(runs.size()) % 2});
+    }
+  }
+  // Sums of several segments, activations of several tiles.
+  for (const char* layout : {"parallel { tensor: 2 sequence_parallel: true }", "parallel { data: 2 pipeline: 2 }"}) {
+    runs.push_back({.config = std::string("model { family: GPT hidden: 128 feed_forward: 256 vocabulary: 9001 "
+                                          "sequence_length: 80 } training { precision: BF16 micro_batch: 2 } ") +
+                              layout,
+                    .threads = 2});
+  }
+  return runs;
+}
+
+INSTANTIATE_TEST_SUITE_P(Runs, MemoryOfEveryRank, testing::ValuesIn(Runs()));
+
+StagePlan Fullest(const RunConfig& config) {
+  const Plan plan = Planner().Make(config, RanksOf(config));
+  return plan.stages[static_cast<size_t>(plan.fullest)];
+}
+
+// The last of the stage's tensor ranks has the larger part of a vocabulary of 61.
+TEST(Planner, IsOfTheRankThatNeedsMost) {
+  // The first stage keeps the most micro-batches in flight; the last one, whose logits are wide, the largest.
+  const RunConfig deep = TinyRun(NewFolder("deep"), "parallel { tensor: 2 pipeline: 2 }");
+  EXPECT_EQ(Fullest(deep).rank, 1);
+  const RunConfig wide = TinyRun(NewFolder("wide"),
+                                 "model { vocabulary: 4001 layers: 2 } parallel { tensor: 2 pipeline: 2 } "
+                                 "training { micro_batch: 4 }");
+  EXPECT_EQ(Fullest(wide).rank, 3);
+}
+
+TEST(Planner, ShowsWhatLayoutsSave) {
+  const RunConfig config = TinyRun(NewFolder("run"), "training { precision: BF16 }");
+  const auto planned = [&](const char* more, Purpose purpose) {
+    const RunConfig other = With(config, more);
+    return Fullest(other).memory.peak[static_cast<size_t>(purpose)];
+  };
+  EXPECT_EQ(planned("parallel { data: 4 zero: NONE }", Purpose::kOptimizer),
+            4 * planned("parallel { data: 4 zero: OPTIMIZER }", Purpose::kOptimizer));
+  EXPECT_LT(planned("parallel { recompute: FULL }", Purpose::kActivations), planned("", Purpose::kActivations) / 2);
+  EXPECT_LT(planned("parallel { tensor: 2 }", Purpose::kWeights), planned("", Purpose::kWeights) * 6 / 10);
+}
+
+}  // namespace
+}  // namespace trefoil

@@ -1,0 +1,132 @@
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "model/families/recipe.h"
+#include "runtime/devices/cuda.h"
+#include "training/config/validate.h"
+
+namespace trefoil {
+namespace {
+
+int32_t Saturated(int64_t value) {
+  return static_cast<int32_t>(std::min<int64_t>(value, std::numeric_limits<int32_t>::max()));
+}
+
+void ParallelDefaults(ParallelConfig* parallel, int ranks) {
+  if (parallel->tensor() == 0) parallel->set_tensor(1);
+  if (parallel->pipeline() == 0) parallel->set_pipeline(1);
+  if (parallel->data() == 0) {
+    const int64_t model_ranks = int64_t{parallel->tensor()} * parallel->pipeline();
+    parallel->set_data(model_ranks > 0 ? static_cast<int32_t>(std::max<int64_t>(1, ranks / model_ranks)) : 1);
+  }
+  if (parallel->schedule() == ParallelConfig::SCHEDULE_UNSET) parallel->set_schedule(ParallelConfig::ONE_F_ONE_B);
+  if (parallel->chunks() == 0) parallel->set_chunks(parallel->schedule() == ParallelConfig::INTERLEAVED ? 2 : 1);
+  if (parallel->zero() == ParallelConfig::ZERO_UNSET) parallel->set_zero(ParallelConfig::OPTIMIZER);
+  if (parallel->recompute() == ParallelConfig::RECOMPUTE_UNSET) parallel->set_recompute(ParallelConfig::NOTHING);
+}
+
+void OptimizerDefaults(OptimizerConfig* optimizer) {
+  if (!optimizer->has_learning_rate()) optimizer->set_learning_rate(3e-4f);
+  if (!optimizer->has_final_share()) optimizer->set_final_share(0.1f);
+  if (!optimizer->has_beta1()) optimizer->set_beta1(0.9f);
+  if (!optimizer->has_beta2()) optimizer->set_beta2(0.95f);
+  if (!optimizer->has_epsilon()) optimizer->set_epsilon(1e-8f);
+  if (!optimizer->has_weight_decay()) optimizer->set_weight_decay(0.1f);
+  if (!optimizer->has_clip_norm()) optimizer->set_clip_norm(1);
+  if (optimizer->schedule() == OptimizerConfig::SCHEDULE_UNSET) optimizer->set_schedule(OptimizerConfig::COSINE);
+  if (!optimizer->has_decay_share()) optimizer->set_decay_share(0.2f);
+}
+
+void TrainingDefaults(TrainingConfig* training, bool bf16_pays) {
+  if (training->micro_batch() == 0) training->set_micro_batch(1);
+  if (!training->has_seed()) training->set_seed(1234);
+  if (training->precision() == TrainingConfig::PRECISION_UNSET) {
+    training->set_precision(bf16_pays ? TrainingConfig::BF16 : TrainingConfig::FP32);
+  }
+  OptimizerDefaults(training->mutable_optimizer());
+  CheckpointConfig* checkpoint = training->mutable_checkpoint();
+  if (!checkpoint->has_keep_last()) checkpoint->set_keep_last(2);
+  if (!checkpoint->has_failed_saves()) checkpoint->set_failed_saves(10);
+  if (!training->has_evaluate_samples()) training->set_evaluate_samples(kEvaluationSamples);
+  if (!training->has_log_every_steps()) training->set_log_every_steps(1);
+  if (training->on_nan() == TrainingConfig::ON_NAN_UNSET) training->set_on_nan(TrainingConfig::STOP);
+  if (!training->has_on_nan_limit()) training->set_on_nan_limit(10);
+}
+
+bool CudnnCan(const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  const DType dtype = config.training().precision() == TrainingConfig::FP32 ? DType::kFloat32 : DType::kBFloat16;
+  return model.dropout() == 0 && CudnnTakesAttention(dtype, model.head_dim(), model.sequence_length());
+}
+
+}  // namespace
+
+std::string WhyNoGraphs(const RunConfig& config) {
+  const ParallelConfig& parallel = config.parallel();
+  const auto must_be_one = [](const char* axis, int32_t found) {
+    return std::string("parallel.") + axis + " is " + std::to_string(found) + ", must be 1";
+  };
+  if (parallel.pipeline() > 1) return must_be_one("pipeline", parallel.pipeline());
+  if (parallel.data() > 1) return must_be_one("data", parallel.data());
+  if (parallel.schedule() != ParallelConfig::ONE_F_ONE_B) {
+    return "parallel.schedule is " + ParallelConfig::Schedule_Name(parallel.schedule()) + ", must be ONE_F_ONE_B";
+  }
+  if (config.model().dropout() > 0) return "model.dropout is above 0, and a recording would drop the same elements again";
+  if (parallel.tensor() > 1 && config.runtime().messages() != RuntimeConfig::NCCL) {
+    return must_be_one("tensor", parallel.tensor()) + " with runtime.messages HOST";
+  }
+  return "";
+}
+
+void ModelDefaults(ModelConfig* model) {
+  const int64_t hidden = model->hidden();
+  const int64_t heads = model->heads();
+  const bool llama = model->family() == ModelConfig::LLAMA;
+  if (model->kv_heads() == 0 && heads > 0) model->set_kv_heads(model->heads());
+  if (model->head_dim() == 0 && heads > 0 && hidden > 0 && hidden % heads == 0) {
+    model->set_head_dim(static_cast<int32_t>(hidden / heads));
+  }
+  if (model->feed_forward() == 0 && hidden > 0) {
+    // 8/3 x hidden, rounded up to 256: three matrices of this width have as many weights as GPT's two of 4 x hidden.
+    model->set_feed_forward(Saturated(llama ? (hidden * 8 + 3 * 256 - 1) / (3 * 256) * 256 : hidden * 4));
+  }
+  if (!model->has_rope_theta() && llama) model->set_rope_theta(10000);
+  if (!model->has_norm_epsilon()) model->set_norm_epsilon(1e-5f);
+  if (!model->has_initial_deviation()) model->set_initial_deviation(0.02f);
+  if (model->family() == ModelConfig::FAMILY_UNSET || !ModelConfig::Family_IsValid(model->family())) return;
+  const Recipe recipe = RecipeOf(*model);
+  model->set_tied(recipe.tied);
+  model->set_qkv_bias(recipe.qkv_bias);
+}
+
+void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16) {
+  CHECK_GE(ranks, 1);
+  ModelDefaults(config->mutable_model());
+  ParallelDefaults(config->mutable_parallel(), ranks);
+  TrainingDefaults(config->mutable_training(), bf16.pays);
+  if (!config->data().has_seed()) config->mutable_data()->set_seed(config->training().seed());
+  RuntimeConfig* runtime = config->mutable_runtime();
+  if (runtime->timeout_seconds() == 0) runtime->set_timeout_seconds(600);
+  const int32_t long_waits = std::max(3600, runtime->timeout_seconds());
+  if (runtime->startup_timeout_seconds() == 0) runtime->set_startup_timeout_seconds(long_waits);
+  if (runtime->save_timeout_seconds() == 0) runtime->set_save_timeout_seconds(long_waits);
+  if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);
+  if (runtime->device() == RuntimeConfig::CPU && runtime->bf16_products() == RuntimeConfig::BF16_PRODUCTS_UNSET &&
+      config->training().precision() != TrainingConfig::FP32) {
+    runtime->set_bf16_products(bf16.products);
+  }
+  if (runtime->device() == RuntimeConfig::CUDA && runtime->messages() == RuntimeConfig::MESSAGES_UNSET) {
+    runtime->set_messages(RuntimeConfig::NCCL);
+  }
+  if (runtime->device() == RuntimeConfig::CUDA && runtime->attention() == RuntimeConfig::ATTENTION_UNSET) {
+    runtime->set_attention(CudnnCan(*config) ? RuntimeConfig::CUDNN : RuntimeConfig::OWN);
+  }
+  if (runtime->device() == RuntimeConfig::CUDA && runtime->graphs() == RuntimeConfig::GRAPHS_UNSET) {
+    runtime->set_graphs(WhyNoGraphs(*config).empty() ? RuntimeConfig::ON : RuntimeConfig::OFF);
+  }
+}
+
+}  // namespace trefoil

@@ -1,0 +1,73 @@
+#include "training/saving/checkpoint_space.h"
+
+#include <absl/strings/str_format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "checkpoint/directory.h"
+#include "model/model.h"
+#include "training/saving/resume.h"
+
+namespace trefoil {
+namespace {
+
+std::string GibibytesText(int64_t bytes) {
+  return absl::StrFormat("%.3g GiB", static_cast<double>(bytes) / (int64_t{1} << 30));
+}
+
+}  // namespace
+
+int64_t CheckpointBytes(const ModelConfig& model) { return DeclareModel(model).elements() * 3 * int64_t{sizeof(float)}; }
+
+int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
+  const CheckpointConfig& config = training.checkpoint();
+  const int64_t steps = training.steps(), every = config.every_steps();
+  if (step >= steps) return 0;
+  const int64_t saves = every == 0 ? 1 : steps / every - step / every + (steps % every == 0 ? 0 : 1);
+  if (config.keep_last() == 0) return saves;
+  int64_t for_ever = 0;
+  if (every > 0 && config.keep_every() > 0) {
+    const int64_t both = std::lcm(every, int64_t{config.keep_every()});
+    for_ever = steps / both - step / both;
+  }
+  return for_ever + std::min<int64_t>(saves - for_ever, int64_t{config.keep_last()} + 1);
+}
+
+absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes) {
+  const int64_t each = CheckpointBytes(config.model()), most = MostCheckpoints(config.training(), step);
+  if (most == 0) return absl::OkStatus();
+  std::string there = config.folder();
+  while (!fs.Exists(there) && FolderOf(there) != there) there = FolderOf(there);
+  const auto free = fs.FreeBytes(there);
+  if (!free.ok()) {
+    notes->push_back("WARNING: the free space is not known: " + std::string(free.status().message()) + ".");
+    return absl::OkStatus();
+  }
+  if (*free < each) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("folder: %s has %s free, but a checkpoint of this model takes %s; make room, or give a folder on "
+                        "another file system",
+                        config.folder(), GibibytesText(*free), GibibytesText(each)));
+  }
+  const CheckpointConfig& checkpoint = config.training().checkpoint();
+  int64_t removed = 0;
+  if (checkpoint.keep_last() > 0) {
+    TREFOIL_ASSIGN_OR_RETURN(const auto complete, CompleteCheckpoints(fs, CheckpointsFolder(config)));
+    for (const std::string& path : complete) {
+      const int64_t saved = StepOf(path);
+      if (saved > step || KeepPolicy{.last = 0, .every = checkpoint.keep_every()}.ForEver(saved)) continue;
+      TREFOIL_ASSIGN_OR_RETURN(const int64_t bytes, CheckpointBytesOnDisk(fs, path));
+      removed += bytes;
+    }
+  }
+  if (*free + removed < most * each) {
+    notes->push_back(absl::StrFormat(
+        "WARNING: %s has %s free; checkpoints of %s each will take up to %s more (%d at the same time, while the newest is "
+        "written).",
+        config.folder(), GibibytesText(*free), GibibytesText(each), GibibytesText(most * each - removed), most));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace trefoil

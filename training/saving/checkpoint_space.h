@@ -1,0 +1,31 @@
+// Room for a run's checkpoints on the file system that holds its folder.
+//
+//   TREFOIL_RETURN_IF_ERROR(CheckSpace(fs, config, /*step=*/0, &notes));     // before the first step
+//
+// A checkpoint holds three float32 numbers for each parameter (weight, first and second moment). While a new one is being
+// written the old ones are still there, so a run that keeps the last K needs room for K + 1.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/files/file.h"
+#include "runtime/status.h"
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+// Of one, without its manifest (some KB a rank).
+int64_t CheckpointBytes(const ModelConfig& model);
+
+// How many checkpoints a run that has done `step` steps will add to its folder and hold at the same time: those kept for
+// ever, and of the others one more than it keeps.
+int64_t MostCheckpoints(const TrainingConfig& training, int64_t step);
+
+// For rank 0, before the first step. ResourceExhausted if not even the next checkpoint fits; a
+// line of warning in `notes` if the run will run out of room later. What lies there and will be removed counts as room,
+// but for the first. Quotas are not seen.
+absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes);
+
+}  // namespace trefoil

@@ -1,0 +1,60 @@
+#include "training/saving/newest_checkpoint.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+
+#include "checkpoint/directory.h"
+
+namespace trefoil {
+namespace {
+
+absl::Status SetAside(FileSystem& fs, const std::vector<std::string>& damaged, const std::string& whole,
+                      std::ostream& say) {
+  for (const std::string& path : damaged) {
+    TREFOIL_ASSIGN_OR_RETURN(const std::string kept, SetAsideDamaged(fs, path));
+    say << "WARNING: going back to " << whole << ", the newest that is whole; the damaged one is kept as " << kept << "."
+        << std::endl;
+  }
+  return absl::OkStatus();
+}
+
+// As opposed to: of another model, or not to be read just now.
+bool MeansDamage(const absl::Status& status) {
+  const bool given_up_by_disk = absl::IsUnknown(status);  // EIO
+  return absl::IsDataLoss(status) || absl::IsNotFound(status) || absl::IsOutOfRange(status) || given_up_by_disk;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoints,
+                                       const std::function<absl::Status(const std::string& path)>& load,
+                                       std::vector<std::string>* damaged,
+                                       const std::function<void(const std::string& text)>& warn) {
+  for (const std::string& path : checkpoints) {
+    const absl::Status status = load(path);
+    if (status.ok()) return path;
+    if (!MeansDamage(status)) return status;
+    warn(absl::StrCat("WARNING: ", path, " is damaged: ", status.message(), "."));
+    damaged->push_back(path);
+  }
+  return absl::DataLossError(absl::StrCat("no checkpoint of the run is whole, damaged: ", absl::StrJoin(*damaged, ", "),
+                                          "; put a copy back, or give another folder to start anew"));
+}
+
+absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const std::vector<std::string>& checkpoints,
+                                        std::vector<std::string> damaged, std::ostream& say) {
+  TrainerState state;
+  const auto load = [&](const std::string& path) -> absl::Status {
+    TREFOIL_ASSIGN_OR_RETURN(state, LoadCheckpoint(fs, worker, path, /*weights_only=*/false));
+    return absl::OkStatus();
+  };
+  TREFOIL_ASSIGN_OR_RETURN(
+      const std::string path,
+      FirstWhole(checkpoints, load, &damaged, [&](const std::string& text) { say << text << std::endl; }));
+  const bool first = worker.all->rank() == 0;
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(first ? SetAside(fs, damaged, path, say) : absl::OkStatus()));
+  say << "Resuming from " << path << " (step " << state.step() << ", " << state.samples_used() << " samples used).\n";
+  return state;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,35 @@
+// Which checkpoint is used when the newest is damaged.
+//
+// One that is damaged (truncated, files missing, a checksum that does not match, a sector that the disk gives up) is passed
+// over for the one before it, with a warning that names what is damaged. A run that goes on keeps it as step-N.damaged;
+// who only reads leaves it as it is. If none is whole that is an error: a run never goes back to random weights by itself.
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <functional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "training/saving/resume.h"
+
+namespace trefoil {
+
+// The first of `checkpoints` (newest first) that `load` finds whole. `load` opens or reads one. Where its error says that
+// the checkpoint is not what was written (NotFound, OutOfRange, DataLoss, Unknown), the path goes to the end of `damaged`,
+// `warn` gets "WARNING: PATH is damaged: ...", and the next is tried; any other error (of another model, not to be read
+// just now) is returned.
+// Failure: that, or none is whole; then the message names all that are in `damaged`.
+absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoints,
+                                       const std::function<absl::Status(const std::string& path)>& load,
+                                       std::vector<std::string>* damaged,
+                                       const std::function<void(const std::string& text)>& warn);
+
+// Loads the first of `checkpoints` (newest first, at least one) that is whole into the worker, and says which. Sets aside
+// those before it and `damaged`, which were found before. `say`: rank 0's lines to people; elsewhere a sink. Every rank of
+// the job makes the same call and gets the same Status.
+absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const std::vector<std::string>& checkpoints,
+                                        std::vector<std::string> damaged, std::ostream& say);
+
+}  // namespace trefoil

@@ -1,0 +1,113 @@
+#include "training/saving/resume.h"
+
+#include <google/protobuf/text_format.h>
+
+#include <algorithm>
+
+#include "checkpoint/directory.h"
+#include "checkpoint/writer.h"
+#include "training/config/validate.h"
+
+namespace trefoil {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::TextFormat;
+
+// Fields of ModelConfig that may change while the parameters stay what they are.
+bool MayChange(const std::string& field, const ModelConfig& model) {
+  if (field == "dropout" || field == "initial_deviation") return true;
+  // Without learned positions a context may be lengthened.
+  return model.family() == ModelConfig::LLAMA && (field == "sequence_length" || field == "rope_theta");
+}
+
+std::string ValueText(const google::protobuf::Message& message, const FieldDescriptor* field) {
+  std::string text;
+  TextFormat::PrintFieldValueToString(message, field, -1, &text);
+  return text;
+}
+
+absl::StatusOr<TrainerState> ReadState(const CheckpointReader& reader, const std::string& folder,
+                                       const ModelConfig& model, bool weights_only) {
+  TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, model, "Give the checkpoint's model."));
+  TrainerState state;
+  if (!weights_only && !TextFormat::ParseFromString(reader.trainer_state(), &state)) {
+    return absl::DataLossError(folder + ": the trainer state is not readable");
+  }
+  return state;
+}
+
+absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store, bool weights_only) {
+  for (int i = 0; i < store.state_parts(); ++i) {
+    const ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kToFill);
+    if (part.slices.empty() || (weights_only && part.slices.front().name.starts_with("adam."))) continue;
+    TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
+    store.TakeBack(part);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string CheckpointsFolder(const RunConfig& config) { return config.folder() + "/checkpoints"; }
+
+std::string ModelText(const ModelConfig& model) {
+  std::string text;
+  TextFormat::PrintToString(model, &text);
+  return text;
+}
+
+absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
+                        const std::string& remedy) {
+  const std::vector<std::string> differences = ModelDifferences(reader.model(), model);
+  if (differences.empty()) return absl::OkStatus();
+  std::string message = what + " is a checkpoint of another model:";
+  for (const std::string& difference : differences) message += "\n  " + difference;
+  return absl::FailedPreconditionError(message + "\n" + remedy);
+}
+
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
+                            const std::function<absl::Status()>& may_write) {
+  CheckpointContent content;
+  content.step = state.step();
+  TextFormat::PrintToString(state, &content.trainer_state);
+  content.model = ModelText(worker.config.model());
+  content.owner = owner;
+  content.may_write = may_write;
+  content.parts = worker.store.state_parts();
+  ParameterStore::StatePart part;  // the one that is being written
+  content.part = [&](int i) {
+    part = {};
+    part = worker.store.State(i, ParameterStore::Elements::kOwned);
+    return part.slices;
+  };
+  return WriteCheckpoint(fs, *worker.all, CheckpointsFolder(worker.config), content);
+}
+
+absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
+                                            bool weights_only) {
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, folder));
+  absl::StatusOr<TrainerState> state = ReadState(reader, folder, worker.config.model(), weights_only);
+  const absl::Status read = state.ok() ? ReadElements(reader, worker.store, weights_only) : state.status();
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(read));
+  worker.store.PublishMasterWeights(*worker.data);
+  return state;
+}
+
+std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model) {
+  ModelConfig other;
+  if (!TextFormat::ParseFromString(saved, &other)) return {"its model description is not readable"};
+  // A field that the program which saved it did not have yet.
+  ModelDefaults(&other);
+  std::vector<std::string> differences;
+  const google::protobuf::Descriptor* descriptor = ModelConfig::descriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const FieldDescriptor* field = descriptor->field(i);
+    const std::string there = ValueText(other, field), here = ValueText(model, field);
+    if (there == here || MayChange(field->name(), model)) continue;
+    differences.push_back("model." + field->name() + ": " + there + " in the checkpoint, " + here + " in this run");
+  }
+  return differences;
+}
+
+}  // namespace trefoil

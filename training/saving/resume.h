@@ -1,0 +1,41 @@
+// From a run's worker to a checkpoint and back.
+//
+// Threads: the rank's main thread. Every rank of the job makes the same calls and gets the same Status.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/reader.h"
+#include "runtime/files/file.h"
+#include "training/worker.h"
+
+namespace trefoil {
+
+// RUN/checkpoints
+std::string CheckpointsFolder(const RunConfig& config);
+
+// Writes weights, moments and `state` as RUN/checkpoints/step-N. `owner` and `may_write` as in checkpoint/writer.h. On the
+// host it needs store.most_copied_bytes() besides.
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
+                            const std::function<absl::Status()>& may_write);
+
+// Loads a checkpoint folder into the worker, whatever layout wrote it. A checkpoint of another model is an error that
+// names the fields that differ. `weights_only`: moments stay zero, and the result is a state of step 0.
+absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
+                                            bool weights_only);
+
+// An error that names the fields if the checkpoint's model is another than `model`. `what`: the checkpoint, for the
+// message; `remedy`: its last line.
+absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
+                        const std::string& remedy);
+
+// Fields in which `saved` (a ModelConfig in text format) differs from `model` so that its weights do not fit:
+// "model.hidden: 128 in the checkpoint, 256 in this run". A text that is no ModelConfig is one line that says so.
+std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model);
+
+// A ModelConfig as the text that a checkpoint carries.
+std::string ModelText(const ModelConfig& model);
+
+}  // namespace trefoil
