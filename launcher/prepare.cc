@@ -213,8 +213,8 @@ absl::StatusOr<RunConfig> PrepareConfigToPlan(FileSystem& fs, const std::vector<
   LeaveOutData(&config);
   if (*ranks == 0) {
     *ranks = 1;
-    const ParallelConfig& parallel = config.parallel();
-    for (const int size : {parallel.tensor(), parallel.pipeline(), parallel.data()}) {
+    for (const AxisEntry& axis : Axes()) {
+      const int size = (config.parallel().*axis.size)();
       if (size > 1) *ranks = static_cast<int>(std::min<int64_t>(int64_t{*ranks} * size, 1 << 20));
     }
   }

@@ -1,5 +1,7 @@
 #include "parallel/gradient_reducer.h"
 
+#include <algorithm>
+
 #include "runtime/ops.h"
 
 namespace trefoil {
@@ -7,7 +9,11 @@ namespace trefoil {
 GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes,
                                  const ReducerGroups& groups)
     : store_(store), device_(device), groups_(groups), homes_(homes.begin(), homes.end()) {
-  if (groups.data.size() > 1 && device.computes()) thread_ = std::thread([this] { Run(); });
+  const auto has_replicas = [&](const BucketMemory& memory) { return ReplicasOf(memory).size() > 1; };
+  const std::vector<BucketMemory>& buckets = store.buckets();
+  if (device.computes() && std::any_of(buckets.begin(), buckets.end(), has_replicas)) {
+    thread_ = std::thread([this] { Run(); });
+  }
 }
 
 GradientReducer::~GradientReducer() {
@@ -23,19 +29,18 @@ GradientReducer::~GradientReducer() {
 void GradientReducer::HomeDone(int home) {
   CHECK(homes_.contains(home)) << home;
   CHECK(done_.insert(home).second) << "home " << home << " done twice";
-  if (groups_.data.size() == 1) return;
   auto waits_for = [&](int other) { return other >= 0 && homes_.contains(other) && !done_.contains(other); };
   for (BucketMemory& memory : store_.buckets()) {
     const Bucket& bucket = memory.bucket;
     if ((bucket.home != home && bucket.tied_home != home) || waits_for(bucket.home) || waits_for(bucket.tied_home)) {
       continue;
     }
-    Start(Task::kReduce, memory);
+    if (ReplicasOf(memory).size() > 1) Start(Task::kReduce, memory);
   }
 }
 
 void GradientReducer::AllHomesDone() {
-  CHECK_EQ(groups_.data.size(), 1);
+  for (const BucketMemory& memory : store_.buckets()) CHECK_EQ(ReplicasOf(memory).size(), 1);
   done_ = homes_;
 }
 
@@ -44,13 +49,13 @@ void GradientReducer::Finish() {
   done_.clear();
   WaitForThread();
   for (BucketMemory& memory : store_.buckets()) {
-    if (groups_.sequence_parallel && groups_.tensor.size() > 1) ReduceOverTensor(memory);
+    ReduceOverTokens(memory);
     if (memory.bucket.tied_home >= 0 && groups_.tied != nullptr) groups_.tied->AllReduceSum(memory.GradientShard());
   }
 }
 
 void GradientReducer::GatherWeights(BucketMemory& memory) {
-  if (groups_.data.size() > 1) Start(Task::kGather, memory);
+  if (ReplicasOf(memory).size() > 1) Start(Task::kGather, memory);
 }
 
 void GradientReducer::FinishGathers() { WaitForThread(); }
@@ -69,15 +74,15 @@ void GradientReducer::Start(Task task, BucketMemory& memory) {
 
 void GradientReducer::Perform(Task task, BucketMemory& memory) {
   if (task == Task::kReduce) {
-    ReduceOverData(memory);
+    ReduceOverReplicas(memory);
   } else {
-    store_.GatherWeights(memory, groups_.data);
+    store_.GatherWeights(memory, groups_.groups);
   }
 }
 
 void GradientReducer::WaitForThread() {
   if (!thread_.joinable()) return;
-  const Waiting waiting(*groups_.data.membership().patience);
+  const Waiting waiting(*ReplicasOf(store_.buckets().front()).membership().patience);
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
   device_.WaitFor(performed_);
@@ -102,21 +107,24 @@ void GradientReducer::Run() {
   }
 }
 
-void GradientReducer::ReduceOverData(BucketMemory& memory) {
+void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
   if (memory.shard_elements() == memory.bucket.elements) {
-    groups_.data.AllReduceSum(memory.gradients);
+    ReplicasOf(memory).AllReduceSum(memory.gradients);
   } else {
-    groups_.data.ReduceScatterSum(memory.gradients, memory.GradientShard());
+    ReplicasOf(memory).ReduceScatterSum(memory.gradients, memory.GradientShard());
   }
 }
 
 // One message for all such parameters of the bucket: they are small and many.
-void GradientReducer::ReduceOverTensor(BucketMemory& memory) {
+void GradientReducer::ReduceOverTokens(BucketMemory& memory) {
+  if (groups_.tokens.empty()) return;
+  Group& group = groups_.groups[groups_.tokens];
+  if (group.size() == 1) return;
   std::vector<Tensor> parts;
   int64_t elements = 0;
   const int64_t begin = memory.shard_begin;
   for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
-    if (!piece.parameter->used_on_split_tokens) continue;
+    if ((piece.parameter->partial_over & groups_.tokens).empty()) continue;
     parts.push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
     elements += parts.back().elements();
   }
@@ -127,7 +135,7 @@ void GradientReducer::ReduceOverTensor(BucketMemory& memory) {
     Cast(device_, part, packed.Range(at, part.shape()));
     at += part.elements();
   }
-  groups_.tensor.AllReduceSum(packed);
+  group.AllReduceSum(packed);
   at = 0;
   for (const Tensor& part : parts) {
     Cast(device_, packed.Range(at, part.shape()), part);

@@ -1,45 +1,59 @@
-// The mesh: the job's ranks as a box of tensor x data x pipeline, and which ranks lie along each axis.
+// The mesh: the job's ranks as a box with a side for each axis (parallel/axes.h), and which ranks lie along each axis.
 //
-//   Mesh mesh({.tensor = 2, .data = 2, .pipeline = 2}, /*rank=*/5);
+//   Mesh mesh({{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, /*rank=*/5);
 //   mesh.index(Axis::kPipeline);                     // 1
-//   mesh.Group({Axis::kTensor});                     // {4, 5}: the ranks that differ from rank 5 along tensor only
+//   mesh.Group(Axis::kTensor);                       // {4, 5}: the ranks that differ from rank 5 along tensor only
 //   mesh.Group({Axis::kTensor, Axis::kData});        // {4, 5, 6, 7}
 //
-// Neighbours along tensor are neighbouring ranks (they talk most, so they should share a node), then data, then
-// pipeline: rank = (pipeline * data_size + data) * tensor_size + tensor.
+// A rank's number counts through the axes in the order of their entries, here
+// rank = (pipeline * data_size + data) * tensor_size + tensor.
 //
 // Threads: immutable.
 #pragma once
 
+#include <array>
 #include <initializer_list>
+#include <utility>
 #include <vector>
+
+#include "parallel/axes.h"
 
 namespace trefoil {
 
-enum class Axis { kTensor = 0, kData = 1, kPipeline = 2 };
+// A side of 1 for each axis not named.
+class MeshSizes {
+ public:
+  MeshSizes() { of_.fill(1); }
+  MeshSizes(std::initializer_list<std::pair<Axis, int>> sizes) : MeshSizes() {
+    for (const auto& [axis, size] : sizes) of_[static_cast<size_t>(axis)] = size;
+  }
+  // Of a filled config.
+  explicit MeshSizes(const ParallelConfig& parallel);
 
-struct MeshSizes {
-  int tensor = 1, data = 1, pipeline = 1;
-  int ranks() const { return tensor * data * pipeline; }
+  int operator[](Axis axis) const { return of_[static_cast<size_t>(axis)]; }
+  int ranks() const;
+
+ private:
+  std::array<int, kAxes> of_;
 };
 
 class Mesh {
  public:
   // 0 <= rank < sizes.ranks().
-  Mesh(MeshSizes sizes, int rank);
+  Mesh(const MeshSizes& sizes, int rank);
 
   int rank() const { return rank_; }
-  int size(Axis axis) const { return size_[static_cast<int>(axis)]; }
-  int index(Axis axis) const { return index_[static_cast<int>(axis)]; }
+  // Ranks along the axes together, and the place of this one among them: in Group(axes), ascending.
+  int size(AxisSet axes) const;
+  int index(AxisSet axes) const;
   // The rank at the coordinates of this one but `index` along `axis`.
   int RankAt(Axis axis, int index) const;
   // The ranks that agree with this one on every axis not in `axes`, ascending; contains this rank.
-  std::vector<int> Group(std::initializer_list<Axis> axes) const;
+  std::vector<int> Group(AxisSet axes) const;
 
  private:
-  int rank_;
-  int size_[3];
-  int index_[3];
+  const MeshSizes sizes_;
+  const int rank_;
 };
 
 }  // namespace trefoil

@@ -2,14 +2,30 @@
 
 #include <glog/logging.h>
 
+#include <set>
+
 namespace trefoil {
+
+AxisSet Parameter::split_over() const {
+  AxisSet axes;
+  for (const ParameterSplit& split : splits) axes = axes | split.axis;
+  return axes;
+}
+
 void ParameterTable::Add(Parameter parameter) {
   CHECK(numbers_.emplace(parameter.name, parameters_.size()).second) << parameter.name << " declared twice";
-  CHECK(parameter.shape.rank() == 1 || parameter.shape.rank() == 2) << parameter.name;
-  CHECK(parameter.split_dim < parameter.shape.rank()) << parameter.name;
-  CHECK(parameter.split_dim < 0 || !parameter.used_on_split_tokens) << parameter.name;
+  CHECK(1 <= parameter.shape.rank() && parameter.shape.rank() <= 3) << parameter.name;
+  AxisSet axes;
+  std::set<int> dims;
+  for (const ParameterSplit& split : parameter.splits) {
+    CHECK(0 <= split.dim && split.dim < parameter.shape.rank()) << parameter.name;
+    CHECK(dims.insert(split.dim).second && !axes.contains(split.axis)) << parameter.name << " is split twice";
+    axes = axes | split.axis;
+  }
+  CHECK((axes & parameter.partial_over).empty()) << parameter.name;
   if (parameter.fused_with_previous) {
     CHECK(!parameters_.empty() && parameters_.back().home == parameter.home) << parameter.name;
+    CHECK(parameters_.back().splits == parameter.splits) << parameter.name;
   }
   parameters_.push_back(std::move(parameter));
 }

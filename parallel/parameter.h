@@ -2,7 +2,8 @@
 // this rank's slices, initial values, ZeRO placement, gradient reduction, the checkpoint, the planner's bytes and the
 // parameter count are all derived from it. Nothing else knows a parameter by its position.
 //
-//   table.Add({.name = "blocks.3.mlp.down.weight", .home = 4, .shape = {hidden, feed_forward}, .split_dim = 1,
+//   table.Add({.name = "blocks.3.mlp.down.weight", .home = 4, .shape = {hidden, feed_forward},
+//              .splits = {{.dim = 1, .axis = Axis::kTensor}},
 //              .initial = Initial::kNormal, .deviation = 0.02f, .decay = true});
 //
 // Home: the piece of the network that uses a parameter: 0 the embedding, 1 .. L the blocks, L + 1 the head. A pipeline
@@ -15,11 +16,19 @@
 #include <unordered_map>
 #include <vector>
 
+#include "parallel/axes.h"
 #include "runtime/tensor.h"
 
 namespace trefoil {
 
 enum class Initial { kZeros, kOnes, kNormal };
+
+// A dim of n elements in parts [n i / t, n (i + 1) / t) over an axis of t ranks.
+struct ParameterSplit {
+  int dim = 0;
+  Axis axis = Axis::kTensor;
+  bool operator==(const ParameterSplit&) const = default;
+};
 
 struct Parameter {
   std::string name;
@@ -27,13 +36,14 @@ struct Parameter {
   // A second home that uses the same parameter (the tied embedding: the head); -1: none. If the two homes lie on
   // different stages, both hold it and their gradients are added.
   int tied_home = -1;
-  // Global. One or two dims.
+  // Global. One to three dims.
   Shape shape;
-  // The dim that is split over the tensor axis, in parts [n i / t, n (i + 1) / t); -1: every tensor rank holds all.
-  int split_dim = -1;
-  // Used on tokens that sequence parallelism splits over the tensor axis: with it, each tensor rank's gradient is a sum
-  // over its own tokens and must be added over the axis. Only where split_dim is -1.
-  bool used_on_split_tokens = false;
+  // Each axis and each dim once at most; over the axes not named every rank holds all.
+  std::vector<ParameterSplit> splits = {};
+  // The axes over which its gradient may be a partial sum, besides those that split samples, over which every gradient is
+  // one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it is
+  // used on. Must then be added over these axes.
+  AxisSet partial_over = {};
   Initial initial = Initial::kZeros;
   float deviation = 0;  // of kNormal
   // Whether weight decay applies: matrices and embeddings, not biases and norms.
@@ -41,6 +51,10 @@ struct Parameter {
   // Stored right behind the parameter declared before it (same home, same tail dims), so that both can be used as one
   // matrix: q, k, v; gate, up.
   bool fused_with_previous = false;
+
+  AxisSet split_over() const;
+  // The axes over which it is replicated and its gradient is always a partial sum: those that split samples and not it.
+  AxisSet replicated_over() const { return AxisSet::Of(AxisSplits::kSamples) - split_over(); }
 };
 
 class ParameterTable {

@@ -8,31 +8,34 @@
 namespace trefoil {
 
 ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& homes,
-                               Device& device, DType working, bool split_optimizer, bool trainable)
-    : mesh_(mesh),
-      homes_(homes),
-      working_(working),
-      split_optimizer_(split_optimizer),
-      trainable_(trainable),
-      device_(device) {
-  CHECK(trainable || working == DType::kFloat32) << "a store that is not trained has no master weights";
-  for (Bucket& bucket : PlaceParameters(table, mesh, homes)) {
+                               Device& device, StoreOptions options)
+    : mesh_(mesh), homes_(homes), options_(std::move(options)), device_(device) {
+  const DType working = options_.working;
+  CHECK(options_.trainable || working == DType::kFloat32) << "a store that is not trained has no master weights";
+  for (Bucket& bucket : PlaceParameters(table, mesh, homes, options_.optimizer, options_.split_optimizer)) {
     const int64_t n = bucket.elements;
-    const int64_t shard = split_optimizer ? n / mesh.size(Axis::kData) : n;
+    const int64_t shard = options_.split_optimizer ? n / mesh.size(bucket.replicas) : n;
     BucketMemory memory;
-    memory.shard_begin = split_optimizer ? shard * mesh.index(Axis::kData) : 0;
+    memory.shard_begin = options_.split_optimizer ? shard * mesh.index(bucket.replicas) : 0;
     memory.bucket = std::move(bucket);
     memory.weights = device.Allocate(working, {n}, Purpose::kWeights);
     Fill(device, memory.weights, 0);
     memory.master = working == DType::kFloat32 ? memory.weights.Range(memory.shard_begin, {shard})
                                                : device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
-    if (trainable) {
+    if (options_.trainable) {
       memory.gradients = device.Allocate(DType::kFloat32, {n}, Purpose::kGradients);
-      memory.m = device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
-      memory.v = device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
-      for (const Tensor& zeros : {memory.gradients, memory.master, memory.m, memory.v}) Fill(device, zeros, 0);
+      for (size_t i = 0; i < OptimizerGroupOf(memory).state.size(); ++i) {
+        memory.state.push_back(device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer));
+        Fill(device, memory.state.back(), 0);
+      }
+      for (const Tensor& zeros : {memory.gradients, memory.master}) Fill(device, zeros, 0);
     }
     buckets_.push_back(std::move(memory));
+  }
+  for (const BucketMemory& memory : buckets_) {
+    for (int state = -1; state < static_cast<int>(memory.state.size()); ++state) {
+      state_buffers_.push_back({.memory = &memory, .state = state});
+    }
   }
 }
 
@@ -60,10 +63,10 @@ Tensor ParameterStore::Weight(const std::vector<std::string>& names) const {
 }
 
 Tensor ParameterStore::Gradient(const std::vector<std::string>& names) const {
-  return trainable_ ? View(names, &BucketMemory::gradients) : Tensor();
+  return options_.trainable ? View(names, &BucketMemory::gradients) : Tensor();
 }
 
-void ParameterStore::Initialize(uint64_t seed, Group& data) {
+void ParameterStore::Initialize(uint64_t seed, const AxisGroups& groups) {
   for (BucketMemory& memory : buckets_) {
     const int64_t begin = memory.shard_begin;
     for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
@@ -76,28 +79,29 @@ void ParameterStore::Initialize(uint64_t seed, Group& data) {
       }
     }
   }
-  PublishMasterWeights(data);
+  PublishMasterWeights(groups);
 }
 
-void ParameterStore::PublishMasterWeights(Group& data) {
+void ParameterStore::PublishMasterWeights(const AxisGroups& groups) {
   for (BucketMemory& memory : buckets_) {
-    if (working_ != DType::kFloat32) Cast(device_, memory.master, memory.WeightShard());
-    GatherWeights(memory, data);
+    if (options_.working != DType::kFloat32) Cast(device_, memory.master, memory.WeightShard());
+    GatherWeights(memory, groups);
   }
 }
 
-void ParameterStore::GatherWeights(BucketMemory& memory, Group& data) {
-  if (split_optimizer_ && data.size() > 1) data.AllGather(memory.WeightShard(), memory.weights);
+void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& groups) {
+  if (memory.shard_elements() == memory.bucket.elements) return;
+  groups[memory.bucket.replicas].AllGather(memory.WeightShard(), memory.weights);
 }
 
 bool ParameterStore::Owns(const Parameter& parameter) const {
   const bool home_here = std::find(homes_.begin(), homes_.end(), parameter.home) != homes_.end();
-  const bool first_tensor_rank = parameter.split_dim >= 0 || mesh_.index(Axis::kTensor) == 0;
-  const bool first_data_rank = split_optimizer_ || mesh_.index(Axis::kData) == 0;
-  return home_here && first_tensor_rank && first_data_rank;
+  // Over the axes that neither split it nor, with a split optimizer, its state: the first rank. The pipeline's stages hold
+  // different homes.
+  AxisSet elsewhere = parameter.split_over() | AxisSet::Of(AxisSplits::kPieces);
+  if (options_.split_optimizer) elsewhere = elsewhere | parameter.replicated_over();
+  return home_here && mesh_.index(AxisSet::All() - elsewhere) == 0;
 }
-
-int ParameterStore::state_parts() const { return static_cast<int>(buckets_.size()) * buffers(); }
 
 int64_t ParameterStore::most_copied_bytes() const {
   int64_t most = 0;
@@ -107,17 +111,18 @@ int64_t ParameterStore::most_copied_bytes() const {
 }
 
 ParameterStore::StatePart ParameterStore::State(int part, Elements elements) const {
-  const BucketMemory& memory = buckets_.at(static_cast<size_t>(part / buffers()));
-  const Tensor* const buffers_of[] = {&memory.master, &memory.m, &memory.v};
-  const char* const prefixes[] = {"", "adam.m/", "adam.v/"};
-  const int buffer = part % buffers();
+  const StateBuffer& buffer = state_buffers_.at(static_cast<size_t>(part));
+  const BucketMemory& memory = *buffer.memory;
   const int64_t begin = memory.shard_begin;
   StatePart state;
-  state.tensor = *buffers_of[buffer];
+  state.of_weights = buffer.state < 0;
+  const auto number = static_cast<size_t>(std::max(buffer.state, 0));
+  state.tensor = state.of_weights ? memory.master : memory.state[number];
+  const std::string prefix = state.of_weights ? "" : OptimizerGroupOf(memory).state[number] + "/";
   std::vector<int64_t> places;
   for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
     if (elements == Elements::kOwned && !Owns(*piece.parameter)) continue;
-    state.slices.push_back({.name = prefixes[buffer] + piece.parameter->name,
+    state.slices.push_back({.name = prefix + piece.parameter->name,
                             .dtype = DType::kFloat32,
                             .global = piece.parameter->shape,
                             .box = piece.box});

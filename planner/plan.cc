@@ -12,8 +12,7 @@ namespace trefoil {
 namespace {
 
 Mesh MeshOf(const RunConfig& config, int rank) {
-  const ParallelConfig& parallel = config.parallel();
-  return Mesh({.tensor = parallel.tensor(), .data = parallel.data(), .pipeline = parallel.pipeline()}, rank);
+  return Mesh(MeshSizes(config.parallel()), rank);
 }
 
 // One of a stage's ranks that needs most: where the vocabulary does not divide, the last has a row more than the first.

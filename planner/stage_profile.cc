@@ -188,7 +188,7 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
   PartCost end;  // outlives the worker
   {
     Worker worker(config, *world, *device, OfFewMicroBatches(actions, micro_batches, kProfiled));
-    worker.store.Initialize(config.training().seed(), *worker.data);
+    worker.store.Initialize(config.training().seed(), worker.groups);
     profile.build = build.memory;
     StageProfile::Step* step = &profile.first;
     worker.observer = [&](StepPart part, const Action* action) {

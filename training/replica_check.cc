@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,36 +21,41 @@ struct Copy {
   Tensor elements;   // flat
 };
 
-// Adds a parameter's elements within [begin, end) of a buffer that starts at element `start` of its bucket.
+// Adds the parameters' elements in a buffer that starts at element `start` of its bucket, of those that `copied_over` do
+// not split.
 void AddCopies(const BucketMemory& memory, const Tensor& buffer, int64_t start, const std::string& prefix,
-               bool unsplit_only, std::vector<Copy>* copies) {
+               AxisSet copied_over, std::vector<Copy>* copies) {
   const int64_t stop = start + buffer.elements();
   for (const BucketEntry& entry : memory.bucket.entries) {
     const int64_t begin = std::max(entry.begin, start), end = std::min(entry.end(), stop);
-    if (begin >= end || (unsplit_only && entry.parameter->split_dim >= 0)) continue;
+    if (begin >= end || !(entry.parameter->split_over() & copied_over).empty()) continue;
     copies->push_back({prefix + entry.parameter->name, buffer.Range(begin - start, {end - begin})});
   }
 }
 
-void AddWeights(const BucketMemory& memory, bool unsplit_only, std::vector<Copy>* copies) {
-  AddCopies(memory, memory.weights, 0, "", unsplit_only, copies);
+void AddWeights(const BucketMemory& memory, AxisSet copied_over, std::vector<Copy>* copies) {
+  AddCopies(memory, memory.weights, 0, "", copied_over, copies);
 }
 
-void AddOptimizerState(const Worker& worker, const BucketMemory& memory, bool unsplit_only, std::vector<Copy>* copies) {
+void AddOptimizerState(const Worker& worker, const BucketMemory& memory, AxisSet copied_over, std::vector<Copy>* copies) {
   // Where the working weights are float32 they are the master weights.
   if (worker.store.working_dtype() != DType::kFloat32) {
-    AddCopies(memory, memory.master, memory.shard_begin, "master/", unsplit_only, copies);
+    AddCopies(memory, memory.master, memory.shard_begin, "master/", copied_over, copies);
   }
-  AddCopies(memory, memory.m, memory.shard_begin, "adam.m/", unsplit_only, copies);
-  AddCopies(memory, memory.v, memory.shard_begin, "adam.v/", unsplit_only, copies);
+  for (size_t i = 0; i < memory.state.size(); ++i) {
+    const std::string prefix = worker.store.OptimizerGroupOf(memory).state[i] + "/";
+    AddCopies(memory, memory.state[i], memory.shard_begin, prefix, copied_over, copies);
+  }
 }
 
-std::vector<Copy> CopiesOverData(Worker& worker) {
+// Of the buckets that have these replicas.
+std::vector<Copy> CopiesOverReplicas(Worker& worker, AxisSet replicas) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
-    AddWeights(memory, /*unsplit_only=*/false, &copies);
+    if (memory.bucket.replicas != replicas) continue;
+    AddWeights(memory, AxisSet(), &copies);
     const bool whole = memory.shard_elements() == memory.bucket.elements;
-    if (whole) AddOptimizerState(worker, memory, /*unsplit_only=*/false, &copies);
+    if (whole) AddOptimizerState(worker, memory, AxisSet(), &copies);
   }
   return copies;
 }
@@ -57,8 +63,8 @@ std::vector<Copy> CopiesOverData(Worker& worker) {
 std::vector<Copy> CopiesOverTensor(Worker& worker) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
-    AddWeights(memory, /*unsplit_only=*/true, &copies);
-    AddOptimizerState(worker, memory, /*unsplit_only=*/true, &copies);
+    AddWeights(memory, Axis::kTensor, &copies);
+    AddOptimizerState(worker, memory, Axis::kTensor, &copies);
   }
   return copies;
 }
@@ -67,8 +73,8 @@ std::vector<Copy> CopiesOverTied(Worker& worker) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
     if (memory.bucket.tied_home < 0) continue;
-    AddWeights(memory, /*unsplit_only=*/false, &copies);
-    AddOptimizerState(worker, memory, /*unsplit_only=*/false, &copies);
+    AddWeights(memory, AxisSet(), &copies);
+    AddOptimizerState(worker, memory, AxisSet(), &copies);
   }
   return copies;
 }
@@ -151,11 +157,15 @@ std::string CompareOver(Device& device, Group* group, const std::vector<Copy>& c
 
 absl::Status CompareReplicas(Worker& worker) {
   std::string first;
-  for (const std::string& found : {CompareOver(worker.device, worker.data.get(), CopiesOverData(worker)),
-                                   CompareOver(worker.device, worker.tensor.get(), CopiesOverTensor(worker)),
-                                   CompareOver(worker.device, worker.tied.get(), CopiesOverTied(worker))}) {
+  const auto compare = [&](Group* group, const std::vector<Copy>& copies) {
+    const std::string found = CompareOver(worker.device, group, copies);
     if (first.empty()) first = found;
-  }
+  };
+  std::set<AxisSet> replicas;
+  for (const Parameter& parameter : worker.table.all()) replicas.insert(parameter.replicated_over());
+  for (const AxisSet axes : replicas) compare(&worker.groups[axes], CopiesOverReplicas(worker, axes));
+  compare(worker.tensor, CopiesOverTensor(worker));
+  compare(worker.tied.get(), CopiesOverTied(worker));
   double differs = first.empty() ? 0 : 1;
   worker.all->AllReduceMax(std::span(&differs, 1));
   if (differs == 0) return absl::OkStatus();

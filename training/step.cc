@@ -242,8 +242,10 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
     if (training.on_nan() == TrainingConfig::SKIP) return result;
     return NotFinite(step, result);
   }
-  UpdateParameters(worker.store, worker.device, worker.reducer, training.optimizer(), learning_rate,
-                   step - skipped_before, result.gradient_norm);
+  UpdateParameters(worker.store, worker.device, worker.reducer, *worker.optimizer,
+                   {.learning_rate = learning_rate,
+                    .number = step - skipped_before,
+                    .gradient_scale = ClippingScale(training.optimizer(), result.gradient_norm)});
   result.communication_seconds = begin.waited_seconds();
   return result;
 }

@@ -92,7 +92,7 @@ class Trainer {
       TREFOIL_RETURN_IF_ERROR(LoadCheckpoint(*options_.fs, worker_, weights, /*weights_only=*/true).status());
       Say() << "Starting from the weights of " << weights << ".\n";
     } else {
-      worker_.store.Initialize(config_.training().seed(), *worker_.data);
+      worker_.store.Initialize(config_.training().seed(), worker_.groups);
       Say() << "Starting from random weights, seed " << config_.training().seed() << ".\n";
     }
     for (const std::string& note : start_.notes) Say() << note << "\n";

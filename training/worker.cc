@@ -1,11 +1,9 @@
 #include "training/worker.h"
 
+#include <algorithm>
+
 namespace trefoil {
 namespace {
-
-MeshSizes SizesOf(const ParallelConfig& parallel) {
-  return {.tensor = parallel.tensor(), .data = parallel.data(), .pipeline = parallel.pipeline()};
-}
 
 int MicroBatches(const RunConfig& config) {
   return config.training().global_batch() / (config.training().micro_batch() * config.parallel().data());
@@ -15,6 +13,20 @@ std::unique_ptr<Group> TiedGroup(const RunConfig& config, const Mesh& mesh, Worl
   const int stages = mesh.size(Axis::kPipeline), stage = mesh.index(Axis::kPipeline);
   if (!RecipeOf(config.model()).tied || stages == 1 || (stage != 0 && stage != stages - 1)) return nullptr;
   return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, 0), mesh.RankAt(Axis::kPipeline, stages - 1)}, device);
+}
+
+// The axes, besides those that split samples, that split tokens.
+AxisSet TokenAxes(const ParallelConfig& parallel) { return parallel.sequence_parallel() ? Axis::kTensor : AxisSet(); }
+
+std::vector<AxisSet> GroupsOf(const RunConfig& config, const ParameterTable& table) {
+  std::vector<AxisSet> sets;
+  for (const AxisEntry& axis : Axes()) sets.push_back(axis.axis);
+  for (const Parameter& parameter : table.all()) {
+    const AxisSet replicas = parameter.replicated_over();
+    if (std::find(sets.begin(), sets.end(), replicas) == sets.end()) sets.push_back(replicas);
+  }
+  if (const AxisSet tokens = TokenAxes(config.parallel()); !tokens.empty()) sets.push_back(tokens);
+  return sets;
 }
 
 Context ContextOf(const RunConfig& config, Group& tensor, Device& device, const Inspector& inspector) {
@@ -33,11 +45,11 @@ Context ContextOf(const RunConfig& config, Group& tensor, Device& device, const 
 std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
   const ParallelConfig& parallel = config.parallel();
   return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatches(config),
-                       Mesh(SizesOf(parallel), rank).index(Axis::kPipeline));
+                       Mesh(MeshSizes(parallel), rank).index(Axis::kPipeline));
 }
 
 bool ReadsTokens(const RunConfig& config, int rank) {
-  const Mesh mesh(SizesOf(config.parallel()), rank);
+  const Mesh mesh(MeshSizes(config.parallel()), rank);
   const int stage = mesh.index(Axis::kPipeline);
   return stage == 0 || stage == mesh.size(Axis::kPipeline) - 1;
 }
@@ -57,28 +69,28 @@ Worker::Worker(const RunConfig& run, World& world, Device& device)
 Worker::Worker(const RunConfig& run, World& world, Device& device, std::vector<Action> list)
     : config(run),
       device(device),
-      mesh(SizesOf(config.parallel()), world.rank()),
+      mesh(MeshSizes(config.parallel()), world.rank()),
       place{.stage = mesh.index(Axis::kPipeline),
             .stages = mesh.size(Axis::kPipeline),
             .chunks = config.parallel().chunks()},
       table(DeclareModel(config.model())),
       homes(Transformer::Homes(config.model(), place)),
       all(&world.all()),
-      tensor(world.NewGroup("tensor", mesh.Group({Axis::kTensor}), device)),
-      data(world.NewGroup("data", mesh.Group({Axis::kData}), device)),
-      pipeline(world.NewGroup("pipeline", mesh.Group({Axis::kPipeline}), device)),
+      groups(world, mesh, device, GroupsOf(config, table)),
+      tensor(&groups[Axis::kTensor]),
+      data(&groups[Axis::kData]),
+      pipeline(&groups[Axis::kPipeline]),
       tied(TiedGroup(config, mesh, world, device)),
-      store(table, mesh, homes, device, WorkingDType(config.training().precision()),
-            config.parallel().zero() == ParallelConfig::OPTIMIZER),
-      reducer(store, device, homes,
-              {.data = *data,
-               .tensor = *tensor,
-               .tied = tied.get(),
-               .sequence_parallel = config.parallel().sequence_parallel()}),
+      optimizer(NewOptimizer(config.training().optimizer())),
+      store(table, mesh, homes, device,
+            {.working = WorkingDType(config.training().precision()),
+             .optimizer = optimizer->layout(),
+             .split_optimizer = config.parallel().zero() == ParallelConfig::OPTIMIZER}),
+      reducer(store, device, homes, {.groups = groups, .tokens = TokenAxes(config.parallel()), .tied = tied.get()}),
       transformer(config.model(), store, ContextOf(config, *tensor, device, inspector), place,
                   [this](int home) { reducer.HomeDone(home); }),
       actions(std::move(list)) {
-  CHECK_EQ(mesh.size(Axis::kTensor) * mesh.size(Axis::kData) * mesh.size(Axis::kPipeline), world.size());
+  CHECK_EQ(MeshSizes(config.parallel()).ranks(), world.size());
 }
 
 int Worker::micro_batches() const { return MicroBatches(config); }

@@ -2,7 +2,7 @@
 // threads world, and the planner's null device.
 //
 //   Worker worker(config, *world, *device);
-//   worker.store.Initialize(config.training().seed(), *worker.data);
+//   worker.store.Initialize(config.training().seed(), worker.groups);
 //
 // Threads: the rank's main thread.
 #pragma once
@@ -17,6 +17,7 @@
 #include "parallel/mesh.h"
 #include "parallel/parameter_store.h"
 #include "parallel/schedule.h"
+#include "training/optimizer.h"
 #include "training/run.pb.h"
 
 namespace trefoil {
@@ -62,8 +63,10 @@ struct Worker {
   Inspector inspector;
 
   Group* const all;  // the world's
-  const std::unique_ptr<Group> tensor, data, pipeline;
+  const AxisGroups groups;  // along each axis, along the replicas of each bucket, along the axes that split tokens
+  Group *const tensor, *const data, *const pipeline;  // of them
   const std::unique_ptr<Group> tied;  // the two stages that hold a tied parameter; null elsewhere
+  const std::unique_ptr<Optimizer> optimizer;
   ParameterStore store;
   GradientReducer reducer;
   Transformer transformer;

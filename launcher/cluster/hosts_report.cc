@@ -41,11 +41,11 @@ std::string HostLines(const ParallelConfig& parallel, const Hosts& hosts) {
   if (by_host.size() > kShown) texts.push_back(absl::StrCat("and ", by_host.size() - kShown, " more hosts"));
   std::string lines = absl::StrCat("hosts     ", absl::StrJoin(texts, "; "), "\n");
 
-  const MeshSizes sizes = {.tensor = parallel.tensor(), .data = parallel.data(), .pipeline = parallel.pipeline()};
+  const MeshSizes sizes(parallel);
   int groups = 0;
   std::string example;
-  for (int rank = 0; rank < parallel.tensor() * parallel.data() * parallel.pipeline(); ++rank) {
-    const std::vector<int> group = Mesh(sizes, rank).Group({Axis::kTensor});
+  for (int rank = 0; rank < sizes.ranks(); ++rank) {
+    const std::vector<int> group = Mesh(sizes, rank).Group(Axis::kTensor);
     if (group.front() != rank) continue;
     std::set<std::string> names;
     for (const int member : group) names.insert(hosts.of(member));

@@ -72,7 +72,7 @@ absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
   const bool speak = world.rank() == 0;
   const DType dtype = WorkingDType(config.training().precision());
   Worker worker(config, world, device);
-  worker.store.Initialize(config.training().seed(), *worker.data);
+  worker.store.Initialize(config.training().seed(), worker.groups);
   const BatchSource source = RandomTokens(config.model());
   const During steps(*worker.all, Phase::kStep);
   int64_t step = 0;

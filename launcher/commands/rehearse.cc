@@ -101,7 +101,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   // A GPU's messages to nobody go through the host.
   const std::unique_ptr<World> staged = device.host_addressable() ? nullptr : NewStagedWorld(*null);
   Worker worker(part, staged != nullptr ? *staged : *null, device, actions);
-  worker.store.Initialize(config.training().seed(), *worker.data);
+  worker.store.Initialize(config.training().seed(), worker.groups);
   const BatchSource source = ZerosSource(config.model().sequence_length());
   Measured measured;
   for (int step = 1; step <= FLAGS_rehearsals; ++step) {

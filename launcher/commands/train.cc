@@ -94,7 +94,7 @@ absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
 absl::Status PlanRun(const Prepared& prepared, const RunConfig& planned, const PeakFlops& peak, bool speak) {
   if (!speak) return absl::OkStatus();
   const RunConfig& config = prepared.config;
-  const int ranks = config.parallel().tensor() * config.parallel().pipeline() * config.parallel().data();
+  const int ranks = static_cast<int>(RanksOfMesh(config.parallel()));
   const Plan plan = Planner().Make(planned, ranks);
   if (!plan.fits()) return TooLarge(config, plan);
   std::cout << Describe(config, Summarise(config, plan, peak, planned.runtime().threads(), prepared.products)) << std::flush;

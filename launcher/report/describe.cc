@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "parallel/mesh.h"
 #include "runtime/number_text.h"
 
 namespace trefoil {
@@ -49,15 +50,17 @@ std::string LayersOfStage(const Summary& summary, int stage, int stages, int lay
 
 // The ranks of one stage of one replica.
 std::string Cell(const ParallelConfig& parallel, int stage, int replica, size_t digits) {
-  const int tensor = parallel.tensor();
-  const int first = (stage * parallel.data() + replica) * tensor;
+  const MeshSizes sizes(parallel);
+  const Mesh of_stage(sizes, Mesh(sizes, 0).RankAt(Axis::kPipeline, stage));
+  const std::vector<int> cell =
+      Mesh(sizes, of_stage.RankAt(Axis::kData, replica)).Group(AxisSet::All() - Axis::kPipeline - Axis::kData);
   const auto padded = [&](int rank) {
     const std::string text = absl::StrCat(rank);
     return std::string(digits - text.size(), ' ') + text;
   };
-  if (tensor > 4) return absl::StrCat(padded(first), " - ", padded(first + tensor - 1));
+  if (cell.size() > 4) return absl::StrCat(padded(cell.front()), " - ", padded(cell.back()));
   std::vector<std::string> ranks;
-  for (int i = 0; i < tensor; ++i) ranks.push_back(padded(first + i));
+  for (const int rank : cell) ranks.push_back(padded(rank));
   return absl::StrJoin(ranks, "  ");
 }
 
@@ -127,7 +130,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   const ParallelConfig& parallel = config.parallel();
   const TrainingConfig& training = config.training();
   const OptimizerConfig& optimizer = training.optimizer();
-  CHECK_EQ(parallel.tensor() * parallel.pipeline() * parallel.data(), summary.ranks);
+  CHECK_EQ(RanksOfMesh(parallel), summary.ranks);
   CHECK_EQ(static_cast<size_t>(parallel.pipeline() * parallel.chunks()), summary.pieces.size());
 
   std::string text = absl::StrCat(
@@ -135,8 +138,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
       Plural(model.layers(), "layer"), ", hidden ", model.hidden(), ", ", Plural(model.heads(), "head"), " (",
       model.kv_heads(), " key/value), feed-forward ", model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
       ShortCount(static_cast<double>(summary.parameters)), " parameters\n");
-  absl::StrAppend(&text, "mesh      tensor ", parallel.tensor(), " x pipeline ", parallel.pipeline(), " x data ",
-                  parallel.data(), " = ", Plural(summary.ranks, "rank"), ", ", Plural(summary.threads, "thread"),
+  absl::StrAppend(&text, "mesh      ", MeshText(parallel), " = ", Plural(summary.ranks, "rank"), ", ", Plural(summary.threads, "thread"),
                   " each\n\n", Picture(config, summary), "\n");
 
   absl::StrAppend(&text, "schedule  ", ParallelConfig::Schedule_Name(parallel.schedule()));

@@ -26,7 +26,7 @@ void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, Para
               .home = home,
               .tied_home = recipe.tied ? head : -1,
               .shape = {config.vocabulary(), config.hidden()},
-              .split_dim = 0,
+              .splits = {{.dim = 0, .axis = Axis::kTensor}},
               .initial = Initial::kNormal,
               .deviation = config.initial_deviation(),
               .decay = true});
@@ -34,7 +34,7 @@ void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, Para
   table->Add({.name = kPosition,
               .home = home,
               .shape = {config.sequence_length(), config.hidden()},
-              .used_on_split_tokens = true,
+              .partial_over = Axis::kTensor,
               .initial = Initial::kNormal,
               .deviation = config.initial_deviation(),
               .decay = true});

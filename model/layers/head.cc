@@ -27,7 +27,7 @@ void Head::Declare(const ModelConfig& config, int home, ParameterTable* table) {
   table->Add({.name = kOutput,
               .home = home,
               .shape = {config.vocabulary(), config.hidden()},
-              .split_dim = 0,
+              .splits = {{.dim = 0, .axis = Axis::kTensor}},
               .initial = Initial::kNormal,
               .deviation = config.initial_deviation(),
               .decay = true});

@@ -17,7 +17,7 @@ void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table) {
     table->Add({.name = shape.prefixes[i] + ".weight",
                 .home = home,
                 .shape = {shape.outputs[i], shape.inputs},
-                .split_dim = column ? 0 : 1,
+                .splits = {{.dim = column ? 0 : 1, .axis = Axis::kTensor}},
                 .initial = Initial::kNormal,
                 .deviation = shape.deviation,
                 .decay = true,
@@ -28,8 +28,8 @@ void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table) {
     table->Add({.name = shape.prefixes[i] + ".bias",
                 .home = home,
                 .shape = {shape.outputs[i]},
-                .split_dim = column ? 0 : -1,
-                .used_on_split_tokens = !column,
+                .splits = column ? std::vector<ParameterSplit>{{.dim = 0, .axis = Axis::kTensor}} : std::vector<ParameterSplit>(),
+                .partial_over = column ? AxisSet() : Axis::kTensor,
                 .initial = Initial::kZeros,
                 .fused_with_previous = i > 0});
   }

@@ -6,10 +6,10 @@ void Norm::Declare(const ModelConfig& config, const std::string& prefix, int hom
   table->Add({.name = prefix + ".weight",
               .home = home,
               .shape = {config.hidden()},
-              .used_on_split_tokens = true,
+              .partial_over = Axis::kTensor,
               .initial = Initial::kOnes});
   if (RecipeOf(config).norm == Recipe::Norm::kRmsNorm) return;
-  table->Add({.name = prefix + ".bias", .home = home, .shape = {config.hidden()}, .used_on_split_tokens = true});
+  table->Add({.name = prefix + ".bias", .home = home, .shape = {config.hidden()}, .partial_over = Axis::kTensor});
 }
 
 Norm::Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)

@@ -131,8 +131,7 @@ std::string MemoryTable(const Plan& plan) {
 
 std::string LayoutText(const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel();
-  std::string text = absl::StrCat("tensor ", parallel.tensor(), " x pipeline ", parallel.pipeline(), " x data ",
-                                  parallel.data(), ", micro-batch ", config.training().micro_batch());
+  std::string text = absl::StrCat(MeshText(parallel), ", micro-batch ", config.training().micro_batch());
   if (parallel.pipeline() > 1) absl::StrAppend(&text, ", ", ParallelConfig::Schedule_Name(parallel.schedule()));
   if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
   absl::StrAppend(&text, ", recompute ", ParallelConfig::Recompute_Name(parallel.recompute()));

@@ -54,8 +54,7 @@ class LayersTest : public testing::Test {
     for (const Parameter& parameter : table_.all()) homes = std::max(homes, parameter.home + 1);
     std::vector<int> all;
     for (int home = 0; home < homes; ++home) all.push_back(home);
-    store_ = std::make_unique<ParameterStore>(table_, Mesh({}, 0), all, *device_, DType::kFloat32,
-                                              /*split_optimizer=*/false);
+    store_ = std::make_unique<ParameterStore>(table_, Mesh({}, 0), all, *device_, StoreOptions());
     for (const Parameter& parameter : table_.all()) {
       Values values = Random(parameter.shape.elements(), 0.4);
       if (parameter.initial == Initial::kOnes) {

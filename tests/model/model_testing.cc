@@ -88,7 +88,7 @@ void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& bo
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
     Worker worker(config, *world, *device);
-    worker.store.Initialize(config.training().seed(), *worker.data);
+    worker.store.Initialize(config.training().seed(), worker.groups);
     body(worker);
   }, TestThreads());
 }

@@ -1,5 +1,6 @@
 // Parameter counts against closed formulas, and the spreading of homes over pipeline stages.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 #include <set>
@@ -144,7 +145,7 @@ TEST(ParametersTest, DeclarationsAreConsistent) {
       EXPECT_EQ(p.initial == Initial::kOnes, norm && p.name.ends_with(".weight")) << p.name;
       EXPECT_EQ(p.tied_home >= 0, tied && p.name == "embedding.token.weight") << p.name;
       // What every tensor rank holds whole is used on this rank's tokens only.
-      EXPECT_EQ(p.used_on_split_tokens, p.split_dim < 0) << p.name;
+      EXPECT_EQ(p.partial_over.contains(Axis::kTensor), p.splits.empty()) << p.name;
     }
   }
 }
@@ -212,17 +213,19 @@ TEST(ParametersTest, SlicesCoverTheModelOnce) {
   for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
     const ModelConfig config = TinyRun(family, "model { kv_heads: 4 layers: 5 }").model();
     const ParameterTable table = DeclareModel(config);
-    for (const MeshSizes sizes : {MeshSizes{1, 1, 1}, {4, 1, 1}, {2, 3, 2}, {1, 5, 1}, {1, 1, 3}, {3, 2, 1}}) {
+    for (const auto& [tensor, data, stages] :
+         {std::array{1, 1, 1}, {4, 1, 1}, {2, 3, 2}, {1, 5, 1}, {1, 1, 3}, {3, 2, 1}}) {
+      const MeshSizes sizes = {{Axis::kTensor, tensor}, {Axis::kData, data}, {Axis::kPipeline, stages}};
       std::map<std::string, std::vector<int>> owners;
       for (const Parameter& p : table.all()) owners[p.name].resize(static_cast<size_t>(p.shape.elements()));
       std::map<std::pair<int, int>, std::pair<int64_t, std::vector<int64_t>>> layouts;  // by stage, bucket
       for (int rank = 0; rank < sizes.ranks(); ++rank) {
         const Mesh mesh(sizes, rank);
         const std::vector<int> homes =
-            Transformer::Homes(config, {.stage = mesh.index(Axis::kPipeline), .stages = sizes.pipeline, .chunks = 1});
+            Transformer::Homes(config, {.stage = mesh.index(Axis::kPipeline), .stages = stages, .chunks = 1});
         int number = 0;
-        for (const Bucket& bucket : PlaceParameters(table, mesh, homes)) {
-          EXPECT_EQ(bucket.elements % sizes.data, 0);
+        for (const Bucket& bucket : PlaceParameters(table, mesh, homes, {}, true)) {
+          EXPECT_EQ(bucket.elements % data, 0);
           std::vector<int64_t> begins;
           for (const BucketEntry& entry : bucket.entries) {
             begins.push_back(entry.begin);
@@ -235,7 +238,7 @@ TEST(ParametersTest, SlicesCoverTheModelOnce) {
           for (const BucketEntry& entry : bucket.entries) {
             const Parameter& p = *entry.parameter;
             const bool home_here = std::count(homes.begin(), homes.end(), p.home) > 0;
-            if (!home_here || (p.split_dim < 0 && mesh.index(Axis::kTensor) != 0)) continue;
+            if (!home_here || (p.splits.empty() && mesh.index(Axis::kTensor) != 0)) continue;
             const Box& box = entry.box;
             const int64_t columns = p.shape.rank() == 2 ? p.shape[1] : 1;
             const int64_t width = p.shape.rank() == 2 ? box.extent[1] : 1;

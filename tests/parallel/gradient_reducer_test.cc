@@ -18,10 +18,10 @@ constexpr int kEmbedding = 0, kBlock = 1, kHead = 2;
 
 ParameterTable Table() {
   ParameterTable table;
-  table.Add({.name = "embedding", .home = kEmbedding, .tied_home = kHead, .shape = {6, 2}, .split_dim = 0});
-  table.Add({.name = "position", .home = kEmbedding, .shape = {3, 2}, .used_on_split_tokens = true});
-  table.Add({.name = "block", .home = kBlock, .shape = {4, 2}, .split_dim = 1});
-  table.Add({.name = "norm", .home = kBlock, .shape = {5}, .used_on_split_tokens = true});
+  table.Add({.name = "embedding", .home = kEmbedding, .tied_home = kHead, .shape = {6, 2}, .splits = {{0, Axis::kTensor}}});
+  table.Add({.name = "position", .home = kEmbedding, .shape = {3, 2}, .partial_over = Axis::kTensor});
+  table.Add({.name = "block", .home = kBlock, .shape = {4, 2}, .splits = {{1, Axis::kTensor}}});
+  table.Add({.name = "norm", .home = kBlock, .shape = {5}, .partial_over = Axis::kTensor});
   return table;
 }
 
@@ -29,12 +29,11 @@ ParameterTable Table() {
 struct Rank {
   Rank(World& world, MeshSizes sizes, const std::vector<int>& homes, bool split_optimizer, bool sequence_parallel)
       : mesh(sizes, world.rank()),
-        data(world.NewGroup("data", mesh.Group({Axis::kData}), *device)),
-        tensor(world.NewGroup("tensor", mesh.Group({Axis::kTensor}), *device)),
-        tied(sizes.pipeline == 1 ? nullptr : world.NewGroup("tied", mesh.Group({Axis::kPipeline}), *device)),
-        store(table, mesh, homes, *device, DType::kFloat32, split_optimizer),
+        groups(world, mesh, *device, {Axis::kTensor, Axis::kData}),
+        tied(sizes[Axis::kPipeline] == 1 ? nullptr : world.NewGroup("tied", mesh.Group(Axis::kPipeline), *device)),
+        store(table, mesh, homes, *device, {.split_optimizer = split_optimizer}),
         reducer(store, *device, homes,
-                {.data = *data, .tensor = *tensor, .tied = tied.get(), .sequence_parallel = sequence_parallel}) {}
+                {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied.get()}) {}
 
   // Adds value x (i + 1) to element i of each gradient of the bucket.
   void AddGradients(const BucketMemory& memory, float value) {
@@ -61,7 +60,8 @@ struct Rank {
   const ParameterTable table = Table();
   const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
   const Mesh mesh;
-  const std::unique_ptr<Group> data, tensor, tied;
+  const AxisGroups groups;
+  const std::unique_ptr<Group> tied;
   ParameterStore store;
   GradientReducer reducer;
 };
@@ -73,7 +73,7 @@ TEST(GradientReducer, SumsOverTheDataRanksWhateverTheOrderOfHomes) {
     for (const std::vector<int>& order : {std::vector<int>{kHead, kBlock, kEmbedding}, {kEmbedding, kBlock, kHead}}) {
       SCOPED_TRACE(testing::Message() << "split " << split_optimizer << ", first done " << order.front());
       RunRanksAsThreads(3, [&](World& world) {
-        Rank rank(world, {.tensor = 1, .data = 3, .pipeline = 1}, kHomes, split_optimizer, false);
+        Rank rank(world, {{Axis::kData, 3}}, kHomes, split_optimizer, false);
         // Twice: the second step's homes are done anew.
         for (int step = 0; step < 2; ++step) {
           rank.AddGradients(static_cast<float>(world.rank() + 1));
@@ -94,7 +94,7 @@ TEST(GradientReducer, ATiedBucketWaitsForBothOfItsHomes) {
   for (const auto& [first, second] : {std::pair{kEmbedding, kHead}, std::pair{kHead, kEmbedding}}) {
     SCOPED_TRACE(first);
     RunRanksAsThreads(2, [first = first, second = second](World& world) {
-      Rank rank(world, {.tensor = 1, .data = 2, .pipeline = 1}, kHomes, /*split_optimizer=*/false, false);
+      Rank rank(world, {{Axis::kData, 2}}, kHomes, /*split_optimizer=*/false, false);
       BucketMemory* embedding = nullptr;
       for (BucketMemory& memory : rank.store.buckets()) {
         if (memory.bucket.tied_home == kHead) embedding = &memory;
@@ -115,7 +115,7 @@ TEST(GradientReducer, ATiedBucketWaitsForBothOfItsHomes) {
 TEST(GradientReducer, ATiedParameterIsSummedOverItsStages) {
   for (const bool split_optimizer : {false, true}) {
     RunRanksAsThreads(4, [&](World& world) {
-      const MeshSizes sizes = {.tensor = 1, .data = 2, .pipeline = 2};
+      const MeshSizes sizes = {{Axis::kData, 2}, {Axis::kPipeline, 2}};
       const bool first_stage = Mesh(sizes, world.rank()).index(Axis::kPipeline) == 0;
       Rank rank(world, sizes, first_stage ? std::vector<int>{kEmbedding} : std::vector<int>{kBlock, kHead},
                 split_optimizer, false);
@@ -133,7 +133,7 @@ TEST(GradientReducer, ATiedParameterIsSummedOverItsStages) {
 TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
   for (const bool sequence_parallel : {false, true}) {
     RunRanksAsThreads(2, [&](World& world) {
-      Rank rank(world, {.tensor = 2, .data = 1, .pipeline = 1}, kHomes, /*split_optimizer=*/false, sequence_parallel);
+      Rank rank(world, {{Axis::kTensor, 2}}, kHomes, /*split_optimizer=*/false, sequence_parallel);
       const auto mine = static_cast<float>(world.rank() + 1);
       rank.AddGradients(mine);
       for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeDone(home);
@@ -147,7 +147,7 @@ TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
 // Each data rank updates its shard; after the gathers all have the whole.
 TEST(GradientReducer, GathersTheShardsOfWeights) {
   RunRanksAsThreads(3, [&](World& world) {
-    Rank rank(world, {.tensor = 1, .data = 3, .pipeline = 1}, kHomes, /*split_optimizer=*/true, false);
+    Rank rank(world, {{Axis::kData, 3}}, kHomes, /*split_optimizer=*/true, false);
     for (BucketMemory& memory : rank.store.buckets()) {
       const Tensor shard = memory.WeightShard();
       for (int64_t i = 0; i < shard.elements(); ++i) {

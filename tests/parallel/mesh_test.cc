@@ -3,15 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <set>
 #include <vector>
 
 namespace trefoil {
 namespace {
 
-constexpr Axis kAxes[] = {Axis::kTensor, Axis::kData, Axis::kPipeline};
+constexpr Axis kAxesOfAt[] = {Axis::kTensor, Axis::kData, Axis::kPipeline};
 
 TEST(Mesh, NeighboursAlongTensorAreNeighbouringRanks) {
-  Mesh mesh({.tensor = 2, .data = 2, .pipeline = 2}, 5);
+  Mesh mesh({{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, 5);
   EXPECT_EQ(mesh.index(Axis::kTensor), 1);
   EXPECT_EQ(mesh.index(Axis::kData), 0);
   EXPECT_EQ(mesh.index(Axis::kPipeline), 1);
@@ -27,7 +28,7 @@ TEST(Mesh, GroupsMatchTheirDefinition) {
   for (int tensor : {1, 2, 3, 4}) {
     for (int data : {1, 2, 3}) {
       for (int pipeline : {1, 2, 4}) {
-        const MeshSizes sizes{tensor, data, pipeline};
+        const MeshSizes sizes = {{Axis::kTensor, tensor}, {Axis::kData, data}, {Axis::kPipeline, pipeline}};
         // Coordinates of each rank by the documented order, counted rather than computed.
         std::vector<std::array<int, 3>> at;
         for (int p = 0; p < pipeline; ++p) {
@@ -44,25 +45,19 @@ TEST(Mesh, GroupsMatchTheirDefinition) {
               for (int a = 0; a < 3; ++a) agrees &= (mask >> a & 1) != 0 || at[other][a] == at[rank][a];
               if (agrees) expected.push_back(other);
             }
-            std::vector<int> found;
-            switch (mask) {
-              case 0: found = mesh.Group({}); break;
-              case 1: found = mesh.Group({Axis::kTensor}); break;
-              case 2: found = mesh.Group({Axis::kData}); break;
-              case 3: found = mesh.Group({Axis::kData, Axis::kTensor}); break;
-              case 4: found = mesh.Group({Axis::kPipeline}); break;
-              case 5: found = mesh.Group({Axis::kTensor, Axis::kPipeline}); break;
-              case 6: found = mesh.Group({Axis::kData, Axis::kPipeline}); break;
-              case 7: found = mesh.Group({Axis::kTensor, Axis::kData, Axis::kPipeline}); break;
-            }
+            AxisSet axes;
+            for (int a = 0; a < 3; ++a) axes = (mask >> a & 1) != 0 ? axes | kAxesOfAt[a] : axes;
+            const std::vector<int> found = mesh.Group(axes);
             EXPECT_EQ(found, expected) << "rank " << rank << " axes " << mask;
+            EXPECT_EQ(mesh.size(axes), static_cast<int>(expected.size()));
+            EXPECT_EQ(expected[static_cast<size_t>(mesh.index(axes))], rank);
           }
           for (int a = 0; a < 3; ++a) {
-            EXPECT_EQ(mesh.index(kAxes[a]), at[rank][a]);
-            for (int i = 0; i < mesh.size(kAxes[a]); ++i) {
+            EXPECT_EQ(mesh.index(kAxesOfAt[a]), at[rank][a]);
+            for (int i = 0; i < mesh.size(kAxesOfAt[a]); ++i) {
               auto wanted = at[rank];
               wanted[a] = i;
-              EXPECT_EQ(at[mesh.RankAt(kAxes[a], i)], wanted);
+              EXPECT_EQ(at[mesh.RankAt(kAxesOfAt[a], i)], wanted);
             }
           }
         }
@@ -71,8 +66,30 @@ TEST(Mesh, GroupsMatchTheirDefinition) {
   }
 }
 
+// What texts, rules and meshes derive from the table.
+TEST(Axes, EachHasItsFieldAndItsPlace) {
+  ParallelConfig config;
+  std::set<int> orders;
+  int size = 2;
+  for (const AxisEntry& axis : Axes()) {
+    EXPECT_EQ(&EntryOf(axis.axis), &axis);
+    (config.*axis.set_size)(size);
+    EXPECT_EQ((config.*axis.size)(), size);
+    const auto* field = ParallelConfig::descriptor()->FindFieldByName(axis.name);
+    ASSERT_NE(field, nullptr) << axis.name;
+    EXPECT_EQ(ParallelConfig::GetReflection()->GetInt32(config, field), size) << axis.name << " is another field";
+    EXPECT_TRUE(orders.insert(axis.order).second);
+    EXPECT_EQ(MeshSizes(config)[axis.axis], size++);
+  }
+  EXPECT_EQ(orders, (std::set<int>{0, 1, 2}));
+  EXPECT_EQ(MeshText(config), "tensor 2 x pipeline 3 x data 4");
+  EXPECT_EQ(RanksOfMesh(config), 24);
+  for (const AxisEntry& axis : Axes()) (config.*axis.set_size)(1 << 30);
+  EXPECT_EQ(RanksOfMesh(config), int64_t{1} << 62);
+}
+
 TEST(MeshDeathTest, RankOutsideTheMesh) {
-  EXPECT_DEATH(Mesh({.tensor = 2, .data = 1, .pipeline = 2}, 4), "rank 4 of a mesh of 4");
+  EXPECT_DEATH(Mesh({{Axis::kTensor, 2}, {Axis::kPipeline, 2}}, 4), "rank 4 of a mesh of 4");
 }
 
 }  // namespace

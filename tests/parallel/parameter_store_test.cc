@@ -25,12 +25,12 @@ struct Layout {
 };
 
 const Layout kLayouts[] = {
-    {{.tensor = 1, .data = 1, .pipeline = 1}, true, DType::kFloat32},
-    {{.tensor = 2, .data = 1, .pipeline = 1}, false, DType::kFloat32},
-    {{.tensor = 1, .data = 3, .pipeline = 1}, true, DType::kFloat32},
-    {{.tensor = 1, .data = 3, .pipeline = 1}, false, DType::kBFloat16},
-    {{.tensor = 2, .data = 2, .pipeline = 2}, true, DType::kBFloat16},
-    {{.tensor = 2, .data = 2, .pipeline = 2}, false, DType::kFloat32},
+    {{}, true, DType::kFloat32},
+    {{{Axis::kTensor, 2}}, false, DType::kFloat32},
+    {{{Axis::kData, 3}}, true, DType::kFloat32},
+    {{{Axis::kData, 3}}, false, DType::kBFloat16},
+    {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, true, DType::kBFloat16},
+    {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, false, DType::kFloat32},
 };
 
 // Homes 0 to 3 over the stages.
@@ -39,16 +39,21 @@ std::vector<int> HomesOf(const Mesh& mesh) {
   return mesh.index(Axis::kPipeline) == 0 ? std::vector<int>{0, 1} : std::vector<int>{2, 3};
 }
 
-// Runs body(store, data group, device) on every rank of a layout.
-void OnEveryRank(const Layout& layout, const std::function<void(ParameterStore&, Group&, Device&)>& body) {
+// Two tensors of state for each parameter.
+const OptimizerLayout kMoments = {.groups = {{.state = {"adam.m", "adam.v"}}}};
+
+// Runs body(store, groups, device) on every rank of a layout.
+void OnEveryRank(const Layout& layout, const std::function<void(ParameterStore&, const AxisGroups&, Device&)>& body) {
   const ParameterTable table = ExampleTable();
   RunRanksAsThreads(layout.sizes.ranks(), [&](World& threads) {
     const TestWorld world(threads);
     const auto device = NewTestDevice();
     const Mesh mesh(layout.sizes, world->rank());
-    const auto data = world->NewGroup("data", mesh.Group({Axis::kData}), *device);
-    ParameterStore store(table, mesh, HomesOf(mesh), *device, layout.working, layout.split_optimizer);
-    body(store, *data, *device);
+    const AxisGroups groups(*world, mesh, *device, {Axis::kData});
+    ParameterStore store(
+        table, mesh, HomesOf(mesh), *device,
+        {.working = layout.working, .optimizer = kMoments, .split_optimizer = layout.split_optimizer});
+    body(store, groups, *device);
   });
 }
 
@@ -83,8 +88,8 @@ TEST(ParameterStore, OwnedSlicesOfAllRanksHoldEachElementOnce) {
   for (const Layout& layout : kLayouts) {
     std::mutex mutex;
     Seen owned, held;
-    OnEveryRank(layout, [&](ParameterStore& store, Group& data, Device&) {
-      store.Initialize(/*seed=*/5, data);
+    OnEveryRank(layout, [&](ParameterStore& store, const AxisGroups& groups, Device&) {
+      store.Initialize(/*seed=*/5, groups);
       const std::lock_guard lock(mutex);
       Collect(store, Elements::kOwned, &owned);
       Collect(store, Elements::kHeld, &held);
@@ -104,13 +109,15 @@ TEST(ParameterStore, InitialValuesAreThoseOfAnyLayout) {
   for (const Layout& layout : kLayouts) {
     std::mutex mutex;
     Seen owned;
-    OnEveryRank(layout, [&](ParameterStore& store, Group& data, Device& device) {
-      store.Initialize(/*seed=*/5, data);
+    OnEveryRank(layout, [&](ParameterStore& store, const AxisGroups& groups, Device& device) {
+      store.Initialize(/*seed=*/5, groups);
       const std::lock_guard lock(mutex);
       Collect(store, Elements::kOwned, &owned);
       // Gradients and the padding are zeros.
       for (BucketMemory& memory : store.buckets()) {
-        for (const Tensor& zeros : {memory.gradients, memory.m, memory.v}) EXPECT_EQ(SumOfSquares(device, zeros), 0);
+        for (const Tensor& zeros : {memory.gradients, memory.state[0], memory.state[1]}) {
+          EXPECT_EQ(SumOfSquares(device, zeros), 0);
+        }
       }
     });
     if (first.values.empty()) first = owned;
@@ -124,7 +131,7 @@ TEST(ParameterStore, InitialValuesAreThoseOfAnyLayout) {
 // What is given by slices arrives in the weights that the layers see, on every data rank, in the working dtype.
 TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
   for (const Layout& layout : kLayouts) {
-    OnEveryRank(layout, [&](ParameterStore& store, Group& data, Device& device) {
+    OnEveryRank(layout, [&](ParameterStore& store, const AxisGroups& groups, Device& device) {
       for (int i = 0; i < store.state_parts(); ++i) {
         const ParameterStore::StatePart part = store.State(i, Elements::kToFill);
         for (const ShardedTensor& slice : part.slices) {
@@ -135,7 +142,7 @@ TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
         }
         store.TakeBack(part);
       }
-      store.PublishMasterWeights(data);
+      store.PublishMasterWeights(groups);
       for (const BucketMemory& memory : store.buckets()) {
         double squares = 0;
         for (const BucketEntry& entry : memory.bucket.entries) {
@@ -164,9 +171,40 @@ TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
   }
 }
 
+// A parameter that is split over an axis along which others are replicated: each replica has its own part, nothing of it
+// is gathered, and all parts together are the whole, once.
+TEST(ParameterStore, AParameterMayBeSplitWhereOthersAreReplicated) {
+  ParameterTable table;
+  table.Add({.name = "router", .home = 0, .shape = {4, 3}, .initial = Initial::kNormal, .deviation = 1});
+  table.Add({.name = "experts", .home = 0, .shape = {4, 2, 3}, .splits = {{0, Axis::kData}}, .initial = Initial::kNormal,
+             .deviation = 1});
+  for (const bool split_optimizer : {false, true}) {
+    std::mutex mutex;
+    Seen owned, alone;
+    for (const int ranks : {1, 2}) {
+      RunRanksAsThreads(ranks, [&](World& world) {
+        const auto device = NewTestDevice();
+        const Mesh mesh({{Axis::kData, ranks}}, world.rank());
+        const AxisGroups groups(world, mesh, *device, {Axis::kData, AxisSet()});
+        ParameterStore store(table, mesh, {0}, *device, {.optimizer = kMoments, .split_optimizer = split_optimizer});
+        store.Initialize(5, groups);
+        EXPECT_EQ(store.Weight({"experts"}).shape(), (Shape{4 / ranks, 2, 3}));
+        EXPECT_EQ(store.Weight({"router"}).shape(), (Shape{4, 3}));
+        const std::lock_guard lock(mutex);
+        Collect(store, Elements::kOwned, ranks == 1 ? &alone : &owned);
+      });
+    }
+    for (const auto& [name, counts] : owned.counts) {
+      for (const int count : counts) ASSERT_EQ(count, 1) << name;
+      EXPECT_EQ(owned.values[name], alone.values[name]) << name;
+    }
+    EXPECT_EQ(owned.counts["adam.v/experts"].size(), 24u);
+  }
+}
+
 TEST(ParameterStore, FusedParametersAreOneMatrix) {
-  OnEveryRank(kLayouts[1], [&](ParameterStore& store, Group& data, Device& device) {
-    store.Initialize(5, data);
+  OnEveryRank(kLayouts[1], [&](ParameterStore& store, const AxisGroups& groups, Device& device) {
+    store.Initialize(5, groups);
     const Tensor all = store.Weight({"blocks.1.q", "blocks.1.k", "blocks.1.v"});
     ASSERT_EQ(all.shape(), (Shape{12, 5}));
     EXPECT_EQ(store.Gradient({"blocks.1.q", "blocks.1.k", "blocks.1.v"}).shape(), (Shape{12, 5}));
@@ -183,7 +221,7 @@ TEST(ParameterStore, FusedParametersAreOneMatrix) {
 TEST(ParameterStoreDeathTest, WhatIsNotStoredSoCannotBeViewedSo) {
   const ParameterTable table = ExampleTable();
   const auto device = NewNullDevice();
-  const ParameterStore store(table, Mesh({.tensor = 2}, 0), {0, 1}, *device, DType::kFloat32, false);
+  const ParameterStore store(table, Mesh({{Axis::kTensor, 2}}, 0), {0, 1}, *device, {});
   EXPECT_DEATH(store.Weight({"blocks.1.q", "blocks.1.v"}), "not stored behind");
   EXPECT_DEATH(store.Weight({"blocks.1.output", "blocks.1.bias"}), "is not fused with");
   EXPECT_DEATH(store.Weight({"blocks.2.q"}), "does not hold parameter blocks.2.q");
@@ -195,8 +233,8 @@ TEST(ParameterStore, CopiesToTheHostOnlyWhatIsOwnedABufferAtATime) {
   const auto device = NewNullDevice();
   ASSERT_FALSE(device->host_addressable());
   for (int rank = 0; rank < 2; ++rank) {
-    ParameterStore store(table, Mesh({.data = 2}, rank), {0, 1, 2, 3}, *device, DType::kBFloat16,
-                         /*split_optimizer=*/false);
+    ParameterStore store(table, Mesh({{Axis::kData, 2}}, rank), {0, 1, 2, 3}, *device,
+                         {.working = DType::kBFloat16, .optimizer = kMoments});
     int64_t largest = 0;
     for (int i = 0; i < store.state_parts(); ++i) {
       const auto owned = store.State(i, Elements::kOwned), held = store.State(i, Elements::kHeld);
@@ -212,7 +250,7 @@ TEST(ParameterStore, CopiesToTheHostOnlyWhatIsOwnedABufferAtATime) {
     EXPECT_EQ(store.state_parts(), 3 * static_cast<int>(store.buckets().size()));
     EXPECT_EQ(store.most_copied_bytes(), largest);
   }
-  const ParameterStore frozen(table, Mesh({}, 0), {0, 1, 2, 3}, *device, DType::kFloat32, false, /*trainable=*/false);
+  const ParameterStore frozen(table, Mesh({}, 0), {0, 1, 2, 3}, *device, {.trainable = false});
   EXPECT_EQ(frozen.state_parts(), 5);
   EXPECT_EQ(frozen.State(0, Elements::kHeld).slices[0].name, "position");
 }

@@ -10,19 +10,24 @@
 namespace trefoil {
 namespace {
 
-TEST(Placement, TensorSlicesDifferByOneRowAtMostAndFollowEachOther) {
-  const Parameter split = {.name = "w", .shape = {10, 3}, .split_dim = 0};
+constexpr bool kSplit = true;
+const OptimizerLayout kElements;  // an optimizer of single elements
+
+TEST(Placement, SlicesDifferByOneRowAtMostAndFollowEachOther) {
+  const auto tensor_rank = [](int index) { return Mesh({{Axis::kTensor, 4}}, index); };
+  const Parameter split = {.name = "w", .shape = {10, 3}, .splits = {{0, Axis::kTensor}}};
   const int64_t begins[] = {0, 2, 5, 7, 10};
   for (int i = 0; i < 4; ++i) {
-    EXPECT_EQ(TensorSlice(split, 4, i), (Box{{begins[i], 0}, {begins[i + 1] - begins[i], 3}})) << i;
+    EXPECT_EQ(SliceOf(split, tensor_rank(i)), (Box{{begins[i], 0}, {begins[i + 1] - begins[i], 3}})) << i;
   }
-  EXPECT_EQ(TensorSlice({.name = "w", .shape = {3, 10}, .split_dim = 1}, 4, 1), (Box{{0, 2}, {3, 3}}));
-  EXPECT_EQ(TensorSlice({.name = "w", .shape = {3, 10}, .split_dim = -1}, 4, 1), (Box{{0, 0}, {3, 10}}));
+  const Parameter by_columns = {.name = "w", .shape = {3, 10}, .splits = {{1, Axis::kTensor}}};
+  EXPECT_EQ(SliceOf(by_columns, tensor_rank(1)), (Box{{0, 2}, {3, 3}}));
+  EXPECT_EQ(SliceOf({.name = "w", .shape = {3, 10}}, tensor_rank(1)), (Box{{0, 0}, {3, 10}}));
 }
 
 TEST(Placement, AHomeIsABucketWithAlignedEntriesInOrderOfDeclaration) {
   const ParameterTable table = ExampleTable();
-  const auto buckets = PlaceParameters(table, Mesh({.tensor = 2, .data = 3}, 1), {2, 1});
+  const auto buckets = PlaceParameters(table, Mesh({{Axis::kTensor, 2}, {Axis::kData, 3}}, 1), {2, 1}, kElements, kSplit);
   ASSERT_EQ(buckets.size(), 2u);
   EXPECT_EQ(buckets[0].home, 1);
   EXPECT_EQ(buckets[1].home, 2);
@@ -48,9 +53,10 @@ TEST(Placement, AHomeIsABucketWithAlignedEntriesInOrderOfDeclaration) {
 TEST(Placement, AllTensorRanksLayABucketOutAlike) {
   const ParameterTable table = ExampleTable();
   for (const int tensor : {2, 4, 5}) {
-    const auto first = PlaceParameters(table, Mesh({.tensor = tensor, .data = 2}, 0), {0, 1, 2, 3});
+    const MeshSizes sizes = {{Axis::kTensor, tensor}, {Axis::kData, 2}};
+    const auto first = PlaceParameters(table, Mesh(sizes, 0), {0, 1, 2, 3}, kElements, kSplit);
     for (int index = 1; index < tensor; ++index) {
-      const auto other = PlaceParameters(table, Mesh({.tensor = tensor, .data = 2}, index), {0, 1, 2, 3});
+      const auto other = PlaceParameters(table, Mesh(sizes, index), {0, 1, 2, 3}, kElements, kSplit);
       ASSERT_EQ(other.size(), first.size());
       for (size_t b = 0; b < first.size(); ++b) {
         EXPECT_EQ(other[b].elements, first[b].elements);
@@ -67,7 +73,7 @@ TEST(Placement, ATiedParameterIsABucketOfItsOwnOnBothStages) {
   const ParameterTable table = ExampleTable();
   const auto names = [&](const std::vector<int>& homes) {
     std::vector<std::string> all;
-    for (const Bucket& bucket : PlaceParameters(table, Mesh({}, 0), homes)) {
+    for (const Bucket& bucket : PlaceParameters(table, Mesh({}, 0), homes, kElements, kSplit)) {
       all.push_back(std::to_string(bucket.home) + "/" + std::to_string(bucket.tied_home) + ":");
       for (const BucketEntry& entry : bucket.entries) all.back() += " " + entry.parameter->name;
     }
@@ -90,7 +96,8 @@ TEST(Placement, PiecesOfAllSharesTileEveryParameter) {
         counts[parameter.name].resize(static_cast<size_t>(parameter.shape.elements()));
       }
       for (int t = 0; t < tensor; ++t) {
-        for (const Bucket& bucket : PlaceParameters(table, Mesh({.tensor = tensor, .data = data}, t), {0, 1, 2, 3})) {
+        const Mesh mesh({{Axis::kTensor, tensor}, {Axis::kData, data}}, t);
+        for (const Bucket& bucket : PlaceParameters(table, mesh, {0, 1, 2, 3}, kElements, kSplit)) {
           const int64_t share = bucket.elements / data;
           for (int d = 0; d < data; ++d) {
             for (const Piece& piece : PiecesOf(bucket, d * share, (d + 1) * share)) {
@@ -103,16 +110,67 @@ TEST(Placement, PiecesOfAllSharesTileEveryParameter) {
         }
       }
       for (const Parameter& parameter : table.all()) {
-        const int held = parameter.split_dim < 0 ? tensor : 1;
+        const int held = parameter.splits.empty() ? tensor : 1;
         for (const int count : counts[parameter.name]) ASSERT_EQ(count, held) << parameter.name;
       }
     }
   }
 }
 
+// Experts, say: a matrix for each, split over two axes, one of which other parameters are replicated over.
+TEST(Placement, TwoDimsAreSplitOverTwoAxes) {
+  ParameterTable table;
+  table.Add({.name = "router", .home = 1, .shape = {4, 3}});
+  table.Add({.name = "experts", .home = 1, .shape = {4, 6, 3}, .splits = {{0, Axis::kData}, {1, Axis::kTensor}}});
+  const Mesh mesh({{Axis::kTensor, 3}, {Axis::kData, 2}}, /*tensor 2, data 1*/ 5);
+  EXPECT_EQ(SliceOf(table.Find("experts"), mesh), (Box{{2, 4, 0}, {2, 2, 3}}));
+  const auto buckets = PlaceParameters(table, mesh, {1}, kElements, kSplit);
+  ASSERT_EQ(buckets.size(), 2u);
+  EXPECT_EQ(buckets[0].replicas, AxisSet());
+  EXPECT_EQ(buckets[0].entries[0].parameter->name, "experts");
+  EXPECT_EQ(buckets[0].entries[0].box.extent.elements(), 12);
+  EXPECT_EQ(buckets[1].replicas, AxisSet(Axis::kData));
+  EXPECT_EQ(buckets[1].entries[0].parameter->name, "router");
+}
+
+// For an optimizer of whole matrices: each share has whole parameters, the largest of them as even as can be; vectors are
+// of another group and cut anywhere.
+TEST(Placement, WholeParametersAreNotCut) {
+  OptimizerLayout matrices;
+  matrices.groups = {{.state = {"m", "v"}}, {.state = {"momentum"}, .whole_parameters = true}};
+  matrices.group_of = [](const Parameter& parameter) -> size_t { return parameter.shape.rank() == 2 ? 1 : 0; };
+  const ParameterTable table = ExampleTable();
+  for (const int data : {1, 2, 3, 5}) {
+    std::set<std::string> seen;
+    for (const Bucket& bucket : PlaceParameters(table, Mesh({{Axis::kData, data}}, 0), {0, 1, 2, 3}, matrices, kSplit)) {
+      const int64_t share = bucket.elements / data;
+      EXPECT_EQ(share % 32, 0);
+      int64_t end = 0;
+      for (const BucketEntry& entry : bucket.entries) {
+        EXPECT_TRUE(seen.insert(entry.parameter->name).second);
+        EXPECT_EQ(matrices.GroupOf(*entry.parameter), bucket.optimizer_group);
+        EXPECT_GE(entry.begin, end) << entry.parameter->name << " lies on the one before";
+        end = entry.end();
+        if (bucket.optimizer_group == 1) {
+          EXPECT_EQ(entry.begin / share, (end - 1) / share) << entry.parameter->name << " is cut, data " << data;
+        }
+        if (entry.parameter->fused_with_previous) {
+          EXPECT_EQ(entry.begin, (&entry - 1)->end());
+        }
+      }
+      EXPECT_LE(end, bucket.elements);
+      // A block's q, k, v (120 elements) and output (45): of two shares or more the fullest holds the first three.
+      if (bucket.home == 1 && bucket.optimizer_group == 1 && data > 1) {
+        EXPECT_EQ(share, 128);
+      }
+    }
+    EXPECT_EQ(seen.size(), table.all().size());
+  }
+}
+
 TEST(Placement, PiecesLieInTheBucketAsInTheirEntry) {
   const ParameterTable table = ExampleTable();
-  const auto buckets = PlaceParameters(table, Mesh({.tensor = 2, .data = 2}, 1), {1});
+  const auto buckets = PlaceParameters(table, Mesh({{Axis::kTensor, 2}, {Axis::kData, 2}}, 1), {1}, kElements, kSplit);
   const BucketEntry& entry = buckets[0].entries[0];
   ASSERT_EQ(entry.box.extent, (Shape{4, 5}));
   const auto pieces = PiecesOf(buckets[0], entry.begin + 7, entry.end() - 2);

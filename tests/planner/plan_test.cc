@@ -18,7 +18,7 @@ MemoryUse WholeSteps(const RunConfig& config, int rank) {
       NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = 1});
   const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), rank);
   Worker worker(config, *world, *device);
-  worker.store.Initialize(1, *worker.data);
+  worker.store.Initialize(1, worker.groups);
   for (const int step : {1, 2, 3}) {
     CHECK(TrainStep(worker, ZerosSource(config.model().sequence_length()), step, 0, 1e-3).ok());
   }
@@ -72,7 +72,7 @@ class Rank {
  public:
   Rank(const RunConfig& config, World& world, Device& device)
       : worker_(config, world, device), source_(ZerosSource(config.model().sequence_length())) {
-    worker_.store.Initialize(1, *worker_.data);
+    worker_.store.Initialize(1, worker_.groups);
   }
   void Step() { CHECK(TrainStep(worker_, source_, ++step_, 0, 1e-3).ok()); }
   void Evaluate() {

@@ -120,7 +120,7 @@ TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
     const auto state = LoadCheckpoint(FileSystem::Posix(), worker, checkpoint, /*weights_only=*/true);
     ASSERT_TRUE(state.ok()) << state.status();
     EXPECT_EQ(state->step(), 0);
-    EXPECT_EQ(SumOfSquares(*device, worker.store.buckets().front().v), 0);
+    EXPECT_EQ(SumOfSquares(*device, worker.store.buckets().front().state[1]), 0);
     Generator generator(single.model(), world, *device);
     ASSERT_TRUE(generator.Load(FileSystem::Posix(), checkpoint).ok());
     for (const int64_t sample : {3, 40}) {

@@ -35,7 +35,7 @@ class Rank {
         worker_(std::make_unique<Worker>(config_, *world_, *device_)),
         loader_(*Loader::Open({config.data().train(0)}, config.model().sequence_length(), config.model().vocabulary(),
                               config.data().seed())) {
-    worker_->store.Initialize(config_.training().seed(), *worker_->data);
+    worker_->store.Initialize(config_.training().seed(), worker_->groups);
   }
   Worker& worker() { return *worker_; }
   Device& device() { return *device_; }

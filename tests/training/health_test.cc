@@ -44,7 +44,7 @@ RunConfig PoisonedRun(const std::string& more, int samples) {
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
     Worker worker(donor, *world, *device);
-    worker.store.Initialize(1, *worker.data);
+    worker.store.Initialize(1, worker.groups);
     const std::vector<float> nan(32, NAN);
     device->Upload(nan.data(), worker.store.Weight({"embedding.token.weight"}).Rows(kPoison, kPoison + 1));
     TrainerState state;

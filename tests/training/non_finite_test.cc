@@ -59,7 +59,7 @@ absl::Status StatusAfter(const std::string& layout, const std::function<void(Wor
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
     Worker worker(config, *world, *device);
-    worker.store.Initialize(1, *worker.data);
+    worker.store.Initialize(1, worker.groups);
     damage(worker);
     statuses[static_cast<size_t>(world->rank())] = TrainStep(worker, Tokens(), 17, 0, 1e-3).status();
     for (const BucketMemory& memory : worker.store.buckets()) {
@@ -154,7 +154,7 @@ TEST(SkippedStep, IsAsIfItHadNeverBeenTried) {
       std::string states[2];
       for (const bool tried : {true, false}) {
         Worker worker(config, *world, *device);
-        worker.store.Initialize(1, *worker.data);
+        worker.store.Initialize(1, worker.groups);
         // Token 60 is poison.
         for (BucketMemory& memory : worker.store.buckets()) {
           for (const BucketEntry& entry : memory.bucket.entries) {

@@ -115,7 +115,7 @@ void ExpectWorkingWeights(ParameterStore& store, Device& device, const State<flo
 // Steps on the gradients of a layout's every rank, as they are when they have been added up.
 Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
   const ParameterTable table = Table();
-  const MeshSizes sizes = {.tensor = layout.tensor, .data = layout.data, .pipeline = 1};
+  const MeshSizes sizes = {{Axis::kTensor, layout.tensor}, {Axis::kData, layout.data}};
   Trajectory trajectory;
   trajectory.states.resize(kSteps + 1);
   trajectory.norms.resize(kSteps + 1);
@@ -126,11 +126,13 @@ Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
     const auto device = NewTestDevice();
     const Mesh mesh(sizes, world->rank());
     const std::vector<int> homes = {0, 1, 2, 3};
-    const auto data = world->NewGroup("data", mesh.Group({Axis::kData}), *device);
-    const auto tensor = world->NewGroup("tensor", mesh.Group({Axis::kTensor}), *device);
-    ParameterStore store(table, mesh, homes, *device, layout.working, layout.split_optimizer);
-    GradientReducer reducer(store, *device, homes, {.data = *data, .tensor = *tensor});
-    store.Initialize(kSeed, *data);
+    const AxisGroups groups(*world, mesh, *device, {Axis::kData});
+    const std::unique_ptr<Optimizer> optimizer = NewOptimizer(config);
+    ParameterStore store(
+        table, mesh, homes, *device,
+        {.working = layout.working, .optimizer = optimizer->layout(), .split_optimizer = layout.split_optimizer});
+    GradientReducer reducer(store, *device, homes, {.groups = groups, .tokens = {}});
+    store.Initialize(kSeed, groups);
     const auto collect = [&](int step) {
       {
         const std::lock_guard lock(mutex);
@@ -147,7 +149,10 @@ Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
       world->all().AllReduceSum(std::span(&squares, 1));
       const double norm = std::sqrt(squares);
       if (world->rank() == 0) trajectory.norms[static_cast<size_t>(step)] = norm;
-      UpdateParameters(store, *device, reducer, config, LearningRateOf(step), step, norm);
+      UpdateParameters(store, *device, reducer, *optimizer,
+                       {.learning_rate = LearningRateOf(step),
+                        .number = step,
+                        .gradient_scale = ClippingScale(config, norm)});
       for (const BucketMemory& memory : store.buckets()) {
         EXPECT_EQ(SumOfSquares(*device, memory.gradients), 0) << "gradients are zero after the step";
       }

@@ -26,15 +26,21 @@ void FlipBit(Device& device, const Tensor& x, int64_t index, int bit) {
   device.Upload(&bits, element);
 }
 
-// This rank's slice of a parameter in one of a bucket's buffers; undefined if another rank has it.
-Tensor SliceOf(Worker& worker, const std::string& name, Tensor BucketMemory::*buffer) {
+// One of a bucket's buffers.
+using Buffer = Tensor (*)(const BucketMemory&);
+Tensor Weights(const BucketMemory& memory) { return memory.weights; }
+Tensor Master(const BucketMemory& memory) { return memory.master; }
+Tensor FirstMoment(const BucketMemory& memory) { return memory.state[0]; }
+Tensor SecondMoment(const BucketMemory& memory) { return memory.state[1]; }
+
+// This rank's slice of a parameter in a buffer of its bucket; undefined if another rank has it.
+Tensor SliceIn(Worker& worker, const std::string& name, Buffer buffer) {
   for (BucketMemory& memory : worker.store.buckets()) {
-    const bool sharded = buffer == &BucketMemory::m || buffer == &BucketMemory::v || buffer == &BucketMemory::master;
-    const int64_t start = sharded ? memory.shard_begin : 0;
+    const int64_t start = buffer == Weights ? 0 : memory.shard_begin;
     for (const BucketEntry& entry : memory.bucket.entries) {
       if (entry.parameter->name != name) continue;
-      if (entry.begin < start || entry.end() > start + (memory.*buffer).elements()) return Tensor();
-      return (memory.*buffer).Range(entry.begin - start, {entry.box.extent.elements()});
+      if (entry.begin < start || entry.end() > start + buffer(memory).elements()) return Tensor();
+      return buffer(memory).Range(entry.begin - start, {entry.box.extent.elements()});
     }
   }
   return Tensor();
@@ -49,7 +55,7 @@ absl::Status CompareAfter(const std::string& layout, const std::function<void(Wo
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
     Worker worker(config, *world, *device);
-    worker.store.Initialize(1, *worker.data);
+    worker.store.Initialize(1, worker.groups);
     const BatchSource source = [&](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
       const std::vector<int32_t> ids = LearnableIds(count * 16, 61, static_cast<uint64_t>(first));
       return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = ids, .targets = ids};
@@ -65,25 +71,25 @@ absl::Status CompareAfter(const std::string& layout, const std::function<void(Wo
 struct Flip {
   const char* layout;
   const char* parameter;
-  Tensor BucketMemory::*buffer;
+  Buffer buffer;
   const char* name;  // in the message
 };
 
 const Flip kFlips[] = {
-    {"parallel { data: 4 zero: NONE }", "blocks.1.mlp.up.weight", &BucketMemory::weights, "blocks.1.mlp.up.weight"},
-    {"parallel { data: 4 zero: NONE }", "head.norm.weight", &BucketMemory::v, "adam.v/head.norm.weight"},
-    {"parallel { data: 4 zero: NONE } training { precision: BF16 }", "head.norm.weight", &BucketMemory::master,
+    {"parallel { data: 4 zero: NONE }", "blocks.1.mlp.up.weight", Weights, "blocks.1.mlp.up.weight"},
+    {"parallel { data: 4 zero: NONE }", "head.norm.weight", SecondMoment, "adam.v/head.norm.weight"},
+    {"parallel { data: 4 zero: NONE } training { precision: BF16 }", "head.norm.weight", Master,
      "master/head.norm.weight"},
-    {"parallel { data: 3 } training { global_batch: 6 }", "blocks.0.attention.k.weight", &BucketMemory::weights,
+    {"parallel { data: 3 } training { global_batch: 6 }", "blocks.0.attention.k.weight", Weights,
      "blocks.0.attention.k.weight"},
-    {"parallel { data: 2 } training { precision: BF16 }", "blocks.0.attention.k.weight", &BucketMemory::weights,
+    {"parallel { data: 2 } training { precision: BF16 }", "blocks.0.attention.k.weight", Weights,
      "blocks.0.attention.k.weight"},
-    {"parallel { tensor: 4 }", "blocks.3.mlp_norm.weight", &BucketMemory::weights, "blocks.3.mlp_norm.weight"},
-    {"parallel { tensor: 4 data: 1 }", "blocks.3.mlp_norm.weight", &BucketMemory::m, "adam.m/blocks.3.mlp_norm.weight"},
-    {"parallel { tensor: 2 pipeline: 2 data: 2 }", "head.norm.weight", &BucketMemory::weights, "head.norm.weight"},
-    {"model { family: GPT } parallel { pipeline: 2 }", "embedding.token.weight", &BucketMemory::weights,
+    {"parallel { tensor: 4 }", "blocks.3.mlp_norm.weight", Weights, "blocks.3.mlp_norm.weight"},
+    {"parallel { tensor: 4 data: 1 }", "blocks.3.mlp_norm.weight", FirstMoment, "adam.m/blocks.3.mlp_norm.weight"},
+    {"parallel { tensor: 2 pipeline: 2 data: 2 }", "head.norm.weight", Weights, "head.norm.weight"},
+    {"model { family: GPT } parallel { pipeline: 2 }", "embedding.token.weight", Weights,
      "embedding.token.weight"},
-    {"model { family: GPT } parallel { pipeline: 2 }", "embedding.token.weight", &BucketMemory::v,
+    {"model { family: GPT } parallel { pipeline: 2 }", "embedding.token.weight", SecondMoment,
      "adam.v/embedding.token.weight"},
 };
 
@@ -96,14 +102,14 @@ TEST(CompareReplicas, ASingleFlippedBitIsNamed) {
     std::mutex mutex;
     CompareAfter(flip.layout, [&](Worker& worker) {
       const std::lock_guard lock(mutex);
-      if (SliceOf(worker, flip.parameter, flip.buffer).defined()) holders.insert(worker.mesh.rank());
+      if (SliceIn(worker, flip.parameter, flip.buffer).defined()) holders.insert(worker.mesh.rank());
     }).IgnoreError();
     ASSERT_GE(holders.size(), 2u);
     for (const int rank : {*holders.begin(), *holders.rbegin()}) {
       for (const int bit : {0, 13}) {
         const absl::Status status = CompareAfter(flip.layout, [&](Worker& worker) {
           if (worker.mesh.rank() != rank) return;
-          const Tensor slice = SliceOf(worker, flip.parameter, flip.buffer);
+          const Tensor slice = SliceIn(worker, flip.parameter, flip.buffer);
           FlipBit(worker.device, slice, slice.elements() - 1, bit);
         });
         EXPECT_TRUE(absl::IsDataLoss(status)) << status;
@@ -126,10 +132,10 @@ TEST(CompareReplicas, ASingleFlippedBitIsNamed) {
 // What a rank holds alone is not compared: the share of the optimizer state that ZeRO leaves it.
 TEST(CompareReplicas, SharesThatAreNoCopiesMayDiffer) {
   EXPECT_TRUE(CompareAfter("parallel { data: 2 }", [](Worker& worker) {
-                FlipBit(worker.device, worker.store.buckets().front().m, 0, 3);
+                FlipBit(worker.device, worker.store.buckets().front().state[0], 0, 3);
               }).ok());
   EXPECT_TRUE(CompareAfter("parallel { tensor: 2 }", [](Worker& worker) {
-                const Tensor split = SliceOf(worker, "blocks.0.mlp.up.weight", &BucketMemory::m);
+                const Tensor split = SliceIn(worker, "blocks.0.mlp.up.weight", FirstMoment);
                 if (worker.mesh.rank() == 1) FlipBit(worker.device, split, 0, 3);
               }).ok());
 }

@@ -31,7 +31,7 @@ Sequence Record(const RunConfig& config) {
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
     Worker worker(config, *world, *device);
-    worker.store.Initialize(config.training().seed(), *worker.data);
+    worker.store.Initialize(config.training().seed(), worker.groups);
     const auto loader = Loader::Open({config.data().train(0)}, config.model().sequence_length(),
                                      config.model().vocabulary(), config.data().seed());
     ASSERT_TRUE(loader.ok()) << loader.status();
@@ -114,7 +114,7 @@ TEST(Evaluate, AnyNumberOfSamplesIsTheirMean) {
       const TestWorld world(threads);
       const std::unique_ptr<Device> device = NewTestDevice();
       Worker worker(run, *world, *device);
-      worker.store.Initialize(1, *worker.data);
+      worker.store.Initialize(1, worker.groups);
       const auto evaluated = Evaluate(worker, source, samples);
       ASSERT_TRUE(evaluated.ok()) << evaluated.status();
       if (world->rank() == 0) loss = *evaluated;
@@ -144,7 +144,7 @@ TEST(TrainStep, AnErrorOfOneRankReachesAll) {
       const TestWorld world(threads);
       const std::unique_ptr<Device> device = NewTestDevice();
       Worker worker(config, *world, *device);
-      worker.store.Initialize(1, *worker.data);
+      worker.store.Initialize(1, worker.groups);
       const BatchSource zeros = ZerosSource(config.model().sequence_length());
       // The last micro-batch, so that the ones before are already read.
       int calls = 0;
@@ -172,7 +172,7 @@ TEST(TrainStep, ANaNLeavesTheParametersAsTheyWere) {
       const TestWorld world(threads);
       const std::unique_ptr<Device> device = NewTestDevice();
       Worker worker(config, *world, *device);
-      worker.store.Initialize(1, *worker.data);
+      worker.store.Initialize(1, worker.groups);
       // One element, on the ranks of the first stage that hold it.
       const float nan = NAN;
       if (worker.place.stage == 0) device->Upload(&nan, worker.store.Weight({"embedding.token.weight"}).Range(0, {1}));
@@ -207,7 +207,7 @@ TEST(TrainStep, RankZeroHearsWhichRankIsSlow) {
         const TestWorld world(threads);
         const std::unique_ptr<Device> device = NewTestDevice();
         Worker worker(config, *world, *device);
-        worker.store.Initialize(config.training().seed(), *worker.data);
+        worker.store.Initialize(config.training().seed(), worker.groups);
         const BatchSource zeros = ZerosSource(config.model().sequence_length());
         const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(300)); };
         const BatchSource source = [&](int64_t first, int64_t count) {

@@ -40,7 +40,7 @@ absl::StatusOr<TrainerState> ReadState(const CheckpointReader& reader, const std
 absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store, bool weights_only) {
   for (int i = 0; i < store.state_parts(); ++i) {
     const ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kToFill);
-    if (part.slices.empty() || (weights_only && part.slices.front().name.starts_with("adam."))) continue;
+    if (part.slices.empty() || (weights_only && !part.of_weights)) continue;
     TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
     store.TakeBack(part);
   }
@@ -90,7 +90,7 @@ absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, cons
   absl::StatusOr<TrainerState> state = ReadState(reader, folder, worker.config.model(), weights_only);
   const absl::Status read = state.ok() ? ReadElements(reader, worker.store, weights_only) : state.status();
   TREFOIL_RETURN_IF_ERROR(worker.all->Agree(read));
-  worker.store.PublishMasterWeights(*worker.data);
+  worker.store.PublishMasterWeights(worker.groups);
   return state;
 }
 

@@ -1,0 +1,73 @@
+#include "parallel/axes.h"
+
+#include <algorithm>
+
+namespace trefoil {
+namespace {
+
+// Tensor ranks talk most, so they are neighbours and can share a host; then data, then pipeline.
+constexpr AxisEntry kTable[kAxes] = {
+    {.axis = Axis::kTensor,
+     .name = "tensor",
+     .order = 0,
+     .splits = AxisSplits::kMatrices,
+     .size = &ParallelConfig::tensor,
+     .set_size = &ParallelConfig::set_tensor,
+     .takes_rest = false},
+    {.axis = Axis::kPipeline,
+     .name = "pipeline",
+     .order = 2,
+     .splits = AxisSplits::kPieces,
+     .size = &ParallelConfig::pipeline,
+     .set_size = &ParallelConfig::set_pipeline,
+     .takes_rest = false},
+    {.axis = Axis::kData,
+     .name = "data",
+     .order = 1,
+     .splits = AxisSplits::kSamples,
+     .size = &ParallelConfig::data,
+     .set_size = &ParallelConfig::set_data,
+     .takes_rest = true},
+};
+
+}  // namespace
+
+std::span<const AxisEntry> Axes() { return kTable; }
+
+const AxisEntry& EntryOf(Axis axis) {
+  return *std::find_if(std::begin(kTable), std::end(kTable), [axis](const AxisEntry& entry) { return entry.axis == axis; });
+}
+
+std::string MeshText(const ParallelConfig& parallel) {
+  std::string text;
+  for (const AxisEntry& axis : Axes()) {
+    text += (text.empty() ? "" : " x ") + std::string(axis.name) + " " + std::to_string((parallel.*axis.size)());
+  }
+  return text;
+}
+
+int64_t RanksOfMesh(const ParallelConfig& parallel) {
+  constexpr int64_t kMost = int64_t{1} << 62;
+  int64_t ranks = 1;
+  for (const AxisEntry& axis : Axes()) {
+    const int64_t size = (parallel.*axis.size)();
+    ranks = size > 0 && ranks > kMost / size ? kMost : ranks * size;
+  }
+  return ranks;
+}
+
+AxisSet AxisSet::All() {
+  AxisSet set;
+  for (const AxisEntry& axis : Axes()) set = set | axis.axis;
+  return set;
+}
+
+AxisSet AxisSet::Of(AxisSplits splits) {
+  AxisSet set;
+  for (const AxisEntry& axis : Axes()) {
+    if (axis.splits == splits) set = set | axis.axis;
+  }
+  return set;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,30 @@
+// The groups of ranks along some of the mesh's axes together: for each set of axes that something is gathered or added
+// over, the one that this rank is in. Called as their axes are: "tensor", "data", "tensor+data".
+//
+//   const AxisGroups groups(world, mesh, device, {Axis::kTensor, Axis::kData});
+//   groups[Axis::kData].AllReduceSum(x);
+//
+// Threads: those of a Group (parallel/collectives/group.h); groups of different sets are independent.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "parallel/collectives/world.h"
+#include "parallel/mesh.h"
+
+namespace trefoil {
+
+class AxisGroups {
+ public:
+  // Every rank of the job names the same sets in the same order; one named twice is made once. World and device outlive it.
+  AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets);
+  // CHECKs that it was named.
+  Group& operator[](AxisSet axes) const;
+
+ private:
+  std::map<AxisSet, std::unique_ptr<Group>> groups_;
+};
+
+}  // namespace trefoil
