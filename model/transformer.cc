@@ -63,15 +63,23 @@ Tensor Transformer::Forward(int micro_batch, int chunk_index, const Tensor& inpu
   return x;
 }
 
-Tensor Transformer::BackwardInput(int micro_batch, int chunk_index, const Tensor& d_output, bool weights_too) {
+Tensor Transformer::Backward(int micro_batch, int chunk, const Tensor& d_output) {
+  WeightGradients at_once(/*at_once=*/true);
+  return Backward(micro_batch, chunk, d_output, at_once);
+}
+
+Tensor Transformer::BackwardInput(int micro_batch, int chunk, const Tensor& d_output) {
+  const auto [queued, is_new] = weight_gradients_.try_emplace({micro_batch, chunk}, /*at_once=*/false);
+  CHECK(is_new);
+  return Backward(micro_batch, chunk, d_output, queued->second);
+}
+
+Tensor Transformer::Backward(int micro_batch, int chunk_index, const Tensor& d_output, WeightGradients& weights) {
   const Chunk& chunk = chunks_[static_cast<size_t>(chunk_index)];
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
   auto node = saved_.extract({micro_batch, chunk_index});
   CHECK(!node.empty()) << "backward of micro-batch " << micro_batch << " before its forward";
   Saved& saved = node.mapped();
-  auto [queued, is_new] = weight_gradients_.try_emplace({micro_batch, chunk_index}, weights_too);
-  CHECK(is_new);
-  WeightGradients& weights = queued->second;
   Tensor dx = d_output;
   if (chunk.head != nullptr) {
     dx = chunk.head->Backward(context_, saved.head);

@@ -46,7 +46,8 @@ class Transformer : public Stage {
 
   Tensor NewActivation() override;
   Tensor Forward(int micro_batch, int chunk, const Tensor& input) override;
-  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output, bool weights_too) override;
+  Tensor Backward(int micro_batch, int chunk, const Tensor& d_output) override;
+  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output) override;
   void BackwardWeight(int micro_batch, int chunk) override;
 
  private:
@@ -60,6 +61,7 @@ class Transformer : public Stage {
     std::vector<Block::Saved> blocks;
     Head::Saved head;
   };
+  Tensor Backward(int micro_batch, int chunk, const Tensor& d_output, WeightGradients& weights);
   void AddedTo(int home);
 
   const ModelConfig config_;

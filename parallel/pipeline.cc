@@ -83,14 +83,12 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
       case ActionKind::kForward:
         outputs[key] = stage.Forward(action.micro_batch, action.chunk, take(activations, key));
         break;
-      case ActionKind::kBackwardInput: {
-        // Weight gradients that come right after are added on the way, while their operands are in cache.
-        const bool weights_too = i + 1 < actions.size() && actions[i + 1].kind == ActionKind::kBackwardWeight &&
-                                 Key(actions[i + 1].micro_batch, actions[i + 1].chunk) == key;
-        input_gradients[key] =
-            stage.BackwardInput(action.micro_batch, action.chunk, take(gradients, key), weights_too);
+      case ActionKind::kBackward:
+        input_gradients[key] = stage.Backward(action.micro_batch, action.chunk, take(gradients, key));
         break;
-      }
+      case ActionKind::kBackwardInput:
+        input_gradients[key] = stage.BackwardInput(action.micro_batch, action.chunk, take(gradients, key));
+        break;
       case ActionKind::kBackwardWeight:
         stage.BackwardWeight(action.micro_batch, action.chunk);
         break;

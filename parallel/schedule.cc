@@ -96,8 +96,7 @@ std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int
       if (has_next) add_message(ActionKind::kSendActivation, next_stage, piece, 0);
     } else {
       if (has_next) add_message(ActionKind::kReceiveGradient, next_stage, piece, 1);
-      add(ActionKind::kBackwardInput);
-      add(ActionKind::kBackwardWeight);
+      add(ActionKind::kBackward);
       if (has_previous) add_message(ActionKind::kSendGradient, previous_stage, piece - 1, 1);
     }
   }
@@ -110,7 +109,8 @@ std::string ToString(const std::vector<Action>& actions) {
     if (!text.empty()) text += ' ';
     switch (action.kind) {
       case ActionKind::kForward: text += 'F'; break;
-      case ActionKind::kBackwardInput: text += 'B'; break;
+      case ActionKind::kBackward: text += 'B'; break;
+      case ActionKind::kBackwardInput: text += 'I'; break;
       case ActionKind::kBackwardWeight: text += 'W'; break;
       case ActionKind::kSendActivation: text += 'S'; break;
       case ActionKind::kReceiveActivation: text += 'R'; break;

@@ -6,10 +6,11 @@
 // gradients go the other way. A message between two pieces of one stage (stages = 1) needs no action.
 //
 //   BuildSchedule(kOneFOneB, stages 2, chunks 1, micro-batches 3, stage 0):
-//     F0 S0  F1 S1  r0 B0 W0  F2 S2  r1 B1 W1  r2 B2 W2
+//     F0 S0  F1 S1  r0 B0  F2 S2  r1 B1  r2 B2
 //   and of stage 1:
-//     R0 F0  B0 W0 s0  R1 F1  B1 W1 s1  R2 F2  B2 W2 s2
-//   F forward, B and W backward of input and weights, S and R send and receive an activation, s and r a gradient.
+//     R0 F0  B0 s0  R1 F1  B1 s1  R2 F2  B2 s2
+//   F forward, B backward, or apart I and W, backward of input and of weights (the letters of PyTorch's pipelines);
+//   S and R send and receive an activation, s and r a gradient.
 //
 // A receive stands right before the computation that needs it, a send right after the one that makes it.
 //
@@ -29,6 +30,7 @@ namespace trefoil {
 
 enum class ActionKind : uint8_t {
   kForward,
+  kBackward,           // gradients of the chunk's input and weights
   kBackwardInput,      // gradient of the chunk's input; weight gradients are queued
   kBackwardWeight,     // the queued weight gradients
   kSendActivation,     // to the next piece; returns at once
@@ -49,7 +51,8 @@ struct Action {
 };
 
 // The actions of `stage`. micro_batches >= 1; chunks > 1 only with INTERLEAVED, which needs micro_batches to be a
-// multiple of stages. Each chunk's BackwardInput is followed at once by its BackwardWeight in these three schedules.
+// multiple of stages. These three schedules do whole
+// backwards.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
 // What running all stages' lists together does, by simulation of discrete events; CHECK-fails on a deadlock. As in
@@ -68,7 +71,7 @@ struct ScheduleTimes {
   double makespan = 0;
   std::vector<std::vector<Span>> spans;      // per stage, of each action of its list
   std::vector<double> busy;                  // per stage: computing
-  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs between their F and W
+  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs between F and the end of the backward
   double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
 };
 ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, const ActionSeconds& seconds,

@@ -126,7 +126,7 @@ class Simulation {
       }
     } else {
       times_.busy[static_cast<size_t>(s)] += span.end - span.begin;
-      if (action.kind == ActionKind::kBackwardWeight) --runner.in_flight;
+      if (action.kind == ActionKind::kBackward || action.kind == ActionKind::kBackwardWeight) --runner.in_flight;
     }
     Advance(s);
   }

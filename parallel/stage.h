@@ -15,9 +15,11 @@ class Stage {
   // Runs a chunk on a micro-batch and keeps what its backward needs. `input` is undefined for the first piece of the
   // model, which reads the tokens itself; the result is undefined for the last, which keeps the loss.
   virtual Tensor Forward(int micro_batch, int chunk, const Tensor& input) = 0;
-  // The gradient of the chunk's input, from that of its output; undefined as in Forward. With `weights_too`, weight
-  // gradients are added on the way; otherwise they are queued for BackwardWeight.
-  virtual Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output, bool weights_too) = 0;
+  // The gradient of the chunk's input, from that of its output; undefined as in Forward. Adds weight gradients on the way,
+  // while their operands are in cache.
+  virtual Tensor Backward(int micro_batch, int chunk, const Tensor& d_output) = 0;
+  // The same in two: BackwardInput returns the gradient and keeps what BackwardWeight needs to add weight gradients.
+  virtual Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output) = 0;
   virtual void BackwardWeight(int micro_batch, int chunk) = 0;
 };
 

@@ -47,8 +47,8 @@ struct Timeline {
   int64_t memory_limit = 0;  // bytes; 0: unknown
 };
 
-// Chrome trace-event JSON. A process for each stage: a row of computations, "F12" ("F12.1" of chunk 1), "B12", "W12",
-// and of extras; a row of messages, "S12", "R12", "s12", "r12" (letters as in parallel/schedule.h), as long as the
+// Chrome trace-event JSON. A process for each stage: a row of computations, "F12" ("F12.1" of chunk 1), "B12", and of
+// extras; a row of messages, "S12", "R12", "s12", "r12" (letters as in parallel/schedule.h), as long as the
 // stage waits for them; memory as a counter, in GiB. About 120 bytes for each action.
 std::string TimelineTrace(const Timeline& timeline);
 

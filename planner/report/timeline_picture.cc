@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "planner/report/svg.h"
@@ -32,14 +33,14 @@ Color Mix(const Color& a, const Color& b, double share) {
 
 std::string Hex(const Color& color) { return absl::StrFormat("#%02x%02x%02x", color[0], color[1], color[2]); }
 
-// F blue, B green, W light green; the more chunks a stage has, the finer the shades from the first to the last.
-enum Layer : size_t { kForward, kBackward, kWeight, kFirstExtra };
+// F blue, B and I green, W light green; the more chunks a stage has, the finer the shades from the first to the last.
+enum Layer : size_t { kForward, kBackward, kInput, kWeight, kFirstExtra };
 struct Shades {
   Color first, last;
 };
 constexpr Shades kShades[] = {{{31, 95, 168}, {142, 190, 235}}, {{29, 115, 58}, {92, 172, 112}},
-                              {{163, 217, 165}, {211, 238, 211}}};
-constexpr const char* kLayerNames[] = {"F forward", "B backward, inputs", "W backward, weights"};
+                              {{29, 115, 58}, {92, 172, 112}}, {{163, 217, 165}, {211, 238, 211}}};
+constexpr const char* kLayerNames[] = {"F forward", "B backward", "I backward, inputs", "W backward, weights"};
 // Of extras, in the order of their first appearance.
 constexpr Color kExtraColors[] = {{230, 159, 0}, {176, 122, 161}, {209, 97, 93}, {121, 112, 110}};
 
@@ -147,11 +148,13 @@ class Picture {
       Layer layer;
       switch (action.kind) {
         case ActionKind::kForward: layer = kForward; break;
-        case ActionKind::kBackwardInput: layer = kBackward; break;
+        case ActionKind::kBackward: layer = kBackward; break;
+        case ActionKind::kBackwardInput: layer = kInput; break;
         case ActionKind::kBackwardWeight: layer = kWeight; break;
         default: continue;
       }
       boxes.push_back({layer, action.micro_batch, action.chunk, stage.spans[i]});
+      layers_.insert(layer);
     }
     for (const Timeline::Extra& extra : stage.extras) {
       const size_t number = std::find(extras_.begin(), extras_.end(), extra.name) - extras_.begin();
@@ -217,15 +220,21 @@ class Picture {
       svg_.Text(x + 28, y + 10.5, name);
       x += 28 + name_width + 16;
     };
-    for (const Layer layer : {kForward, kBackward, kWeight}) {
+    for (const Layer layer : layers_) {
       std::vector<std::string> colors;
       for (int chunk = 0; chunk < (boxes ? timeline_.chunks : 1); ++chunk) colors.push_back(ColorOf(layer, chunk));
       entry(colors, kLayerNames[layer]);
     }
     for (size_t i = 0; i < extras_.size(); ++i) entry({ColorOf(static_cast<Layer>(kFirstExtra + i), 0)}, extras_[i]);
     if (!boxes) {
-      const Color half = Mix(kShades[kForward].first, kShades[kBackward].first, 0.5);
-      entry({Hex(Mix(half, kShades[kWeight].first, 1.0 / 3))}, "F, B, W by turns");
+      Color mixed = {};
+      std::string letters;
+      double mixed_layers = 0;
+      for (const Layer layer : layers_) {
+        mixed = Mix(mixed, kShades[layer].first, 1 / ++mixed_layers);
+        absl::StrAppend(&letters, letters.empty() ? "" : ", ", absl::string_view(kLayerNames[layer], 1));
+      }
+      entry({Hex(mixed)}, letters + " by turns");
     }
     entry({"#ffffff"}, "idle");
     std::string note;
@@ -264,7 +273,7 @@ class Picture {
       if (width > 4) svg_.Rect(x, y, 0.6, height, "#ffffff");
       if (extra) continue;
       const std::string number = absl::StrCat(box.micro_batch);
-      const bool dark = box.layer == kBackward || (box.layer == kForward && 2 * box.chunk <= timeline_.chunks - 1);
+      const bool dark = box.layer == kBackward || box.layer == kInput || (box.layer == kForward && 2 * box.chunk <= timeline_.chunks - 1);
       if (fits(number, width)) {
         svg_.Text(x + width / 2, y + height / 2 + 0.36 * size, number,
                   {.size = size, .anchor = "middle", .color = dark ? "#ffffff" : "#222222"});
@@ -286,7 +295,7 @@ class Picture {
     // A column sees a whole number of micro-batches and a part of one more, and the parts would show as a pattern:
     // averaged over some micro-batches it is gone.
     const auto reach = static_cast<int>(std::ceil(3 * box_width_ / kColumn));
-    for (const Layer layer : {kForward, kBackward, kWeight}) {
+    for (const Layer layer : layers_) {
       share[layer] = NeighbourMeans(NeighbourMeans(share[layer], reach), reach);
     }
     std::vector<Color> colors(columns);
@@ -386,6 +395,7 @@ class Picture {
   const Timeline& timeline_;
   const size_t stages_;
   std::vector<std::vector<Box>> boxes_;
+  std::set<Layer> layers_;           // that are there, but for extras
   std::vector<std::string> extras_;  // names
   double step_ = 0, most_memory_ = 0, row_ = 0;  // seconds, bytes, pixels
   size_t count_ = 0;                            // boxes, but those of no width

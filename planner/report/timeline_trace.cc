@@ -14,6 +14,7 @@ enum Row { kCompute = 0, kMessages = 1 };
 Row RowOf(ActionKind kind) {
   switch (kind) {
     case ActionKind::kForward:
+    case ActionKind::kBackward:
     case ActionKind::kBackwardInput:
     case ActionKind::kBackwardWeight:
       return kCompute;

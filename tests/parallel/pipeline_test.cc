@@ -37,9 +37,13 @@ class RecordingStage : public Stage {
     journal_.Add("F" + Name(micro_batch, chunk) + " of " + Number(input));
     return Piece(chunk) == stages_ * chunks_ - 1 ? Tensor() : Of(Activation(micro_batch, Piece(chunk)));
   }
-  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output, bool weights_too) override {
-    journal_.Add("B" + Name(micro_batch, chunk) + (weights_too ? "w" : "") + " of " + Number(d_output));
-    return Piece(chunk) == 0 ? Tensor() : Of(-Activation(micro_batch, Piece(chunk)));
+  Tensor Backward(int micro_batch, int chunk, const Tensor& d_output) override {
+    journal_.Add("B" + Name(micro_batch, chunk) + " of " + Number(d_output));
+    return InputGradient(micro_batch, chunk);
+  }
+  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output) override {
+    journal_.Add("I" + Name(micro_batch, chunk) + " of " + Number(d_output));
+    return InputGradient(micro_batch, chunk);
   }
   void BackwardWeight(int micro_batch, int chunk) override { journal_.Add("W" + Name(micro_batch, chunk)); }
 
@@ -47,6 +51,9 @@ class RecordingStage : public Stage {
   static int32_t Activation(int micro_batch, int piece) { return 1000 * (micro_batch + 1) + piece; }
 
  private:
+  Tensor InputGradient(int micro_batch, int chunk) {
+    return Piece(chunk) == 0 ? Tensor() : Of(-Activation(micro_batch, Piece(chunk)));
+  }
   int Piece(int chunk) const { return chunk * stages_ + stage_; }
   static std::string Name(int micro_batch, int chunk) { return std::to_string(micro_batch) + "." + std::to_string(chunk); }
   Tensor Of(int32_t value) {
@@ -129,8 +136,11 @@ std::vector<std::string> Expected(const std::vector<Action>& actions, int stage,
       case ActionKind::kForward:
         lines.push_back("F" + name(a) + " of " + input);
         break;
+      case ActionKind::kBackward:
+        lines.push_back("B" + name(a) + " of " + d_output);
+        break;
       case ActionKind::kBackwardInput:
-        lines.push_back("B" + name(a) + "w of " + d_output);
+        lines.push_back("I" + name(a) + " of " + d_output);
         break;
       case ActionKind::kBackwardWeight:
         lines.push_back("W" + name(a));

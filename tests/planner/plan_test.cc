@@ -1,5 +1,6 @@
 #include "planner/plan.h"
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <ostream>
@@ -13,11 +14,11 @@ namespace trefoil {
 namespace {
 
 // A rank's whole step on the null device, all its micro-batches one after the other.
-MemoryUse WholeSteps(const RunConfig& config, int rank) {
+MemoryUse WholeSteps(const RunConfig& config, int rank, const std::vector<Action>& actions) {
   const std::unique_ptr<Device> device =
       NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = 1});
   const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), rank);
-  Worker worker(config, *world, *device);
+  Worker worker(config, *world, *device, actions);
   worker.store.Initialize(1, worker.groups);
   for (const int step : {1, 2, 3}) {
     CHECK(TrainStep(worker, ZerosSource(config.model().sequence_length()), step, 0, 1e-3).ok());
@@ -33,7 +34,7 @@ TEST_P(FoldTest, IsWhatWholeStepsTake) {
   Planner planner;
   for (int rank = 0; rank < RanksOf(config); ++rank) {
     SCOPED_TRACE(rank);
-    const MemoryUse whole = WholeSteps(config, rank), folded = planner.MemoryOf(config, RanksOf(config), rank);
+    const MemoryUse whole = WholeSteps(config, rank, ActionsOf(config, rank)), folded = planner.MemoryOf(config, RanksOf(config), rank);
     for (int i = 0; i < kPurposes; ++i) {
       EXPECT_EQ(folded.peak[static_cast<size_t>(i)], whole.peak[static_cast<size_t>(i)]) << Name(static_cast<Purpose>(i));
     }
@@ -59,6 +60,48 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }"));
+
+// Divided backwards whose weights wait until `delay` later backwards have been done, at the end for those that are left.
+std::vector<Action> Divided(const std::vector<Action>& actions, size_t delay) {
+  std::vector<Action> divided;
+  std::deque<Action> weights;
+  const auto add_weight = [&] {
+    divided.push_back(weights.front());
+    weights.pop_front();
+  };
+  for (Action action : actions) {
+    if (action.kind == ActionKind::kBackward) {
+      action.kind = ActionKind::kBackwardWeight;
+      weights.push_back(action);
+      action.kind = ActionKind::kBackwardInput;
+    }
+    divided.push_back(action);
+    if (weights.size() > delay) add_weight();
+  }
+  while (!weights.empty()) add_weight();
+  return divided;
+}
+
+// The few micro-batches of a profile take out what stands between a backward's halves: it stays divided all the same.
+TEST(PlanTest, DividedBackwardsTakeWhatWholeStepsTake) {
+  const RunConfig config = TinyRun(NewFolder("run"), "parallel { pipeline: 2 } training { global_batch: 32 }");
+  TimeModel time(Cluster(), 1);
+  for (int rank = 0; rank < RanksOf(config); ++rank) {
+    int64_t before = 0;
+    for (const size_t delay : {size_t{0}, size_t{1}, size_t{5}}) {
+      SCOPED_TRACE(testing::Message() << "rank " << rank << ", delay " << delay);
+      const std::vector<Action> actions = Divided(ActionsOf(config, rank), delay);
+      const MemoryUse whole = WholeSteps(config, rank, actions);
+      const StageProfile profile = ProfileStage(config, actions, RanksOf(config), rank, time);
+      const MemoryUse folded =
+          FoldMemory(profile, actions, config.training().global_batch() / config.training().micro_batch());
+      EXPECT_EQ(folded.peak, whole.peak);
+      EXPECT_EQ(folded.held, whole.held);
+      EXPECT_GT(whole.peak_total, before) << "what waits takes room";
+      before = whole.peak_total;
+    }
+  }
+}
 
 // What training on the CPU takes of every purpose, and what the arena then holds, is what two steps on the null device
 // say, for every rank, to the byte, whatever the timing of threads and messages.
