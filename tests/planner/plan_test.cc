@@ -61,22 +61,25 @@ INSTANTIATE_TEST_SUITE_P(
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }"));
 
-// Divided backwards whose weights wait until `delay` later backwards have been done, at the end for those that are left.
-std::vector<Action> Divided(const std::vector<Action>& actions, size_t delay) {
+// Divided backwards whose weights wait until `delay` later computations have been done, at the end for those that are
+// left.
+std::vector<Action> Divided(const std::vector<Action>& actions, int delay) {
   std::vector<Action> divided;
-  std::deque<Action> weights;
+  std::deque<std::pair<Action, int>> weights;  // and the computation that they come after
   const auto add_weight = [&] {
-    divided.push_back(weights.front());
+    divided.push_back(weights.front().first);
     weights.pop_front();
   };
+  int computations = 0;
   for (Action action : actions) {
+    if (action.kind == ActionKind::kForward) ++computations;
     if (action.kind == ActionKind::kBackward) {
       action.kind = ActionKind::kBackwardWeight;
-      weights.push_back(action);
+      weights.emplace_back(action, ++computations + delay);
       action.kind = ActionKind::kBackwardInput;
     }
     divided.push_back(action);
-    if (weights.size() > delay) add_weight();
+    if (!weights.empty() && weights.front().second == computations) add_weight();
   }
   while (!weights.empty()) add_weight();
   return divided;
@@ -88,7 +91,7 @@ TEST(PlanTest, DividedBackwardsTakeWhatWholeStepsTake) {
   TimeModel time(Cluster(), 1);
   for (int rank = 0; rank < RanksOf(config); ++rank) {
     int64_t before = 0;
-    for (const size_t delay : {size_t{0}, size_t{1}, size_t{5}}) {
+    for (const int delay : {0, 1, 5}) {
       SCOPED_TRACE(testing::Message() << "rank " << rank << ", delay " << delay);
       const std::vector<Action> actions = Divided(ActionsOf(config, rank), delay);
       const MemoryUse whole = WholeSteps(config, rank, actions);
