@@ -43,11 +43,12 @@ HomeFlops FlopsOfHomes(const ModelConfig& config, int64_t sequence_length) {
 }
 
 // How many of `blocks` each of several parts takes so that the most loaded has the least: at_least each, then one at a time
-// to the least loaded. Of equals the last: the first stages of a pipeline hold more activations.
-std::vector<int> Spread(int blocks, int parts, int at_least, const HomeFlops& flops, bool with_head) {
+// to the least loaded. Of equals the last: the first stages of a pipeline hold more activations. head_part: the one that
+// has the head; -1: none.
+std::vector<int> Spread(int blocks, int parts, int at_least, const HomeFlops& flops, int head_part) {
   std::vector<int> taken(static_cast<size_t>(parts), at_least);
   std::vector<double> load(taken.size(), at_least * flops.block);
-  if (with_head) load.back() += flops.head;
+  if (head_part >= 0) load[static_cast<size_t>(head_part)] += flops.head;
   for (int left = blocks - parts * at_least; left > 0; --left) {
     const auto least = std::min_element(load.rbegin(), load.rend());
     *least += flops.block;
@@ -58,26 +59,29 @@ std::vector<int> Spread(int blocks, int parts, int at_least, const HomeFlops& fl
 
 }  // namespace
 
-std::vector<std::vector<int>> HomesOfPieces(const ModelConfig& config, int stages, int chunks) {
-  CHECK_GE(config.layers(), stages * chunks);
+std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages) {
+  CHECK_GE(config.layers(), virtual_stages.size());
+  const int stages = virtual_stages.stages(), chunks = virtual_stages.chunks();
+  const int head_stage = virtual_stages.StageOf(virtual_stages.last());
   const HomeFlops flops = FlopsOfHomes(config, config.sequence_length());
-  std::vector<int> blocks_of_piece(static_cast<size_t>(stages * chunks));
-  const std::vector<int> blocks_of_stage = Spread(config.layers(), stages, chunks, flops, true);
+  std::vector<int> blocks(static_cast<size_t>(virtual_stages.size()));
+  const std::vector<int> blocks_of_stage = Spread(config.layers(), stages, chunks, flops, head_stage);
   for (int stage = 0; stage < stages; ++stage) {
     const std::vector<int> of_chunk =
-        Spread(blocks_of_stage[static_cast<size_t>(stage)], chunks, 1, flops, stage == stages - 1);
+        Spread(blocks_of_stage[static_cast<size_t>(stage)], chunks, 1, flops,
+               stage == head_stage ? virtual_stages.ChunkOf(virtual_stages.last()) : -1);
     for (int chunk = 0; chunk < chunks; ++chunk) {
-      blocks_of_piece[static_cast<size_t>(chunk * stages + stage)] = of_chunk[static_cast<size_t>(chunk)];
+      blocks[static_cast<size_t>(virtual_stages.Of(stage, chunk))] = of_chunk[static_cast<size_t>(chunk)];
     }
   }
-  std::vector<std::vector<int>> pieces(blocks_of_piece.size());
+  std::vector<std::vector<int>> homes(blocks.size());
   int home = 0;
-  pieces.front().push_back(home++);
-  for (size_t piece = 0; piece < pieces.size(); ++piece) {
-    for (int block = 0; block < blocks_of_piece[piece]; ++block) pieces[piece].push_back(home++);
+  homes.front().push_back(home++);
+  for (size_t v = 0; v < homes.size(); ++v) {
+    for (int block = 0; block < blocks[v]; ++block) homes[v].push_back(home++);
   }
-  pieces.back().push_back(home);
-  return pieces;
+  homes.back().push_back(home);
+  return homes;
 }
 
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length) {

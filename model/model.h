@@ -1,5 +1,5 @@
-// The model as a whole, from its config alone: the parameters it declares, how its pieces spread over pipeline stages,
-// and the FLOPs it takes. No device, no mesh, no memory.
+// The model as a whole, from its config alone: the parameters it declares, how it spreads over pipeline stages, and
+// the FLOPs it takes. No device, no mesh, no memory.
 //
 //   ParameterTable table = DeclareModel(config);
 //   table.elements();                                  // the parameter count
@@ -12,16 +12,17 @@
 
 #include "model/model.pb.h"
 #include "parallel/parameter.h"
+#include "parallel/virtual_stages.h"
 
 namespace trefoil {
 
 // Home 0: the embedding; 1 .. L: the blocks; L + 1: the head.
 ParameterTable DeclareModel(const ModelConfig& config);
 
-// The homes of each of stages * chunks consecutive pieces, the embedding in the first and the head in the last; piece
-// chunk * stages + stage is a stage's. Every piece has a block or more, and the most loaded stage has as few FLOPs as can
-// be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least stages * chunks layers.
-std::vector<std::vector<int>> HomesOfPieces(const ModelConfig& config, int stages, int chunks);
+// The homes of each virtual stage, in order, the embedding in the first and the head in the last. Each has a block or more,
+// and the most loaded stage has as few FLOPs as can be: a large vocabulary's head weighs several blocks, and its stage has
+// the fewer. At least as many layers as virtual stages.
+std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages);
 
 // FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter plus causal attention,
 // 6 L (H D) T. Parameters that are only looked up do not count (positions, and the input embedding where it is not tied):

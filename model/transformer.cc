@@ -4,14 +4,15 @@ namespace trefoil {
 namespace {
 
 std::vector<int> ChunkHomes(const ModelConfig& config, const StagePlace& place, int chunk) {
-  return HomesOfPieces(config, place.stages, place.chunks)[static_cast<size_t>(chunk * place.stages + place.stage)];
+  const int virtual_stage = place.virtual_stages.Of(place.stage, chunk);
+  return HomesOfVirtualStages(config, place.virtual_stages)[static_cast<size_t>(virtual_stage)];
 }
 
 }  // namespace
 
 std::vector<int> Transformer::Homes(const ModelConfig& config, const StagePlace& place) {
   std::vector<int> homes;
-  for (int chunk = 0; chunk < place.chunks; ++chunk) {
+  for (int chunk = 0; chunk < place.virtual_stages.chunks(); ++chunk) {
     for (int home : ChunkHomes(config, place, chunk)) homes.push_back(home);
   }
   return homes;
@@ -20,7 +21,7 @@ std::vector<int> Transformer::Homes(const ModelConfig& config, const StagePlace&
 Transformer::Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context,
                          const StagePlace& place, std::function<void(int home)> home_done)
     : config_(config), context_(context), home_done_(std::move(home_done)) {
-  for (int c = 0; c < place.chunks; ++c) {
+  for (int c = 0; c < place.virtual_stages.chunks(); ++c) {
     Chunk chunk;
     for (int home : ChunkHomes(config, place, c)) {
       if (home == 0) {

@@ -1,7 +1,7 @@
-// One pipeline stage of the transformer: its chunks of blocks, with the embedding on the first piece and the head on the
-// last. Implements what the pipeline drives.
+// One pipeline stage of the transformer: its chunks of blocks, with the embedding on the first virtual stage and the head on
+// the last. Implements what the pipeline drives.
 //
-//   Transformer stage(config, store, context, {.stage = 1, .stages = 2, .chunks = 1}, home_done);
+//   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, home_done);
 //   stage.Begin(micro_batches);                       // of one step
 //   RunSchedule(actions, stage, pipeline_group);
 //   stage.Losses();                                   // on the last stage
@@ -24,7 +24,8 @@
 namespace trefoil {
 
 struct StagePlace {
-  int stage = 0, stages = 1, chunks = 1;
+  int stage = 0;
+  VirtualStages virtual_stages = {};
 };
 
 class Transformer : public Stage {
@@ -52,10 +53,10 @@ class Transformer : public Stage {
 
  private:
   struct Chunk {
-    std::unique_ptr<TokenEmbedding> embedding;  // on the first piece
+    std::unique_ptr<TokenEmbedding> embedding;  // on the first virtual stage
     std::vector<std::unique_ptr<Block>> blocks;
     std::vector<int> block_homes;
-    std::unique_ptr<Head> head;  // on the last piece
+    std::unique_ptr<Head> head;  // on the last virtual stage
   };
   struct Saved {
     std::vector<Block::Saved> blocks;

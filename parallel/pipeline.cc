@@ -1,22 +1,25 @@
 #include "parallel/pipeline.h"
 
 #include <map>
-#include <optional>
 #include <utility>
 
 namespace trefoil {
 namespace {
 
-// The receives of one kind, in the order of the list. Where the group can, each is started when the one before it has come,
+// A stage's messages of one kind to or from one other: at most one is under way.
+using Lane = std::pair<ActionKind, int>;  // the other stage
+Lane LaneOf(const Action& action) { return {action.kind, action.peer}; }
+
+// The receives of one lane, in the order of the list. Where the group can, each is started when the one before it has come,
 // and the first at the list's first action, so that a message moves while the stage computes.
 class ReceiveLane {
  public:
-  ReceiveLane(ActionKind kind, const std::vector<Action>& actions, Stage& stage, Group& pipeline)
-      : kind_(kind), actions_(actions), stage_(stage), pipeline_(pipeline) {}
+  ReceiveLane(const Lane& lane, const std::vector<Action>& actions, Stage& stage, Group& pipeline)
+      : lane_(lane), actions_(actions), stage_(stage), pipeline_(pipeline) {}
 
   void StartNext() {
     if (!pipeline_.receives_early()) return;
-    while (next_ < actions_.size() && actions_[next_].kind != kind_) ++next_;
+    while (next_ < actions_.size() && LaneOf(actions_[next_]) != lane_) ++next_;
     if (next_ == actions_.size()) return;
     const Action& action = actions_[next_++];
     started_ = stage_.NewActivation();
@@ -31,7 +34,7 @@ class ReceiveLane {
   }
 
  private:
-  const ActionKind kind_;
+  const Lane lane_;
   const std::vector<Action>& actions_;
   Stage& stage_;
   Group& pipeline_;
@@ -50,44 +53,52 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
     auto node = from.extract(key);
     return node.empty() ? Tensor() : std::move(node.mapped());
   };
-  // The last message of each kind, whose tensor the group keeps.
-  std::optional<Action> sent_activation, sent_gradient;
-  auto send = [&](const Action& action, std::map<Key, Tensor>& from, std::optional<Action>& sent) {
-    if (sent) pipeline.FinishSend(sent->peer, sent->tag);
+  // Of each lane the last message's tag: the group keeps its tensor.
+  std::map<Lane, int> sent;
+  auto send = [&](const Action& action, std::map<Key, Tensor>& from) {
+    const auto [last, is_first] = sent.try_emplace(LaneOf(action), action.tag);
+    if (!is_first) pipeline.FinishSend(action.peer, std::exchange(last->second, action.tag));
     pipeline.Send(take(from, {action.micro_batch, action.chunk}), action.peer, action.tag);
-    sent = action;
   };
-  ReceiveLane received_activations(ActionKind::kReceiveActivation, actions, stage, pipeline);
-  ReceiveLane received_gradients(ActionKind::kReceiveGradient, actions, stage, pipeline);
-  for (size_t i = 0; i < actions.size(); ++i) {
-    const Action& action = actions[i];
+  std::map<Lane, ReceiveLane> receives;
+  for (const Action& action : actions) {
+    if (action.kind != ActionKind::kReceiveActivation && action.kind != ActionKind::kReceiveGradient) continue;
+    receives.try_emplace(LaneOf(action), LaneOf(action), actions, stage, pipeline);
+  }
+  // A computation's result: handed over to another chunk, or left for the send.
+  auto pass = [](const Action& action, Tensor x, std::map<Key, Tensor>& to_chunk, std::map<Key, Tensor>& to_send) {
+    const bool here = action.hand_to >= 0;
+    (here ? to_chunk : to_send)[{action.micro_batch, here ? action.hand_to : action.chunk}] = std::move(x);
+  };
+  bool begun = false;
+  for (const Action& action : actions) {
     if (before) before(action);
-    if (i == 0) {
-      received_activations.StartNext();
-      received_gradients.StartNext();
+    if (!std::exchange(begun, true)) {
+      for (auto& [lane, receive] : receives) receive.StartNext();
     }
     const Key key(action.micro_batch, action.chunk);
     switch (action.kind) {
       case ActionKind::kReceiveActivation:
-        activations[key] = received_activations.Take(action);
+        activations[key] = receives.at(LaneOf(action)).Take(action);
         break;
       case ActionKind::kReceiveGradient:
-        gradients[key] = received_gradients.Take(action);
+        gradients[key] = receives.at(LaneOf(action)).Take(action);
         break;
       case ActionKind::kSendActivation:
-        send(action, outputs, sent_activation);
+        send(action, outputs);
         break;
       case ActionKind::kSendGradient:
-        send(action, input_gradients, sent_gradient);
+        send(action, input_gradients);
         break;
       case ActionKind::kForward:
-        outputs[key] = stage.Forward(action.micro_batch, action.chunk, take(activations, key));
+        pass(action, stage.Forward(action.micro_batch, action.chunk, take(activations, key)), activations, outputs);
         break;
       case ActionKind::kBackward:
-        input_gradients[key] = stage.Backward(action.micro_batch, action.chunk, take(gradients, key));
+        pass(action, stage.Backward(action.micro_batch, action.chunk, take(gradients, key)), gradients, input_gradients);
         break;
       case ActionKind::kBackwardInput:
-        input_gradients[key] = stage.BackwardInput(action.micro_batch, action.chunk, take(gradients, key));
+        pass(action, stage.BackwardInput(action.micro_batch, action.chunk, take(gradients, key)), gradients,
+             input_gradients);
         break;
       case ActionKind::kBackwardWeight:
         stage.BackwardWeight(action.micro_batch, action.chunk);

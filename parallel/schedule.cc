@@ -7,97 +7,109 @@
 namespace trefoil {
 namespace {
 
-// One stage's computations in order; messages are added around them afterwards.
-struct Step {
-  bool forward;
-  int micro_batch, chunk;
-};
+Action Forward(int micro_batch, int chunk) {
+  return {.kind = ActionKind::kForward, .micro_batch = micro_batch, .chunk = chunk};
+}
+Action Backward(int micro_batch, int chunk) {
+  return {.kind = ActionKind::kBackward, .micro_batch = micro_batch, .chunk = chunk};
+}
 
-std::vector<Step> GPipe(int micro_batches) {
-  std::vector<Step> steps;
-  for (int i = 0; i < micro_batches; ++i) steps.push_back({true, i, 0});
-  for (int i = 0; i < micro_batches; ++i) steps.push_back({false, i, 0});
-  return steps;
+std::vector<Action> GPipe(int micro_batches) {
+  std::vector<Action> actions;
+  for (int i = 0; i < micro_batches; ++i) actions.push_back(Forward(i, 0));
+  for (int i = 0; i < micro_batches; ++i) actions.push_back(Backward(i, 0));
+  return actions;
 }
 
 // `warm_up` forwards, then forward and backward by turns, then the backwards that are left. forward_at(k) and
 // backward_at(k) name the k-th of each.
 template <typename ForwardAt, typename BackwardAt>
-std::vector<Step> OneForwardOneBackward(int total, int warm_up, ForwardAt forward_at, BackwardAt backward_at) {
-  std::vector<Step> steps;
-  for (int k = 0; k < warm_up; ++k) steps.push_back(forward_at(k));
+std::vector<Action> OneForwardOneBackward(int total, int warm_up, ForwardAt forward_at, BackwardAt backward_at) {
+  std::vector<Action> actions;
+  for (int k = 0; k < warm_up; ++k) actions.push_back(forward_at(k));
   for (int k = warm_up; k < total; ++k) {
-    steps.push_back(forward_at(k));
-    steps.push_back(backward_at(k - warm_up));
+    actions.push_back(forward_at(k));
+    actions.push_back(backward_at(k - warm_up));
   }
-  for (int k = total - warm_up; k < total; ++k) steps.push_back(backward_at(k));
-  return steps;
+  for (int k = total - warm_up; k < total; ++k) actions.push_back(backward_at(k));
+  return actions;
 }
 
-std::vector<Step> OneFOneB(int stages, int micro_batches, int stage) {
+std::vector<Action> OneFOneB(int stages, int micro_batches, int stage) {
   return OneForwardOneBackward(
-      micro_batches, std::min(stages - stage - 1, micro_batches), [](int k) { return Step{true, k, 0}; },
-      [](int k) { return Step{false, k, 0}; });
+      micro_batches, std::min(stages - stage - 1, micro_batches), [](int k) { return Forward(k, 0); },
+      [](int k) { return Backward(k, 0); });
 }
 
 // Micro-batches advance in groups of `stages`: each chunk takes the whole group before the next chunk does.
-std::vector<Step> Interleaved(int stages, int chunks, int micro_batches, int stage) {
+std::vector<Action> Interleaved(int stages, int chunks, int micro_batches, int stage) {
   const int total = micro_batches * chunks;
   const int warm_up = std::min((stages - stage - 1) * 2 + (chunks - 1) * stages, total);
   auto micro_batch = [=](int k) { return k / (stages * chunks) * stages + k % stages; };
   auto chunk = [=](int k) { return k / stages % chunks; };
   return OneForwardOneBackward(
-      total, warm_up, [=](int k) { return Step{true, micro_batch(k), chunk(k)}; },
-      [=](int k) { return Step{false, micro_batch(k), chunks - 1 - chunk(k)}; });
+      total, warm_up, [=](int k) { return Forward(micro_batch(k), chunk(k)); },
+      [=](int k) { return Backward(micro_batch(k), chunks - 1 - chunk(k)); });
 }
 
 }  // namespace
 
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches,
                                   int stage) {
-  CHECK_GE(stages, 1);
+  const VirtualStages virtual_stages(kind, stages, chunks);
   CHECK(0 <= stage && stage < stages) << "stage " << stage << " of " << stages;
   CHECK_GE(micro_batches, 1);
-  CHECK_GE(chunks, 1);
-  std::vector<Step> steps;
   switch (kind) {
     case ParallelConfig::GPIPE:
-      CHECK_EQ(chunks, 1);
-      steps = GPipe(micro_batches);
-      break;
+      return WithMessages(GPipe(micro_batches), virtual_stages, stage);
     case ParallelConfig::SCHEDULE_UNSET:
     case ParallelConfig::ONE_F_ONE_B:
-      CHECK_EQ(chunks, 1);
-      steps = OneFOneB(stages, micro_batches, stage);
-      break;
+      return WithMessages(OneFOneB(stages, micro_batches, stage), virtual_stages, stage);
     case ParallelConfig::INTERLEAVED:
-      CHECK_GE(chunks, 2);
       CHECK_EQ(micro_batches % stages, 0) << micro_batches << " micro-batches over " << stages << " stages";
-      steps = Interleaved(stages, chunks, micro_batches, stage);
-      break;
+      return WithMessages(Interleaved(stages, chunks, micro_batches, stage), virtual_stages, stage);
     default:
       LOG(FATAL) << "schedule " << kind;
   }
+}
 
-  const int pieces = stages * chunks;
-  const int next_stage = (stage + 1) % stages, previous_stage = (stage + stages - 1) % stages;
+std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages,
+                                 int stage) {
   std::vector<Action> actions;
-  for (const auto& [forward, micro_batch, chunk] : steps) {
-    const int piece = chunk * stages + stage;
-    const bool has_previous = stages > 1 && piece > 0, has_next = stages > 1 && piece < pieces - 1;
-    auto add = [&](ActionKind action) { actions.push_back({action, micro_batch, chunk, 0, 0}); };
-    // `boundary` is the piece on the near side of the boundary that the message crosses.
-    auto add_message = [&](ActionKind action, int peer, int boundary, int direction) {
-      actions.push_back({action, micro_batch, chunk, peer, boundary * 2 + direction});
+  for (Action computation : computations) {
+    const int here = virtual_stages.Of(stage, computation.chunk);
+    // A message that crosses the boundary behind virtual stage `boundary` between here and `there`, if that is one.
+    const auto add_message = [&](ActionKind kind, int there, int boundary, int direction) {
+      if (there < 0 || there > virtual_stages.last() || virtual_stages.StageOf(there) == stage) return;
+      actions.push_back({.kind = kind,
+                         .micro_batch = computation.micro_batch,
+                         .chunk = computation.chunk,
+                         .peer = virtual_stages.StageOf(there),
+                         .tag = boundary * 2 + direction});
     };
-    if (forward) {
-      if (has_previous) add_message(ActionKind::kReceiveActivation, previous_stage, piece - 1, 0);
-      add(ActionKind::kForward);
-      if (has_next) add_message(ActionKind::kSendActivation, next_stage, piece, 0);
-    } else {
-      if (has_next) add_message(ActionKind::kReceiveGradient, next_stage, piece, 1);
-      add(ActionKind::kBackward);
-      if (has_previous) add_message(ActionKind::kSendGradient, previous_stage, piece - 1, 1);
+    const auto hand_to = [&](int there) {
+      const bool local = 0 <= there && there <= virtual_stages.last() && virtual_stages.StageOf(there) == stage;
+      return local ? virtual_stages.ChunkOf(there) : -1;
+    };
+    switch (computation.kind) {
+      case ActionKind::kForward:
+        add_message(ActionKind::kReceiveActivation, here - 1, here - 1, 0);
+        computation.hand_to = hand_to(here + 1);
+        actions.push_back(computation);
+        add_message(ActionKind::kSendActivation, here + 1, here, 0);
+        break;
+      case ActionKind::kBackward:
+      case ActionKind::kBackwardInput:
+        add_message(ActionKind::kReceiveGradient, here + 1, here, 1);
+        computation.hand_to = hand_to(here - 1);
+        actions.push_back(computation);
+        add_message(ActionKind::kSendGradient, here - 1, here - 1, 1);
+        break;
+      case ActionKind::kBackwardWeight:
+        actions.push_back(computation);
+        break;
+      default:
+        LOG(FATAL) << ToString({computation}) << " is no computation";
     }
   }
   return actions;

@@ -1,9 +1,9 @@
 // Pipeline schedules as data: for each stage, the list of its actions in order. One short loop runs the list
 // (parallel/pipeline.h); tests prove it; the planner draws it.
 //
-// The blocks of the model are cut into stages * chunks consecutive pieces; stage s holds pieces s, s + stages,
-// s + 2 * stages ... as its chunks 0, 1, 2 ... Piece p receives activations from piece p - 1 and sends to piece p + 1;
-// gradients go the other way. A message between two pieces of one stage (stages = 1) needs no action.
+// The model is cut into virtual stages, which a stage holds as its chunks (parallel/virtual_stages.h). Each passes
+// activations on to the next and gradients to the one before: by messages between stages; where both lie on one stage,
+// without.
 //
 //   BuildSchedule(kOneFOneB, stages 2, chunks 1, micro-batches 3, stage 0):
 //     F0 S0  F1 S1  r0 B0  F2 S2  r1 B1  r2 B2
@@ -24,7 +24,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/parallel.pb.h"
+#include "parallel/virtual_stages.h"
 
 namespace trefoil {
 
@@ -33,10 +33,10 @@ enum class ActionKind : uint8_t {
   kBackward,           // gradients of the chunk's input and weights
   kBackwardInput,      // gradient of the chunk's input; weight gradients are queued
   kBackwardWeight,     // the queued weight gradients
-  kSendActivation,     // to the next piece; returns at once
-  kReceiveActivation,  // from the previous piece
-  kSendGradient,       // to the previous piece
-  kReceiveGradient,    // from the next piece
+  kSendActivation,     // to the next virtual stage; returns at once
+  kReceiveActivation,  // from the one before
+  kSendGradient,       // to the one before
+  kReceiveGradient,    // from the next
 };
 
 struct Action {
@@ -44,9 +44,13 @@ struct Action {
   int micro_batch = 0;
   int chunk = 0;      // of this stage
   int peer = 0;       // stage at the other end of a send or receive
-  // Of a send or receive: the boundary between pieces that it crosses and in which direction, below 2 x pieces. Messages
-  // of one tag are received in the order of sending, which is that of the micro-batches.
+  // Of a send or receive: the boundary between virtual stages that it crosses and in which direction, below twice their
+  // number: even for activations, odd for gradients, so that these travel in lanes of their own (Group::kLanes). Messages
+  // of one tag, and of one lane, are received in the order of sending.
   int tag = 0;
+  // Of a forward: the chunk of this stage that takes the activation over, where the next virtual stage lies here too; of a
+  // backward the chunk that takes the gradient. -1: none.
+  int hand_to = -1;
   bool operator==(const Action&) const = default;
 };
 
@@ -55,9 +59,13 @@ struct Action {
 // backwards.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
+// A stage's computations in order (kind, micro-batch and chunk of each), with the messages and hand-overs that they need:
+// all that is to be written of a new schedule are its computations.
+std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages, int stage);
+
 // What running all stages' lists together does, by simulation of discrete events; CHECK-fails on a deadlock. As in
 // parallel/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent before of
-// the same kind (activation, gradient) has been received.
+// the same kind (activation, gradient) to the same stage has been received.
 //
 // How long an action of a stage takes: a computation; a receive, from when its message has been sent and it is waited
 // for. Sends take none.

@@ -47,7 +47,7 @@ class Simulation {
   }
 
  private:
-  // Activations, or gradients, that a stage has sent to its neighbour.
+  // Activations, or gradients, that a stage has sent to one other.
   struct Lane {
     int sent = 0, received = 0;
   };
@@ -55,7 +55,7 @@ class Simulation {
     size_t next = 0;  // action
     bool waits = false;
     int in_flight = 0;
-    Lane activations, gradients;
+    std::map<std::pair<int, bool>, Lane> lanes;  // by receiver, and whether of activations
   };
 
   static bool IsSend(const Action& action) {
@@ -67,9 +67,8 @@ class Simulation {
   static bool IsOfActivation(const Action& action) {
     return action.kind == ActionKind::kSendActivation || action.kind == ActionKind::kReceiveActivation;
   }
-  Lane& LaneFrom(int stage, const Action& message) {
-    Runner& runner = runners_[static_cast<size_t>(stage)];
-    return IsOfActivation(message) ? runner.activations : runner.gradients;
+  Lane& LaneOf(int from, int to, const Action& message) {
+    return runners_[static_cast<size_t>(from)].lanes[{to, IsOfActivation(message)}];
   }
 
   // Runs stage s until something takes time or it waits for another stage.
@@ -82,7 +81,7 @@ class Simulation {
       if (!runner.waits) span.begin = now_;
       runner.waits = false;
       if (IsSend(action)) {
-        Lane& lane = LaneFrom(s, action);
+        Lane& lane = LaneOf(s, action.peer, action);
         if (lane.received < lane.sent) {
           runner.waits = true;
           return;
@@ -118,7 +117,7 @@ class Simulation {
     Span& span = times_.spans[static_cast<size_t>(s)][runner.next++];
     span.end = now_;
     if (IsReceive(action)) {
-      ++LaneFrom(action.peer, action).received;
+      ++LaneOf(action.peer, s, action).received;
       const Runner& sender = runners_[static_cast<size_t>(action.peer)];
       if (sender.waits) {
         const Action& next = lists_[static_cast<size_t>(action.peer)][sender.next];

@@ -12,8 +12,8 @@ class Stage {
   virtual ~Stage() = default;
   // An undefined tensor of the shape and dtype that stages pass to each other, for a message to arrive in.
   virtual Tensor NewActivation() = 0;
-  // Runs a chunk on a micro-batch and keeps what its backward needs. `input` is undefined for the first piece of the
-  // model, which reads the tokens itself; the result is undefined for the last, which keeps the loss.
+  // Runs a chunk on a micro-batch and keeps what its backward needs. `input` is undefined where the chunk
+  // begins the model and reads the tokens itself; the result is undefined where it ends it and keeps the loss.
   virtual Tensor Forward(int micro_batch, int chunk, const Tensor& input) = 0;
   // The gradient of the chunk's input, from that of its output; undefined as in Forward. Adds weight gradients on the way,
   // while their operands are in cache.

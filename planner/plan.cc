@@ -24,12 +24,12 @@ int RankOfStage(const RunConfig& config, int stage) {
 }
 
 // What makes two stages alike: how many blocks each chunk has, and what else.
-std::string Pieces(const RunConfig& config, int stage) {
-  const ParallelConfig& parallel = config.parallel();
-  const auto pieces = HomesOfPieces(config.model(), parallel.pipeline(), parallel.chunks());
+std::string Likeness(const RunConfig& config, int stage) {
+  const VirtualStages virtual_stages(config.parallel());
+  const auto homes_of = HomesOfVirtualStages(config.model(), virtual_stages);
   std::string text;
-  for (int chunk = 0; chunk < parallel.chunks(); ++chunk) {
-    const std::vector<int>& homes = pieces[static_cast<size_t>(chunk * parallel.pipeline() + stage)];
+  for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
+    const std::vector<int>& homes = homes_of[static_cast<size_t>(virtual_stages.Of(stage, chunk))];
     const bool embedding = homes.front() == 0, head = homes.back() == config.model().layers() + 1;
     text += (embedding ? "e" : "") + std::to_string(homes.size()) + (head ? "h " : " ");
   }
@@ -90,7 +90,7 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
   part.mutable_training()->set_global_batch(std::min(micro_batches, 3));
   part.mutable_parallel()->set_pipeline(0);
   const int stage = MeshOf(config, rank).index(Axis::kPipeline);
-  const std::string key = part.SerializeAsString() + "/" + Pieces(config, stage) + "/" +
+  const std::string key = part.SerializeAsString() + "/" + Likeness(config, stage) + "/" +
                           std::to_string(MeshOf(config, rank).index(Axis::kTensor));
   const auto [found, is_new] = profiles_.try_emplace(key);
   if (is_new) found->second = ProfileStage(config, ActionsOf(config, rank), ranks, rank, time);

@@ -187,7 +187,8 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
                    gpu ? StandsFor::kNccl : StandsFor::kMessages);
   PartCost end;  // outlives the worker
   {
-    Worker worker(config, *world, *device, OfFewMicroBatches(actions, micro_batches, kProfiled));
+    Worker worker(config, *world, *device, VirtualStages(config.parallel()),
+                  OfFewMicroBatches(actions, micro_batches, kProfiled));
     worker.store.Initialize(config.training().seed(), worker.groups);
     profile.build = build.memory;
     StageProfile::Step* step = &profile.first;

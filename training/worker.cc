@@ -64,15 +64,14 @@ Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime) {
 }
 
 Worker::Worker(const RunConfig& run, World& world, Device& device)
-    : Worker(run, world, device, ActionsOf(run, world.rank())) {}
+    : Worker(run, world, device, VirtualStages(run.parallel()), ActionsOf(run, world.rank())) {}
 
-Worker::Worker(const RunConfig& run, World& world, Device& device, std::vector<Action> list)
+Worker::Worker(const RunConfig& run, World& world, Device& device, const VirtualStages& virtual_stages,
+               std::vector<Action> list)
     : config(run),
       device(device),
       mesh(MeshSizes(config.parallel()), world.rank()),
-      place{.stage = mesh.index(Axis::kPipeline),
-            .stages = mesh.size(Axis::kPipeline),
-            .chunks = config.parallel().chunks()},
+      place{.stage = mesh.index(Axis::kPipeline), .virtual_stages = virtual_stages},
       table(DeclareModel(config.model())),
       homes(Transformer::Homes(config.model(), place)),
       all(&world.all()),

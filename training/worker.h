@@ -48,8 +48,9 @@ enum class StepPart { kUpload, kAction, kReduce, kUpdate };
 struct Worker {
   // The config is filled and legal (training/config/validate.h) with its vocabulary set. World and device outlive the worker.
   Worker(const RunConfig& config, World& world, Device& device);
-  // With a list of actions of its own in place of the config's schedule (planner/stage_profile.h).
-  Worker(const RunConfig& config, World& world, Device& device, std::vector<Action> actions);
+  // With a list of actions and virtual stages of its own in place of the config's schedule.
+  Worker(const RunConfig& config, World& world, Device& device, const VirtualStages& virtual_stages,
+         std::vector<Action> actions);
   Worker(const Worker&) = delete;
 
   const RunConfig config;
@@ -78,7 +79,7 @@ struct Worker {
   bool stepped = false;
   RecordedMicroBatch recorded;
 
-  bool last_stage() const { return place.stage == place.stages - 1; }
+  bool last_stage() const { return place.stage == place.virtual_stages.stages() - 1; }
   // What this rank's stage does with tokens: looks up inputs, compares with targets.
   bool has_embedding() const { return place.stage == 0; }
   bool has_head() const { return last_stage(); }

@@ -100,7 +100,8 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   const std::unique_ptr<World> null = NewNullWorld(ranks, FLAGS_rank);
   // A GPU's messages to nobody go through the host.
   const std::unique_ptr<World> staged = device.host_addressable() ? nullptr : NewStagedWorld(*null);
-  Worker worker(part, staged != nullptr ? *staged : *null, device, actions);
+  Worker worker(part, staged != nullptr ? *staged : *null, device, VirtualStages(part.parallel()),
+                actions);
   worker.store.Initialize(config.training().seed(), worker.groups);
   const BatchSource source = ZerosSource(config.model().sequence_length());
   Measured measured;

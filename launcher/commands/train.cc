@@ -57,7 +57,7 @@ Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& pe
     summary.memory.emplace_back(Name(static_cast<Purpose>(i)), fullest.memory.peak[static_cast<size_t>(i)]);
   }
   summary.held = fullest.memory.held;
-  summary.pieces = HomesOfPieces(config.model(), config.parallel().pipeline(), config.parallel().chunks());
+  summary.homes = HomesOfVirtualStages(config.model(), VirtualStages(config.parallel()));
   return summary;
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "parallel/mesh.h"
+#include "parallel/virtual_stages.h"
 #include "runtime/number_text.h"
 
 namespace trefoil {
@@ -27,12 +28,12 @@ std::vector<int> Shown(int count, int most) {
 }
 
 // "embedding, layers 0-2, 6-8, head": layers counted from 0 as in parameter names.
-std::string LayersOfStage(const Summary& summary, int stage, int stages, int layers) {
+std::string LayersOfStage(const Summary& summary, const VirtualStages& virtual_stages, int stage, int layers) {
   std::vector<std::string> ranges;
   bool embedding = false, head = false;
-  for (size_t piece = static_cast<size_t>(stage); piece < summary.pieces.size(); piece += static_cast<size_t>(stages)) {
+  for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
     int first = -1, last = -1;
-    for (const int home : summary.pieces[piece]) {
+    for (const int home : summary.homes[static_cast<size_t>(virtual_stages.Of(stage, chunk))]) {
       embedding |= home == 0;
       head |= home == layers + 1;
       if (home == 0 || home == layers + 1) continue;
@@ -80,7 +81,7 @@ std::string Picture(const RunConfig& config, const Summary& summary) {
   for (const int stage : stages) {
     labels.push_back(stage < 0 ? "..."
                                : absl::StrCat("stage ", stage, "  ",
-                                              LayersOfStage(summary, stage, parallel.pipeline(),
+                                              LayersOfStage(summary, VirtualStages(parallel), stage,
                                                             config.model().layers())));
     label_width = std::max(label_width, labels.back().size());
   }
@@ -131,7 +132,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   const TrainingConfig& training = config.training();
   const OptimizerConfig& optimizer = training.optimizer();
   CHECK_EQ(RanksOfMesh(parallel), summary.ranks);
-  CHECK_EQ(static_cast<size_t>(parallel.pipeline() * parallel.chunks()), summary.pieces.size());
+  CHECK_EQ(static_cast<size_t>(VirtualStages(parallel).size()), summary.homes.size());
 
   std::string text = absl::StrCat(
       "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelConfig::Family_Name(model.family()), ": ",

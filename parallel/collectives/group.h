@@ -63,7 +63,10 @@ class Group {
 
   // Point to point. Send returns at once and keeps x, whose elements must not be written to after, until FinishSend or
   // FinishSends gives it up: not when it happens to be delivered, so that memory does not depend on timing. Receive
-  // waits. Messages between two ranks with one tag arrive in order of sending.
+  // waits. Messages from one rank to another with one tag arrive in order of sending. Those of different tags may overtake
+  // each other if they are of different lanes, a tag's being tag % kLanes; in a lane all must be received in order of
+  // sending, since NCCL's messages travel without tags.
+  static constexpr int kLanes = 2;
   virtual void Send(const Tensor& x, int to, int tag) = 0;
   virtual void Receive(const Tensor& x, int from, int tag) = 0;
   // Whether a receive that is started early moves while this rank does other things. Elsewhere StartReceive is for

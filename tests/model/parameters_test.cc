@@ -160,6 +160,18 @@ double LeastMost(int blocks, int stages, double block, double head) {
   return least;
 }
 
+// Of so many layers into virtual stages of one or more, round and round, and there and back.
+std::vector<VirtualStages> WaysToCut(int layers) {
+  std::vector<VirtualStages> ways;
+  for (int stages = 1; stages <= 4; ++stages) {
+    for (int chunks = 1; stages * chunks <= layers; ++chunks) {
+      ways.emplace_back(VirtualStages::Order::kLoop, stages, chunks);
+      ways.emplace_back(VirtualStages::Order::kFold, stages, chunks);
+    }
+  }
+  return ways;
+}
+
 TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
   for (int layers = 1; layers <= 12; ++layers) {
     for (const int vocabulary : {8, 1000, 5000}) {  // the head weighs from nothing to many blocks
@@ -172,36 +184,37 @@ TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
       const double block = one_more - all, head = all - layers * block;
       std::vector<int> every(static_cast<size_t>(layers + 2));
       std::iota(every.begin(), every.end(), 0);
-      for (int stages = 1; stages <= 4; ++stages) {
-        for (int chunks = 1; stages * chunks <= layers; ++chunks) {
-          SCOPED_TRACE(testing::Message() << layers << " layers, vocabulary " << vocabulary << ", " << stages
-                                          << " stages, " << chunks << " chunks");
-          const auto pieces = HomesOfPieces(config, stages, chunks);
-          ASSERT_EQ(pieces.size(), static_cast<size_t>(stages * chunks));
-          std::vector<int> homes;
-          std::vector<double> load(static_cast<size_t>(stages));
-          for (size_t piece = 0; piece < pieces.size(); ++piece) {
-            homes.insert(homes.end(), pieces[piece].begin(), pieces[piece].end());
-            const size_t ends = (piece == 0 ? 1 : 0) + (piece + 1 == pieces.size() ? 1 : 0);
-            EXPECT_GT(pieces[piece].size(), ends) << "no block";
-            load[piece % load.size()] += static_cast<double>(pieces[piece].size() - ends) * block;
-          }
-          load.back() += head;
-          EXPECT_EQ(homes, every);
-          const double most = *std::max_element(load.begin(), load.end());
-          if (chunks == 1) {
-            EXPECT_NEAR(most, LeastMost(layers, stages, block, head), 1e-6 * all);
-          }
-          EXPECT_LE(most, std::max({all / stages + block, chunks * block + head}));
-
-          std::multiset<int> of_stages;
-          for (int stage = 0; stage < stages; ++stage) {
-            for (int home : Transformer::Homes(config, {.stage = stage, .stages = stages, .chunks = chunks})) {
-              of_stages.insert(home);
-            }
-          }
-          EXPECT_EQ(std::vector<int>(of_stages.begin(), of_stages.end()), every);
+      for (const VirtualStages& virtual_stages : WaysToCut(layers)) {
+        const int stages = virtual_stages.stages(), chunks = virtual_stages.chunks();
+        SCOPED_TRACE(testing::Message() << layers << " layers, vocabulary " << vocabulary << ", " << stages << " stages, "
+                                        << chunks << " chunks, the head on stage "
+                                        << virtual_stages.StageOf(virtual_stages.last()));
+        const auto of_each = HomesOfVirtualStages(config, virtual_stages);
+        ASSERT_EQ(of_each.size(), static_cast<size_t>(stages * chunks));
+        std::vector<int> homes;
+        std::vector<double> load(static_cast<size_t>(stages));
+        for (int v = 0; v < virtual_stages.size(); ++v) {
+          const std::vector<int>& here = of_each[static_cast<size_t>(v)];
+          homes.insert(homes.end(), here.begin(), here.end());
+          const size_t ends = (v == 0 ? 1 : 0) + (v == virtual_stages.last() ? 1 : 0);
+          EXPECT_GT(here.size(), ends) << "no block";
+          load[static_cast<size_t>(virtual_stages.StageOf(v))] += static_cast<double>(here.size() - ends) * block;
         }
+        load[static_cast<size_t>(virtual_stages.StageOf(virtual_stages.last()))] += head;
+        EXPECT_EQ(homes, every);
+        const double most = *std::max_element(load.begin(), load.end());
+        if (chunks == 1) {
+          EXPECT_NEAR(most, LeastMost(layers, stages, block, head), 1e-6 * all);
+        }
+        EXPECT_LE(most, std::max({all / stages + block, chunks * block + head}));
+
+        std::multiset<int> of_stages;
+        for (int stage = 0; stage < stages; ++stage) {
+          for (int home : Transformer::Homes(config, {.stage = stage, .virtual_stages = virtual_stages})) {
+            of_stages.insert(home);
+          }
+        }
+        EXPECT_EQ(std::vector<int>(of_stages.begin(), of_stages.end()), every);
       }
     }
   }
@@ -222,7 +235,8 @@ TEST(ParametersTest, SlicesCoverTheModelOnce) {
       for (int rank = 0; rank < sizes.ranks(); ++rank) {
         const Mesh mesh(sizes, rank);
         const std::vector<int> homes =
-            Transformer::Homes(config, {.stage = mesh.index(Axis::kPipeline), .stages = stages, .chunks = 1});
+            Transformer::Homes(config, {.stage = mesh.index(Axis::kPipeline),
+                                        .virtual_stages = VirtualStages(VirtualStages::Order::kLoop, stages, 1)});
         int number = 0;
         for (const Bucket& bucket : PlaceParameters(table, mesh, homes, {}, true)) {
           EXPECT_EQ(bucket.elements % data, 0);

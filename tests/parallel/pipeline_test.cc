@@ -12,6 +12,7 @@
 
 #include "parallel/collectives/world.h"
 #include "runtime/device.h"
+#include "tests/parallel/fold_schedule.h"
 
 namespace trefoil {
 namespace {
@@ -30,12 +31,12 @@ std::string Number(const Tensor& x) { return x.defined() ? std::to_string(x.data
 
 class RecordingStage : public Stage {
  public:
-  RecordingStage(Device& device, Journal& journal, int stage, int stages, int chunks)
-      : device_(device), journal_(journal), stage_(stage), stages_(stages), chunks_(chunks) {}
+  RecordingStage(Device& device, Journal& journal, const VirtualStages& virtual_stages, int stage)
+      : device_(device), journal_(journal), virtual_stages_(virtual_stages), stage_(stage) {}
   Tensor NewActivation() override { return Of(-1); }
   Tensor Forward(int micro_batch, int chunk, const Tensor& input) override {
     journal_.Add("F" + Name(micro_batch, chunk) + " of " + Number(input));
-    return Piece(chunk) == stages_ * chunks_ - 1 ? Tensor() : Of(Activation(micro_batch, Piece(chunk)));
+    return Here(chunk) == virtual_stages_.last() ? Tensor() : Of(Activation(micro_batch, Here(chunk)));
   }
   Tensor Backward(int micro_batch, int chunk, const Tensor& d_output) override {
     journal_.Add("B" + Name(micro_batch, chunk) + " of " + Number(d_output));
@@ -47,14 +48,14 @@ class RecordingStage : public Stage {
   }
   void BackwardWeight(int micro_batch, int chunk) override { journal_.Add("W" + Name(micro_batch, chunk)); }
 
-  // What piece `piece` makes of the micro-batch; its input's gradient is the negative.
-  static int32_t Activation(int micro_batch, int piece) { return 1000 * (micro_batch + 1) + piece; }
+  // What a virtual stage makes of the micro-batch; its input's gradient is the negative.
+  static int32_t Activation(int micro_batch, int virtual_stage) { return 1000 * (micro_batch + 1) + virtual_stage; }
 
  private:
   Tensor InputGradient(int micro_batch, int chunk) {
-    return Piece(chunk) == 0 ? Tensor() : Of(-Activation(micro_batch, Piece(chunk)));
+    return Here(chunk) == 0 ? Tensor() : Of(-Activation(micro_batch, Here(chunk)));
   }
-  int Piece(int chunk) const { return chunk * stages_ + stage_; }
+  int Here(int chunk) const { return virtual_stages_.Of(stage_, chunk); }
   static std::string Name(int micro_batch, int chunk) { return std::to_string(micro_batch) + "." + std::to_string(chunk); }
   Tensor Of(int32_t value) {
     const Tensor x = device_.Allocate(DType::kInt32, {1}, Purpose::kActivations);
@@ -64,7 +65,8 @@ class RecordingStage : public Stage {
 
   Device& device_;
   Journal& journal_;
-  const int stage_, stages_, chunks_;
+  const VirtualStages virtual_stages_;
+  const int stage_;
 };
 
 // Passes on to a real group, and writes down.
@@ -116,22 +118,19 @@ class RecordingGroup : public Group {
   int started_ = 0;
 };
 
-// What SimulateSchedule takes a stage to do: a send waits until what it sent before of the same kind is taken, a receive
-// until its message is there, and at the end all is delivered.
-std::vector<std::string> Expected(const std::vector<Action>& actions, int stage, int stages, int chunks) {
+// What SimulateSchedule takes a stage to do: a send waits until what it sent before of the same kind to the same stage is
+// taken, a receive until its message is there, and at the end all is delivered.
+std::vector<std::string> Expected(const std::vector<Action>& actions, const VirtualStages& virtual_stages, int stage) {
   std::vector<std::string> lines;
   const auto lane = [](const Action& a) { return std::to_string(a.peer) + ":" + std::to_string(a.tag); };
   const auto name = [](const Action& a) { return std::to_string(a.micro_batch) + "." + std::to_string(a.chunk); };
-  const int pieces = stages * chunks;
-  std::map<ActionKind, const Action*> last;  // send of a kind
+  std::map<std::pair<ActionKind, int>, const Action*> lasts;  // send of a kind to a stage
   for (size_t i = 0; i < actions.size(); ++i) {
     const Action& a = actions[i];
-    const int piece = a.chunk * stages + stage;
-    const int32_t here = RecordingStage::Activation(a.micro_batch, piece);
-    // With one stage, the pieces are on one stage and nothing is passed between them.
-    const bool alone = stages == 1;
-    const std::string input = piece == 0 || alone ? "-" : std::to_string(here - 1);
-    const std::string d_output = piece == pieces - 1 || alone ? "-" : std::to_string(-(here + 1));
+    const int virtual_stage = virtual_stages.Of(stage, a.chunk);
+    const int32_t here = RecordingStage::Activation(a.micro_batch, virtual_stage);
+    const std::string input = virtual_stage == 0 ? "-" : std::to_string(here - 1);
+    const std::string d_output = virtual_stage == virtual_stages.last() ? "-" : std::to_string(-(here + 1));
     switch (a.kind) {
       case ActionKind::kForward:
         lines.push_back("F" + name(a) + " of " + input);
@@ -152,11 +151,13 @@ std::vector<std::string> Expected(const std::vector<Action>& actions, int stage,
         lines.push_back("receive " + d_output + " " + lane(a));
         break;
       case ActionKind::kSendActivation:
-      case ActionKind::kSendGradient:
-        if (last[a.kind] != nullptr) lines.push_back("finish " + lane(*last[a.kind]));
-        last[a.kind] = &a;
+      case ActionKind::kSendGradient: {
+        const Action*& last = lasts[{a.kind, a.peer}];
+        if (last != nullptr) lines.push_back("finish " + lane(*last));
+        last = &a;
         lines.push_back("send " + std::to_string(a.kind == ActionKind::kSendActivation ? here : -here) + " " + lane(a));
         break;
+      }
     }
   }
   lines.push_back("finish all");
@@ -164,32 +165,53 @@ std::vector<std::string> Expected(const std::vector<Action>& actions, int stage,
 }
 
 struct Case {
-  ParallelConfig::Schedule kind;
-  int stages, chunks, micro_batches;
+  std::string name;
+  VirtualStages virtual_stages;
+  std::vector<std::vector<Action>> lists;  // by stage
 };
 
+Case Of(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches) {
+  Case c = {ParallelConfig::Schedule_Name(kind), VirtualStages(kind, stages, chunks), {}};
+  for (int s = 0; s < stages; ++s) c.lists.push_back(BuildSchedule(kind, stages, chunks, micro_batches, s));
+  return c;
+}
+
+Case OfFold(int stages, int micro_batches, bool divided) {
+  return {divided ? "divided fold" : "whole fold", FoldOf(stages), FoldSchedule(stages, micro_batches, divided)};
+}
+
 TEST(RunSchedule, DoesWhatTheSimulationAssumes) {
-  const Case cases[] = {{ParallelConfig::GPIPE, 3, 1, 4},       {ParallelConfig::ONE_F_ONE_B, 1, 1, 3},
-                        {ParallelConfig::ONE_F_ONE_B, 4, 1, 7}, {ParallelConfig::ONE_F_ONE_B, 3, 1, 1},
-                        {ParallelConfig::INTERLEAVED, 2, 2, 4}, {ParallelConfig::INTERLEAVED, 3, 3, 6}};
+  const Case cases[] = {Of(ParallelConfig::GPIPE, 3, 1, 4),
+                        Of(ParallelConfig::ONE_F_ONE_B, 1, 1, 3),
+                        Of(ParallelConfig::ONE_F_ONE_B, 4, 1, 7),
+                        Of(ParallelConfig::ONE_F_ONE_B, 3, 1, 1),
+                        Of(ParallelConfig::INTERLEAVED, 2, 2, 4),
+                        Of(ParallelConfig::INTERLEAVED, 3, 3, 6),
+                        Of(ParallelConfig::INTERLEAVED, 1, 2, 3),
+                        OfFold(1, 3, true),
+                        OfFold(2, 5, false),
+                        OfFold(2, 8, true),
+                        OfFold(3, 8, true),
+                        OfFold(4, 7, true)};
   for (const Case& c : cases) {
     for (const bool early : {false, true}) {
+      const int stages = c.virtual_stages.stages();
       RunRanksAsThreads(
-          c.stages,
+          stages,
           [&](World& world) {
             world.set_timeout_seconds(60);
-            SCOPED_TRACE(ParallelConfig::Schedule_Name(c.kind) + ", stage " + std::to_string(world.rank()) + " of " +
-                         std::to_string(c.stages) + (early ? ", early" : ""));
+            SCOPED_TRACE(c.name + ", stage " + std::to_string(world.rank()) + " of " + std::to_string(stages) +
+                         (early ? ", early" : ""));
             const auto device = NewCpuDevice(1);
             const auto group = world.NewGroupOfAll(*device);
             Journal journal;
-            RecordingStage stage(*device, journal, world.rank(), c.stages, c.chunks);
+            RecordingStage stage(*device, journal, c.virtual_stages, world.rank());
             RecordingGroup recording(*group, journal, early);
-            const auto actions = BuildSchedule(c.kind, c.stages, c.chunks, c.micro_batches, world.rank());
+            const std::vector<Action>& actions = c.lists[static_cast<size_t>(world.rank())];
             size_t shown = 0;
             RunSchedule(actions, stage, recording, [&](const Action& action) { EXPECT_EQ(action, actions.at(shown++)); });
             EXPECT_EQ(shown, actions.size());
-            EXPECT_EQ(journal.lines(), Expected(actions, world.rank(), c.stages, c.chunks));
+            EXPECT_EQ(journal.lines(), Expected(actions, c.virtual_stages, world.rank()));
             int receives = 0;
             for (const Action& a : actions) {
               receives += a.kind == ActionKind::kReceiveActivation || a.kind == ActionKind::kReceiveGradient ? 1 : 0;
@@ -210,7 +232,7 @@ TEST(RunSchedule, ReceivesIntoOneTensorOfEachKindAhead) {
       const auto device = NewCpuDevice(1);
       const auto group = world.NewGroupOfAll(*device);
       Journal journal;
-      RecordingStage stage(*device, journal, world.rank(), kStages, 1);
+      RecordingStage stage(*device, journal, VirtualStages(ParallelConfig::ONE_F_ONE_B, kStages, 1), world.rank());
       RecordingGroup recording(*group, journal, early);
       RunSchedule(BuildSchedule(ParallelConfig::ONE_F_ONE_B, kStages, 1, kMicroBatches, world.rank()), stage, recording);
       peak[early] = device->memory().peak[static_cast<size_t>(Purpose::kActivations)];

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <tuple>
 
 #include "parallel/schedule.h"
+#include "tests/parallel/fold_schedule.h"
 
 namespace trefoil {
 namespace {
@@ -47,10 +47,22 @@ TEST(Schedule, InterleavedByHand) {
   EXPECT_EQ(Text(ParallelConfig::INTERLEAVED, 1, 2, 1, 0), "F0 F0.1 B0.1 B0");
 }
 
+// The last stage of a fold hands over to itself.
+TEST(Schedule, FoldByHand) {
+  const Stages all = FoldSchedule(2, 1, /*divided=*/true);
+  EXPECT_EQ(ToString(all[0]), "F0 S0 R0.1 F0.1 I0.1 s0.1 W0.1 r0 I0 W0");
+  EXPECT_EQ(ToString(all[1]), "R0 F0 F0.1 S0.1 r0.1 I0.1 I0 s0 W0.1 W0");
+  for (const Action& a : all[1]) {
+    const bool over = (a.kind == ActionKind::kForward && a.chunk == 0) ||
+                      (a.kind == ActionKind::kBackwardInput && a.chunk == 1);
+    EXPECT_EQ(a.hand_to, over ? 1 - a.chunk : -1) << ToString({a});
+  }
+}
+
 TEST(Schedule, ActionsCarryPeerAndTag) {
   const auto first = BuildSchedule(ParallelConfig::INTERLEAVED, 3, 2, 3, 0);
   const auto last = BuildSchedule(ParallelConfig::INTERLEAVED, 3, 2, 3, 2);
-  // Piece 2 (stage 2, chunk 0) feeds piece 3 (stage 0, chunk 1).
+  // Virtual stage 2 (stage 2, chunk 0) feeds virtual stage 3 (stage 0, chunk 1).
   auto find = [](const std::vector<Action>& actions, ActionKind kind, int micro_batch, int chunk) {
     for (const Action& a : actions) {
       if (a.kind == kind && a.micro_batch == micro_batch && a.chunk == chunk) return a;
@@ -107,99 +119,156 @@ std::string Describe(const Case& c) {
          " m=" + std::to_string(c.micro_batches);
 }
 
-// Each stage does every (micro-batch, chunk) forward once, then backward once: whole in all three schedules.
-TEST(Schedule, EveryMicroBatchOnceForwardAndOnceBackward) {
+struct Example {
+  std::string name;
+  VirtualStages virtual_stages;
+  int micro_batches;
+  bool divided;  // backwards
+  Stages lists;
+};
+
+// The program's schedules, and folds.
+std::vector<Example> Examples() {
+  std::vector<Example> examples;
   for (const Case& c : Cases()) {
-    SCOPED_TRACE(Describe(c));
-    for (const auto& actions : AllStages(c.kind, c.stages, c.chunks, c.micro_batches)) {
-      std::map<std::pair<int, int>, int> progress;  // 1: forward done, 2: backward
+    examples.push_back({.name = Describe(c),
+                        .virtual_stages = VirtualStages(c.kind, c.stages, c.chunks),
+                        .micro_batches = c.micro_batches,
+                        .divided = false,
+                        .lists = AllStages(c.kind, c.stages, c.chunks, c.micro_batches)});
+  }
+  for (const bool divided : {false, true}) {
+    for (int p = 1; p <= 4; ++p) {
+      for (int m = 1; m <= 8; ++m) {
+        examples.push_back({.name = std::string(divided ? "divided" : "whole") + " fold p=" + std::to_string(p) +
+                                    " m=" + std::to_string(m),
+                            .virtual_stages = FoldOf(p),
+                            .micro_batches = m,
+                            .divided = divided,
+                            .lists = FoldSchedule(p, m, divided)});
+      }
+    }
+  }
+  return examples;
+}
+
+// Each stage does every (micro-batch, chunk) forward once, then backward once: whole in the program's three schedules.
+TEST(Schedule, EveryMicroBatchOnceForwardAndOnceBackward) {
+  for (const Example& e : Examples()) {
+    SCOPED_TRACE(e.name);
+    for (const auto& actions : e.lists) {
+      std::map<std::pair<int, int>, std::string> done;  // by micro-batch and chunk
       for (const Action& a : actions) {
-        int& done = progress[{a.micro_batch, a.chunk}];
-        ASSERT_NE(a.kind, ActionKind::kBackwardInput);
-        ASSERT_NE(a.kind, ActionKind::kBackwardWeight);
-        if (a.kind == ActionKind::kForward) {
-          ASSERT_EQ(done, 0);
-          done = 1;
-        } else if (a.kind == ActionKind::kBackward) {
-          ASSERT_EQ(done, 1);
-          done = 2;
+        std::string& kinds = done[{a.micro_batch, a.chunk}];
+        if (a.kind == ActionKind::kForward || a.kind == ActionKind::kBackward || a.kind == ActionKind::kBackwardInput ||
+            a.kind == ActionKind::kBackwardWeight) {
+          kinds += ToString({a})[0];
         }
       }
-      ASSERT_EQ(progress.size(), static_cast<size_t>(c.micro_batches) * c.chunks);
-      for (const auto& [key, done] : progress) {
-        ASSERT_EQ(done, 2);
-        ASSERT_TRUE(0 <= key.first && key.first < c.micro_batches && 0 <= key.second && key.second < c.chunks);
+      ASSERT_EQ(done.size(), static_cast<size_t>(e.micro_batches * e.virtual_stages.chunks()));
+      for (const auto& [key, kinds] : done) {
+        ASSERT_EQ(kinds, e.divided ? "FIW" : "FB");
+        ASSERT_TRUE(0 <= key.first && key.first < e.micro_batches);
+        ASSERT_TRUE(0 <= key.second && key.second < e.virtual_stages.chunks());
       }
     }
   }
 }
 
-// What one stage sends to another is received in the order of sending: NCCL's world knows no tags.
-TEST(Schedule, MessagesOfAPairOfStagesAreReceivedInOrder) {
-  for (const Case& c : Cases()) {
-    SCOPED_TRACE(Describe(c));
-    std::map<std::pair<int, int>, std::vector<int>> sent, received;  // tags, by sender and receiver
-    for (int s = 0; s < c.stages; ++s) {
-      for (const Action& a : BuildSchedule(c.kind, c.stages, c.chunks, c.micro_batches, s)) {
+// What one stage sends to another in a lane is received in the order of sending: NCCL's messages have no tags.
+TEST(Schedule, MessagesOfALaneAreReceivedInOrder) {
+  bool other_order = false;  // without lanes
+  for (const Example& e : Examples()) {
+    SCOPED_TRACE(e.name);
+    using Ends = std::pair<int, int>;  // sender and receiver
+    std::map<std::pair<Ends, int>, std::vector<int>> sent, received;  // tags, by lane
+    std::map<Ends, std::vector<int>> all_sent, all_received;
+    for (int s = 0; s < e.virtual_stages.stages(); ++s) {
+      for (const Action& a : e.lists[static_cast<size_t>(s)]) {
         if (a.kind == ActionKind::kSendActivation || a.kind == ActionKind::kSendGradient) {
-          sent[{s, a.peer}].push_back(a.tag);
+          sent[{{s, a.peer}, a.tag % Group::kLanes}].push_back(a.tag);
+          all_sent[{s, a.peer}].push_back(a.tag);
         } else if (a.kind == ActionKind::kReceiveActivation || a.kind == ActionKind::kReceiveGradient) {
-          received[{a.peer, s}].push_back(a.tag);
+          received[{{a.peer, s}, a.tag % Group::kLanes}].push_back(a.tag);
+          all_received[{a.peer, s}].push_back(a.tag);
         }
       }
     }
     EXPECT_EQ(sent, received);
+    other_order |= all_sent != all_received;
   }
+  EXPECT_TRUE(other_order) << "some fold needs the lanes, or this test shows nothing";
 }
 
 // Messages of one sender, receiver and tag mean the same tensors at both ends, in order; each stands right beside its
 // computation.
 TEST(Schedule, MessagesMatch) {
-  for (const Case& c : Cases()) {
-    SCOPED_TRACE(Describe(c));
-    const Stages all = AllStages(c.kind, c.stages, c.chunks, c.micro_batches);
+  for (const Example& e : Examples()) {
+    SCOPED_TRACE(e.name);
     using Key = std::tuple<int, int, int>;          // from, to, tag
-    using Meaning = std::tuple<bool, int, int>;     // activation?, micro-batch, piece that made it
+    using Meaning = std::tuple<bool, int, int>;     // activation?, micro-batch, virtual stage that made it
     std::map<Key, std::vector<Meaning>> sent, received;
-    for (int s = 0; s < c.stages; ++s) {
-      for (size_t i = 0; i < all[s].size(); ++i) {
-        const Action& a = all[s][i];
-        const int piece = a.chunk * c.stages + s;
+    const char backward = e.divided ? 'I' : 'B';
+    int handed = 0;
+    for (int s = 0; s < e.virtual_stages.stages(); ++s) {
+      const std::vector<Action>& list = e.lists[static_cast<size_t>(s)];
+      for (size_t i = 0; i < list.size(); ++i) {
+        const Action& a = list[i];
+        const int here = e.virtual_stages.Of(s, a.chunk);
         const Action* near = nullptr;  // the computation that the message belongs to
-        ActionKind wanted = ActionKind::kForward;
+        char wanted = 'F';
         switch (a.kind) {
           case ActionKind::kSendActivation:
-            sent[Key(s, a.peer, a.tag)].emplace_back(true, a.micro_batch, piece);
-            near = &all[s][i - 1];
+            sent[Key(s, a.peer, a.tag)].emplace_back(true, a.micro_batch, here);
+            near = &list[i - 1];
             break;
           case ActionKind::kSendGradient:
-            sent[Key(s, a.peer, a.tag)].emplace_back(false, a.micro_batch, piece);
-            near = &all[s][i - 1];
-            wanted = ActionKind::kBackward;
+            sent[Key(s, a.peer, a.tag)].emplace_back(false, a.micro_batch, here);
+            near = &list[i - 1];
+            wanted = backward;
             break;
           case ActionKind::kReceiveActivation:
-            received[Key(a.peer, s, a.tag)].emplace_back(true, a.micro_batch, piece - 1);
-            near = &all[s][i + 1];
+            received[Key(a.peer, s, a.tag)].emplace_back(true, a.micro_batch, here - 1);
+            near = &list[i + 1];
             break;
           case ActionKind::kReceiveGradient:
-            received[Key(a.peer, s, a.tag)].emplace_back(false, a.micro_batch, piece + 1);
-            near = &all[s][i + 1];
-            wanted = ActionKind::kBackward;
+            received[Key(a.peer, s, a.tag)].emplace_back(false, a.micro_batch, here + 1);
+            near = &list[i + 1];
+            wanted = backward;
             break;
           default:
+            handed += a.hand_to >= 0 ? 1 : 0;
             continue;
         }
         ASSERT_NE(a.peer, s);
-        ASSERT_TRUE(0 <= a.tag && a.tag < 2 * c.stages * c.chunks) << "whatever the micro-batches";
-        ASSERT_EQ(near->kind, wanted);
+        ASSERT_TRUE(0 <= a.tag && a.tag < 2 * e.virtual_stages.size()) << "whatever the micro-batches";
+        ASSERT_EQ(ToString({*near})[0], wanted);
         ASSERT_EQ(std::pair(near->micro_batch, near->chunk), std::pair(a.micro_batch, a.chunk));
       }
     }
     ASSERT_EQ(sent, received);
-    // All boundaries between pieces, both ways, and no message where all pieces are on one stage.
-    const int boundaries = c.stages == 1 ? 0 : c.stages * c.chunks - 1;
-    ASSERT_EQ(sent.size(), static_cast<size_t>(2 * boundaries));
-    for (const auto& [key, meanings] : sent) ASSERT_EQ(meanings.size(), static_cast<size_t>(c.micro_batches));
+    // All boundaries, both ways: a message where both sides are on two stages, else a hand-over.
+    int between = 0;
+    for (int v = 1; v < e.virtual_stages.size(); ++v) {
+      between += e.virtual_stages.StageOf(v - 1) != e.virtual_stages.StageOf(v) ? 1 : 0;
+    }
+    ASSERT_EQ(sent.size(), static_cast<size_t>(2 * between));
+    ASSERT_EQ(handed, 2 * (e.virtual_stages.last() - between) * e.micro_batches);
+    for (const auto& [key, meanings] : sent) ASSERT_EQ(meanings.size(), static_cast<size_t>(e.micro_batches));
+  }
+}
+
+// Nobody waits for ever, whatever takes long.
+TEST(Schedule, AllComeToTheirEnd) {
+  for (const Example& e : Examples()) {
+    SCOPED_TRACE(e.name);
+    for (const double receive : {0.0, 0.1, 10.0}) {
+      for (const double backward : {0.1, 1.0, 3.0}) {
+        const ScheduleTimes times =
+            SimulateSchedule(e.lists, Constant(e.virtual_stages.chunks(), 1, backward, backward, receive));
+        for (const double busy : times.busy) EXPECT_NEAR(busy, e.micro_batches * (1 + 2 * backward), 1e-9);
+      }
+    }
   }
 }
 
@@ -229,12 +298,12 @@ TEST(Schedule, BubbleAndMemoryFollowTheFormulas) {
 }
 
 TEST(Schedule, EvaluationsDoNotWaitForEver) {
-  for (const Case& c : Cases()) {
-    SCOPED_TRACE(Describe(c));
-    Stages all = AllStages(c.kind, c.stages, c.chunks, c.micro_batches);
+  for (const Example& e : Examples()) {
+    SCOPED_TRACE(e.name);
+    Stages all = e.lists;
     for (auto& actions : all) actions = ForwardOnly(actions);
-    const ScheduleTimes times = SimulateSchedule(all, Constant(c.chunks, 1, 1, 1));
-    for (const double busy : times.busy) EXPECT_NEAR(busy, c.micro_batches, 1e-9);
+    const ScheduleTimes times = SimulateSchedule(all, Constant(e.virtual_stages.chunks(), 1, 1, 1));
+    for (const double busy : times.busy) EXPECT_NEAR(busy, e.micro_batches, 1e-9);
   }
 }
 

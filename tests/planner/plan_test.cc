@@ -18,7 +18,7 @@ MemoryUse WholeSteps(const RunConfig& config, int rank, const std::vector<Action
   const std::unique_ptr<Device> device =
       NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = 1});
   const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), rank);
-  Worker worker(config, *world, *device, actions);
+  Worker worker(config, *world, *device, VirtualStages(config.parallel()), actions);
   worker.store.Initialize(1, worker.groups);
   for (const int step : {1, 2, 3}) {
     CHECK(TrainStep(worker, ZerosSource(config.model().sequence_length()), step, 0, 1e-3).ok());

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -106,7 +107,7 @@ class NcclGroup : public Group {
   void Send(const Tensor& x, int to, int tag) override {
     CheckPeer(to);
     if (x.elements() == 0) return;
-    Lanes& lanes = lanes_[{rank(), to}];
+    Lanes& lanes = lanes_[{rank(), to, tag % kLanes}];
     if (lanes.send == nullptr) {
       const NcclWatchdog::Who who = WhoWith(", to " + membership().NameOf(to));
       ncclUniqueId id = {};
@@ -116,20 +117,20 @@ class NcclGroup : public Group {
       }
       const Tensor words = IdTensor();
       std::memcpy(words.raw(), id.internal, sizeof(id.internal));
-      host_->Send(words, to, kIdTag);
+      host_->Send(words, to, kIdTag + tag % kLanes);
       lanes.send = std::make_unique<NcclSendLane>(id, who, device_, watchdog_);
     }
     lanes.send->Send(x, tag);
     bytes_sent_ += x.bytes();
   }
-  void Receive(const Tensor& x, int from, int) override {
+  void Receive(const Tensor& x, int from, int tag) override {
     CheckPeer(from);
     if (x.elements() == 0) return;
-    Lanes& lanes = lanes_[{from, rank()}];
+    Lanes& lanes = lanes_[{from, rank(), tag % kLanes}];
     if (lanes.receive == nullptr) {
       ncclUniqueId id = {};
       const Tensor words = IdTensor();
-      host_->Receive(words, from, kIdTag);
+      host_->Receive(words, from, kIdTag + tag % kLanes);
       std::memcpy(id.internal, words.raw(), sizeof(id.internal));
       lanes.receive = std::make_unique<NcclReceiveLane>(id, WhoWith(", from " + membership().NameOf(from)), device_,
                                                         watchdog_);
@@ -139,7 +140,7 @@ class NcclGroup : public Group {
   // Of messages with elements. The host waits no longer than until the message is queued.
   void FinishSend(int to, int tag) override {
     CheckPeer(to);
-    const auto lanes = lanes_.find({rank(), to});
+    const auto lanes = lanes_.find({rank(), to, tag % kLanes});
     CHECK(lanes != lanes_.end() && lanes->second.send != nullptr) << *who_ << ": nothing sent to rank " << to;
     const Waiting waiting(*membership().patience);
     lanes->second.send->FinishSend(tag);
@@ -164,9 +165,9 @@ class NcclGroup : public Group {
   std::string BroadcastString(const std::string& text) override { return host_->BroadcastString(text); }
 
  private:
-  static constexpr int kIdTag = 1 << 14;
+  static constexpr int kIdTag = 1 << 14;  // and those of the lanes behind it
 
-  // From one rank to another: one of the two, at the end that this rank is.
+  // From one rank to another in one lane: one of the two, at the end that this rank is.
   struct Lanes {
     std::unique_ptr<NcclSendLane> send;
     std::unique_ptr<NcclReceiveLane> receive;
@@ -275,7 +276,7 @@ class NcclGroup : public Group {
   const SumSegments segments_;
   SumBuffer buffer_;
   ncclComm_t comm_ = nullptr;
-  std::map<std::pair<int, int>, Lanes> lanes_;  // by sender and receiver
+  std::map<std::tuple<int, int, int>, Lanes> lanes_;  // by sender, receiver and lane
 };
 
 class NcclWorld : public World {

@@ -1,0 +1,16 @@
+// A schedule over a fold of two chunks (VirtualStages::Order::kFold), for tests: what no schedule of the program does yet.
+#pragma once
+
+#include <vector>
+
+#include "parallel/schedule.h"
+
+namespace trefoil {
+
+VirtualStages FoldOf(int stages);
+
+// Every stage's list. Made greedily on a clock of equal units: a stage does a backward if one can be done, else a forward
+// if it holds less than two of each stage, else, of divided backwards, weights that wait.
+std::vector<std::vector<Action>> FoldSchedule(int stages, int micro_batches, bool divided);
+
+}  // namespace trefoil
