@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/config/nearest.h"
+
 namespace trefoil {
 namespace {
 
@@ -30,6 +32,19 @@ constexpr AxisEntry kTable[kAxes] = {
      .takes_rest = true},
 };
 
+// Of the axes from number `axis` on.
+void ForEach(size_t axis, int ranks, ParallelConfig* config, const std::function<void(const ParallelConfig&)>& visit,
+             const std::function<bool(const AxisEntry&, int)>& allowed) {
+  const AxisEntry& entry = kTable[axis];
+  const bool last = axis + 1 == std::size(kTable);
+  for (const int64_t divisor : Divisors(ranks)) {
+    const int size = static_cast<int>(divisor);
+    if ((last && size != ranks) || (allowed && !allowed(entry, size))) continue;
+    (config->*entry.set_size)(size);
+    last ? visit(*config) : ForEach(axis + 1, ranks / size, config, visit, allowed);
+  }
+}
+
 }  // namespace
 
 std::span<const AxisEntry> Axes() { return kTable; }
@@ -54,6 +69,12 @@ int64_t RanksOfMesh(const ParallelConfig& parallel) {
     ranks = size > 0 && ranks > kMost / size ? kMost : ranks * size;
   }
   return ranks;
+}
+
+void ForEachMesh(int ranks, const ParallelConfig& base, const std::function<void(const ParallelConfig&)>& visit,
+                 const std::function<bool(const AxisEntry& axis, int size)>& allowed) {
+  ParallelConfig config = base;
+  ForEach(0, ranks, &config, visit, allowed);
 }
 
 AxisSet AxisSet::All() {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <span>
 #include <string>
@@ -47,6 +48,11 @@ const AxisEntry& EntryOf(Axis axis);
 std::string MeshText(const ParallelConfig& parallel);
 // The product of their sizes; 0 if one is 0, at most 2^62.
 int64_t RanksOfMesh(const ParallelConfig& parallel);
+
+// Calls visit with `base` at every choice of sizes, each at least 1, whose product is `ranks`; the last of Axes() varies
+// fastest. `allowed`, if set, is asked first whether an axis may have a size: what depends on that alone is cut off early.
+void ForEachMesh(int ranks, const ParallelConfig& base, const std::function<void(const ParallelConfig&)>& visit,
+                 const std::function<bool(const AxisEntry& axis, int size)>& allowed = nullptr);
 
 // Some of the axes.
 class AxisSet {

@@ -2,20 +2,14 @@
 
 #include <algorithm>
 #include <map>
-#include <tuple>
 
+#include "model/model_rules.h"
+#include "parallel/axes.h"
+#include "runtime/config/nearest.h"
 #include "training/config/validate.h"
 
 namespace trefoil {
 namespace {
-
-std::vector<int> DivisorsOf(int n) {
-  std::vector<int> divisors;
-  for (int i = 1; i <= n; ++i) {
-    if (n % i == 0) divisors.push_back(i);
-  }
-  return divisors;
-}
 
 class Search {
  public:
@@ -38,47 +32,50 @@ class Search {
   }
 
  private:
-  using Mesh = std::tuple<int, int, int>;
+  using Mesh = std::vector<int>;  // sizes of the axes
 
   bool Pinned(const char* field) const { return options_.pinned.contains(field); }
   static Mesh MeshOf(const RunConfig& config) {
-    return {config.parallel().tensor(), config.parallel().pipeline(), config.parallel().data()};
+    Mesh mesh;
+    for (const AxisEntry& axis : Axes()) mesh.push_back((config.parallel().*axis.size)());
+    return mesh;
+  }
+
+  // What most choices fail by, before the rules are asked, which take the time to say why.
+  bool MayBe(const AxisEntry& axis, int size) const {
+    if (Pinned(axis.name)) return size == (config_.parallel().*axis.size)();
+    for (const DividedSize& divided : DividedSizes(config_.model())) {
+      if (divided.axis == axis.axis && divided.size % size != 0) return false;
+    }
+    if (axis.splits == AxisSplits::kMatrices) return size <= planner_.cluster().devices_per_node();
+    return axis.splits != AxisSplits::kSamples || config_.training().global_batch() % size == 0;
   }
 
   // Legal layouts, with the choices that cost no time as they save most memory.
   std::vector<RunConfig> Layouts() const {
     std::vector<RunConfig> layouts;
-    for (const int tensor : DivisorsOf(ranks_)) {
-      if (Pinned("tensor") && tensor != config_.parallel().tensor()) continue;
-      // What most choices fail by, before the rules are asked, which take the time to say why.
-      const ModelConfig& model = config_.model();
-      const bool splits = model.heads() % tensor == 0 && model.kv_heads() % tensor == 0 &&
-                          model.feed_forward() % tensor == 0;
-      if (!splits || (tensor > planner_.cluster().devices_per_node() && !Pinned("tensor"))) continue;
-      for (const int pipeline : DivisorsOf(ranks_ / tensor)) {
-        if (Pinned("pipeline") && pipeline != config_.parallel().pipeline()) continue;
-        const int data = ranks_ / tensor / pipeline;
-        if (Pinned("data") && data != config_.parallel().data()) continue;
-        if (config_.training().global_batch() % data != 0) continue;
-        for (const int samples : DivisorsOf(std::min(config_.training().global_batch() / data, kMostSamples))) {
-          if (Pinned("micro_batch") && samples != config_.training().micro_batch()) continue;
-          for (const int chunks : chunks_) Add(tensor, pipeline, data, samples, chunks, &layouts);
-        }
-      }
-    }
+    ForEachMesh(
+        ranks_, config_.parallel(),
+        [&](const ParallelConfig& mesh) {
+          const int share = config_.training().global_batch() / mesh.data();
+          for (const int64_t samples : Divisors(std::min(share, kMostSamples))) {
+            if (Pinned("micro_batch") && samples != config_.training().micro_batch()) continue;
+            for (const int64_t chunks : chunks_) Add(mesh, static_cast<int>(samples), static_cast<int>(chunks), &layouts);
+          }
+        },
+        [this](const AxisEntry& axis, int size) { return MayBe(axis, size); });
     return layouts;
   }
 
-  void Add(int tensor, int pipeline, int data, int samples, int chunks, std::vector<RunConfig>* layouts) const {
+  void Add(const ParallelConfig& mesh, int samples, int chunks, std::vector<RunConfig>* layouts) const {
+    const int pipeline = mesh.pipeline(), tensor = mesh.tensor(), data = mesh.data();
     if (config_.model().layers() % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
     if (chunks > kMostChunks || (chunks > 1 && pipeline == 1)) return;
     if (chunks > 1 && config_.training().global_batch() / data / samples % pipeline != 0) return;
     if (Pinned("chunks") && chunks != config_.parallel().chunks()) return;
     RunConfig config = config_;
     ParallelConfig& parallel = *config.mutable_parallel();
-    parallel.set_tensor(tensor);
-    parallel.set_pipeline(pipeline);
-    parallel.set_data(data);
+    parallel = mesh;
     parallel.set_chunks(chunks);
     config.mutable_training()->set_micro_batch(samples);
     const ParallelConfig::Schedule schedule = chunks > 1 ? ParallelConfig::INTERLEAVED : ParallelConfig::ONE_F_ONE_B;
@@ -152,7 +149,7 @@ class Search {
   const int ranks_;
   Planner& planner_;
   const SearchOptions& options_;
-  const std::vector<int> chunks_ = DivisorsOf(config_.model().layers());
+  const std::vector<int64_t> chunks_ = Divisors(config_.model().layers());
   std::vector<Layout> estimates_;
   SearchResult result_;
 };

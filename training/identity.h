@@ -14,6 +14,7 @@
 
 #include "training/run.pb.h"
 #include "training/run_data.h"
+#include "training/trainer_state.pb.h"
 
 namespace trefoil {
 

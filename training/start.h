@@ -17,6 +17,7 @@
 #include "training/run.pb.h"
 #include "training/run_data.h"
 #include "training/run_folder.h"
+#include "training/trainer_state.pb.h"
 
 namespace trefoil {
 

@@ -9,7 +9,7 @@
 #include "launcher/commands/inspect_parts.h"
 #include "model/model.pb.h"
 #include "runtime/number_text.h"
-#include "training/training.pb.h"
+#include "training/trainer_state.pb.h"
 
 namespace trefoil {
 namespace {

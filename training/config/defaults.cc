@@ -5,6 +5,8 @@
 #include <limits>
 
 #include "model/families/recipe.h"
+#include "parallel/axes.h"
+#include "runtime/config/nearest.h"
 #include "runtime/devices/cuda.h"
 #include "training/config/validate.h"
 
@@ -16,11 +18,15 @@ int32_t Saturated(int64_t value) {
 }
 
 void ParallelDefaults(ParallelConfig* parallel, int ranks) {
-  if (parallel->tensor() == 0) parallel->set_tensor(1);
-  if (parallel->pipeline() == 0) parallel->set_pipeline(1);
-  if (parallel->data() == 0) {
-    const int64_t model_ranks = int64_t{parallel->tensor()} * parallel->pipeline();
-    parallel->set_data(model_ranks > 0 ? static_cast<int32_t>(std::max<int64_t>(1, ranks / model_ranks)) : 1);
+  int64_t others = 1;
+  for (const AxisEntry& axis : Axes()) {
+    if (axis.takes_rest) continue;
+    if ((parallel->*axis.size)() == 0) (parallel->*axis.set_size)(1);
+    others = std::max<int64_t>(0, Product(others, (parallel->*axis.size)()));
+  }
+  for (const AxisEntry& axis : Axes()) {
+    if ((parallel->*axis.size)() != 0) continue;
+    (parallel->*axis.set_size)(others > 0 ? static_cast<int32_t>(std::max<int64_t>(1, ranks / others)) : 1);
   }
   if (parallel->schedule() == ParallelConfig::SCHEDULE_UNSET) parallel->set_schedule(ParallelConfig::ONE_F_ONE_B);
   if (parallel->chunks() == 0) parallel->set_chunks(parallel->schedule() == ParallelConfig::INTERLEAVED ? 2 : 1);

@@ -9,6 +9,7 @@
 
 #include "checkpoint/reader.h"
 #include "runtime/files/file.h"
+#include "training/trainer_state.pb.h"
 #include "training/worker.h"
 
 namespace trefoil {

@@ -1,4 +1,4 @@
-#include "training/config/nearest.h"
+#include "runtime/config/nearest.h"
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>

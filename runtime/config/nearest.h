@@ -1,4 +1,4 @@
-// Numbers near a wanted one that meet a rule: what validate.cc offers where a config breaks it.
+// Numbers near a wanted one that meet a rule: what the rules offer where a config breaks it.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,68 @@
+#include "training/training_rules.h"
+
+#include <string>
+
+#include "runtime/config/nearest.h"
+
+namespace trefoil {
+namespace {
+
+void CheckBatch(const TrainingConfig& training, const ParallelConfig& parallel, Rules& rules) {
+  if (rules.Good("training.global_batch", "training.micro_batch", "parallel.data")) {
+    const int64_t unit = Product(training.micro_batch(), parallel.data());
+    if (training.global_batch() % unit != 0) {
+      rules.Broken("training.global_batch: ", training.global_batch(), " is not a multiple of training.micro_batch ",
+                   training.micro_batch(), " x parallel.data ", parallel.data(), " = ", unit, "; nearest legal: ",
+                   NearestMultiples(unit, training.global_batch()));
+    } else if (rules.Good("parallel.schedule", "parallel.pipeline") && parallel.schedule() == ParallelConfig::INTERLEAVED &&
+               training.global_batch() / unit % parallel.pipeline() != 0) {
+      rules.Broken("training.global_batch: ", training.global_batch(), " makes ", training.global_batch() / unit,
+                   " micro-batches per step, which INTERLEAVED needs to be a multiple of parallel.pipeline ",
+                   parallel.pipeline(), "; nearest legal: ",
+                   NearestMultiples(Product(unit, parallel.pipeline()), training.global_batch()));
+    }
+  }
+}
+
+void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
+  rules.AtLeastOne("training.checkpoint.failed_saves", checkpoint.failed_saves());
+  if (checkpoint.keep_every() > 0 && checkpoint.keep_last() == 0) {
+    rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(), ", but keep_last 0 keeps all; nearest legal: ",
+                 "keep_last 2, or keep_every 0");
+  }
+  if (checkpoint.keep_every() > 0 && checkpoint.every_steps() == 0) {
+    rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(), ", but every_steps is 0: there is a checkpoint at ",
+                 "the end only; nearest legal: every_steps ", checkpoint.keep_every(), ", or keep_every 0");
+  }
+}
+
+void CheckOptimizer(const TrainingConfig& training, Rules& rules) {
+  const OptimizerConfig& optimizer = training.optimizer();
+  const std::string prefix = "training.optimizer.";
+  rules.Positive(prefix + "learning_rate", optimizer.learning_rate(), "3e-4");
+  rules.Share(prefix + "final_share", optimizer.final_share(), true);
+  rules.Share(prefix + "beta1", optimizer.beta1(), false);
+  rules.Share(prefix + "beta2", optimizer.beta2(), false);
+  rules.Positive(prefix + "epsilon", optimizer.epsilon(), "1e-8");
+  rules.Share(prefix + "decay_share", optimizer.decay_share(), true);
+  if (rules.Good(prefix + "warmup_steps", "training.steps") && optimizer.warmup_steps() > training.steps()) {
+    rules.Broken(prefix, "warmup_steps: ", optimizer.warmup_steps(), ", must be at most training.steps ", training.steps(),
+                 "; nearest legal: ", training.steps());
+  }
+}
+
+}  // namespace
+
+void CheckTraining(const TrainingConfig& training, const ParallelConfig& parallel, Rules& rules) {
+  rules.AtLeastOne("training.steps", training.steps());
+  rules.AtLeastOne("training.micro_batch", training.micro_batch());
+  rules.AtLeastOne("training.global_batch", training.global_batch());
+  rules.AtLeastOne("training.log_every_steps", training.log_every_steps());
+  rules.AtLeastOne("training.on_nan_limit", training.on_nan_limit());
+  if (training.has_evaluate_samples()) rules.AtLeastOne("training.evaluate_samples", training.evaluate_samples());
+  CheckBatch(training, parallel, rules);
+  CheckCheckpoint(training.checkpoint(), rules);
+  CheckOptimizer(training, rules);
+}
+
+}  // namespace trefoil
