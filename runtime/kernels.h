@@ -68,7 +68,7 @@ class Kernels {
   virtual void SumParts(const Tensor& parts, const Tensor& out) = 0;
   virtual void Cast(const Tensor& in, const Tensor& out) = 0;
   virtual void Fill(const Tensor& x, float value) = 0;
-  virtual TwoSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) = 0;
+  virtual ExactSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) = 0;
 
   virtual void FillNormal(const Tensor& x, const Shape& global, const Shape& offset, uint64_t key, float deviation) = 0;
   virtual void AdamW(std::span<const AdamWPart> parts, const AdamWStep& step) = 0;

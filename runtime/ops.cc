@@ -35,7 +35,7 @@ void Fill(Device& device, const Tensor& x, float value) {
 
 namespace {
 
-TwoSums AddUp(Device& device, const char* op, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+ExactSums AddUp(Device& device, const char* op, std::span<const Tensor> summed, std::span<const Tensor> squared) {
   double flops = 0, bytes = 0;
   for (const Tensor& x : summed) {
     CheckActivation("summed", x, kAnyRank);
@@ -47,21 +47,21 @@ TwoSums AddUp(Device& device, const char* op, std::span<const Tensor> summed, st
     flops += 2.0 * static_cast<double>(x.elements());
     bytes += Bytes({&x}).bytes;
   }
-  TwoSums sums;
+  ExactSums sums;
   Run(device, op, flops, {bytes}, [&](Kernels& kernels) { sums = kernels.Sums(summed, squared); });
   return sums;
 }
 
 }  // namespace
 
-TwoSums Sums(Device& device, std::span<const Tensor> summed, std::span<const Tensor> squared) {
+ExactSums Sums(Device& device, std::span<const Tensor> summed, std::span<const Tensor> squared) {
   return AddUp(device, "sums", summed, squared);
 }
 
-double Sum(Device& device, const Tensor& x) { return AddUp(device, "sum", {&x, 1}, {}).sum; }
+double Sum(Device& device, const Tensor& x) { return AddUp(device, "sum", {&x, 1}, {}).sum.value(); }
 
 double SumOfSquares(Device& device, const Tensor& x) {
-  return AddUp(device, "sum_of_squares", {}, {&x, 1}).sum_of_squares;
+  return AddUp(device, "sum_of_squares", {}, {&x, 1}).sum_of_squares.value();
 }
 
 void FillNormal(Device& device, const Tensor& x, const Shape& global, const Shape& offset, uint64_t key,

@@ -14,6 +14,7 @@
 #include <span>
 
 #include "runtime/device.h"
+#include "runtime/exact_sum.h"
 #include "runtime/tensor.h"
 
 namespace trefoil {
@@ -176,13 +177,13 @@ void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 void Cast(Device& device, const Tensor& in, const Tensor& out);
 // x = value everywhere (float dtypes).
 void Fill(Device& device, const Tensor& x, float value);
-// The sum of all elements of the tensors `summed`, and the sum of the squares of those of `squared`: each tensor's in
-// double in blocks of a fixed size, then tensor by tensor in their order. Waits for the device, once. 0 on the null device.
-struct TwoSums {
-  double sum = 0, sum_of_squares = 0;
+// The sum of all elements of the tensors `summed`, and the sum of the squares of those of `squared`, exact and so the same
+// in whatever tensors the elements are (runtime/exact_sum.h). Waits for the device, once. 0 on the null device.
+struct ExactSums {
+  ExactSum sum, sum_of_squares;
 };
-TwoSums Sums(Device& device, std::span<const Tensor> summed, std::span<const Tensor> squared);
-// Of one tensor, the same way.
+ExactSums Sums(Device& device, std::span<const Tensor> summed, std::span<const Tensor> squared);
+// Of one tensor, the same way, rounded.
 double Sum(Device& device, const Tensor& x);
 double SumOfSquares(Device& device, const Tensor& x);
 

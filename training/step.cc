@@ -1,6 +1,7 @@
 #include "training/step.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -167,18 +168,26 @@ struct Begin {
 Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::span<const Tensor> losses,
                  std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr) {
   const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
-  const TwoSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
+  const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   const bool stop = stop_requested && stop_requested();
-  double sums[] = {mine.sum, mine.sum_of_squares, input.status.ok() ? 0.0 : 1.0, stop ? 1.0 : 0.0};
+  constexpr size_t kLimbs = ExactSum::kLimbs;
+  std::array<double, 2 * kLimbs + 2> sums = {};
+  std::copy_n(mine.sum.limbs().begin(), kLimbs, sums.begin());
+  std::copy_n(mine.sum_of_squares.limbs().begin(), kLimbs, sums.begin() + kLimbs);
+  sums[2 * kLimbs] = input.status.ok() ? 0 : 1;
+  sums[2 * kLimbs + 1] = stop ? 1 : 0;
   const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
                                .data_seconds = input.seconds,
                                .held_bytes = static_cast<double>(worker.device.memory().held),
                                .resident_bytes = static_cast<double>(Resident())};
   std::vector<double> of_all = worker.all->SumAndGather(sums, figures.Packed());
-  return {.loss = sums[0],
-          .squares_of_gradients = sums[1],
-          .unread = sums[2] > 0,
-          .stop = sums[3] > 0,
+  ExactSum loss, squares;
+  std::copy_n(sums.begin(), kLimbs, loss.limbs().begin());
+  std::copy_n(sums.begin() + kLimbs, kLimbs, squares.limbs().begin());
+  return {.loss = loss.value(),
+          .squares_of_gradients = squares.value(),
+          .unread = sums[2 * kLimbs] > 0,
+          .stop = sums[2 * kLimbs + 1] > 0,
           .figures = std::move(of_all)};
 }
 

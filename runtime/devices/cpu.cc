@@ -96,7 +96,7 @@ class CpuKernels : public Kernels {
   void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }
   void Cast(T in, T out) override { cpu::Cast(cpu_, in, out); }
   void Fill(T x, float value) override { cpu::Fill(cpu_, x, value); }
-  TwoSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
+  ExactSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
     return cpu::Sums(cpu_, summed, squared);
   }
   void FillNormal(T x, const Shape& global, const Shape& offset, uint64_t key, float deviation) override {

@@ -186,7 +186,7 @@ class CudaKernels : public Kernels {
   void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }
   void Cast(T in, T out) override { cuda::Cast(Here(), in, out); }
   void Fill(T x, float value) override { cuda::Fill(Here(), x, value); }
-  TwoSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
+  ExactSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
     queues_.MineUnrecorded("Sums");
     return cuda::Sums(Here(), summed, squared);
   }

@@ -39,7 +39,7 @@ class NullKernels : public Kernels {
   void SumParts(T, T) override {}
   void Cast(T, T) override {}
   void Fill(T, float) override {}
-  TwoSums Sums(std::span<const Tensor>, std::span<const Tensor>) override { return {}; }
+  ExactSums Sums(std::span<const Tensor>, std::span<const Tensor>) override { return {}; }
   void FillNormal(T, const Shape&, const Shape&, uint64_t, float) override {}
   void AdamW(std::span<const AdamWPart>, const AdamWStep&) override {}
 };

@@ -1,3 +1,9 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <utility>
+
 #include "tests/runtime/ops_testing.h"
 
 namespace trefoil {
@@ -144,7 +150,7 @@ TEST_P(DTypes, Sums) {
   }
 }
 
-// Many tensors at once, of both dtypes, some of them not on 16 bytes: each by itself, then in their order.
+// Many tensors at once, of both dtypes, some of them not on 16 bytes.
 TEST(Elementwise, SumsOfManyTensors) {
   std::vector<double> results[2];
   for (const int threads : {1, 2}) {
@@ -164,19 +170,73 @@ TEST(Elementwise, SumsOfManyTensors) {
     for (const Tensor& x : squared) {
       for (const double value : Get(*device, x)) squares += value * value;
     }
-    const TwoSums both = Sums(*device, summed, squared);
-    EXPECT_NEAR(both.sum, sum, 1e-12 * squares);
-    EXPECT_NEAR(both.sum_of_squares, squares, 1e-12 * squares);
-    double of_each = 0;
-    for (const Tensor& x : summed) of_each += Sum(*device, x);
-    EXPECT_NEAR(both.sum, of_each, OnGpu() ? 1e-12 * squares : 0);
-    results[threads - 1] = {both.sum, both.sum_of_squares, Sums(*device, summed, {}).sum,
-                            Sums(*device, {}, squared).sum_of_squares};
-    EXPECT_EQ(both.sum, results[threads - 1][2]);
-    EXPECT_EQ(both.sum_of_squares, results[threads - 1][3]);
-    EXPECT_EQ(Sums(*device, {}, {}).sum, 0);
+    const ExactSums both = Sums(*device, summed, squared);
+    EXPECT_NEAR(both.sum.value(), sum, 1e-12 * squares);
+    EXPECT_NEAR(both.sum_of_squares.value(), squares, 1e-12 * squares);
+    results[threads - 1] = {both.sum.value(), both.sum_of_squares.value(), Sums(*device, summed, {}).sum.value(),
+                            Sums(*device, {}, squared).sum_of_squares.value()};
+    EXPECT_EQ(both.sum.value(), results[threads - 1][2]);
+    EXPECT_EQ(both.sum_of_squares.value(), results[threads - 1][3]);
+    EXPECT_EQ(Sums(*device, {}, {}).sum.value(), 0);
   }
   EXPECT_EQ(results[0], results[1]);
+}
+
+// The same elements in other tensors, in another order, of sizes from 1e-30 to 1e13, some of which cancel: the same bits.
+TEST(Elementwise, SumsAreExact) {
+  const std::unique_ptr<Device> device = NewTestDevice(2);
+  std::mt19937_64 engine(5);
+  std::vector<float> values(70000);
+  for (float& value : values) {
+    value = std::ldexp(static_cast<float>(static_cast<int64_t>(engine() % (1 << 25)) - (1 << 24)),
+                       static_cast<int>(engine() % 120) - 100);
+  }
+  long double sum = 0, squares = 0, sizes = 0;
+  for (const float value : values) {
+    sum += value;
+    sizes += std::abs(value);
+    squares += static_cast<long double>(value) * value;
+  }
+  double first[2] = {};
+  for (int order = 0; order < 4; ++order) {
+    const Tensor x = device->Allocate(DType::kFloat32, {static_cast<int64_t>(values.size())}, Purpose::kActivations);
+    device->Upload(values.data(), x);
+    std::vector<Tensor> parts;
+    for (int64_t at = 0, size = 1 + order; at < x.elements(); at += size, size = size * (2 + order) % 40009 + 1) {
+      parts.push_back(x.Range(at, {std::min(size, x.elements() - at)}));
+    }
+    const ExactSums sums = Sums(*device, parts, parts);
+    const double found[2] = {sums.sum.value(), sums.sum_of_squares.value()};
+    if (order == 0) {
+      std::copy_n(found, 2, first);
+      EXPECT_NEAR(found[0], static_cast<double>(sum), static_cast<double>(1e-14L * sizes));
+      EXPECT_NEAR(found[1], static_cast<double>(squares), static_cast<double>(1e-14L * squares));
+    }
+    EXPECT_EQ(found[0], first[0]);
+    EXPECT_EQ(found[1], first[1]);
+    std::shuffle(values.begin(), values.end(), engine);
+  }
+}
+
+// A NaN or an infinity is not lost, and what is beyond the grid is still added.
+TEST(Elementwise, SumsKeepWhatIsNotFinite) {
+  const std::unique_ptr<Device> device = NewTestDevice();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto sums_of = [&](std::vector<float> values) {
+    values.resize(5000, 1);
+    const Tensor x = device->Allocate(DType::kFloat32, {5000}, Purpose::kActivations);
+    device->Upload(values.data(), x);
+    return std::pair(Sum(*device, x), SumOfSquares(*device, x));
+  };
+  EXPECT_TRUE(std::isnan(sums_of({std::nanf("")}).first));
+  EXPECT_TRUE(std::isnan(sums_of({std::nanf("")}).second));
+  EXPECT_EQ(sums_of({infinity}).first, infinity);
+  EXPECT_EQ(sums_of({-infinity}).first, -infinity);
+  EXPECT_EQ(sums_of({-infinity}).second, infinity);
+  EXPECT_TRUE(std::isnan(sums_of({-infinity, infinity}).first));
+  EXPECT_EQ(sums_of({3e38f}).first, double{3e38f});
+  EXPECT_EQ(sums_of({3e38f}).second, double{3e38f} * 3e38f);
+  EXPECT_EQ(sums_of({1e-30f}).first, 4999);
 }
 
 INSTANTIATE_DTYPES();

@@ -107,7 +107,9 @@ void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& 
 void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out);
 void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out);
 void Fill(const CpuContext& cpu, const Tensor& x, float value);
-TwoSums Sums(const CpuContext& cpu, std::span<const Tensor> summed, std::span<const Tensor> squared);
+
+// cpu/exact_sum.cc
+ExactSums Sums(const CpuContext& cpu, std::span<const Tensor> summed, std::span<const Tensor> squared);
 
 // cpu/random.cc
 void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, const Tensor& y);

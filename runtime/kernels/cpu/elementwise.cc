@@ -46,31 +46,6 @@ void FillRange(T* begin, T* end, T value, bool past_caches) {
   std::fill(begin, end, value);
 }
 
-constexpr int64_t kSumBlock = 65536;
-
-template <bool kSquares, typename T>
-double SumRange(const T* x, int64_t n) {
-  return SumLanes<double>(n, [=](int64_t i) {
-    const double v = static_cast<float>(x[i]);
-    return kSquares ? v * v : v;
-  });
-}
-
-template <bool kSquares>
-double SumAll(const CpuContext& cpu, const Tensor& x) {
-  std::vector<double> sums(Blocks(x.elements(), kSumBlock));
-  WithType(x.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const T* in = x.data<T>();
-    ParallelBlocks(cpu, x.elements(), kSumBlock, [in, out = sums.data()](int64_t begin, int64_t end) {
-      out[begin / kSumBlock] = SumRange<kSquares>(in + begin, end - begin);
-    });
-  });
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return sum;
-}
-
 }  // namespace
 
 void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias) {
@@ -150,13 +125,6 @@ void Fill(const CpuContext& cpu, const Tensor& x, float value) {
       FillRange(data + begin, data + end, T(value), past_caches);
     });
   });
-}
-
-TwoSums Sums(const CpuContext& cpu, std::span<const Tensor> summed, std::span<const Tensor> squared) {
-  TwoSums sums;
-  for (const Tensor& x : summed) sums.sum += SumAll<false>(cpu, x);
-  for (const Tensor& x : squared) sums.sum_of_squares += SumAll<true>(cpu, x);
-  return sums;
 }
 
 }  // namespace trefoil::cpu

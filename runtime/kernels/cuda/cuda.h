@@ -120,7 +120,9 @@ void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor
 void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out);
 void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out);
 void Fill(const CudaContext& cuda, const Tensor& x, float value);
-TwoSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared);
+
+// cuda/exact_sum.cu
+ExactSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared);
 
 // cuda/random.cu
 void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, const Tensor& y);

@@ -1,4 +1,3 @@
-#include "runtime/kernels/cuda/table.h"
 #include "runtime/kernels/cuda/vector.h"
 
 namespace trefoil::cuda {
@@ -63,69 +62,6 @@ __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out)
 #pragma unroll 4
   for (int64_t part = 1; part < count; ++part) sum = Apply<A::kWidth>(Plus(), sum, Load<A>(parts + part * n + j));
   Store<A>(out + j, sum);
-}
-
-constexpr int kSumThreads = 256;
-constexpr int64_t kSumBlock = 32768;  // elements; a multiple of every pack
-
-struct SumEntry {
-  const void* x;
-  int64_t n;
-  bool squares, bfloat16;
-  bool whole;  // x starts on 16 bytes
-  int first_block = 0;
-};
-
-// The sum over [begin, end) of x: thread t adds packs t, t + kSumThreads ...
-template <typename A, typename T>
-__device__ inline double SumOfThread(const T* x, int64_t begin, int64_t end, bool squares) {
-  constexpr int W = A::kWidth;
-  double sum = 0;
-  const auto add = [&](float value) {
-    const double wide = value;
-    sum += squares ? wide * wide : wide;
-  };
-  int64_t i = begin + threadIdx.x * W;
-#pragma unroll 4
-  for (; i + W <= end; i += kSumThreads * W) {
-    const Pack<W> pack = Load<A>(x + i);
-#pragma unroll
-    for (int k = 0; k < W; ++k) add(pack.v[k]);
-  }
-  for (; i < end; ++i) add(ToFloat(x[i]));  // one thread's: n % W elements
-  return sum;
-}
-
-// sums[block] = the sum over a block's elements. By packs whether or not they lie on 16 bytes: the order of the sum
-// depends on n alone.
-__global__ void __launch_bounds__(kSumThreads) SumBlocksKernel(const Table<SumEntry> table, double* sums) {
-  const SumEntry entry = EntryOfBlock(table);
-  const int64_t begin = (blockIdx.x - entry.first_block) * kSumBlock, end = min(entry.n, begin + kSumBlock);
-  const auto of_type = [&](auto type) {
-    using T = decltype(type);
-    constexpr int W = kFullWidth<T>;
-    const T* x = static_cast<const T*>(entry.x);
-    return entry.whole ? SumOfThread<Access<W, true>>(x, begin, end, entry.squares)
-                       : SumOfThread<Access<W, false>>(x, begin, end, entry.squares);
-  };
-  const double sum = GroupSum(entry.bfloat16 ? of_type(BFloat16{}) : of_type(float{}));
-  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-}
-
-// results[0] = the sum of sums[0 .. split), by block 0; results[1] = of sums[split .. count), by block 1.
-__global__ void __launch_bounds__(1024)
-    SumOfSumsKernel(const double* sums, int64_t split, int64_t count, double* results) {
-  const int64_t end = blockIdx.x == 0 ? split : count;
-  double sum = 0;
-  for (int64_t i = (blockIdx.x == 0 ? 0 : split) + threadIdx.x; i < end; i += blockDim.x) sum += sums[i];
-  sum = GroupSum(sum);
-  if (threadIdx.x == 0) results[blockIdx.x] = sum;
-}
-
-int64_t SumBlocks(std::span<const Tensor> xs) {
-  int64_t blocks = 0;
-  for (const Tensor& x : xs) blocks += Blocks(x.elements(), kSumBlock);
-  return blocks;
 }
 
 }  // namespace
@@ -195,33 +131,6 @@ void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out) {
 
 void Fill(const CudaContext& cuda, const Tensor& x, float value) {
   WithType(x.dtype(), [&](auto type) { Map(cuda, x.elements(), Always{value}, x.data<decltype(type)>()); });
-}
-
-TwoSums Sums(const CudaContext& cuda, std::span<const Tensor> summed, std::span<const Tensor> squared) {
-  const int64_t split = SumBlocks(summed), count = split + SumBlocks(squared);
-  if (count == 0) return {};
-  const Workspace<double> workspace(cuda, 2 + count);
-  double *results = workspace.data(), *sums = results + 2, *next = sums;
-  TableLauncher<SumEntry> tables([&](const Table<SumEntry>& table, int64_t blocks) {
-    Launch(cuda, SumBlocksKernel, GridSize(blocks), kSumThreads, 0, table, next);
-    next += blocks;
-  });
-  const auto add = [&](const Tensor& x, bool squares) {
-    tables.Add({.x = x.raw(),
-                .n = x.elements(),
-                .squares = squares,
-                .bfloat16 = x.dtype() == DType::kBFloat16,
-                .whole = Aligned<16>(static_cast<const char*>(x.raw()))},
-               Blocks(x.elements(), kSumBlock));
-  };
-  for (const Tensor& x : summed) add(x, false);
-  for (const Tensor& x : squared) add(x, true);
-  tables.Finish();
-  Launch(cuda, SumOfSumsKernel, 2, 1024, 0, sums, split, count, results);
-  double both[2] = {};
-  TREFOIL_CUDA(cudaMemcpyAsync(both, results, sizeof(both), cudaMemcpyDeviceToHost, cuda.stream));
-  TREFOIL_CUDA(cudaStreamSynchronize(cuda.stream));
-  return {.sum = both[0], .sum_of_squares = both[1]};
 }
 
 }  // namespace trefoil::cuda
