@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
+
+#include "runtime/number_text.h"
 
 namespace trefoil {
 namespace {
@@ -57,13 +60,8 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
     const Shelf common = shelf;
     if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
-    if (!reused) {
-      ++acquisitions_;
-      held_ += bytes;
-      use_.held = std::max(use_.held, held_);
-    }
   }
-  if (!reused) data = acquire_(bytes);
+  if (!reused) data = TakeFromDevice(bytes);
   // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
   std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, shelf, purpose](void*) {
     arena->Return(data, shelf, purpose);
@@ -76,11 +74,8 @@ Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
   {
     std::lock_guard lock(mutex_);
     CountIn(bytes, purpose, /*apart=*/true);
-    ++acquisitions_;
-    held_ += bytes;
-    use_.held = std::max(use_.held, held_);
   }
-  void* data = acquire_(bytes);
+  void* data = TakeFromDevice(bytes);
   std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
     arena->release_(data, bytes);
     std::lock_guard lock(arena->mutex_);
@@ -88,6 +83,45 @@ Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
     arena->held_ -= bytes;
   });
   return Block{std::move(owner), data};
+}
+
+void* Arena::TakeFromDevice(int64_t bytes) {
+  std::optional<void*> data = acquire_(bytes);
+  if (!data && GiveBackFree() > 0) data = acquire_(bytes);
+  if (data) {
+    std::lock_guard lock(mutex_);
+    ++acquisitions_;
+    held_ += bytes;
+    use_.held = std::max(use_.held, held_);
+    return *data;
+  }
+  const MemoryUse now = use();
+  std::string text;
+  for (size_t i = 0; i < kPurposes; ++i) {
+    text += (i == 0 ? "" : ", ") + BytesText(now.current[i]) + " of " + Name(static_cast<Purpose>(i));
+  }
+  LOG(FATAL) << "out of memory: " << bytes << " bytes more are wanted; in use, these included: " << text;
+}
+
+int64_t Arena::GiveBackFree() {
+  std::map<Shelf, std::vector<void*>> free;
+  int64_t bytes = 0;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto shelf = free_.begin(); shelf != free_.end();) {
+      if (shelf->first.reservation != 0) {
+        ++shelf;
+        continue;
+      }
+      bytes += shelf->first.bytes * static_cast<int64_t>(shelf->second.size());
+      free.insert(free_.extract(shelf++));
+    }
+    held_ -= bytes;
+  }
+  for (auto& [shelf, blocks] : free) {
+    for (void* block : blocks) release_(block, shelf.bytes);
+  }
+  return bytes;
 }
 
 bool Arena::TakeFree(const Shelf& shelf, void** data) {

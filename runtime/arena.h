@@ -17,6 +17,9 @@
 // A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) lies apart: else whether another finds
 // the old one free, and so what the arena holds in the end, would hang on timing.
 //
+// Where the device has no more to give, free blocks of other sizes go back to it first: all but the reserved ones. Only if
+// that does not help the process ends, with the bytes by purpose.
+//
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.
 #pragma once
 
@@ -27,6 +30,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -47,7 +51,8 @@ struct MemoryUse {
 
 class Arena : public std::enable_shared_from_this<Arena> {
  public:
-  using Acquire = std::function<void*(int64_t bytes)>;  // may return null: a device that only counts
+  // Nothing: there is no more. A device that only counts returns null pointers.
+  using Acquire = std::function<std::optional<void*>(int64_t bytes)>;
   using Release = std::function<void(void*, int64_t bytes)>;
 
   using Queue = std::function<int()>;  // number of the calling thread's queue
@@ -102,6 +107,10 @@ class Arena : public std::enable_shared_from_this<Arena> {
   void CountIn(int64_t bytes, Purpose purpose, bool apart);
   void CountOut(int64_t bytes, Purpose purpose, bool apart);
   bool TakeFree(const Shelf& shelf, void** data);
+  // Without the mutex: from the device, giving free blocks back where it has no more.
+  void* TakeFromDevice(int64_t bytes);
+  // Gives back what is free and not reserved; its bytes.
+  int64_t GiveBackFree();
   void Return(void* data, Shelf shelf, Purpose purpose);
   void Close(int64_t reservation);
   void GiveUp(int64_t reservation);

@@ -171,7 +171,7 @@ void* Map(int64_t bytes, int64_t alignment) {
   return begin + before;
 }
 
-void* AllocateHost(int64_t bytes) {
+std::optional<void*> AllocateHost(int64_t bytes) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
   void* data = nullptr;
   if (IsMapped(bytes)) {
@@ -180,7 +180,7 @@ void* AllocateHost(int64_t bytes) {
     const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 64));
     if (posix_memalign(&data, static_cast<size_t>(alignment), size) != 0) data = nullptr;
   }
-  CHECK(data != nullptr) << "out of memory: " << bytes << " bytes";
+  if (data == nullptr) return std::nullopt;
   // Where the system has none to give, small pages serve.
   if (bytes >= kHugePage) madvise(data, static_cast<size_t>(bytes / kHugePage * kHugePage), MADV_HUGEPAGE);
   return data;

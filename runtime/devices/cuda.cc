@@ -352,16 +352,16 @@ absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOpt
   }
   TREFOIL_CUDA(cudaSetDevice(ordinal));
   auto queues = std::make_shared<Queues>(ordinal);
-  auto acquire = [ordinal, queues](int64_t bytes) {
+  auto acquire = [ordinal, queues](int64_t bytes) -> std::optional<void*> {
     CHECK(!queues->Mine().recording) << "a recording takes a block of " << bytes << " bytes more than the ops took when "
                                         "they ran before it";
     void* data = nullptr;
     TREFOIL_CUDA(cudaSetDevice(ordinal));
     const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(std::max<int64_t>(bytes, 64)));
-    size_t free = 0, total = 0;
-    if (error == cudaErrorMemoryAllocation) TREFOIL_CUDA(cudaMemGetInfo(&free, &total));
-    CHECK(error != cudaErrorMemoryAllocation)
-        << "out of GPU memory: " << bytes << " bytes more are wanted, " << free << " of " << total << " are free";
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // which would be found by the next call
+      return std::nullopt;
+    }
     TREFOIL_CUDA(error);
     return data;
   };

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <optional>
 #include <set>
 #include <thread>
+#include <vector>
 
 namespace trefoil {
 namespace {
@@ -40,6 +42,40 @@ TEST_F(ArenaTest, HandsFreedBlocksOutAgain) {
   EXPECT_EQ(arena_->acquisitions(), 2);
   const Arena::Block other = arena_->Allocate(192, Purpose::kWeights);
   EXPECT_EQ(arena_->acquisitions(), 3);
+}
+
+// A device of 1 MiB: what is free serves another size when nothing else is left, but for what is reserved.
+TEST(Arena, GivesFreeBlocksBackBeforeItFails) {
+  int64_t left = 1 << 20;
+  std::vector<int64_t> released;
+  const auto arena = Arena::Create(
+      [&](int64_t bytes) -> std::optional<void*> {
+        if (bytes > left) return std::nullopt;
+        left -= bytes;
+        return nullptr;
+      },
+      [&](void*, int64_t bytes) {
+        left += bytes;
+        released.push_back(bytes);
+      });
+  { const Arena::Block small = arena->Allocate(200 << 10, Purpose::kActivations); }
+  { const Arena::Block other = arena->Allocate(300 << 10, Purpose::kWorkspace); }
+  EXPECT_EQ(arena->use().held, 500 << 10);
+  const Arena::Block kept = arena->Allocate(400 << 10, Purpose::kWeights);
+  EXPECT_TRUE(released.empty());
+  std::unique_ptr<Arena::Reservation> reservation = arena->Reserve();
+  { const Arena::Block reserved = arena->Allocate(100 << 10, Purpose::kActivations); }
+  reservation->Close();
+  {
+    const Arena::Block large = arena->Allocate(500 << 10, Purpose::kActivations);
+    EXPECT_EQ(released, (std::vector<int64_t>{200 << 10, 300 << 10}));
+    EXPECT_EQ(left, 24 << 10);
+  }
+  EXPECT_EQ(arena->use().held, 1000 << 10) << "the high-water mark";
+  EXPECT_EQ(arena->use().current_total, 400 << 10);
+  EXPECT_DEATH(arena->Allocate(700 << 10, Purpose::kCommunication),
+               "out of memory: 716800 bytes more are wanted; in use, these included: 400 KiB of weights, .*"
+               "700 KiB of communication");
 }
 
 TEST_F(ArenaTest, CountsByPurposeWithPeaks) {
