@@ -1,25 +1,10 @@
 #include "launcher/command.h"
-#include "launcher/commands/bench.h"
-#include "launcher/commands/calibrate.h"
-#include "launcher/commands/corpus_austen.h"
-#include "launcher/commands/generate.h"
-#include "launcher/commands/inspect.h"
-#include "launcher/commands/launch.h"
-#include "launcher/commands/plan.h"
-#include "launcher/commands/presets.h"
-#include "launcher/commands/rehearse.h"
-#include "launcher/commands/tokenize.h"
-#include "launcher/commands/train.h"
+#include "launcher/commands/commands.h"
 
 namespace trefoil {
 
 std::span<const Command> Commands() {
   static const std::vector<Command>& commands = *new std::vector<Command>{
-      {.name = "extract-austen",
-       .summary = "Take Jane Austen's six novels out of a Debian package, as text files.",
-       .examples = "  trefoil extract-austen --rdb=/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --output=text\n",
-       .flag_files = {"launcher/commands/corpus_austen.cc", "launcher/flag_output.cc"},
-       .main = ExtractAustenMain},
       {.name = "tokenize",
        .summary = "Train a tokenizer on text files, and write them as token files.",
        .examples = "  trefoil tokenize --input='text/*.txt' --output=corpus --vocabulary=4096\n"

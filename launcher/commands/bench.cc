@@ -1,4 +1,4 @@
-#include "launcher/commands/bench.h"
+#include "launcher/commands/commands.h"
 
 #include <absl/strings/str_format.h>
 #include <gflags/gflags.h>

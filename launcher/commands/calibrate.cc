@@ -1,4 +1,4 @@
-#include "launcher/commands/calibrate.h"
+#include "launcher/commands/commands.h"
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>

@@ -1,4 +1,4 @@
-#include "launcher/commands/generate.h"
+#include "launcher/commands/commands.h"
 
 #include <gflags/gflags.h>
 #include <google/protobuf/text_format.h>

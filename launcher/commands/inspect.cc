@@ -13,6 +13,7 @@
 
 #include "checkpoint/directory.h"
 #include "data/utf8.h"
+#include "launcher/commands/commands.h"
 #include "launcher/commands/inspect_parts.h"
 #include "launcher/prepare.h"
 #include "runtime/files/folder_lock.h"

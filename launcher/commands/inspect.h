@@ -34,7 +34,4 @@ struct InspectOptions {
 
 absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream& out);
 
-// The command.
-int InspectMain(int argc, char** argv);
-
 }  // namespace trefoil

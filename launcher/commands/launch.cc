@@ -22,6 +22,7 @@
 #include <thread>
 
 #include "launcher/cluster/mpirun_noise.h"
+#include "launcher/commands/commands.h"
 #include "runtime/host/cpu_features.h"
 
 DEFINE_int32(n, 0, "Ranks. 0: one for each core of this machine; on the hosts that --mpirun names, one for each of their slots.");

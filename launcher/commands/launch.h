@@ -35,6 +35,4 @@ std::vector<std::string> MpirunCommand(const LaunchPlan& plan);
 // Threads: blocks the signals for the calling thread meanwhile, so call it before other threads exist.
 int RunWithSignals(const std::vector<std::string>& command);
 
-int LaunchMain(int argc, char** argv);
-
 }  // namespace trefoil

@@ -1,4 +1,4 @@
-#include "launcher/commands/presets.h"
+#include "launcher/commands/commands.h"
 
 #include <glog/logging.h>
 #include <google/protobuf/text_format.h>

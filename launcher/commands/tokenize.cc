@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "data/tokenizer.h"
+#include "launcher/commands/commands.h"
 #include "launcher/flag_output.h"
 #include "launcher/given_flags.h"
 #include "launcher/report/progress.h"

@@ -33,6 +33,4 @@ struct TokenizeRun {
 // Returns the same on every rank.
 absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, std::ostream& out);
 
-int TokenizeMain(int argc, char** argv);
-
 }  // namespace trefoil

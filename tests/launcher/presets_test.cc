@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "launcher/commands/presets.h"
+#include "launcher/commands/commands.h"
 #include "launcher/config/config.h"
 #include "model/model.h"
 #include "training/config/validate.h"

@@ -1,17 +1,12 @@
-#include "launcher/commands/corpus_austen.h"
+#include "launcher/corpora/austen.h"
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
-#include <gflags/gflags.h>
 #include <zlib.h>
 
 #include <cctype>
 #include <iostream>
 
-#include "launcher/flag_output.h"
-#include "runtime/files/file.h"
-
-DEFINE_string(rdb, "", "data/Rdata.rdb of the Debian package r-cran-janeaustenr.");
 
 namespace trefoil {
 namespace {
@@ -91,21 +86,6 @@ std::string FileName(const std::string& title) {
   return name + ".txt";
 }
 
-absl::Status Extract(FileSystem& fs, const std::string& rdb, const std::string& output) {
-  if (rdb.empty()) return absl::InvalidArgumentError("rdb: empty; name data/Rdata.rdb of r-cran-janeaustenr");
-  if (output.empty()) return absl::InvalidArgumentError("output: empty; name a folder to write to");
-  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, rdb));
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<Novel> novels, ReadNovels(rdb, content));
-  TREFOIL_RETURN_IF_ERROR(fs.MakeFolder(output));
-  size_t bytes = 0;
-  for (const Novel& novel : novels) {
-    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, absl::StrCat(output, "/", FileName(novel.title)), novel.text));
-    bytes += novel.text.size();
-  }
-  std::cout << absl::StrFormat("%d novels, %.2f MB of text, in %s\n", novels.size(), bytes / 1e6, output);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<Novel>> ReadNovels(const std::string& name, std::string_view rdb) {
@@ -126,11 +106,19 @@ absl::StatusOr<std::vector<Novel>> ReadNovels(const std::string& name, std::stri
   return novels;
 }
 
-int ExtractAustenMain(int, char**) {
-  const absl::Status status = Extract(FileSystem::Posix(), FLAGS_rdb, FLAGS_output);
-  if (status.ok()) return 0;
-  std::cerr << "trefoil extract-austen: " << std::string(status.message()) << "\n";
-  return 1;
+absl::Status ExtractAusten(FileSystem& fs, const std::string& rdb, const std::string& folder) {
+  if (rdb.empty()) return absl::InvalidArgumentError("rdb: empty; name data/Rdata.rdb of r-cran-janeaustenr");
+  if (folder.empty()) return absl::InvalidArgumentError("folder: empty; name a folder to write to");
+  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, rdb));
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<Novel> novels, ReadNovels(rdb, content));
+  TREFOIL_RETURN_IF_ERROR(fs.MakeFolder(folder));
+  size_t bytes = 0;
+  for (const Novel& novel : novels) {
+    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, absl::StrCat(folder, "/", FileName(novel.title)), novel.text));
+    bytes += novel.text.size();
+  }
+  std::cout << absl::StrFormat("%d novels, %.2f MB of text, in %s\n", novels.size(), bytes / 1e6, folder);
+  return absl::OkStatus();
 }
 
 }  // namespace trefoil

@@ -1,7 +1,7 @@
-// `trefoil extract-austen`: Jane Austen's six novels out of Debian's package r-cran-janeaustenr, as .txt files.
+// Jane Austen's six novels out of Debian's package r-cran-janeaustenr, as .txt files: launcher/corpora/extract_austen.
 //
 //   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb unpacked
-//   trefoil extract-austen --rdb=unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --output=text
+//   bazel run //launcher/corpora:extract_austen $PWD/unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb $PWD/text
 //
 // writes text/emma.txt, mansfield_park.txt, northanger_abbey.txt, persuasion.txt, pride_and_prejudice.txt and
 // sense_and_sensibility.txt: 4.03 MB of the public domain.
@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/files/file.h"
 #include "runtime/status.h"
 
 namespace trefoil {
@@ -32,6 +33,7 @@ struct Novel {
 // The novels in the content of an .rdb file. `name` is for messages.
 absl::StatusOr<std::vector<Novel>> ReadNovels(const std::string& name, std::string_view rdb);
 
-int ExtractAustenMain(int argc, char** argv);
+// Writes the novels in the file `rdb` to FOLDER/*.txt.
+absl::Status ExtractAusten(FileSystem& fs, const std::string& rdb, const std::string& folder);
 
 }  // namespace trefoil

@@ -1,4 +1,4 @@
-#include "launcher/commands/corpus_austen.h"
+#include "launcher/corpora/austen.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>
