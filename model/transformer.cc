@@ -19,8 +19,8 @@ std::vector<int> Transformer::Homes(const ModelConfig& config, const StagePlace&
 }
 
 Transformer::Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context,
-                         const StagePlace& place, std::function<void(int home)> home_done)
-    : config_(config), context_(context), home_done_(std::move(home_done)) {
+                         const StagePlace& place, std::function<void(int home)> home_added)
+    : config_(config), context_(context), home_added_(std::move(home_added)) {
   for (int c = 0; c < place.virtual_stages.chunks(); ++c) {
     Chunk chunk;
     for (int home : ChunkHomes(config, place, c)) {
@@ -41,7 +41,6 @@ void Transformer::Begin(std::vector<MicroBatch> micro_batches) {
   CHECK(saved_.empty() && weight_gradients_.empty()) << "the step before has backwards missing";
   micro_batches_ = std::move(micro_batches);
   losses_.assign(micro_batches_.size(), Tensor());
-  added_.clear();
 }
 
 Tensor Transformer::NewActivation() {
@@ -106,7 +105,7 @@ void Transformer::BackwardWeight(int micro_batch, int chunk) {
 }
 
 void Transformer::AddedTo(int home) {
-  if (++added_[home] == micro_batches_.size() && home_done_) home_done_(home);
+  if (home_added_) home_added_(home);
 }
 
 Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {

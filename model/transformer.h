@@ -1,7 +1,7 @@
 // One pipeline stage of the transformer: its chunks of blocks, with the embedding on the first virtual stage and the head on
 // the last. Implements what the pipeline drives.
 //
-//   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, home_done);
+//   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, home_added);
 //   stage.Begin(micro_batches);                       // of one step
 //   RunSchedule(actions, stage, pipeline_group);
 //   stage.Losses();                                   // on the last stage
@@ -30,10 +30,10 @@ struct StagePlace {
 
 class Transformer : public Stage {
  public:
-  // `home_done(home)` is called when all micro-batches of a step have added to the home's weight gradients; may be
+  // `home_added(home)` is called when a micro-batch has added to the home's weight gradients, in order of the schedule; may be
   // empty. The store and what the context refers to outlive the stage.
   Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context, const StagePlace& place,
-              std::function<void(int home)> home_done);
+              std::function<void(int home)> home_added);
 
   // The homes that a stage holds, over all its chunks.
   static std::vector<int> Homes(const ModelConfig& config, const StagePlace& place);
@@ -67,13 +67,12 @@ class Transformer : public Stage {
 
   const ModelConfig config_;
   const Context context_;
-  const std::function<void(int home)> home_done_;
+  const std::function<void(int home)> home_added_;
   std::vector<Chunk> chunks_;
 
   std::vector<MicroBatch> micro_batches_;
   std::map<std::pair<int, int>, Saved> saved_;  // by micro-batch, chunk
   std::map<std::pair<int, int>, WeightGradients> weight_gradients_;
-  std::map<int, size_t> added_;  // micro-batches that have added to a home's gradients
   std::vector<Tensor> losses_;
 };
 

@@ -7,8 +7,10 @@
 namespace trefoil {
 
 GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes,
-                                 const ReducerGroups& groups)
-    : store_(store), device_(device), groups_(groups), homes_(homes.begin(), homes.end()) {
+                                 const ReducerOptions& options)
+    : store_(store), device_(device), options_(options) {
+  for (const int home : homes) added_[home] = 0;
+  CHECK_EQ(options.micro_batches % options.sum_groups, 0);
   const auto has_replicas = [&](const BucketMemory& memory) { return ReplicasOf(memory).size() > 1; };
   const std::vector<BucketMemory>& buckets = store.buckets();
   if (device.computes() && std::any_of(buckets.begin(), buckets.end(), has_replicas)) {
@@ -26,31 +28,58 @@ GradientReducer::~GradientReducer() {
   thread_.join();
 }
 
-void GradientReducer::HomeDone(int home) {
-  CHECK(homes_.contains(home)) << home;
-  CHECK(done_.insert(home).second) << "home " << home << " done twice";
-  auto waits_for = [&](int other) { return other >= 0 && homes_.contains(other) && !done_.contains(other); };
+int GradientReducer::AddedTo(const Bucket& bucket) const {
+  int added = options_.micro_batches;
+  for (const int home : {bucket.home, bucket.tied_home}) {
+    const auto found = added_.find(home);
+    if (found != added_.end()) added = std::min(added, found->second);
+  }
+  return added;
+}
+
+void GradientReducer::HomeAdded(int home) {
+  const auto found = added_.find(home);
+  CHECK(found != added_.end()) << home;
+  CHECK_LT(found->second, options_.micro_batches) << "home " << home << " is done already";
+  const int group_size = options_.micro_batches / options_.sum_groups;
   for (BucketMemory& memory : store_.buckets()) {
     const Bucket& bucket = memory.bucket;
-    if ((bucket.home != home && bucket.tied_home != home) || waits_for(bucket.home) || waits_for(bucket.tied_home)) {
-      continue;
-    }
-    if (ReplicasOf(memory).size() > 1) Start(Task::kReduce, memory);
+    if (bucket.home != home && bucket.tied_home != home) continue;
+    const int before = AddedTo(bucket);
+    ++found->second;
+    const int added = AddedTo(bucket);
+    --found->second;
+    if (added == before) continue;
+    if (added % group_size == 0) FoldGroup(memory, added / group_size - 1);
+    if (added == options_.micro_batches && ReplicasOf(memory).size() > 1) Start(Task::kReduce, memory);
   }
+  ++found->second;
+}
+
+void GradientReducer::FoldGroup(BucketMemory& memory, int group) {
+  size_t level = 0;
+  for (; (group >> level & 1) != 0; ++level) {
+    Add(device_, memory.group_sums.at(level), memory.gradients, memory.gradients);
+  }
+  if (group + 1 == options_.sum_groups) return;
+  Cast(device_, memory.gradients, memory.group_sums.at(level));
+  Fill(device_, memory.gradients, 0);
 }
 
 void GradientReducer::AllHomesDone() {
   for (const BucketMemory& memory : store_.buckets()) CHECK_EQ(ReplicasOf(memory).size(), 1);
-  done_ = homes_;
+  for (auto& [home, added] : added_) added = options_.micro_batches;
 }
 
 void GradientReducer::Finish() {
-  CHECK_EQ(done_.size(), homes_.size()) << "a home has gradients missing";
-  done_.clear();
+  for (auto& [home, added] : added_) {
+    CHECK_EQ(added, options_.micro_batches) << "home " << home << " has gradients missing";
+    added = 0;
+  }
   WaitForThread();
   for (BucketMemory& memory : store_.buckets()) {
     ReduceOverTokens(memory);
-    if (memory.bucket.tied_home >= 0 && groups_.tied != nullptr) groups_.tied->AllReduceSum(memory.GradientShard());
+    if (memory.bucket.tied_home >= 0 && options_.tied != nullptr) options_.tied->AllReduceSum(memory.GradientShard());
   }
 }
 
@@ -76,7 +105,7 @@ void GradientReducer::Perform(Task task, BucketMemory& memory) {
   if (task == Task::kReduce) {
     ReduceOverReplicas(memory);
   } else {
-    store_.GatherWeights(memory, groups_.groups);
+    store_.GatherWeights(memory, options_.groups);
   }
 }
 
@@ -117,14 +146,14 @@ void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
 
 // One message for all such parameters of the bucket: they are small and many.
 void GradientReducer::ReduceOverTokens(BucketMemory& memory) {
-  if (groups_.tokens.empty()) return;
-  Group& group = groups_.groups[groups_.tokens];
+  if (options_.tokens.empty()) return;
+  Group& group = options_.groups[options_.tokens];
   if (group.size() == 1) return;
   std::vector<Tensor> parts;
   int64_t elements = 0;
   const int64_t begin = memory.shard_begin;
   for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
-    if ((piece.parameter->partial_over & groups_.tokens).empty()) continue;
+    if ((piece.parameter->partial_over & options_.tokens).empty()) continue;
     parts.push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
     elements += parts.back().elements();
   }

@@ -3,12 +3,17 @@
 // of a tied parameter. Brings the weights that came of them to every replica, while later buckets are still updated.
 //
 //   GradientReducer reducer(store, device, homes, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
-//   reducer.HomeDone(home);        // main thread: all micro-batches have added to this home's gradients
+//   reducer.HomeAdded(home);       // main thread: one more micro-batch has added to this home's gradients
 //   reducer.Finish();              // every bucket's GradientShard() holds the gradient of the global batch
 //   reducer.GatherWeights(bucket); // this rank's shard of the bucket's working weights is updated
 //   reducer.FinishGathers();       // the working weights are whole
 //
-// A bucket of one home is queued when the home is done, a tied bucket when both of its homes on this rank are. A thread
+// Micro-batches are added one after the other where they are made, into the bucket's gradients, but in groups of equal
+// size: the sum of a group is a leaf of the order of addition that SumParts has (runtime/ops.h), which goes on over the
+// ranks. With as many groups in all, the sum has the same bits however they are spread over the replicas.
+//
+// A home is done when all micro-batches have added. A bucket of one home is queued then, a tied bucket when both of its
+// homes on this rank are done. A thread
 // of its own takes buckets in that order, which is the same on all replicas, and reduce-scatters (optimizer split) or
 // all-reduces them. The sum is in rank order, so the result does not depend on timing. Gathers go to the same thread.
 // On a device that only counts there is no thread, and all is done at once: what is counted does not depend on timing
@@ -16,33 +21,35 @@
 // what the main thread does after Finish (FinishGathers) starts after the sums (gathers): neither waits on the host for
 // the device.
 //
-// Threads: all functions from the main thread. Between HomeDone and Finish that home's gradients belong to the reducer,
+// Threads: all functions from the main thread. Between a home's end and Finish its gradients belong to the reducer,
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <mutex>
-#include <set>
+#include <map>
 #include <thread>
 
 #include "parallel/parameter_store.h"
 
 namespace trefoil {
 
-struct ReducerGroups {
+struct ReducerOptions {
   const AxisGroups& groups;  // has one along the replicas of each bucket, and along `tokens`
   AxisSet tokens = {};       // the axes, besides those of the replicas, that split tokens in this run
   Group* tied = nullptr;     // the two stages that hold a tied parameter, if this rank is on one of them; else null
+  int micro_batches = 1;     // of a step, on this rank
+  int sum_groups = 1;        // that they are added in: 2 to the number of the buckets' group_sums, which divides them
 };
 
 class GradientReducer {
  public:
   // `homes`: of this rank. The store, device and groups outlive the reducer.
-  GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes, const ReducerGroups& groups);
+  GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes, const ReducerOptions& options);
   ~GradientReducer();
 
-  void HomeDone(int home);
+  void HomeAdded(int home);
   // Of all homes at once, in whatever order they became so (a replayed recording). Where nothing has a second replica.
   void AllHomesDone();
   // Every home must be done.
@@ -65,15 +72,18 @@ class GradientReducer {
   void Perform(Task task, BucketMemory& memory);
   // Waits until the thread has queued all that was started; this thread's later ops start after it.
   void WaitForThread();
-  Group& ReplicasOf(const BucketMemory& memory) const { return groups_.groups[memory.bucket.replicas]; }
+  Group& ReplicasOf(const BucketMemory& memory) const { return options_.groups[memory.bucket.replicas]; }
+  // Micro-batches that all of the bucket's homes on this rank have added.
+  int AddedTo(const Bucket& bucket) const;
+  // Adds the group of micro-batches that has ended, number `group` from 0, to those before it.
+  void FoldGroup(BucketMemory& memory, int group);
   void ReduceOverReplicas(BucketMemory& memory);
   void ReduceOverTokens(BucketMemory& memory);
 
   ParameterStore& store_;
   Device& device_;
-  const ReducerGroups groups_;
-  const std::set<int> homes_;
-  std::set<int> done_;
+  const ReducerOptions options_;
+  std::map<int, int> added_;  // by home: micro-batches
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -24,6 +24,9 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
                                                : device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
     if (options_.trainable) {
       memory.gradients = device.Allocate(DType::kFloat32, {n}, Purpose::kGradients);
+      for (int i = 0; i < options_.group_sums; ++i) {
+        memory.group_sums.push_back(device.Allocate(DType::kFloat32, {n}, Purpose::kGradients));
+      }
       for (size_t i = 0; i < OptimizerGroupOf(memory).state.size(); ++i) {
         memory.state.push_back(device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer));
         Fill(device, memory.state.back(), 0);

@@ -29,6 +29,9 @@ struct BucketMemory {
   int64_t shard_begin = 0;    // this rank's share of the optimizer state: elements [shard_begin, shard_begin + s)
   Tensor weights;             // [n] working dtype
   Tensor gradients;           // [n] float32
+  // [n] float32 each: number i holds the sum of 2^i groups of micro-batches that waits for as many behind them
+  // (parallel/gradient_reducer.h).
+  std::vector<Tensor> group_sums;
   Tensor master;              // [s] float32
   std::vector<Tensor> state;  // [s] float32 each, as the optimizer's group declares them
   int64_t shard_elements() const { return master.elements(); }
@@ -40,6 +43,7 @@ struct StoreOptions {
   DType working = DType::kFloat32;
   OptimizerLayout optimizer = {};
   bool split_optimizer = false;
+  int group_sums = 0;     // of each bucket
   bool trainable = true;  // else only weights are held (to generate text), and working is float32
 };
 

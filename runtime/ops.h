@@ -170,8 +170,9 @@ void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& ta
 
 // out = a + b, any shape, one dtype; in place allowed.
 void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out);
-// out = a + b + ... over `parts` [P, n] in order of part, summed in float32; out: [n], dtype of parts.
-// The one place where sums over ranks are added (design: one order of addition).
+// out = the sum over `parts` [P, n], in float32; out: [n], dtype of parts. The one place where sums over ranks are added, in
+// the one order of addition: neighbours first (0 + 1, 2 + 3, ...; an odd last one moves up as it is), then neighbours of
+// these sums, and so on. So the sum of 2^k parts in a row is the same whether they are parts here or were added before.
 void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 // out = in, converted.
 void Cast(Device& device, const Tensor& in, const Tensor& out);

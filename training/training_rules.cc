@@ -1,5 +1,6 @@
 #include "training/training_rules.h"
 
+#include <bit>
 #include <string>
 
 #include "runtime/config/nearest.h"
@@ -22,6 +23,24 @@ void CheckBatch(const TrainingConfig& training, const ParallelConfig& parallel, 
                    NearestMultiples(Product(unit, parallel.pipeline()), training.global_batch()));
     }
   }
+}
+
+// Whether `groups` is `data` doubled some number of times.
+bool Doubles(int64_t data, int64_t groups) {
+  return data > 0 && groups >= data && groups % data == 0 && std::has_single_bit(static_cast<uint64_t>(groups / data));
+}
+
+void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& parallel, Rules& rules) {
+  const int64_t groups = training.gradient_groups(), data = parallel.data();
+  if (!rules.Good("training.gradient_groups", "training.global_batch", "training.micro_batch", "parallel.data")) return;
+  if (groups == 0) return;
+  const int64_t micro_batches = training.global_batch() / training.micro_batch();
+  if (training.global_batch() % Product(training.micro_batch(), data) != 0) return;  // said by itself
+  if (Doubles(data, groups) && micro_batches % groups == 0) return;
+  int64_t nearest = data;
+  while (nearest * 2 <= groups && micro_batches % (nearest * 2) == 0) nearest *= 2;
+  rules.Broken("training.gradient_groups: ", groups, ", must be parallel.data ", data,
+               " times a power of two and divide the step's ", micro_batches, " micro-batches; nearest legal: ", nearest);
 }
 
 void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
@@ -61,6 +80,7 @@ void CheckTraining(const TrainingConfig& training, const ParallelConfig& paralle
   rules.AtLeastOne("training.on_nan_limit", training.on_nan_limit());
   if (training.has_evaluate_samples()) rules.AtLeastOne("training.evaluate_samples", training.evaluate_samples());
   CheckBatch(training, parallel, rules);
+  CheckGradientGroups(training, parallel, rules);
   CheckCheckpoint(training.checkpoint(), rules);
   CheckOptimizer(training, rules);
 }

@@ -1,6 +1,7 @@
 #include "training/worker.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace trefoil {
 namespace {
@@ -13,6 +14,11 @@ std::unique_ptr<Group> TiedGroup(const RunConfig& config, const Mesh& mesh, Worl
   const int stages = mesh.size(Axis::kPipeline), stage = mesh.index(Axis::kPipeline);
   if (!RecipeOf(config.model()).tied || stages == 1 || (stage != 0 && stage != stages - 1)) return nullptr;
   return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, 0), mesh.RankAt(Axis::kPipeline, stages - 1)}, device);
+}
+
+// Groups of micro-batches whose gradients each rank adds up by itself: a power of two.
+int GroupsPerRank(const RunConfig& config) {
+  return std::max(1, config.training().gradient_groups() / config.parallel().data());
 }
 
 // The axes, besides those that split samples, that split tokens.
@@ -84,10 +90,17 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       store(table, mesh, homes, device,
             {.working = WorkingDType(config.training().precision()),
              .optimizer = optimizer->layout(),
-             .split_optimizer = config.parallel().zero() == ParallelConfig::OPTIMIZER}),
-      reducer(store, device, homes, {.groups = groups, .tokens = TokenAxes(config.parallel()), .tied = tied.get()}),
+             .split_optimizer = config.parallel().zero() == ParallelConfig::OPTIMIZER,
+             .group_sums = std::countr_zero(static_cast<unsigned>(GroupsPerRank(config)))}),
+      reducer(store, device, homes,
+              {.groups = groups,
+               .tokens = TokenAxes(config.parallel()),
+               .tied = tied.get(),
+               .micro_batches = MicroBatches(config),
+               // A planner's shortened step may have a number that they do not divide: its groups are not added up.
+               .sum_groups = MicroBatches(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
       transformer(config.model(), store, ContextOf(config, *tensor, device, inspector), place,
-                  [this](int home) { reducer.HomeDone(home); }),
+                  [this](int home) { reducer.HomeAdded(home); }),
       actions(std::move(list)) {
   CHECK_EQ(MeshSizes(config.parallel()).ranks(), world.size());
 }

@@ -1,4 +1,4 @@
-#include "launcher/commands/plan.h"
+#include "launcher/commands/commands.h"
 
 #include <absl/strings/match.h>
 #include <gflags/gflags.h>
@@ -32,17 +32,20 @@ DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the conf
 namespace trefoil {
 namespace {
 
-// The fields of a layout that the command line sets itself: `--set parallel.tensor=8`, `--set 'parallel=tensor: 8'`.
+// The fields of parallel and training that the command line sets itself: `--set parallel.tensor=8`, `--set 'parallel=tensor: 8'`.
 std::set<std::string> Pinned(const std::vector<std::string>& sets) {
   std::set<std::string> pinned;
   for (const std::string& set : sets) {
-    for (const char* field : {"tensor", "pipeline", "data", "chunks", "schedule", "micro_batch", "recompute", "zero",
-                              "sequence_parallel"}) {
-      const std::string room = std::string(field) == "micro_batch" ? "training" : "parallel";
-      const bool alone = absl::StartsWith(set, room + "." + field + "=");
-      const bool nested = absl::StartsWith(set, room + "=") && absl::StrContains(set, std::string(field) + ":");
-      if (alone || nested) pinned.insert(field);
-    }
+    const auto pin = [&](const google::protobuf::Descriptor* room, const std::string& name) {
+      for (int i = 0; i < room->field_count(); ++i) {
+        const std::string& field = room->field(i)->name();
+        const bool alone = absl::StartsWith(set, name + "." + field + "=");
+        const bool nested = absl::StartsWith(set, name + "=") && absl::StrContains(set, field + ":");
+        if (alone || nested) pinned.insert(field);
+      }
+    };
+    pin(ParallelConfig::descriptor(), "parallel");
+    pin(TrainingConfig::descriptor(), "training");
   }
   return pinned;
 }

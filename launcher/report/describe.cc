@@ -159,7 +159,11 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   const double tokens = static_cast<double>(training.global_batch()) * model.sequence_length();
   absl::StrAppend(&text, "batch     ", training.global_batch(), " = micro-batch ", training.micro_batch(), " x data ",
                   parallel.data(), " x ", micro_batches, micro_batches == 1 ? " micro-batch" : " micro-batches", "; x ",
-                  model.sequence_length(), " = ", ShortCount(tokens), " tokens per step\n");
+                  model.sequence_length(), " = ", ShortCount(tokens), " tokens per step",
+                  training.gradient_groups() > parallel.data()
+                      ? absl::StrCat("; gradients added in ", training.gradient_groups(), " groups")
+                      : "",
+                  "\n");
   absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(tokens * training.steps()),
                   " tokens in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
                   ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");

@@ -60,6 +60,38 @@ class LayoutsTest : public testing::Test {
   }
 };
 
+// With as many groups of micro-batches, gradients are added in one order whatever the number of data ranks: not the numbers
+// alone, but their bits, of losses, norms, weights and moments.
+TEST_F(LayoutsTest, EveryDataSizeGivesTheSameBits) {
+  for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
+    for (const char* more : {"training { gradient_groups: 8 optimizer { clip_norm: 0.5 } }",
+                             "training { gradient_groups: 4 micro_batch: 2 } model { dropout: 0.1 }",
+                             "training { gradient_groups: 8 global_batch: 24 }",
+                             "training { gradient_groups: 8 } parallel { tensor: 2 sequence_parallel: true }",
+                             "training { gradient_groups: 8 } parallel { pipeline: 2 }"}) {
+      if (family == ModelConfig::LLAMA && std::string(more).find("dropout") != std::string::npos) continue;
+      SCOPED_TRACE(more);
+      const std::string base = std::string("model { layers: 3 kv_heads: 4 heads: 8 head_dim: 4 } ") + more;
+      const RunConfig alone = TinyRun(family, base + " parallel { data: 1 }");
+      const Trace reference = Train(alone, 3);
+      for (const char* layout : {"parallel { data: 1 zero: NONE }", "parallel { data: 2 }", "parallel { data: 4 }",
+                                 "parallel { data: 4 zero: NONE }", "parallel { data: 8 }"}) {
+        if (std::string(layout).find("8") != std::string::npos && alone.training().gradient_groups() < 8) continue;
+        const RunConfig config = TinyRun(family, base + " " + layout);
+        SCOPED_TRACE(layout);
+        const Trace trace = Train(config, 3);
+        EXPECT_EQ(trace.losses, reference.losses);
+        EXPECT_EQ(trace.norms, reference.norms);
+        EXPECT_EQ(trace.held_out, reference.held_out);
+        for (const auto& [name, values] : reference.first) {
+          EXPECT_TRUE(trace.first.at(name) == values) << name << " after a step";
+          EXPECT_TRUE(trace.last.at(name) == reference.last.at(name)) << name << " at the end";
+        }
+      }
+    }
+  }
+}
+
 TEST_F(LayoutsTest, Gpt) { ExpectLayouts(ModelConfig::GPT, ""); }
 TEST_F(LayoutsTest, Llama) { ExpectLayouts(ModelConfig::LLAMA, ""); }
 // The recipes of Qwen2.5 1.5B and of a GPT without what the family has by default.

@@ -9,6 +9,7 @@
 
 #include "runtime/device.h"
 #include "tests/runtime/test_device.h"
+#include "tests/runtime/sum_order.h"
 
 namespace trefoil {
 namespace {
@@ -30,15 +31,17 @@ std::vector<char> Bits(Device& device, const Tensor& x) {
   return bits;
 }
 
-// Elements [begin, end) of the sum of all ranks' contributions, added in rank order in float32.
+// Elements [begin, end) of the sum of all ranks' contributions, in float32.
 std::vector<char> ExpectedSum(DType dtype, int ranks, int64_t elements, int64_t begin, int64_t end) {
-  std::vector<float> sum(end - begin);
-  for (int r = 0; r < ranks; ++r) {
-    const std::vector<float> part = Contribution(r, elements);
-    for (int64_t i = begin; i < end; ++i) {
-      const float value = dtype == DType::kFloat32 ? part[i] : static_cast<float>(BFloat16(part[i]));
-      sum[i - begin] = r == 0 ? value : sum[i - begin] + value;
+  std::vector<std::vector<float>> parts;
+  for (int r = 0; r < ranks; ++r) parts.push_back(Contribution(r, elements));
+  std::vector<float> sum;
+  for (int64_t i = begin; i < end; ++i) {
+    std::vector<float> values;
+    for (const std::vector<float>& part : parts) {
+      values.push_back(dtype == DType::kFloat32 ? part[i] : static_cast<float>(BFloat16(part[i])));
     }
+    sum.push_back(SumInOrder(values));
   }
   std::vector<char> bits((end - begin) * SizeOf(dtype));
   if (bits.empty()) return bits;

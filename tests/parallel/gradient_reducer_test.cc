@@ -77,7 +77,7 @@ TEST(GradientReducer, SumsOverTheDataRanksWhateverTheOrderOfHomes) {
         // Twice: the second step's homes are done anew.
         for (int step = 0; step < 2; ++step) {
           rank.AddGradients(static_cast<float>(world.rank() + 1));
-          for (const int home : order) rank.reducer.HomeDone(home);
+          for (const int home : order) rank.reducer.HomeAdded(home);
           rank.reducer.Finish();
           for (const char* name : {"embedding", "position", "block", "norm"}) rank.ExpectGradient(name, 6);
           for (BucketMemory& memory : rank.store.buckets()) {
@@ -101,10 +101,10 @@ TEST(GradientReducer, ATiedBucketWaitsForBothOfItsHomes) {
       }
       ASSERT_NE(embedding, nullptr);
       rank.AddGradients(*embedding, 1);
-      rank.reducer.HomeDone(first);
-      rank.reducer.HomeDone(kBlock);
+      rank.reducer.HomeAdded(first);
+      rank.reducer.HomeAdded(kBlock);
       rank.AddGradients(*embedding, 10);
-      rank.reducer.HomeDone(second);
+      rank.reducer.HomeAdded(second);
       rank.reducer.Finish();
       rank.ExpectGradient("embedding", 22);
     });
@@ -120,8 +120,8 @@ TEST(GradientReducer, ATiedParameterIsSummedOverItsStages) {
       Rank rank(world, sizes, first_stage ? std::vector<int>{kEmbedding} : std::vector<int>{kBlock, kHead},
                 split_optimizer, false);
       rank.AddGradients(static_cast<float>(1 + world.rank()));
-      if (!first_stage) rank.reducer.HomeDone(kHead);
-      rank.reducer.HomeDone(first_stage ? kEmbedding : kBlock);
+      if (!first_stage) rank.reducer.HomeAdded(kHead);
+      rank.reducer.HomeAdded(first_stage ? kEmbedding : kBlock);
       rank.reducer.Finish();
       rank.ExpectGradient("embedding", 1 + 2 + 3 + 4);
       rank.ExpectGradient(first_stage ? "position" : "norm", first_stage ? 1 + 2 : 3 + 4);
@@ -136,7 +136,7 @@ TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
       Rank rank(world, {{Axis::kTensor, 2}}, kHomes, /*split_optimizer=*/false, sequence_parallel);
       const auto mine = static_cast<float>(world.rank() + 1);
       rank.AddGradients(mine);
-      for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeDone(home);
+      for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeAdded(home);
       rank.reducer.Finish();
       for (const char* name : {"position", "norm"}) rank.ExpectGradient(name, sequence_parallel ? 3 : mine);
       for (const char* name : {"embedding", "block"}) rank.ExpectGradient(name, mine);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "tests/runtime/ops_testing.h"
+#include "tests/runtime/sum_order.h"
 
 namespace trefoil {
 namespace {
@@ -54,7 +55,8 @@ TEST_P(DTypes, Add) {
 }
 
 TEST_P(DTypes, SumPartsAddsInOrder) {
-  for (const Shape& shape : {Shape{1, 7}, {3, 5000}, {8, 4097}, {2, 0}}) {
+  for (const Shape& shape : {Shape{1, 7}, {2, 0}, {2, 33}, {3, 5000}, {5, 40}, {6, 40}, {7, 1100}, {8, 4097}, {11, 70}, {23, 9},
+                             {64, 40}, {100, 40}}) {
     SCOPED_TRACE(shape);
     Values reference;
     const auto results = RunWithThreads([&](Device& device) {
@@ -62,8 +64,9 @@ TEST_P(DTypes, SumPartsAddsInOrder) {
       const Values in = Get(device, parts);
       reference.clear();
       for (int64_t j = 0; j < shape[1]; ++j) {
-        float sum = static_cast<float>(in[j]);
-        for (int64_t p = 1; p < shape[0]; ++p) sum += static_cast<float>(in[p * shape[1] + j]);
+        std::vector<float> values;
+        for (int64_t p = 0; p < shape[0]; ++p) values.push_back(static_cast<float>(in[p * shape[1] + j]));
+        const float sum = SumInOrder(values);
         reference.push_back(GetParam() == DType::kFloat32 ? sum : static_cast<float>(BFloat16(sum)));
       }
       SumParts(device, parts, out);

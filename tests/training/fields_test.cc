@@ -70,6 +70,7 @@ constexpr Row kRows[] = {
     {"training.steps", "", "training { steps: 3 }", Shows::kNumbers},
     {"training.global_batch", "", "training { global_batch: 4 }", Shows::kNumbers},
     {"training.micro_batch", "", "training { micro_batch: 4 }", Shows::kPlan},
+    {"training.gradient_groups", "training { micro_batch: 1 }", "training { gradient_groups: 2 }", Shows::kPlan},
     {"training.seed", "", "training { seed: 0 }", Shows::kNumbers},
     {"training.precision", "", "training { precision: BF16 }", Shows::kPlan},
     {"training.optimizer.learning_rate", "", "training { optimizer { learning_rate: 1e-4 } }", Shows::kNumbers},

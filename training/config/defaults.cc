@@ -80,6 +80,9 @@ std::string WhyNoGraphs(const RunConfig& config) {
   if (parallel.schedule() != ParallelConfig::ONE_F_ONE_B) {
     return "parallel.schedule is " + ParallelConfig::Schedule_Name(parallel.schedule()) + ", must be ONE_F_ONE_B";
   }
+  if (config.training().gradient_groups() > parallel.data()) {
+    return "training.gradient_groups is " + std::to_string(config.training().gradient_groups()) + ", must be 1";
+  }
   if (config.model().dropout() > 0) return "model.dropout is above 0, and a recording would drop the same elements again";
   if (parallel.tensor() > 1 && config.runtime().messages() != RuntimeConfig::NCCL) {
     return must_be_one("tensor", parallel.tensor()) + " with runtime.messages HOST";

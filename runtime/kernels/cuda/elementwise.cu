@@ -53,14 +53,48 @@ __global__ void __launch_bounds__(32 * kColumnLanes)
   }
 }
 
-// A thread takes a pack of columns.
+// The sum of kCount parts, n elements apart, in the one order of addition.
+template <typename A, int kCount, typename T>
+__device__ inline Pack<A::kWidth> SumOfParts(const T* parts, int64_t n) {
+  if constexpr (kCount == 1) {
+    return Load<A>(parts);
+  } else {
+    return Apply<A::kWidth>(Plus(), SumOfParts<A, kCount / 2>(parts, n),
+                            SumOfParts<A, kCount / 2>(parts + kCount / 2 * n, n));
+  }
+}
+
+constexpr int kPartLevels = 24;  // fewer than 2^24 parts
+
+// A thread takes a pack of columns. Parts are added by eights in registers; sums[i]: of 2^i eights in a row that wait for
+// as many behind them.
 template <typename A, typename T>
 __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out) {
-  const int64_t j = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * A::kWidth;
+  constexpr int W = A::kWidth;
+  const int64_t j = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * W;
   if (j >= n) return;
-  Pack<A::kWidth> sum = Load<A>(parts + j);
-#pragma unroll 4
-  for (int64_t part = 1; part < count; ++part) sum = Apply<A::kWidth>(Plus(), sum, Load<A>(parts + part * n + j));
+  parts += j;
+  Pack<W> sums[kPartLevels - 3];
+  const int64_t eights = count / 8;
+  for (int64_t eight = 0; eight < eights; ++eight) {
+    Pack<W> sum = SumOfParts<A, 8>(parts + eight * 8 * n, n);
+    int level = 0;
+    for (; (eight >> level & 1) != 0; ++level) sum = Apply<W>(Plus(), sums[level], sum);
+    sums[level] = sum;
+  }
+  // What is left, from behind: 1, 2 and 4 parts, then the eights that wait.
+  Pack<W> sum = {};
+  bool any = false;
+  const auto before = [&](const Pack<W>& earlier) {
+    sum = any ? Apply<W>(Plus(), earlier, sum) : earlier;
+    any = true;
+  };
+  if ((count & 1) != 0) before(SumOfParts<A, 1>(parts + (count - 1) * n, n));
+  if ((count & 2) != 0) before(SumOfParts<A, 2>(parts + (count / 2 * 2 - 2) * n, n));
+  if ((count & 4) != 0) before(SumOfParts<A, 4>(parts + (count / 4 * 4 - 4) * n, n));
+  for (int level = 0; (eights >> level) != 0; ++level) {
+    if ((eights >> level & 1) != 0) before(sums[level]);
+  }
   Store<A>(out + j, sum);
 }
 
