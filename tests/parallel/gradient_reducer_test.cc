@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,13 +30,16 @@ ParameterTable Table() {
 
 // A rank with its store and reducer.
 struct Rank {
-  Rank(World& world, MeshSizes sizes, const std::vector<int>& homes, bool split_optimizer, bool sequence_parallel)
+  Rank(World& world, MeshSizes sizes, const std::vector<int>& homes, bool split_optimizer, bool sequence_parallel,
+       int micro_batches = 1, int group_sums = 0)
       : mesh(sizes, world.rank()),
         groups(world, mesh, *device, {Axis::kTensor, Axis::kData}),
         tied(sizes[Axis::kPipeline] == 1 ? nullptr : world.NewGroup("tied", mesh.Group(Axis::kPipeline), *device)),
-        store(table, mesh, homes, *device, {.split_optimizer = split_optimizer}),
+        store(table, mesh, homes, *device, {.split_optimizer = split_optimizer, .group_sums = group_sums}),
         reducer(store, *device, homes,
-                {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied.get()}) {}
+                {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied.get(),
+                 .micro_batches = micro_batches,
+                 .sum_groups = 1 << group_sums}) {}
 
   // Adds value x (i + 1) to element i of each gradient of the bucket.
   void AddGradients(const BucketMemory& memory, float value) {
@@ -141,6 +147,48 @@ TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
       for (const char* name : {"position", "norm"}) rank.ExpectGradient(name, sequence_parallel ? 3 : mine);
       for (const char* name : {"embedding", "block"}) rank.ExpectGradient(name, mine);
     });
+  }
+}
+
+// Eight micro-batches whose gradients lose bits when they are added: on one rank in one to eight groups, and on two and four
+// ranks in as many groups in all. Each number of groups has its sum, whatever the ranks; steps do not mix.
+TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
+  const auto gradient = [](int micro_batch) { return std::ldexp(1.0f + static_cast<float>(micro_batch) / 7, 3 * (micro_batch % 5)); };
+  for (const int groups : {1, 2, 4, 8}) {
+    float expected = 0;  // neighbours first, of sums of groups in order
+    std::vector<float> sums;
+    for (int first = 0; first < 8; first += 8 / groups) {
+      float sum = 0;
+      for (int i = first; i < first + 8 / groups; ++i) sum += gradient(i);
+      sums.push_back(sum);
+    }
+    for (; sums.size() > 1; sums.resize(sums.size() / 2)) {
+      for (size_t i = 0; i < sums.size() / 2; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
+    }
+    expected = sums[0];
+    for (const int ranks : {1, 2, 4}) {
+      if (ranks > groups) continue;
+      SCOPED_TRACE(testing::Message() << groups << " groups, " << ranks << " ranks");
+      RunRanksAsThreads(ranks, [&](World& world) {
+        const int mine = 8 / ranks;
+        Rank rank(world, {{Axis::kData, ranks}}, kHomes, /*split_optimizer=*/ranks == 2, false, mine,
+                  std::countr_zero(static_cast<unsigned>(groups / ranks)));
+        for (int step = 0; step < 2; ++step) {
+          for (int i = world.rank() * mine; i < (world.rank() + 1) * mine; ++i) {
+            for (BucketMemory& memory : rank.store.buckets()) {
+              for (int64_t j = 0; j < memory.gradients.elements(); ++j) memory.gradients.data<float>()[j] += gradient(i);
+            }
+            for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeAdded(home);
+          }
+          rank.reducer.Finish();
+          for (BucketMemory& memory : rank.store.buckets()) {
+            const Tensor shard = memory.GradientShard();
+            for (int64_t j = 0; j < shard.elements(); ++j) ASSERT_EQ(shard.data<float>()[j], expected) << "step " << step;
+            std::fill_n(memory.gradients.data<float>(), memory.gradients.elements(), 0.0f);
+          }
+        }
+      });
+    }
   }
 }
 

@@ -54,6 +54,21 @@ TEST(ViolationsTest, WeightsGoWithTheSources) {
 }
 
 // Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.
+TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
+  for (const char* groups : {"0", "2", "4"}) {
+    EXPECT_THAT(Check(Changed(std::string("training { gradient_groups: ") + groups + " }")), IsEmpty());
+  }
+  const auto expect = [](const std::string& groups, const std::string& nearest) {
+    EXPECT_THAT(Check(Changed("training { gradient_groups: " + groups + " }")),
+                ElementsAre(AllOf(StartsWith("training.gradient_groups: " + groups + ", must be parallel.data 2 times a power"),
+                                  HasSubstr("8 micro-batches"), HasSubstr("nearest legal: " + nearest))));
+  };
+  expect("1", "2");
+  expect("3", "2");
+  expect("6", "4");
+  expect("16", "8");
+}
+
 TEST(ViolationsTest, TheNearestMeshIsOneThatTheModelAllows) {
   EXPECT_THAT(Check(Changed("parallel { tensor: 3 pipeline: 2 data: 1 } training { global_batch: 1024 }")),
               ElementsAre(HasSubstr("nearest legal: tensor 2 x pipeline 2 x data 2")));
