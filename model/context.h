@@ -59,6 +59,7 @@ struct MicroBatch {
   int64_t samples = 0, tokens = 0;  // B, T
   int64_t first_sample = 0;         // number within the run of row 0: what dropout is keyed by
   Tensor ids, targets, positions;   // [N] int32 each; positions: row modulo T
+  Tensor weights;                   // [N] float32, of the targets (0: ignored); undefined: all 1
   bool training = true;
   // The head's gradients are of loss_scale * (sum of the tokens' losses): 1 / (tokens of the global batch).
   float loss_scale = 0;

@@ -78,13 +78,16 @@ void WeightGradients(Device& device, DType dtype, const Measure& measure) {
 }
 
 void AttentionOf(Device& device, DType dtype, const AttentionShape& shape, bool backward, const Measure& measure) {
-  const int64_t rows = shape.batch * shape.tokens, columns = shape.heads * shape.head_dim;
+  const int64_t tokens = shape.tokens.tokens(), rows = shape.batch * tokens, columns = shape.heads * shape.head_dim;
   const Tensor qkv = New(device, dtype, {rows, shape.columns()}), out = New(device, dtype, {rows, columns});
-  const Tensor log_sum_exp = New(device, kFloat, {shape.batch, shape.heads, shape.tokens});
-  if (!backward) return measure([&] { Attention(device, qkv, shape, {}, out, log_sum_exp); });
+  const Tensor log_sum_exp = New(device, kFloat, {shape.batch, shape.heads, tokens});
+  const AttentionHeads heads = FusedHeads(qkv, shape);
+  if (!backward) return measure([&] { Attention(device, heads, shape, {}, out, log_sum_exp); });
   const Tensor d_out = New(device, dtype, {rows, columns}), d_qkv = New(device, dtype, {rows, shape.columns()});
-  Attention(device, qkv, shape, {}, out, log_sum_exp);
-  measure([&] { AttentionBackward(device, d_out, qkv, out, log_sum_exp, shape, {}, d_qkv); });
+  Attention(device, heads, shape, {}, out, log_sum_exp);
+  measure([&] {
+    AttentionBackward(device, d_out, heads, out, log_sum_exp, shape, {}, FusedHeads(d_qkv, shape));
+  });
 }
 
 void Attentions(Device& device, DType dtype, bool backward, const Measure& measure) {
@@ -160,8 +163,9 @@ void AddElementwise(std::vector<CalibratedOp>& ops) {
     };
   }));
   ops.push_back(ByRows("rotary", [](Device& device, DType dtype, int64_t n, int64_t c) {
-    const AttentionShape shape = {.batch = 1, .tokens = n, .heads = c / 64, .kv_heads = c / 64, .head_dim = 64};
-    return [&device, qkv = New(device, dtype, {n, 3 * c}), shape] { Rotary(device, qkv, shape, 1e4f, false); };
+    return [&device, qkv = New(device, dtype, {n, 3 * c}), n, c] {
+      Rotary(device, {qkv, 0}, 2 * c / 64, 64, n, 1e4f, false);
+    };
   }));
   ops.push_back(OfTwo("add", [](Device& device, const Tensor& x, const Tensor& y) { Add(device, x, y, y); }));
   ops.push_back(ByRows("bias_backward", [](Device& device, DType dtype, int64_t n, int64_t c) {
@@ -210,12 +214,12 @@ void AddEnds(std::vector<CalibratedOp>& ops) {
   }));
   float_only(ByRows("cross_entropy_combine", [](Device& device, DType, int64_t n, int64_t) {
     const Tensor statistics = New(device, kFloat, {1, n, 3}), loss = New(device, kFloat, {n});
-    return [=, &device, out = New(device, kFloat, {n})] { CrossEntropyCombine(device, statistics, loss, out); };
+    return [=, &device, out = New(device, kFloat, {n})] { CrossEntropyCombine(device, statistics, {}, loss, out); };
   }));
   ops.push_back(ByRows("cross_entropy_backward", [](Device& device, DType dtype, int64_t n, int64_t c) {
     const Tensor logits = New(device, kFloat, {n / 32, 32 * c}), targets = NewIds(device, n / 32, 32 * c);
     const Tensor log_sum_exp = New(device, kFloat, {n / 32}), dx = New(device, dtype, {n / 32, 32 * c});
-    return [=, &device] { CrossEntropyBackward(device, logits, targets, log_sum_exp, 0, 0.1f, dx); };
+    return [=, &device] { CrossEntropyBackward(device, logits, targets, {}, log_sum_exp, 0, 0.1f, dx); };
   }));
   float_only(ByRows("sums", [](Device& device, DType, int64_t n, int64_t c) {
     return [&device, x = New(device, kFloat, {n, c})] { Sums(device, {}, {&x, 1}); };

@@ -48,11 +48,16 @@ class Kernels {
   virtual void SwiGluBackward(const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up) = 0;
 
   virtual void Dropout(const Tensor& x, const DropoutMask& mask, const Tensor& y) = 0;
-  virtual void Rotary(const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse) = 0;
-  virtual void Attention(const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+  virtual void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
+                      bool inverse) = 0;
+  virtual void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                          const Tensor& out, const Tensor& log_sum_exp) = 0;
-  virtual void AttentionBackward(const Tensor& d_out, const Tensor& qkv, const Tensor& out, const Tensor& log_sum_exp,
-                                 const AttentionShape& shape, const AttentionDropout& dropout, const Tensor& d_qkv) = 0;
+  virtual void AttentionBackward(const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
+                                 const Tensor& log_sum_exp, const AttentionShape& shape,
+                                 const AttentionDropout& dropout, const AttentionHeads& gradients,
+                                 Accumulate accumulate) = 0;
+  virtual void MergeAttention(const Tensor& out, const Tensor& log_sum_exp, const Tensor& part,
+                              const Tensor& part_log_sum_exp) = 0;
 
   virtual void Embedding(const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
                          Accumulate accumulate) = 0;
@@ -60,9 +65,11 @@ class Kernels {
 
   virtual void CrossEntropyStatistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
                                       const Tensor& statistics) = 0;
-  virtual void CrossEntropyCombine(const Tensor& statistics, const Tensor& loss, const Tensor& log_sum_exp) = 0;
-  virtual void CrossEntropyBackward(const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                                    int64_t first_column, float scale, const Tensor& d_logits) = 0;
+  virtual void CrossEntropyCombine(const Tensor& statistics, const Tensor& weights, const Tensor& loss,
+                                   const Tensor& log_sum_exp) = 0;
+  virtual void CrossEntropyBackward(const Tensor& logits, const Tensor& targets, const Tensor& weights,
+                                    const Tensor& log_sum_exp, int64_t first_column, float scale,
+                                    const Tensor& d_logits) = 0;
 
   virtual void Add(const Tensor& a, const Tensor& b, const Tensor& out) = 0;
   virtual void SumParts(const Tensor& parts, const Tensor& out) = 0;

@@ -29,4 +29,8 @@ void CheckActivation(const char* name, const Tensor& tensor, int rank) {
   CHECK(rank < 0 || tensor.shape().rank() == rank) << name << " is " << tensor.shape() << ", must have rank " << rank;
 }
 
+void CheckProbability(float dropout) {
+  CHECK(dropout >= 0 && dropout < 1) << "dropout probability " << dropout << ", must be in [0, 1)";
+}
+
 }  // namespace trefoil

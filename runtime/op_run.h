@@ -60,6 +60,7 @@ void RunProduct(Device& device, const char* op, int64_t m, int64_t n, int64_t k,
 void Check(const char* name, const Tensor& tensor, DType dtype, const Shape& shape);
 // That it is float32 or bfloat16.
 void CheckActivation(const char* name, const Tensor& tensor, int rank);
+void CheckProbability(float dropout);
 constexpr int kAnyRank = -1;
 constexpr DType kFloat = DType::kFloat32;
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 
+#include "runtime/attention.h"
 #include "runtime/device.h"
 #include "runtime/exact_sum.h"
 #include "runtime/tensor.h"
@@ -99,14 +100,6 @@ void SwiGluBackward(Device& device, const Tensor& dy, const Tensor& gate_up, con
 
 // ---- attention ----
 
-// How the columns of a fused qkv tensor [B*T, (H + 2K) * D] are laid out: H query heads, K key heads, K value heads.
-// Query head h attends with key/value head h / (H / K).
-struct AttentionShape {
-  int64_t batch = 0, tokens = 0;  // B, T
-  int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
-};
-
 // Which elements to drop: element i (an index in the global tensor) is dropped when Uniform(key, i) < probability; the
 // others are divided by 1 - probability. probability 0: nothing happens.
 struct DropoutMask {
@@ -118,29 +111,33 @@ struct DropoutMask {
 // y = dropped-out x.  x, y: [N, C] with C = global_columns; in place allowed. The backward is the same call on dy.
 void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y);
 
-// Turns pairs (x[i], x[i + D/2]) of each query and key head by position * theta^(-2i/D) (Su et al. 2021; the split-half
-// pairing of the Llama checkpoints), in place. Row r is position r % T. inverse: turns back (the backward).
-void Rotary(Device& device, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+// Turns pairs (x[i], x[i + D/2]) of each of `heads` heads by position * theta^(-2i/D) (Su et al. 2021; the split-half
+// pairing of the Llama checkpoints), in place. x.rows: [B*T, ...], T = tokens.tokens(); row r is the position
+// tokens.Position(r % T). inverse: turns back (the backward).
+void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+            float theta, bool inverse);
 
-// Causal softmax(q k^T / sqrt(D)) v, in blocks that never hold T x T for more than a head (Dao et al. 2022).
-// out: [B*T, H*D]; log_sum_exp: [B, H, T] float32, saved for the backward.
-// dropout: of the attention weights. The weight of query q for key k in head h of this tensor's sequence b is the element
-//
-//   (((first_row / T + b) * global_heads + first_head + h) * T + q) * T + k
-//
-// of the mask. Of `mask`, first_row is the global number of the first sequence's first token, a multiple of T;
-// global_columns is not used.
-struct AttentionDropout {
-  DropoutMask mask;
-  int64_t first_head = 0;    // global number of this tensor's head 0
-  int64_t global_heads = 0;  // of all tensor ranks
-};
-void Attention(Device& device, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
+// softmax(q k^T / sqrt(D)) v over the keys that a query sees (runtime/attention.h), in blocks that never hold Tq x Tk for
+// more than a head (Dao et al. 2022). out: [B*Tq, H*D]; log_sum_exp: [B, H, Tq] float32, saved for the backward. A query
+// that sees no key has an output of 0 and a log_sum_exp of -infinity.
+void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp);
-// d_qkv: like qkv, every column written.
-void AttentionBackward(Device& device, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+// The gradients of what in.q, in.k and in.v are, every column of those heads written; with kYes added to. Their dtype is
+// that of `in`, or float32; with kYes float32. Where keys came in parts, each part has a call of its own, with the merged
+// `out` and `log_sum_exp` of all parts; the parts' gradients of q add up.
+void AttentionBackward(Device& device, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                       const Tensor& d_qkv);
+                       const AttentionHeads& gradients, Accumulate accumulate = Accumulate::kNo);
+// Attention over the keys of two parts, of which no key is in both, in place of the first part:
+//
+//   out += sigmoid(part_log_sum_exp - log_sum_exp) * (part - out)
+//   log_sum_exp = log(exp(log_sum_exp) + exp(part_log_sum_exp))
+//
+// computed in float32. A part whose log_sum_exp is -infinity changes nothing, whatever its output.
+// out, part: [B*T, H*D], each in an activation dtype of its own (who merges several keeps `out` in float32);
+// log_sum_exp, part_log_sum_exp: [B, H, T] float32.
+void MergeAttention(Device& device, const Tensor& out, const Tensor& log_sum_exp, const Tensor& part,
+                    const Tensor& part_log_sum_exp);
 
 // ---- embedding ----
 
@@ -158,13 +155,15 @@ void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int6
 // m is -infinity and the sum 0.
 void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
-// Combines the statistics of all parts [parts, N, 3], in order of part: log_sum_exp [N], loss [N] = log_sum_exp - target
-// logit, both float32.
-void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& loss, const Tensor& log_sum_exp);
-// d_logits = scale * (softmax(logits) - onehot(target)); d_logits: [N, V] in either activation dtype, in place allowed
-// where float32.
-void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                          int64_t first_column, float scale, const Tensor& d_logits);
+// Combines the statistics of all parts [parts, N, 3], in order of part: log_sum_exp [N], loss [N] = weight *
+// (log_sum_exp - target logit), both float32. weights: [N] float32, or not defined: all 1. With weight 0 the loss is 0,
+// whatever the logits and the target.
+void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
+                         const Tensor& log_sum_exp);
+// d_logits = scale * weight * (softmax(logits) - onehot(target)), 0 with weight 0; d_logits: [N, V] in either activation
+// dtype, in place allowed where float32. weights as above.
+void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& weights,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
 
 // ---- element-wise and reductions ----
 

@@ -1,31 +1,12 @@
-// What layers do beside products: norms, activations, dropout, attention, embedding, cross-entropy.
+// What layers do beside products: norms, activations, dropout, embedding, cross-entropy; attention is in ops_attention.cc.
 #include "runtime/op_run.h"
 #include "runtime/ops.h"
 
 namespace trefoil {
 namespace {
 
-void CheckProbability(float probability) {
-  CHECK(probability >= 0 && probability < 1) << "dropout probability " << probability << ", must be in [0, 1)";
-}
-
-void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout) {
-  CHECK_GT(shape.heads, 0);
-  CHECK_GT(shape.kv_heads, 0);
-  CHECK_GT(shape.head_dim, 0);
-  CHECK_EQ(shape.heads % shape.kv_heads, 0) << "query heads must be a multiple of key/value heads";
-  CheckActivation("qkv", qkv, 2);
-  Check("qkv", qkv, qkv.dtype(), {shape.batch * shape.tokens, shape.columns()});
-  CheckProbability(dropout.mask.probability);
-  if (dropout.mask.probability > 0) {
-    CHECK_EQ(dropout.mask.first_row % shape.tokens, 0) << "dropout must start with a sequence";
-    CHECK_LE(dropout.first_head + shape.heads, dropout.global_heads);
-  }
-}
-
-// A causal q k^T or p v of all heads: half of T x T x D multiply-adds.
-double AttentionProduct(const AttentionShape& shape) {
-  return static_cast<double>(shape.batch) * shape.heads * shape.tokens * shape.tokens * shape.head_dim;
+void CheckWeights(const Tensor& weights, int64_t rows) {
+  if (weights.defined()) Check("weights", weights, kFloat, {rows});
 }
 
 }  // namespace
@@ -122,36 +103,6 @@ void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Ten
   Run(device, "dropout", x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Dropout(x, mask, y); });
 }
 
-void Rotary(Device& device, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse) {
-  CheckAttention(qkv, shape, {});
-  CHECK_EQ(shape.head_dim % 2, 0) << "rotary needs an even head dim";
-  CHECK_GT(theta, 0);
-  const double turned = static_cast<double>(qkv.dim(0)) * (shape.heads + shape.kv_heads) * shape.head_dim;
-  Run(device, "rotary", 3 * turned, {2 * turned * SizeOf(qkv.dtype()), qkv.dtype()},
-      [&](Kernels& kernels) { kernels.Rotary(qkv, shape, theta, inverse); });
-}
-
-void Attention(Device& device, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
-               const Tensor& out, const Tensor& log_sum_exp) {
-  CheckAttention(qkv, shape, dropout);
-  Check("out", out, qkv.dtype(), {qkv.dim(0), shape.heads * shape.head_dim});
-  Check("log_sum_exp", log_sum_exp, kFloat, {shape.batch, shape.heads, shape.tokens});
-  Run(device, "attention", 2 * AttentionProduct(shape), Bytes({&qkv, &out, &log_sum_exp}),
-      [&](Kernels& kernels) { kernels.Attention(qkv, shape, dropout, out, log_sum_exp); });
-}
-
-void AttentionBackward(Device& device, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
-                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                       const Tensor& d_qkv) {
-  CheckAttention(qkv, shape, dropout);
-  Check("out", out, qkv.dtype(), {qkv.dim(0), shape.heads * shape.head_dim});
-  Check("d_out", d_out, qkv.dtype(), out.shape());
-  Check("log_sum_exp", log_sum_exp, kFloat, {shape.batch, shape.heads, shape.tokens});
-  Check("d_qkv", d_qkv, qkv.dtype(), qkv.shape());
-  Run(device, "attention_backward", 5 * AttentionProduct(shape), Bytes({&d_out, &qkv, &out, &log_sum_exp, &d_qkv}),
-      [&](Kernels& kernels) { kernels.AttentionBackward(d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv); });
-}
-
 void Embedding(Device& device, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
                Accumulate accumulate) {
   CheckActivation("table", table, 2);
@@ -182,27 +133,30 @@ void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& 
       [&](Kernels& kernels) { kernels.CrossEntropyStatistics(logits, targets, first_column, statistics); });
 }
 
-void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& loss, const Tensor& log_sum_exp) {
+void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
+                         const Tensor& log_sum_exp) {
   CheckActivation("statistics", statistics, 3);
   Check("statistics", statistics, kFloat, {statistics.dim(0), statistics.dim(1), 3});
   CHECK_GE(statistics.dim(0), 1);
   Check("loss", loss, kFloat, {statistics.dim(1)});
   Check("log_sum_exp", log_sum_exp, kFloat, {statistics.dim(1)});
-  Run(device, "cross_entropy_combine", 5.0 * statistics.elements(), Bytes({&statistics, &loss, &log_sum_exp}),
-      [&](Kernels& kernels) { kernels.CrossEntropyCombine(statistics, loss, log_sum_exp); });
+  CheckWeights(weights, statistics.dim(1));
+  Run(device, "cross_entropy_combine", 5.0 * statistics.elements(), Bytes({&statistics, &weights, &loss, &log_sum_exp}),
+      [&](Kernels& kernels) { kernels.CrossEntropyCombine(statistics, weights, loss, log_sum_exp); });
 }
 
-void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                          int64_t first_column, float scale, const Tensor& d_logits) {
+void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& weights,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
   CheckActivation("logits", logits, 2);
   Check("logits", logits, kFloat, logits.shape());
   Check("targets", targets, DType::kInt32, {logits.dim(0)});
   Check("log_sum_exp", log_sum_exp, kFloat, {logits.dim(0)});
+  CheckWeights(weights, logits.dim(0));
   CheckActivation("d_logits", d_logits, 2);
   Check("d_logits", d_logits, d_logits.dtype(), logits.shape());
-  Run(device, "cross_entropy_backward", 12.0 * logits.elements(), Bytes({&logits, &targets, &log_sum_exp, &d_logits}),
-      [&](Kernels& kernels) {
-        kernels.CrossEntropyBackward(logits, targets, log_sum_exp, first_column, scale, d_logits);
+  Run(device, "cross_entropy_backward", 12.0 * logits.elements(),
+      Bytes({&logits, &targets, &weights, &log_sum_exp, &d_logits}), [&](Kernels& kernels) {
+        kernels.CrossEntropyBackward(logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
       });
 }
 

@@ -50,20 +50,29 @@ AttentionShape SelfAttention::ShapeOf(const Context& context, const MicroBatch& 
 }
 
 AttentionDropout SelfAttention::DropoutOf(const Context& context, const MicroBatch& batch) const {
-  return {.mask = {.probability = batch.training ? config_.dropout() : 0,
-                   .key = RandomKey(context.dropout_seed, "dropout/" + prefix_ + ".weights"),
-                   .first_row = batch.first_sample * batch.tokens},
+  return {.probability = batch.training ? config_.dropout() : 0,
+          .key = RandomKey(context.dropout_seed, "dropout/" + prefix_ + ".weights"),
+          .first_sequence = batch.first_sample,
           .first_head = int64_t{config_.heads()} / context.tensor.size() * context.tensor.rank(),
-          .global_heads = config_.heads()};
+          .global_heads = config_.heads(),
+          .global_queries = batch.tokens,
+          .global_keys = batch.tokens};
+}
+
+void SelfAttention::Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const {
+  // Queries and keys, side by side; not the values.
+  Rotary(context.device, FusedHeads(qkv, shape).q, shape.heads + shape.kv_heads, shape.head_dim, shape.tokens,
+         config_.rope_theta(), inverse);
 }
 
 Tensor SelfAttention::Forward(const Context& context, const MicroBatch& batch, const Tensor& h, Saved* saved) const {
   const AttentionShape shape = ShapeOf(context, batch);
   saved->qkv = qkv_.Forward(context, h);
-  if (rotary_) Rotary(context.device, saved->qkv, shape, config_.rope_theta(), /*inverse=*/false);
+  if (rotary_) Turn(context, shape, saved->qkv, /*inverse=*/false);
   saved->out = context.New({batch.rows(), shape.heads * shape.head_dim});
-  saved->log_sum_exp = context.NewFloat({shape.batch, shape.heads, shape.tokens});
-  Attention(context.device, saved->qkv, shape, DropoutOf(context, batch), saved->out, saved->log_sum_exp);
+  saved->log_sum_exp = context.NewFloat({shape.batch, shape.heads, batch.tokens});
+  Attention(context.device, FusedHeads(saved->qkv, shape), shape, DropoutOf(context, batch), saved->out,
+            saved->log_sum_exp);
   return output_.Forward(context, saved->out);
 }
 
@@ -72,9 +81,9 @@ Tensor SelfAttention::Backward(const Context& context, const MicroBatch& batch, 
   const AttentionShape shape = ShapeOf(context, batch);
   const Tensor d_out = output_.Backward(context, dy, saved.out, weights);
   const Tensor d_qkv = context.New(saved.qkv.shape());
-  AttentionBackward(context.device, d_out, saved.qkv, saved.out, saved.log_sum_exp, shape, DropoutOf(context, batch),
-                    d_qkv);
-  if (rotary_) Rotary(context.device, d_qkv, shape, config_.rope_theta(), /*inverse=*/true);
+  AttentionBackward(context.device, d_out, FusedHeads(saved.qkv, shape), saved.out, saved.log_sum_exp, shape,
+                    DropoutOf(context, batch), FusedHeads(d_qkv, shape));
+  if (rotary_) Turn(context, shape, d_qkv, /*inverse=*/true);
   return qkv_.Backward(context, d_qkv, h, weights);
 }
 

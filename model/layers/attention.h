@@ -27,6 +27,8 @@ class SelfAttention {
 
  private:
   AttentionShape ShapeOf(const Context& context, const MicroBatch& batch) const;
+  // Rotary positions, in place.
+  void Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const;
   AttentionDropout DropoutOf(const Context& context, const MicroBatch& batch) const;
 
   const ModelConfig config_;

@@ -55,16 +55,17 @@ void Head::Forward(const Context& context, const MicroBatch& batch, const Tensor
     const Tensor logits = context.NewFloat({r, columns});
     Matmul(device, h.Rows(begin, end), Transpose::kNo, weight_, Transpose::kYes, logits);
     const Tensor targets = batch.targets.Rows(begin, end);
+    const Tensor weights = batch.weights.defined() ? batch.weights.Rows(begin, end) : Tensor();
     const Tensor statistics = context.NewFloat({context.tensor.size(), r, 3});
     const int64_t part = context.tensor.rank();
     const Tensor mine = statistics.Rows(part, part + 1).View({r, 3});
     CrossEntropyStatistics(device, logits, targets, first_column, mine);
     context.tensor.AllGather(mine, statistics.View({context.tensor.size() * r, 3}));
     const Tensor log_sum_exp = context.NewFloat({r});
-    CrossEntropyCombine(device, statistics, saved->loss.Rows(begin, end), log_sum_exp);
+    CrossEntropyCombine(device, statistics, weights, saved->loss.Rows(begin, end), log_sum_exp);
     if (!batch.training) continue;
     const Tensor d_logits = context.dtype == DType::kFloat32 ? logits : context.New({r, columns});
-    CrossEntropyBackward(device, logits, targets, log_sum_exp, first_column, batch.loss_scale, d_logits);
+    CrossEntropyBackward(device, logits, targets, weights, log_sum_exp, first_column, batch.loss_scale, d_logits);
     Matmul(device, d_logits, Transpose::kNo, weight_, Transpose::kNo, dh.Rows(begin, end));
     Matmul(device, d_logits, Transpose::kYes, h.Rows(begin, end), Transpose::kNo, d_weight_, Accumulate::kYes);
   }

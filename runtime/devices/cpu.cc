@@ -66,15 +66,21 @@ class CpuKernels : public Kernels {
   void SwiGlu(T gate_up, T y) override { cpu::SwiGlu(cpu_, gate_up, y); }
   void SwiGluBackward(T dy, T gate_up, T d_gate_up) override { cpu::SwiGluBackward(cpu_, dy, gate_up, d_gate_up); }
   void Dropout(T x, const DropoutMask& mask, T y) override { cpu::Dropout(cpu_, x, mask, y); }
-  void Rotary(T qkv, const AttentionShape& shape, float theta, bool inverse) override {
-    cpu::Rotary(cpu_, qkv, shape, theta, inverse);
+  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
+              bool inverse) override {
+    cpu::Rotary(cpu_, x, heads, head_dim, tokens, theta, inverse);
   }
-  void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
-    cpu::Attention(cpu_, qkv, shape, dropout, out, log_sum_exp);
+  void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout, T out,
+                 T log_sum_exp) override {
+    cpu::Attention(cpu_, in, shape, dropout, out, log_sum_exp);
   }
-  void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
-                         const AttentionDropout& dropout, T d_qkv) override {
-    cpu::AttentionBackward(cpu_, d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  void AttentionBackward(T d_out, const AttentionHeads& in, T out, T log_sum_exp, const AttentionShape& shape,
+                         const AttentionDropout& dropout, const AttentionHeads& gradients,
+                         Accumulate accumulate) override {
+    cpu::AttentionBackward(cpu_, d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
+  }
+  void MergeAttention(T out, T log_sum_exp, T part, T part_log_sum_exp) override {
+    cpu::MergeAttention(cpu_, out, log_sum_exp, part, part_log_sum_exp);
   }
   void Embedding(T ids, T table, int64_t first_row, T y, Accumulate accumulate) override {
     cpu::Embedding(cpu_, ids, table, first_row, y, accumulate);
@@ -85,12 +91,12 @@ class CpuKernels : public Kernels {
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cpu::CrossEntropyStatistics(cpu_, logits, targets, first_column, statistics);
   }
-  void CrossEntropyCombine(T statistics, T loss, T log_sum_exp) override {
-    cpu::CrossEntropyCombine(cpu_, statistics, loss, log_sum_exp);
+  void CrossEntropyCombine(T statistics, T weights, T loss, T log_sum_exp) override {
+    cpu::CrossEntropyCombine(cpu_, statistics, weights, loss, log_sum_exp);
   }
-  void CrossEntropyBackward(T logits, T targets, T log_sum_exp, int64_t first_column, float scale,
+  void CrossEntropyBackward(T logits, T targets, T weights, T log_sum_exp, int64_t first_column, float scale,
                             T d_logits) override {
-    cpu::CrossEntropyBackward(cpu_, logits, targets, log_sum_exp, first_column, scale, d_logits);
+    cpu::CrossEntropyBackward(cpu_, logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
   }
   void Add(T a, T b, T out) override { cpu::Add(cpu_, a, b, out); }
   void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }

@@ -154,17 +154,26 @@ class CudaKernels : public Kernels {
   void SwiGlu(T gate_up, T y) override { cuda::SwiGlu(Here(), gate_up, y); }
   void SwiGluBackward(T dy, T gate_up, T d_gate_up) override { cuda::SwiGluBackward(Here(), dy, gate_up, d_gate_up); }
   void Dropout(T x, const DropoutMask& mask, T y) override { cuda::Dropout(Here(), x, mask, y); }
-  void Rotary(T qkv, const AttentionShape& shape, float theta, bool inverse) override {
-    cuda::Rotary(Here(), qkv, shape, theta, inverse);
+  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
+              bool inverse) override {
+    cuda::Rotary(Here(), x, heads, head_dim, tokens, theta, inverse);
   }
-  void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
-    if (cudnn_ != nullptr && cudnn_->Forward(Here(), qkv, shape, dropout, out, log_sum_exp)) return;
-    cuda::Attention(Here(), qkv, shape, dropout, out, log_sum_exp);
+  void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout, T out,
+                 T log_sum_exp) override {
+    if (cudnn_ != nullptr && cudnn_->Forward(Here(), in, shape, dropout, out, log_sum_exp)) return;
+    cuda::Attention(Here(), in, shape, dropout, out, log_sum_exp);
   }
-  void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
-                         const AttentionDropout& dropout, T d_qkv) override {
-    if (cudnn_ != nullptr && cudnn_->Backward(Here(), d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv)) return;
-    cuda::AttentionBackward(Here(), d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  void AttentionBackward(T d_out, const AttentionHeads& in, T out, T log_sum_exp, const AttentionShape& shape,
+                         const AttentionDropout& dropout, const AttentionHeads& gradients,
+                         Accumulate accumulate) override {
+    if (cudnn_ != nullptr &&
+        cudnn_->Backward(Here(), d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate)) {
+      return;
+    }
+    cuda::AttentionBackward(Here(), d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
+  }
+  void MergeAttention(T out, T log_sum_exp, T part, T part_log_sum_exp) override {
+    cuda::MergeAttention(Here(), out, log_sum_exp, part, part_log_sum_exp);
   }
   void Embedding(T ids, T table, int64_t first_row, T y, Accumulate accumulate) override {
     cuda::Embedding(Here(), ids, table, first_row, y, accumulate);
@@ -175,12 +184,12 @@ class CudaKernels : public Kernels {
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cuda::CrossEntropyStatistics(Here(), logits, targets, first_column, statistics);
   }
-  void CrossEntropyCombine(T statistics, T loss, T log_sum_exp) override {
-    cuda::CrossEntropyCombine(Here(), statistics, loss, log_sum_exp);
+  void CrossEntropyCombine(T statistics, T weights, T loss, T log_sum_exp) override {
+    cuda::CrossEntropyCombine(Here(), statistics, weights, loss, log_sum_exp);
   }
-  void CrossEntropyBackward(T logits, T targets, T log_sum_exp, int64_t first_column, float scale,
+  void CrossEntropyBackward(T logits, T targets, T weights, T log_sum_exp, int64_t first_column, float scale,
                             T d_logits) override {
-    cuda::CrossEntropyBackward(Here(), logits, targets, log_sum_exp, first_column, scale, d_logits);
+    cuda::CrossEntropyBackward(Here(), logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
   }
   void Add(T a, T b, T out) override { cuda::Add(Here(), a, b, out); }
   void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }

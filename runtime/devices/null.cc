@@ -27,14 +27,16 @@ class NullKernels : public Kernels {
   void SwiGlu(T, T) override {}
   void SwiGluBackward(T, T, T) override {}
   void Dropout(T, const DropoutMask&, T) override {}
-  void Rotary(T, const AttentionShape&, float, bool) override {}
-  void Attention(T, const AttentionShape&, const AttentionDropout&, T, T) override {}
-  void AttentionBackward(T, T, T, T, const AttentionShape&, const AttentionDropout&, T) override {}
+  void Rotary(const HeadColumns&, int64_t, int64_t, const TokenRanges&, float, bool) override {}
+  void Attention(const AttentionHeads&, const AttentionShape&, const AttentionDropout&, T, T) override {}
+  void AttentionBackward(T, const AttentionHeads&, T, T, const AttentionShape&, const AttentionDropout&,
+                         const AttentionHeads&, Accumulate) override {}
+  void MergeAttention(T, T, T, T) override {}
   void Embedding(T, T, int64_t, T, Accumulate) override {}
   void EmbeddingBackward(T, T, int64_t, T) override {}
   void CrossEntropyStatistics(T, T, int64_t, T) override {}
-  void CrossEntropyCombine(T, T, T) override {}
-  void CrossEntropyBackward(T, T, T, int64_t, float, T) override {}
+  void CrossEntropyCombine(T, T, T, T) override {}
+  void CrossEntropyBackward(T, T, T, T, int64_t, float, T) override {}
   void Add(T, T, T) override {}
   void SumParts(T, T) override {}
   void Cast(T, T) override {}
@@ -68,15 +70,18 @@ class CpuWorkspace : public NullKernels {
   void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
     cpu_->RmsNormBackward(dy, x, weight, rstd, d_residual, dx, d_weight);
   }
-  void Rotary(T qkv, const AttentionShape& shape, float theta, bool inverse) override {
-    cpu_->Rotary(qkv, shape, theta, inverse);
+  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
+              bool inverse) override {
+    cpu_->Rotary(x, heads, head_dim, tokens, theta, inverse);
   }
-  void Attention(T qkv, const AttentionShape& shape, const AttentionDropout& dropout, T out, T log_sum_exp) override {
-    cpu_->Attention(qkv, shape, dropout, out, log_sum_exp);
+  void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout, T out,
+                 T log_sum_exp) override {
+    cpu_->Attention(in, shape, dropout, out, log_sum_exp);
   }
-  void AttentionBackward(T d_out, T qkv, T out, T log_sum_exp, const AttentionShape& shape,
-                         const AttentionDropout& dropout, T d_qkv) override {
-    cpu_->AttentionBackward(d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+  void AttentionBackward(T d_out, const AttentionHeads& in, T out, T log_sum_exp, const AttentionShape& shape,
+                         const AttentionDropout& dropout, const AttentionHeads& gradients,
+                         Accumulate accumulate) override {
+    cpu_->AttentionBackward(d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
   }
 
  private:

@@ -49,16 +49,16 @@ constexpr int64_t DropoutBuffer(int64_t count) { return count + 2 * 32; }
 
 // For elements first .. first + count - 1 of the mask: 0 where dropped, else 1 / (1 - probability). They lie in
 // `buffer`, from the place returned.
-inline const float* DropoutFactors(const DropoutMask& mask, uint64_t first, int64_t count, float* buffer) {
+inline const float* DropoutFactors(float probability, uint64_t key, uint64_t first, int64_t count, float* buffer) {
   const uint64_t start = first / 32 * 32;
   const auto skipped = static_cast<int64_t>(first - start);
-  const float kept = 1.0f / (1.0f - mask.probability);
+  const float kept = 1.0f / (1.0f - probability);
   for (int64_t i = 0; i < skipped + count; i += 32) {
     uint32_t words[32];
-    PhiloxBlocks(mask.key, (start + static_cast<uint64_t>(i)) / 4, words);
+    PhiloxBlocks(key, (start + static_cast<uint64_t>(i)) / 4, words);
     for (int lane = 0; lane < 32; ++lane) {
       const float uniform = static_cast<float>(static_cast<int32_t>(words[lane] >> 8)) * 0x1p-24f;
-      buffer[i + lane] = uniform < mask.probability ? 0.0f : kept;
+      buffer[i + lane] = uniform < probability ? 0.0f : kept;
     }
   }
   return buffer + skipped;

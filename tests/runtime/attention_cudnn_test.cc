@@ -47,7 +47,13 @@ absl::StatusOr<int64_t> PlanFor(const Gpu& gpu, const AttentionShape& shape, Att
   current_major = gpu.major;
   const std::string json = Properties(gpu);
   const auto properties = std::make_shared<cudnn_frontend::DeviceProperties>();
-  const auto graph = AttentionGraph(shape, pass);
+  const int64_t fused = shape.columns();
+  AttentionStrides strides = {fused, fused, fused, fused, fused, fused};
+  if (shape.key_tokens.has_value()) {
+    const int64_t q = shape.heads * shape.head_dim, kv = 2 * shape.kv_heads * shape.head_dim;
+    strides = {q, kv, kv, q, kv, kv};
+  }
+  const auto graph = AttentionGraph(shape, strides, pass);
   int64_t bytes = 0;
   std::string failed;
   const auto step = [&](const char* name, auto&& work) {
@@ -71,11 +77,18 @@ AttentionShape ShapeOf(int64_t batch, int64_t tokens, int64_t heads, int64_t kv_
   return {.batch = batch, .tokens = tokens, .heads = heads, .kv_heads = kv_heads, .head_dim = head_dim};
 }
 
+// Of an encoder, or from a decoder's queries to an encoder's keys.
+AttentionShape NotCausal(AttentionShape shape, std::optional<TokenRanges> key_tokens) {
+  shape.causal = false;
+  shape.key_tokens = key_tokens;
+  return shape;
+}
+
 class CudnnPlanTest : public testing::TestWithParam<AttentionShape> {};
 
 TEST_P(CudnnPlanTest, EveryPassHasOne) {
   const AttentionShape& s = GetParam();
-  ASSERT_TRUE(CudnnTakesAttention(DType::kBFloat16, s.head_dim, s.tokens));
+  ASSERT_TRUE(CudnnTakesAttention(DType::kBFloat16, s.head_dim, s.tokens.tokens()));
   for (const Gpu& gpu : {kH100, kA100}) {
     SCOPED_TRACE(gpu.name);
     const auto forward = PlanFor(gpu, s, AttentionPass::kForward);
@@ -85,8 +98,8 @@ TEST_P(CudnnPlanTest, EveryPassHasOne) {
     EXPECT_TRUE(backward.ok()) << backward.status();
     ASSERT_TRUE(deterministic.ok()) << deterministic.status();
     // The gradients of the scores, a bf16 each, in place of fp32 sums: training.proto says so.
-    EXPECT_GE(*deterministic, 2 * s.batch * s.heads * s.tokens * s.tokens);
-    if (s.tokens >= 1024) {
+    EXPECT_GE(*deterministic, 2 * s.batch * s.heads * s.tokens.tokens() * s.keys().tokens());
+    if (s.tokens.tokens() >= 1024) {
       EXPECT_LT(backward.value_or(0), *deterministic);
     }
   }
@@ -95,11 +108,13 @@ TEST_P(CudnnPlanTest, EveryPassHasOne) {
 INSTANTIATE_TEST_SUITE_P(Shapes, CudnnPlanTest,
                          testing::Values(ShapeOf(2, 1024, 12, 12, 64),  // GPT-2
                                          ShapeOf(2, 4096, 32, 8, 128),  // Llama 3 8B
-                                         ShapeOf(1, 1000, 6, 1, 96), ShapeOf(3, 65, 4, 2, 40), ShapeOf(1, 2, 1, 1, 8)),
+                                         ShapeOf(1, 1000, 6, 1, 96), ShapeOf(3, 65, 4, 2, 40), ShapeOf(1, 2, 1, 1, 8),
+                                         NotCausal(ShapeOf(2, 512, 12, 12, 64), std::nullopt),
+                                         NotCausal(ShapeOf(2, 96, 8, 8, 64), 200)),
                          [](const auto& info) {
                            const AttentionShape& s = info.param;
-                           return absl::StrCat("B", s.batch, "T", s.tokens, "H", s.heads, "K", s.kv_heads, "D",
-                                               s.head_dim);
+                           return absl::StrCat("B", s.batch, "T", s.tokens.tokens(), "H", s.heads, "K", s.kv_heads,
+                                               "D", s.head_dim, s.causal ? "" : "Whole");
                          });
 
 // What CudnnTakesAttention leaves out has no plan: the test above can fail.
@@ -130,23 +145,29 @@ class CudnnAttentionTest : public testing::Test {
 
 TEST_F(CudnnAttentionTest, LeavesToOthersWhatItCannotDo) {
   CudnnAttention attention(/*deterministic=*/false);
+  AttentionShape shape = shape_;
   const auto forward = [&](DType dtype, const AttentionDropout& dropout, int64_t skipped) {
     const Tensor qkv = Allocate(dtype, {5, 32}).Range(skipped, {4, 32});
-    return attention.Forward(cuda_, qkv, shape_, dropout, Allocate(dtype, {4, 16}),
+    return attention.Forward(cuda_, FusedHeads(qkv, shape), shape, dropout, Allocate(dtype, {4, 16}),
                              Allocate(DType::kFloat32, {1, 2, 4}));
   };
   EXPECT_FALSE(forward(DType::kFloat32, {}, 0));
   EXPECT_FALSE(forward(DType::kBFloat16, {}, 1));
   AttentionDropout dropout;
-  dropout.mask.probability = 0.1f;
+  dropout.probability = 0.1f;
   EXPECT_FALSE(forward(DType::kBFloat16, dropout, 0));
+  shape.tokens = {{0, 2}, {6, 2}};
+  EXPECT_FALSE(forward(DType::kBFloat16, {}, 0));
+  shape.tokens = {{4, 4}};
+  shape.key_tokens = 4;
+  EXPECT_FALSE(forward(DType::kBFloat16, {}, 0));
 }
 
 // There is no GPU here: the first call of a run without one.
 TEST_F(CudnnAttentionTest, FailureNamesTheCallAndTheWayOut) {
   CudnnAttention attention(/*deterministic=*/true);
   const Tensor qkv = Allocate(DType::kBFloat16, {4, 32}), out = Allocate(DType::kBFloat16, {4, 16});
-  EXPECT_DEATH(attention.Forward(cuda_, qkv, shape_, {}, out, Allocate(DType::kFloat32, {1, 2, 4})),
+  EXPECT_DEATH(attention.Forward(cuda_, FusedHeads(qkv, shape_), shape_, {}, out, Allocate(DType::kFloat32, {1, 2, 4})),
                "cudnnCreate: .*; runtime.attention: OWN");
 }
 

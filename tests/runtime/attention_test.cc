@@ -1,3 +1,6 @@
+#include <limits>
+#include <optional>
+
 #include "runtime/kernels/cpu/bf16_block.h"
 #include "runtime/kernels/cpu/cpu.h"
 #include "runtime/random.h"
@@ -7,55 +10,61 @@ namespace trefoil {
 namespace {
 
 struct Reference {
-  Values out, log_sum_exp, d_qkv;
+  Values out, log_sum_exp, d_q, d_k, d_v;
 };
 
-// Straight from softmax(q k^T / sqrt(D)) v and its chain rule, T x T at a time.
-Reference NaiveAttention(const AttentionShape& s, const AttentionDropout& dropout, const Values& qkv,
-                         const Values& d_out) {
-  const int64_t columns = s.columns(), dim = s.head_dim;
-  Reference r = {Values(s.batch * s.tokens * s.heads * dim), Values(s.batch * s.heads * s.tokens), Values(qkv.size())};
-  const double scale = 1 / std::sqrt(static_cast<double>(dim));
+std::vector<int64_t> PositionsOf(const TokenRanges& tokens) {
+  std::vector<int64_t> positions;
+  for (int i = 0; i < TokenRanges::kMost; ++i) {
+    for (int64_t t = 0; t < tokens[i].tokens; ++t) positions.push_back(tokens[i].first + t);
+  }
+  return positions;
+}
+
+// Straight from softmax(q k^T / sqrt(D)) v and its chain rule, Tq x Tk at a time. q: [B*Tq, H*D]; k, v: [B*Tk, K*D].
+Reference NaiveAttention(const AttentionShape& s, const AttentionDropout& dropout, const Values& q, const Values& k,
+                         const Values& v, const Values& d_out) {
+  const std::vector<int64_t> queries = PositionsOf(s.tokens), keys = PositionsOf(s.keys());
+  const auto tq = static_cast<int64_t>(queries.size()), tk = static_cast<int64_t>(keys.size());
+  const int64_t dim = s.head_dim;
+  Reference r = {Values(q.size()), Values(s.batch * s.heads * tq), Values(q.size()), Values(k.size()), Values(v.size())};
+  const double scale = 1 / std::sqrt(static_cast<double>(dim)), kept = 1 / (1 - static_cast<double>(dropout.probability));
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t h = 0; h < s.heads; ++h) {
-      const int64_t kv = h / (s.heads / s.kv_heads);
-      const auto q_at = [&](int64_t t) { return (b * s.tokens + t) * columns + h * dim; };
-      const auto k_at = [&](int64_t t) { return (b * s.tokens + t) * columns + (s.heads + kv) * dim; };
-      const auto v_at = [&](int64_t t) { return (b * s.tokens + t) * columns + (s.heads + s.kv_heads + kv) * dim; };
-      const auto o_at = [&](int64_t t) { return (b * s.tokens + t) * s.heads * dim + h * dim; };
-      for (int64_t t = 0; t < s.tokens; ++t) {
-        Values p(t + 1), mask(t + 1, 1), d_weight(t + 1);
+      const auto q_at = [&](int64_t t) { return ((b * tq + t) * s.heads + h) * dim; };
+      const auto k_at = [&](int64_t u) { return ((b * tk + u) * s.kv_heads + h / (s.heads / s.kv_heads)) * dim; };
+      for (int64_t t = 0; t < tq; ++t) {
+        Values p(tk), mask(tk, 1), d_weight(tk);
         double sum = 0;
-        for (int64_t u = 0; u <= t; ++u) {
+        for (int64_t u = 0; u < tk; ++u) {
+          if (s.causal && keys[u] > queries[t]) continue;
           double score = 0;
-          for (int64_t d = 0; d < dim; ++d) score += qkv[q_at(t) + d] * qkv[k_at(u) + d] * scale;
+          for (int64_t d = 0; d < dim; ++d) score += q[q_at(t) + d] * k[k_at(u) + d] * scale;
           p[u] = std::exp(score);
           sum += p[u];
-          if (dropout.mask.probability > 0) {
-            const int64_t sequence = dropout.mask.first_row / s.tokens + b;
-            const int64_t element =
-                ((sequence * dropout.global_heads + dropout.first_head + h) * s.tokens + t) * s.tokens + u;
-            mask[u] = Uniform(dropout.mask.key, static_cast<uint64_t>(element)) < dropout.mask.probability
-                          ? 0
-                          : 1 / (1 - static_cast<double>(dropout.mask.probability));
+          if (dropout.probability > 0) {
+            const int64_t head = (dropout.first_sequence + b) * dropout.global_heads + dropout.first_head + h;
+            const int64_t element = (head * dropout.global_queries + queries[t]) * dropout.global_keys + keys[u];
+            mask[u] = Uniform(dropout.key, static_cast<uint64_t>(element)) < dropout.probability ? 0 : kept;
           }
         }
-        r.log_sum_exp[(b * s.heads + h) * s.tokens + t] = std::log(sum);
+        r.log_sum_exp[(b * s.heads + h) * tq + t] = std::log(sum);
+        if (sum == 0) continue;
         double inner = 0;
-        for (int64_t u = 0; u <= t; ++u) {
+        for (int64_t u = 0; u < tk; ++u) {
           p[u] /= sum;
           for (int64_t d = 0; d < dim; ++d) {
-            r.out[o_at(t) + d] += p[u] * mask[u] * qkv[v_at(u) + d];
-            d_weight[u] += mask[u] * d_out[o_at(t) + d] * qkv[v_at(u) + d];
-            r.d_qkv[v_at(u) + d] += p[u] * mask[u] * d_out[o_at(t) + d];
+            r.out[q_at(t) + d] += p[u] * mask[u] * v[k_at(u) + d];
+            d_weight[u] += mask[u] * d_out[q_at(t) + d] * v[k_at(u) + d];
+            r.d_v[k_at(u) + d] += p[u] * mask[u] * d_out[q_at(t) + d];
           }
           inner += p[u] * d_weight[u];
         }
-        for (int64_t u = 0; u <= t; ++u) {
+        for (int64_t u = 0; u < tk; ++u) {
           const double d_score = p[u] * (d_weight[u] - inner) * scale;
           for (int64_t d = 0; d < dim; ++d) {
-            r.d_qkv[q_at(t) + d] += d_score * qkv[k_at(u) + d];
-            r.d_qkv[k_at(u) + d] += d_score * qkv[q_at(t) + d];
+            r.d_q[q_at(t) + d] += d_score * k[k_at(u) + d];
+            r.d_k[k_at(u) + d] += d_score * q[q_at(t) + d];
           }
         }
       }
@@ -64,66 +73,245 @@ Reference NaiveAttention(const AttentionShape& s, const AttentionDropout& dropou
   return r;
 }
 
+// Columns [first, first + count) of each row.
+Values Columns(const Values& x, int64_t columns, int64_t first, int64_t count) {
+  Values part;
+  for (size_t row = 0; row < x.size(); row += columns) {
+    part.insert(part.end(), x.begin() + row + first, x.begin() + row + first + count);
+  }
+  return part;
+}
+// Of heads in a matrix.
+Values Get(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim) {
+  return Columns(Get(device, x.rows), x.rows.dim(1), x.first, heads * head_dim);
+}
+
+// A decoder's, from one tensor.
 const AttentionShape kShapes[] = {
     {2, 5, 2, 2, 8},    {1, 1, 1, 1, 8},   {1, 64, 3, 3, 16}, {2, 65, 4, 2, 32},  {1, 130, 6, 1, 64}, {1, 100, 2, 1, 1},
     {1, 33, 2, 2, 128}, {1, 17, 2, 1, 20}, {0, 9, 2, 2, 8},   {1, 200, 1, 1, 24}, {1, 192, 2, 1, 32},
 };
 
+AttentionShape Ranged(int64_t batch, TokenRanges tokens, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                      std::optional<TokenRanges> keys, bool causal = true) {
+  return {batch, tokens, heads, kv_heads, head_dim, keys, causal};
+}
+
+// Whole and causal, in ranges, between two sequences, with and without anything to see.
+std::vector<AttentionShape> OtherShapes() {
+  const TokenRanges early = {{16, 48}, {192, 48}}, late = {{64, 64}, {128, 64}}, few = {{3, 2}, {9, 1}, {70, 5}, {99, 1}};
+  return {
+      Ranged(2, 70, 4, 2, 16, std::nullopt, /*causal=*/false),  // an encoder's
+      Ranged(2, 21, 4, 1, 8, 150, /*causal=*/false),            // from a decoder to an encoder
+      Ranged(1, 150, 2, 2, 40, 33, /*causal=*/false),
+      Ranged(1, early, 4, 2, 32, std::nullopt),                 // zigzag: the own keys, others' keys
+      Ranged(2, early, 2, 2, 16, late),
+      Ranged(1, late, 2, 1, 64, early),
+      Ranged(1, few, 2, 2, 8, 100),
+      Ranged(1, 100, 2, 2, 8, few),
+      Ranged(1, TokenRanges{{100, 28}}, 2, 1, 32, 128),         // the last of a sequence
+      Ranged(1, 64, 2, 2, 16, TokenRanges{{32, 64}}),           // the first half sees no key
+      Ranged(1, 80, 2, 2, 16, TokenRanges{{80, 64}}),           // nobody does
+      Ranged(2, 40, 2, 1, 8, 0),                                // there is none
+      Ranged(2, 0, 2, 1, 8, 40),                                // there is no query
+      Ranged(1, 40, 2, 1, 8, 0, /*causal=*/false),
+  };
+}
+
+// q, k, v in one tensor where the keys are the queries' tokens, else in two, which begin with columns of others.
+AttentionHeads RandomHeads(Device& device, DType dtype, const AttentionShape& s, uint64_t seed) {
+  const int64_t queries = s.batch * s.tokens.tokens(), keys = s.batch * s.keys().tokens(), other = 8;
+  if (!s.key_tokens.has_value()) return FusedHeads(Random(device, dtype, {queries, s.columns()}, seed), s);
+  const Tensor q = Random(device, dtype, {queries, other + s.heads * s.head_dim}, seed);
+  const Tensor kv = Random(device, dtype, {keys, other + 2 * s.kv_heads * s.head_dim}, seed + 1);
+  return {{q, other}, {kv, other}, {kv, other + s.kv_heads * s.head_dim}};
+}
+AttentionHeads PoisonedHeads(Device& device, DType dtype, const AttentionHeads& like) {
+  const Tensor q = Poisoned(device, dtype, like.q.rows.shape());
+  const bool fused = like.q.rows.raw() == like.k.rows.raw();
+  const Tensor kv = fused ? q : Poisoned(device, dtype, like.k.rows.shape());
+  return {{q, like.q.first}, {kv, like.k.first}, {kv, like.v.first}};
+}
+
 // By the device's kernels or, with `bf16`, by the CPU's with these products of blocks.
 void Compare(DType dtype, const AttentionShape& s, const AttentionDropout& dropout,
-             const cpu::Bf16Kernel* bf16 = nullptr) {
-  SCOPED_TRACE(testing::Message() << "B " << s.batch << " T " << s.tokens << " H " << s.heads << " K " << s.kv_heads
-                                  << " D " << s.head_dim << " dropout " << dropout.mask.probability << " bf16 by "
-                                  << (bf16 == nullptr ? "the device's choice" : bf16->name));
-  const int64_t rows = s.batch * s.tokens;
+             const cpu::Bf16Kernel* bf16 = nullptr, DType gradient_dtype = DType::kBFloat16) {
+  if (dtype == DType::kFloat32) gradient_dtype = dtype;
+  SCOPED_TRACE(testing::Message() << "B " << s.batch << " Tq " << s.tokens.tokens() << " from " << s.tokens[0].first
+                                  << " Tk " << s.keys().tokens() << " H " << s.heads << " K " << s.kv_heads << " D "
+                                  << s.head_dim << (s.causal ? " causal" : "") << " dropout " << dropout.probability
+                                  << " bf16 by " << (bf16 == nullptr ? "the device's choice" : bf16->name)
+                                  << ", gradients in " << Name(gradient_dtype));
+  const int64_t rows = s.batch * s.tokens.tokens();
   Reference reference;
   const auto results = (bf16 == nullptr ? RunWithThreads : RunWithCpuThreads)([&](Device& device) {
-    const Tensor qkv = Random(device, dtype, {rows, s.columns()}, 1);
+    const AttentionHeads in = RandomHeads(device, dtype, s, 1);
     const Tensor out = Poisoned(device, dtype, {rows, s.heads * s.head_dim});
-    const Tensor sums = Poisoned(device, DType::kFloat32, {s.batch, s.heads, s.tokens});
-    const Tensor d_out = Random(device, dtype, out.shape(), 2), d_qkv = Poisoned(device, dtype, qkv.shape());
-    if (reference.out.empty()) reference = NaiveAttention(s, dropout, Get(device, qkv), Get(device, d_out));
+    const Tensor sums = Poisoned(device, DType::kFloat32, {s.batch, s.heads, s.tokens.tokens()});
+    const Tensor d_out = Random(device, dtype, out.shape(), 2);
+    const AttentionHeads d = PoisonedHeads(device, gradient_dtype, in);
+    if (reference.out.empty()) {
+      reference = NaiveAttention(s, dropout, Get(device, in.q, s.heads, s.head_dim),
+                                 Get(device, in.k, s.kv_heads, s.head_dim), Get(device, in.v, s.kv_heads, s.head_dim),
+                                 Get(device, d_out));
+    }
     if (bf16 == nullptr) {
-      Attention(device, qkv, s, dropout, out, sums);
-      AttentionBackward(device, d_out, qkv, out, sums, s, dropout, d_qkv);
+      Attention(device, in, s, dropout, out, sums);
+      AttentionBackward(device, d_out, in, out, sums, s, dropout, d);
     } else {
       const cpu::CpuContext context = {.arena = &device.arena(), .threads = device.threads(), .bf16 = bf16};
-      cpu::Attention(context, qkv, s, dropout, out, sums);
-      cpu::AttentionBackward(context, d_out, qkv, out, sums, s, dropout, d_qkv);
+      cpu::Attention(context, in, s, dropout, out, sums);
+      cpu::AttentionBackward(context, d_out, in, out, sums, s, dropout, d, Accumulate::kNo);
     }
-    return std::vector<Tensor>{out, sums, d_qkv};
+    Values gradients = Get(device, d.q, s.heads, s.head_dim);
+    for (const HeadColumns& x : {d.k, d.v}) {
+      const Values more = Get(device, x, s.kv_heads, s.head_dim);
+      gradients.insert(gradients.end(), more.begin(), more.end());
+    }
+    const Shape all = {static_cast<int64_t>(gradients.size())};
+    return std::vector<Tensor>{out, sums, From(device, DType::kFloat32, all, gradients)};
   });
   // bf16 instructions take the weights rounded to bf16; other CPUs keep them in fp32.
   const bool rounds = OnGpu() || bf16 != nullptr || cpu::BestBf16Kernel() != nullptr;
   const double rounding = rounds && dtype == DType::kBFloat16 ? 8e-3 : 0;
   ExpectClose(results[0], reference.out, Tolerance(dtype) + rounding, "out");
-  ExpectClose(results[1], reference.log_sum_exp, 3e-6, "log_sum_exp");
+  // Of rows that see nothing -infinity, which is close to nothing.
+  Values sums, expected;
+  for (size_t i = 0; i < reference.log_sum_exp.size(); ++i) {
+    if (std::isinf(reference.log_sum_exp[i])) {
+      EXPECT_EQ(results[1][i], reference.log_sum_exp[i]) << i;
+    } else {
+      sums.push_back(results[1][i]);
+      expected.push_back(reference.log_sum_exp[i]);
+    }
+  }
+  ExpectClose(sums, expected, 3e-6, "log_sum_exp");
   // In bf16 the product of d_out and the rounded out does not cancel as it should.
   const double tolerance = dtype == DType::kFloat32 ? ToleranceOfInputs(1e-5, 3e-5) : ToleranceOfInputs(3e-2, 0.1);
-  ExpectClose(results[2], reference.d_qkv, tolerance, "d_qkv");
+  for (const Values& more : {reference.d_k, reference.d_v}) {
+    reference.d_q.insert(reference.d_q.end(), more.begin(), more.end());
+  }
+  ExpectClose(results[2], reference.d_q, tolerance, "d_q, d_k, d_v");
 }
 
 TEST_P(DTypes, Attention) {
   for (const AttentionShape& shape : kShapes) Compare(GetParam(), shape, {});
 }
 
+TEST_P(DTypes, AttentionOfRanges) {
+  for (const AttentionShape& shape : OtherShapes()) {
+    Compare(GetParam(), shape, {});
+    if (GetParam() == DType::kBFloat16) Compare(GetParam(), shape, {}, nullptr, DType::kFloat32);
+  }
+}
+
 // A rank that has the sequences from 3 on, and heads from 2 on of more.
 AttentionDropout SomeDropout(const AttentionShape& s) {
-  const DropoutMask mask = {.probability = 0.3f, .key = 99, .first_row = 3 * s.tokens, .global_columns = 0};
-  return {.mask = mask, .first_head = 2, .global_heads = s.heads + 5};
+  const int64_t tokens = s.tokens.tokens();
+  const bool whole = s.keys() == TokenRanges(tokens) && s.tokens == s.keys();
+  return {.probability = 0.3f,
+          .key = 99,
+          .first_sequence = 3,
+          .first_head = 2,
+          .global_heads = s.heads + 5,
+          .global_queries = whole ? tokens : 256,
+          .global_keys = whole ? tokens : 300};
 }
 
 TEST_P(DTypes, AttentionWithDropout) {
   for (const AttentionShape& s : kShapes) Compare(GetParam(), s, SomeDropout(s));
+  for (const AttentionShape& s : OtherShapes()) Compare(GetParam(), s, SomeDropout(s));
 }
 
 TEST(Attention, EveryBf16Kernel) {
+  std::vector<AttentionShape> shapes = OtherShapes();
+  shapes.insert(shapes.end(), std::begin(kShapes), std::end(kShapes));
   for (const cpu::Bf16Kernel* kernel : cpu::Bf16Kernels()) {
-    for (const AttentionShape& s : kShapes) {
+    for (const AttentionShape& s : shapes) {
       Compare(DType::kBFloat16, s, {}, kernel);
       Compare(DType::kBFloat16, s, SomeDropout(s), kernel);
     }
   }
+}
+
+// What attention over all keys gives, from parts of them: the forwards merged, the backwards from the merged results.
+void CompareParts(DType dtype, const AttentionShape& whole, const std::vector<TokenRanges>& parts) {
+  const std::unique_ptr<Device> device = NewTestDevice();
+  const DType f = DType::kFloat32;
+  const AttentionDropout dropout = SomeDropout(whole);
+  const int64_t tokens = whole.tokens.tokens(), keys = whole.keys().tokens();
+  const int64_t q_columns = whole.heads * whole.head_dim, kv_columns = 2 * whole.kv_heads * whole.head_dim;
+  CHECK_EQ(whole.batch, 1);
+  const Tensor q = Random(*device, dtype, {tokens, q_columns}, 1), kv = Random(*device, dtype, {keys, kv_columns}, 2);
+  const Tensor out = Poisoned(*device, dtype, q.shape()), sums = Poisoned(*device, f, {1, whole.heads, tokens});
+  const Tensor d_out = Random(*device, dtype, q.shape(), 3);
+  const Tensor d_q = Poisoned(*device, f, q.shape()), d_kv = Poisoned(*device, f, kv.shape());
+  Attention(*device, SeparateHeads(q, kv, whole), whole, dropout, out, sums);
+  AttentionBackward(*device, d_out, SeparateHeads(q, kv, whole), out, sums, whole, dropout,
+                    SeparateHeads(d_q, d_kv, whole));
+
+  const Tensor merged = Poisoned(*device, f, q.shape()), merged_sums = Poisoned(*device, f, sums.shape());
+  std::vector<AttentionShape> shapes;
+  std::vector<AttentionHeads> heads, gradients;
+  const Tensor d_q_parts = Poisoned(*device, f, q.shape()), d_kv_parts = Poisoned(*device, f, kv.shape());
+  Fill(*device, d_q_parts, 0);
+  Fill(*device, d_kv_parts, 0.5f);  // something that was there
+  int64_t begin = 0;
+  for (const TokenRanges& part : parts) {
+    AttentionShape shape = whole;
+    shape.key_tokens = part;
+    const int64_t end = begin + part.tokens();
+    shapes.push_back(shape);
+    heads.push_back(SeparateHeads(q, kv.Rows(begin, end), whole));
+    gradients.push_back(SeparateHeads(d_q_parts, d_kv_parts.Rows(begin, end), whole));
+    begin = end;
+    const bool first = shapes.size() == 1;
+    const Tensor of_part = Poisoned(*device, dtype, q.shape());
+    const Tensor sums_of_part = first ? merged_sums : Poisoned(*device, f, sums.shape());
+    Attention(*device, heads.back(), shape, dropout, of_part, sums_of_part);
+    if (first) {
+      Cast(*device, of_part, merged);
+    } else {
+      MergeAttention(*device, merged, merged_sums, of_part, sums_of_part);
+    }
+  }
+  ASSERT_EQ(begin, keys);
+  ExpectClose(Get(*device, merged), Get(*device, out), dtype == f ? 3e-6 : 2e-2, "merged out");
+  ExpectClose(Get(*device, merged_sums), Get(*device, sums), 3e-6, "merged log_sum_exp");
+  const Tensor final_out = Poisoned(*device, dtype, q.shape());
+  Cast(*device, merged, final_out);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    AttentionBackward(*device, d_out, heads[i], final_out, merged_sums, shapes[i], dropout, gradients[i],
+                      Accumulate::kYes);
+  }
+  Values d_kv_values = Get(*device, d_kv_parts);
+  for (double& value : d_kv_values) value -= 0.5;
+  ExpectClose(Get(*device, d_q_parts), Get(*device, d_q), dtype == f ? 1e-5 : 3e-2, "d_q");
+  ExpectClose(d_kv_values, Get(*device, d_kv), dtype == f ? 1e-5 : 3e-2, "d_kv");
+}
+
+TEST_P(DTypes, PartsOfTheKeysMerge) {
+  const AttentionShape shape = Ranged(1, 200, 4, 2, 16, 200), cross = Ranged(1, 33, 2, 2, 32, 160, /*causal=*/false);
+  // The queries of the first part see nothing of the others: their parts are empty.
+  CompareParts(GetParam(), shape, {100, TokenRanges{{100, 100}}});
+  CompareParts(GetParam(), shape, {64, TokenRanges{{64, 70}}, TokenRanges{{134, 66}}});
+  CompareParts(GetParam(), cross, {0, 31, TokenRanges{{31, 129}}});
+  // Zigzag: rank 1 of 3 and the keys of ranks 0, 1, 2; the first part in two ranges, so rows are not in order of keys.
+  const TokenRanges mine = {{32, 32}, {128, 32}};
+  AttentionShape zigzag = Ranged(1, mine, 2, 1, 16, TokenRanges{{0, 32}, {32, 32}, {64, 64}, {128, 64}});
+  CompareParts(GetParam(), zigzag, {TokenRanges{{0, 32}}, TokenRanges{{32, 32}, {64, 64}}, TokenRanges{{128, 64}}});
+}
+
+TEST(Attention, MergingWhatSawNothing) {
+  const std::unique_ptr<Device> device = NewTestDevice();
+  const DType f = DType::kFloat32;
+  const double none = -std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  // Heads of one column; the first part sees something, the second, both, neither.
+  const Tensor out = From(*device, f, {1, 4}, {3, 0, 1, 0}), sums = From(*device, f, {1, 4, 1}, {2, none, 1, none});
+  const Tensor part = From(*device, f, {1, 4}, {nan, 5, 2, nan});
+  MergeAttention(*device, out, sums, part, From(*device, f, {1, 4, 1}, {none, 7, 1, none}));
+  EXPECT_EQ(Get(*device, out), Values({3, 5, 1.5, 0}));
+  EXPECT_EQ(Get(*device, sums), Values({2, 7, static_cast<float>(1 + std::log(2.0)), none}));
 }
 
 // Scores far apart and far from zero: the softmax is over differences from the maximum.
@@ -134,7 +322,7 @@ TEST(Attention, LargeScores) {
   const Tensor out = Poisoned(*device, DType::kFloat32, {150, 4}),
                sums = Poisoned(*device, DType::kFloat32, {1, 1, 150});
   const Values values = Get(*device, qkv);
-  Attention(*device, qkv, s, {}, out, sums);
+  Attention(*device, FusedHeads(qkv, s), s, {}, out, sums);
   for (int64_t t = 0; t < 150; ++t) {
     Values scores(t + 1);
     double maximum = -1e300, sum = 0;
@@ -150,46 +338,60 @@ TEST(Attention, LargeScores) {
 TEST(Attention, BackwardIsTheSlope) {
   const std::unique_ptr<Device> device = NewTestDevice();
   const DType f = DType::kFloat32;
-  const AttentionShape s = {2, 21, 4, 2, 8};
-  for (const float probability : {0.0f, 0.25f}) {
-    const AttentionDropout dropout = {
-        .mask = {.probability = probability, .key = 7}, .first_head = 0, .global_heads = 4};
-    const Tensor qkv = Random(*device, f, {42, s.columns()}, 1), out = Poisoned(*device, f, {42, 32});
-    const Tensor sums = Poisoned(*device, f, {2, 4, 21}), d_out = Random(*device, f, {42, 32}, 2);
-    const Tensor d_qkv = Poisoned(*device, f, qkv.shape());
-    const auto loss = [&] {
-      Attention(*device, qkv, s, dropout, out, sums);
-      return Dot(Get(*device, out), Get(*device, d_out));
-    };
-    loss();
-    AttentionBackward(*device, d_out, qkv, out, sums, s, dropout, d_qkv);
-    ExpectGradient(*device, qkv, loss, Get(*device, d_qkv), "d_qkv", 40);
+  const TokenRanges two = {{0, 9}, {30, 12}};
+  for (const AttentionShape& s : {AttentionShape{2, 21, 4, 2, 8}, Ranged(2, 13, 4, 2, 8, 29, /*causal=*/false),
+                                  Ranged(2, two, 4, 2, 8, 36)}) {
+    for (const float probability : {0.0f, 0.25f}) {
+      AttentionDropout dropout = SomeDropout(s);
+      dropout.probability = probability;
+      const AttentionHeads in = RandomHeads(*device, f, s, 1), d = PoisonedHeads(*device, f, in);
+      const Tensor out = Poisoned(*device, f, {2 * s.tokens.tokens(), 32});
+      const Tensor sums = Poisoned(*device, f, {2, 4, s.tokens.tokens()}), d_out = Random(*device, f, out.shape(), 2);
+      Fill(*device, d.q.rows, 0);  // also what is beside the heads
+      Fill(*device, d.k.rows, 0);
+      const auto loss = [&] {
+        Attention(*device, in, s, dropout, out, sums);
+        return Dot(Get(*device, out), Get(*device, d_out));
+      };
+      loss();
+      AttentionBackward(*device, d_out, in, out, sums, s, dropout, d);
+      ExpectGradient(*device, in.q.rows, loss, Get(*device, d.q.rows), "d_q", 40);
+      ExpectGradient(*device, in.k.rows, loss, Get(*device, d.k.rows), "d_kv", 40);
+    }
   }
 }
 
 TEST_P(DTypes, Rotary) {
-  for (const AttentionShape& s :
-       {AttentionShape{2, 7, 4, 2, 8}, {1, 1, 1, 1, 2}, {1, 130, 3, 1, 64}, {0, 4, 1, 1, 6}, {3, 5, 2, 2, 6}}) {
-    const int64_t rows = s.batch * s.tokens, half = s.head_dim / 2;
+  struct Case {
+    int64_t batch;
+    TokenRanges tokens;
+    int64_t heads, others, dim;  // `others` heads are left alone, before and after
+  };
+  const Case cases[] = {{2, 7, 6, 2, 8},  {1, 1, 2, 1, 2}, {1, 130, 4, 1, 64},
+                        {0, 4, 2, 1, 6},  {3, 5, 4, 2, 6}, {2, TokenRanges{{3, 4}, {90, 5}}, 3, 1, 16}};
+  for (const Case& c : cases) {
+    const std::vector<int64_t> positions = PositionsOf(c.tokens);
+    const int64_t rows = c.batch * c.tokens.tokens(), half = c.dim / 2, columns = (c.heads + 2 * c.others) * c.dim;
     const float theta = 500;
     Values reference, start;
     const auto results = RunWithThreads([&](Device& device) {
-      const Tensor qkv = Random(device, GetParam(), {rows, s.columns()}, 1);
-      start = reference = Get(device, qkv);
+      const Tensor x = Random(device, GetParam(), {rows, columns}, 1);
+      start = reference = Get(device, x);
       for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t h = 0; h < s.heads + s.kv_heads; ++h) {
+        for (int64_t h = c.others; h < c.others + c.heads; ++h) {
           for (int64_t i = 0; i < half; ++i) {
-            const double angle = static_cast<double>(row % s.tokens) * std::pow(theta, -2.0 * i / s.head_dim);
-            const int64_t a = row * s.columns() + h * s.head_dim + i, b = a + half;
+            const auto position = static_cast<double>(positions[row % positions.size()]);
+            const double angle = position * std::pow(theta, -2.0 * i / c.dim);
+            const int64_t a = row * columns + h * c.dim + i, b = a + half;
             reference[a] = start[a] * std::cos(angle) - start[b] * std::sin(angle);
             reference[b] = start[b] * std::cos(angle) + start[a] * std::sin(angle);
           }
         }
       }
-      Rotary(device, qkv, s, theta, false);
-      const Tensor back = Clone(device, qkv);
-      Rotary(device, back, s, theta, true);
-      return std::vector<Tensor>{qkv, back};
+      Rotary(device, {x, c.others * c.dim}, c.heads, c.dim, c.tokens, theta, false);
+      const Tensor back = Clone(device, x);
+      Rotary(device, {back, c.others * c.dim}, c.heads, c.dim, c.tokens, theta, true);
+      return std::vector<Tensor>{x, back};
     });
     ExpectClose(results[0], reference, Tolerance(GetParam()), "turned");
     ExpectClose(results[1], start, ToleranceOfInputs(1, 2) * Tolerance(GetParam()), "turned back");

@@ -11,7 +11,9 @@ struct Reference {
   Values loss, log_sum_exp, d_logits;
 };
 
-Reference Naive(int64_t rows, int64_t columns, const Values& logits, const Values& targets, double scale) {
+// weights: empty for all 1.
+Reference Naive(int64_t rows, int64_t columns, const Values& logits, const Values& targets, const Values& weights,
+                double scale) {
   Reference r;
   for (int64_t i = 0; i < rows; ++i) {
     const double* row = logits.data() + i * columns;
@@ -19,9 +21,10 @@ Reference Naive(int64_t rows, int64_t columns, const Values& logits, const Value
     for (int64_t j = 0; j < columns; ++j) maximum = std::max(maximum, row[j]);
     for (int64_t j = 0; j < columns; ++j) sum += std::exp(row[j] - maximum);
     r.log_sum_exp.push_back(maximum + std::log(sum));
-    r.loss.push_back(r.log_sum_exp.back() - row[static_cast<int64_t>(targets[i])]);
+    const double weight = weights.empty() ? 1 : weights[i];
+    r.loss.push_back(weight * (r.log_sum_exp.back() - row[static_cast<int64_t>(targets[i])]));
     for (int64_t j = 0; j < columns; ++j) {
-      r.d_logits.push_back(scale * (std::exp(row[j] - r.log_sum_exp.back()) - (j == targets[i] ? 1 : 0)));
+      r.d_logits.push_back(scale * weight * (std::exp(row[j] - r.log_sum_exp.back()) - (j == targets[i] ? 1 : 0)));
     }
   }
   return r;
@@ -39,7 +42,7 @@ Values Columns(const Values& x, int64_t columns, int64_t begin, int64_t end) {
 // The vocabulary in one part, two even ones, uneven ones, and with an empty one.
 const std::vector<std::vector<int64_t>> kSplits = {{0, 37}, {0, 18, 37}, {0, 1, 30, 37}, {0, 37, 37}, {0, 0, 37}};
 
-TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
+void CompareOverSplitVocabulary(DType dtype, bool weighted) {
   constexpr int64_t kColumns = 37;
   constexpr float kScale = 0.37f;
   for (const int64_t rows : {0, 1, 23, 700}) {
@@ -50,7 +53,10 @@ TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
       const auto results = RunWithThreads([&](Device& device) {
         const Tensor whole = Random(device, DType::kFloat32, {rows, kColumns}, 1, 20);
         const Tensor targets = RandomIds(device, rows, 2, 0, kColumns);
-        reference = Naive(rows, kColumns, Get(device, whole), Get(device, targets), kScale);
+        Values weight;
+        for (int64_t i = 0; weighted && i < rows; ++i) weight.push_back(static_cast<double>(i % 4) / 2);
+        const Tensor weights = weighted ? From(device, DType::kFloat32, {rows}, weight) : Tensor();
+        reference = Naive(rows, kColumns, Get(device, whole), Get(device, targets), weight, kScale);
         const Tensor statistics = Poisoned(device, DType::kFloat32, {parts, rows, 3});
         const Tensor loss = Poisoned(device, DType::kFloat32, {rows}), sums = Poisoned(device, DType::kFloat32, {rows});
         std::vector<Tensor> logits;
@@ -59,12 +65,12 @@ TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
                                 Columns(Get(device, whole), kColumns, split[p], split[p + 1])));
           CrossEntropyStatistics(device, logits[p], targets, split[p], statistics.Rows(p, p + 1).View({rows, 3}));
         }
-        CrossEntropyCombine(device, statistics, loss, sums);
+        CrossEntropyCombine(device, statistics, weights, loss, sums);
         std::vector<Tensor> out = {loss, sums};
         for (int64_t p = 0; p < parts; ++p) {
           const Tensor d =
-              GetParam() == DType::kFloat32 && p % 2 == 0 ? logits[p] : Poisoned(device, GetParam(), logits[p].shape());
-          CrossEntropyBackward(device, logits[p], targets, sums, split[p], kScale, d);
+              dtype == DType::kFloat32 && p % 2 == 0 ? logits[p] : Poisoned(device, dtype, logits[p].shape());
+          CrossEntropyBackward(device, logits[p], targets, weights, sums, split[p], kScale, d);
           out.push_back(d);
         }
         return out;
@@ -73,10 +79,29 @@ TEST_P(DTypes, CrossEntropyOverSplitVocabulary) {
       ExpectClose(results[1], reference.log_sum_exp, 3e-6, "log_sum_exp");
       for (int64_t p = 0; p < parts; ++p) {
         ExpectClose(results[2 + p], Columns(reference.d_logits, kColumns, split[p], split[p + 1]),
-                    GetParam() == DType::kFloat32 ? 2e-5 : Tolerance(GetParam()), "d_logits");
+                    dtype == DType::kFloat32 ? 2e-5 : Tolerance(dtype), "d_logits");
       }
     }
   }
+}
+
+TEST_P(DTypes, CrossEntropyOverSplitVocabulary) { CompareOverSplitVocabulary(GetParam(), /*weighted=*/false); }
+TEST_P(DTypes, WeightedCrossEntropyOverSplitVocabulary) { CompareOverSplitVocabulary(GetParam(), /*weighted=*/true); }
+
+// Neither a target that is no token nor a row that is no number is looked at.
+TEST(CrossEntropy, WeightZeroIgnoresWhatIsThere) {
+  const std::unique_ptr<Device> device = NewTestDevice();
+  const DType f = DType::kFloat32;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor logits = From(*device, f, {3, 2}, {1, 2, nan, 1, 0, 0}), targets = Ids(*device, {-100, 0, 1});
+  const Tensor weights = From(*device, f, {3}, {0, 0, 2});
+  const Tensor statistics = Poisoned(*device, f, {1, 3, 3}), loss = Poisoned(*device, f, {3});
+  const Tensor sums = Poisoned(*device, f, {3}), d = Poisoned(*device, f, {3, 2});
+  CrossEntropyStatistics(*device, logits, targets, 0, statistics.View({3, 3}));
+  CrossEntropyCombine(*device, statistics, weights, loss, sums);
+  CrossEntropyBackward(*device, logits, targets, weights, sums, 0, 1, d);
+  ExpectClose(Get(*device, loss), {0, 0, 2 * std::log(2.0)}, 1e-6, "loss");
+  ExpectClose(Get(*device, d), {0, 0, 0, 0, 1, -1}, 1e-6, "d_logits");
 }
 
 TEST(CrossEntropy, StatisticsOfNoColumnsAndOfNaN) {
@@ -90,7 +115,7 @@ TEST(CrossEntropy, StatisticsOfNoColumnsAndOfNaN) {
   CrossEntropyStatistics(*device, From(*device, DType::kFloat32, {2, 3}, {1, nan, 2, nan, nan, nan}), targets, 0,
                          statistics);
   const Tensor loss = Poisoned(*device, DType::kFloat32, {2}), sums = From(*device, DType::kFloat32, {2}, {0, 0});
-  CrossEntropyCombine(*device, statistics.View({1, 2, 3}), loss, sums);
+  CrossEntropyCombine(*device, statistics.View({1, 2, 3}), {}, loss, sums);
   EXPECT_TRUE(std::isnan(Get(*device, sums)[0]) && std::isnan(Get(*device, sums)[1]));
 }
 
@@ -100,15 +125,17 @@ TEST(CrossEntropy, BackwardIsTheSlope) {
   const Tensor logits = Random(*device, f, {5, 11}, 1), targets = RandomIds(*device, 5, 2, 0, 11);
   const Tensor statistics = Poisoned(*device, f, {1, 5, 3}), loss = Poisoned(*device, f, {5}),
                sums = Poisoned(*device, f, {5});
-  const auto mean = [&] {
-    CrossEntropyStatistics(*device, logits, targets, 0, statistics.View({5, 3}));
-    CrossEntropyCombine(*device, statistics, loss, sums);
-    return Sum(*device, loss) / 5;
-  };
-  mean();
-  const Tensor d = Poisoned(*device, f, {5, 11});
-  CrossEntropyBackward(*device, logits, targets, sums, 0, 0.2f, d);
-  ExpectGradient(*device, logits, mean, Get(*device, d), "d_logits");
+  for (const Tensor& weights : {Tensor(), From(*device, f, {5}, {1, 0, 0.5, 3, 0.5})}) {
+    const auto mean = [&] {
+      CrossEntropyStatistics(*device, logits, targets, 0, statistics.View({5, 3}));
+      CrossEntropyCombine(*device, statistics, weights, loss, sums);
+      return Sum(*device, loss) / 5;
+    };
+    mean();
+    const Tensor d = Poisoned(*device, f, {5, 11});
+    CrossEntropyBackward(*device, logits, targets, weights, sums, 0, 0.2f, d);
+    ExpectGradient(*device, logits, mean, Get(*device, d), "d_logits");
+  }
 }
 
 INSTANTIATE_DTYPES();

@@ -77,10 +77,11 @@ class Benchmark {
                  d_qkv = New(qkv.shape());
     const std::string label = "B " + std::to_string(batch) + " T " + std::to_string(tokens) + " H " +
                               std::to_string(heads) + " K " + std::to_string(kv_heads) + " D " + std::to_string(dim);
-    Time(("attention " + label).c_str(), [&](Device& d) { Attention(d, qkv, s, {}, out, sums); });
+    const AttentionHeads in = FusedHeads(qkv, s), gradients = FusedHeads(d_qkv, s);
+    Time(("attention " + label).c_str(), [&](Device& d) { Attention(d, in, s, {}, out, sums); });
     Time(("attention backward " + label).c_str(),
-         [&](Device& d) { AttentionBackward(d, d_out, qkv, out, sums, s, {}, d_qkv); });
-    Time(("rotary " + label).c_str(), [&](Device& d) { Rotary(d, qkv, s, 10000, false); });
+         [&](Device& d) { AttentionBackward(d, d_out, in, out, sums, s, {}, gradients); });
+    Time(("rotary " + label).c_str(), [&](Device& d) { Rotary(d, in.q, heads + kv_heads, dim, tokens, 10000, false); });
   }
 
   void Rest(int64_t n, int64_t c) {
@@ -107,9 +108,9 @@ class Benchmark {
     Time("cross-entropy statistics 50257", [&](Device& d) {
       CrossEntropyStatistics(d, logits, ids, 0, statistics.View({n / 8, 3}));
     });
-    CrossEntropyCombine(*device_, statistics, loss, sums);
+    CrossEntropyCombine(*device_, statistics, {}, loss, sums);
     Time("cross-entropy backward 50257",
-         [&](Device& d) { CrossEntropyBackward(d, logits, ids, sums, 0, 1, d_logits); });
+         [&](Device& d) { CrossEntropyBackward(d, logits, ids, {}, sums, 0, 1, d_logits); });
     const Tensor all_ids = New(DType::kInt32, {n}), d_table = New(f, {50257, c});
     Time("embedding 768", [&](Device& d) { Embedding(d, all_ids, table, 0, y); });
     Time("embedding backward 768", [&](Device& d) { EmbeddingBackward(d, all_ids, y, 0, d_table); });

@@ -1,8 +1,8 @@
 // What the forward and the backward of attention on the CPU share: the blocks and how heads are loaded into them.
 //
 // In fp32, and in bf16 on CPUs without bf16 instructions, everything inside a block is fp32 in padded rows (gemm.h). A
-// head's keys are cut into blocks of kBlock; the queries likewise. Key block j meets query block i only where j <= i;
-// j == i is the one that is partly masked. With bf16 instructions, see attention_bf16.h.
+// head's keys are cut into blocks of kBlock; the queries likewise. What a query sees are the first rows of the keys, so a
+// block of queries meets the blocks of keys up to what its last query sees. With bf16 instructions, see attention_bf16.h.
 #pragma once
 
 #include <cmath>
@@ -26,22 +26,25 @@ struct ScratchLayout {
   int64_t total = 0;
 };
 
-// Where head `head` of the fused columns starts in row 0 of sequence `b`.
+// The rows of head `head` of sample `b`.
+template <typename T>
 struct HeadRows {
-  int64_t offset, stride;
+  HeadRows(const HeadColumns& x, int64_t b, int64_t tokens, int64_t head, int64_t head_dim)
+      : stride(x.rows.dim(1)), data(x.rows.data<T>() + b * tokens * stride + x.first + head * head_dim) {}
+  T* Row(int64_t row) const { return data + row * stride; }
+  int64_t stride;
+  T* data;
 };
-inline HeadRows QueryRows(const AttentionShape& s, int64_t b, int64_t head) {
-  return {b * s.tokens * s.columns() + head * s.head_dim, s.columns()};
-}
-inline HeadRows KeyRows(const AttentionShape& s, int64_t b, int64_t kv_head) {
-  return QueryRows(s, b, s.heads + kv_head);
-}
-inline HeadRows ValueRows(const AttentionShape& s, int64_t b, int64_t kv_head) {
-  return QueryRows(s, b, s.heads + s.kv_heads + kv_head);
-}
-inline HeadRows OutputRows(const AttentionShape& s, int64_t b, int64_t head) {
-  return {b * s.tokens * s.heads * s.head_dim + head * s.head_dim, s.heads * s.head_dim};
-}
+
+// How many keys the queries of a block see, one by one; and the last of them, which sees the most.
+struct SeenKeys {
+  SeenKeys(const AttentionShape& s, int64_t q0, int64_t rows) : most(s.Seen(q0 + rows - 1)) {
+    for (int64_t r = 0; r < rows; ++r) of[r] = s.Seen(q0 + r);
+  }
+  // Of a block of keys.
+  int64_t Of(int64_t r, int64_t k0, int64_t columns) const { return std::clamp<int64_t>(of[r] - k0, 0, columns); }
+  int64_t of[kBlock], most;
+};
 
 // to[r][0..padded) = scale * from[r][0..columns), padded with zeros.
 template <typename T>
@@ -77,28 +80,64 @@ inline void StoreRows(const float* from, int64_t padded, int64_t rows, int64_t c
   }
 }
 
-// The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far.
+// Where the gradient of head `head` of sample `b` goes: to float32, in place of or added to what is there, or to bfloat16.
+struct HeadGradient {
+  // Writes at(r, d) to rows [row, row + rows).
+  template <typename At>
+  void Write(int64_t row, int64_t rows, const At& at) const {
+    WithType(x.rows.dtype(), [&](auto type) {
+      const HeadRows<decltype(type)> to(x, b, tokens, head, head_dim);
+      for (int64_t r = 0; r < rows; ++r) {
+        auto* out = to.Row(row + r);
+        if (add) {
+#pragma omp simd
+          for (int64_t d = 0; d < head_dim; ++d) Store(out[d], static_cast<float>(out[d]) + at(r, d));
+        } else {
+#pragma omp simd
+          for (int64_t d = 0; d < head_dim; ++d) Store(out[d], at(r, d));
+        }
+      }
+    });
+  }
+  // Writes scale * from [rows, padded].
+  void Write(int64_t row, int64_t rows, const float* from, int64_t padded, float scale) const {
+    Write(row, rows, [=](int64_t r, int64_t d) { return from[r * padded + d] * scale; });
+  }
+
+  const HeadColumns& x;
+  int64_t b, tokens, head, head_dim;
+  bool add;
+};
+
+// The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far; of no keys at first.
 struct Running {
+  // With the sum of weights times values, [rows, padded].
+  Running(int64_t rows, float* out, int64_t padded) {
+    std::fill_n(maximum, rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(sum, rows, 0.0f);
+    std::fill_n(out, rows * padded, 0.0f);
+  }
   float maximum[kBlock], sum[kBlock];
 };
 
 // Turns row `r`'s scores, to be multiplied by `scale`, into exp(score - maximum) over the `valid` first keys, zero
 // after them, and brings the sum and the output so far to the new maximum.
 inline void UpdateRow(float* scores, float scale, int64_t valid, int64_t columns, Running& running, int64_t r,
-                      float* out, int64_t padded, bool first) {
-  const float before = first ? -std::numeric_limits<float>::infinity() : running.maximum[r];
+                      float* out, int64_t padded) {
+  for (int64_t k = valid; k < columns; ++k) scores[k] = 0;
+  if (valid == 0) return;
+  const float before = running.maximum[r];
   const float maximum = std::max(before, Maximum(scores, valid) * scale);
   const float sum = SumLanes<float>(valid, [=](int64_t k) { return scores[k] = Exp(scores[k] * scale - maximum); });
-  for (int64_t k = valid; k < columns; ++k) scores[k] = 0;
-  if (first) {
-    running.sum[r] = sum;
-  } else {
-    const float factor = Exp(before - maximum);
-    running.sum[r] = running.sum[r] * factor + sum;
-#pragma omp simd
-    for (int64_t d = 0; d < padded; ++d) out[d] *= factor;
-  }
   running.maximum[r] = maximum;
+  if (before == -std::numeric_limits<float>::infinity()) {
+    running.sum[r] = sum;
+    return;
+  }
+  const float factor = Exp(before - maximum);
+  running.sum[r] = running.sum[r] * factor + sum;
+#pragma omp simd
+  for (int64_t d = 0; d < padded; ++d) out[d] *= factor;
 }
 
 // out [rows, columns] = sum / running.sum, and the log of the sum of exp(score), when all keys are added.
@@ -106,18 +145,30 @@ template <typename T>
 inline void StoreQueries(const Running& running, const float* sum, int64_t padded, int64_t rows, int64_t columns,
                          T* out, int64_t stride, float* log_sum_exp) {
   for (int64_t r = 0; r < rows; ++r) {
-    StoreRows(sum + r * padded, padded, 1, columns, 1.0f / running.sum[r], out + r * stride, stride);
+    const float factor = running.sum[r] == 0 ? 0.0f : 1.0f / running.sum[r];
+    StoreRows(sum + r * padded, padded, 1, columns, factor, out + r * stride, stride);
     log_sum_exp[r] = running.maximum[r] + std::log(running.sum[r]);
   }
 }
 
-// The factors (dropout.h) of the weights of `count` keys from `key` on, of one query.
-inline const float* AttentionDropoutFactors(const AttentionShape& shape, const AttentionDropout& dropout, int64_t b,
+constexpr int64_t AttentionDropoutBuffer(int64_t count) { return DropoutBuffer(count) + count; }
+
+// The factors (dropout.h) of the weights of `count` keys from row `key` on, of one query row. They lie in `buffer`, of
+// AttentionDropoutBuffer(count) floats, from the place returned.
+inline const float* AttentionDropoutFactors(const AttentionShape& s, const AttentionDropout& dropout, int64_t b,
                                             int64_t head, int64_t query, int64_t key, int64_t count, float* buffer) {
-  const int64_t sequence = dropout.mask.first_row / shape.tokens + b;
-  const int64_t first =
-      ((sequence * dropout.global_heads + dropout.first_head + head) * shape.tokens + query) * shape.tokens + key;
-  return DropoutFactors(dropout.mask, static_cast<uint64_t>(first), count, buffer);
+  const int64_t row = ((dropout.first_sequence + b) * dropout.global_heads + dropout.first_head + head) *
+                          dropout.global_queries + s.tokens.Position(query);
+  float* const joined = buffer + DropoutBuffer(count);
+  for (int64_t done = 0; done < count;) {
+    const int64_t n = std::min(count, s.keys().EndOfRange(key + done) - key) - done;
+    const auto first = static_cast<uint64_t>(row * dropout.global_keys + s.keys().Position(key + done));
+    const float* factors = DropoutFactors(dropout.probability, dropout.key, first, n, buffer);
+    if (n == count) return factors;
+    std::copy_n(factors, n, joined + done);
+    done += n;
+  }
+  return joined;
 }
 
 // Calls f(task, scratch) for every task, each thread with `floats` of scratch of its own. Tasks are handed out one by

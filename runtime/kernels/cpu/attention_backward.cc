@@ -8,7 +8,7 @@ namespace {
 
 struct Layout : ScratchLayout {
   explicit Layout(const AttentionShape& s) : padded(PadColumns(s.head_dim)) {
-    const int64_t tokens = Blocks(s.tokens, kBlock) * kBlock;
+    const int64_t tokens = Blocks(s.keys().tokens(), kBlock) * kBlock;
     for (int64_t* offset : {&keys_t, &values_t}) *offset = Take(tokens * s.head_dim);
     for (int64_t* offset : {&keys, &d_keys, &d_values}) *offset = Take(tokens * padded);
     for (int64_t* offset : {&queries, &d_out, &d_queries}) *offset = Take(kBlock * padded);
@@ -16,7 +16,7 @@ struct Layout : ScratchLayout {
   }
   int64_t padded;
   int64_t keys_t, values_t;           // per key block [D, kBlock]
-  int64_t keys, d_keys, d_values;     // [T, padded]
+  int64_t keys, d_keys, d_values;     // [Tk, padded]
   int64_t queries, d_out, d_queries;  // [kBlock, padded]
   int64_t weights, d_weights;         // [kBlock, kBlock]
 };
@@ -43,103 +43,104 @@ void ScoresRow(float* scores, float* d_weights, int64_t valid, int64_t columns, 
   for (int64_t k = valid; k < columns; ++k) scores[k] = d_weights[k] = 0;
 }
 
-template <typename T>
 struct Arguments {
   const GemmKernel& gemm;
-  const T *d_out, *qkv, *out;
-  const float* log_sum_exp;
-  T* d_qkv;
+  const Tensor& d_out;
+  const AttentionHeads& in;
+  const Tensor &out, &log_sum_exp;
   const AttentionShape& shape;
   const AttentionDropout& dropout;
+  const AttentionHeads& gradients;
+  const bool add;
   const Layout& layout;
 };
 
 // The part of one query head: writes d_query, adds to d_keys and d_values. The keys are in scratch.
 template <typename T>
-void QueryHead(const Arguments<T>& a, int64_t b, int64_t head, float* scratch) {
+void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
   const GemmKernel& gemm = a.gemm;
-  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
-  const HeadRows query = QueryRows(shape, b, head), output = OutputRows(shape, b, head);
+  const int64_t tokens = shape.tokens.tokens(), dim = shape.head_dim, padded = layout.padded;
+  const HeadRows<T> query(a.in.q, b, tokens, head, dim), output({a.out, 0}, b, tokens, head, dim),
+      d_output({a.d_out, 0}, b, tokens, head, dim);
+  const HeadGradient d_query = {a.gradients.q, b, tokens, head, dim, a.add};
   const float *keys_t = scratch + layout.keys_t, *values_t = scratch + layout.values_t, *keys = scratch + layout.keys;
   float *queries = scratch + layout.queries, *d_out = scratch + layout.d_out;
   float *weights = scratch + layout.weights, *d_weights = scratch + layout.d_weights;
   float *d_queries = scratch + layout.d_queries, *d_keys = scratch + layout.d_keys;
   float* d_values = scratch + layout.d_values;
-  const float* log_sum_exp = a.log_sum_exp + (b * shape.heads + head) * tokens;
+  const float* log_sum_exp = a.log_sum_exp.data<float>() + (b * shape.heads + head) * tokens;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0);
-    LoadRows(a.qkv + query.offset + q0 * query.stride, query.stride, rows, dim, scale, queries, padded);
-    LoadRows(a.d_out + output.offset + q0 * output.stride, output.stride, rows, dim, 1.0f, d_out, padded);
+    LoadRows(query.Row(q0), query.stride, rows, dim, scale, queries, padded);
+    LoadRows(d_output.Row(q0), d_output.stride, rows, dim, 1.0f, d_out, padded);
     float delta[kBlock];
     for (int64_t r = 0; r < rows; ++r) {
-      const T* out = a.out + output.offset + (q0 + r) * output.stride;
+      const T* out = output.Row(q0 + r);
       const float* d_row = d_out + r * padded;
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(out[d]) * d_row[d]; });
     }
-    for (int64_t k0 = 0; k0 <= q0; k0 += kBlock) {
-      const int64_t columns = std::min(kBlock, tokens - k0), wide = PadColumns(columns);
+    const SeenKeys seen(shape, q0, rows);
+    std::fill_n(d_queries, rows * padded, 0.0f);
+    for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {
+      const int64_t columns = std::min(kBlock, seen.most - k0), wide = PadColumns(columns);
       gemm.block(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
       gemm.block(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t valid = std::min(columns, q0 + r - k0 + 1);
-        float buffer[DropoutBuffer(kBlock)];
+        const int64_t valid = seen.Of(r, k0, columns);
+        float buffer[AttentionDropoutBuffer(kBlock)];
         const float* factors = nullptr;
-        if (a.dropout.mask.probability > 0) {
+        if (a.dropout.probability > 0) {
           factors = AttentionDropoutFactors(shape, a.dropout, b, head, q0 + r, k0, valid, buffer);
         }
         ScoresRow(weights + r * kBlock, d_weights + r * kBlock, valid, columns, log_sum_exp[q0 + r], delta[r], factors);
       }
       gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
       gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
-      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > 0);
+      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, true);
     }
-    StoreRows(d_queries, padded, rows, dim, scale, a.d_qkv + query.offset + q0 * query.stride, query.stride);
+    d_query.Write(q0, rows, d_queries, padded, scale);
   }
 }
 
 // One key/value head with the query heads that attend to it, in order.
 template <typename T>
-void KeyHead(const Arguments<T>& a, int64_t b, int64_t kv_head, float* scratch) {
+void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
-  const HeadRows key = KeyRows(shape, b, kv_head), value = ValueRows(shape, b, kv_head);
+  const int64_t tokens = shape.keys().tokens(), dim = shape.head_dim, padded = layout.padded;
+  const HeadRows<T> key(a.in.k, b, tokens, kv_head, dim), value(a.in.v, b, tokens, kv_head, dim);
   for (int64_t k0 = 0; k0 < tokens; k0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - k0);
-    LoadTransposed(a.qkv + key.offset + k0 * key.stride, key.stride, rows, dim, scratch + layout.keys_t + k0 * dim,
-                   kBlock);
-    LoadTransposed(a.qkv + value.offset + k0 * value.stride, value.stride, rows, dim,
-                   scratch + layout.values_t + k0 * dim, kBlock);
+    LoadTransposed(key.Row(k0), key.stride, rows, dim, scratch + layout.keys_t + k0 * dim, kBlock);
+    LoadTransposed(value.Row(k0), value.stride, rows, dim, scratch + layout.values_t + k0 * dim, kBlock);
   }
-  LoadRows(a.qkv + key.offset, key.stride, tokens, dim, 1.0f, scratch + layout.keys, padded);
-  std::fill_n(scratch + layout.d_keys, tokens * padded, 0.0f);
-  std::fill_n(scratch + layout.d_values, tokens * padded, 0.0f);
+  LoadRows(key.data, key.stride, tokens, dim, 1.0f, scratch + layout.keys, padded);
+  float *d_keys = scratch + layout.d_keys, *d_values = scratch + layout.d_values;
+  for (float* sum : {d_keys, d_values}) std::fill_n(sum, tokens * padded, 0.0f);
   const int64_t group = shape.heads / shape.kv_heads;
-  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) QueryHead(a, b, head, scratch);
-  StoreRows(scratch + layout.d_keys, padded, tokens, dim, 1.0f, a.d_qkv + key.offset, key.stride);
-  StoreRows(scratch + layout.d_values, padded, tokens, dim, 1.0f, a.d_qkv + value.offset, value.stride);
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) QueryHead<T>(a, b, head, scratch);
+  HeadGradient{a.gradients.k, b, tokens, kv_head, dim, a.add}.Write(0, tokens, d_keys, padded, 1.0f);
+  HeadGradient{a.gradients.v, b, tokens, kv_head, dim, a.add}.Write(0, tokens, d_values, padded, 1.0f);
 }
 
 }  // namespace
 
-void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                       const Tensor& d_qkv) {
-  if (qkv.elements() == 0) return;
-  if (cpu.bf16 != nullptr && qkv.dtype() == DType::kBFloat16) {
-    return AttentionBackwardBf16(cpu, d_out, qkv, out, log_sum_exp, shape, dropout, d_qkv);
+                       const AttentionHeads& gradients, Accumulate accumulate) {
+  if (shape.batch == 0) return;
+  if (cpu.bf16 != nullptr && out.dtype() == DType::kBFloat16) {
+    return AttentionBackwardBf16(cpu, d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
   }
   const Layout layout(shape);
-  WithType(qkv.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const Arguments<T> arguments = {
-        *cpu.gemm,       d_out.data<T>(), qkv.data<T>(), out.data<T>(), log_sum_exp.data<float>(),
-        d_qkv.data<T>(), shape,           dropout,       layout};
+  const Arguments arguments = {*cpu.gemm, d_out,   in,        out, log_sum_exp,
+                               shape,     dropout, gradients, accumulate == Accumulate::kYes, layout};
+  WithType(out.dtype(), [&](auto type) {
     ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
-      KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
+      KeyHead<decltype(type)>(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
     });
   });
 }

@@ -1,9 +1,9 @@
 // Attention with the CPU's bf16 instructions: operands in bf16, sums, scores and softmax in fp32, weights and their
 // gradients rounded to bf16 where they are multiplied. Block (bf16_block.h) by block, like attention.h; but a block of
-// kBlock queries meets blocks of kKeyBlock keys, the last of which ends with the queries.
+// kBlock queries meets blocks of kKeyBlock keys, the last of which ends with what the last query sees.
 //
-// The left operand of a product lies where it is, as rows of a head in the fused tensor, or as a copy of them filled up
-// with zeros where they are no whole blocks; the right one is packed. D and T are padded to kBf16Pad.
+// The left operand of a product lies where it is, as rows of a head in their tensor, or as a copy of them filled up
+// with zeros where they are no whole blocks; the right one is packed. D, Tq and Tk are padded to kBf16Pad.
 #pragma once
 
 #include "runtime/kernels/cpu/attention.h"
@@ -15,16 +15,17 @@ inline constexpr int64_t kKeyBlock = 128;
 static_assert(kKeyBlock % kBlock == 0 && kBlock % kBf16Pad == 0);
 
 // As Attention and AttentionBackward of cpu.h, with cpu.bf16 set and tensors of bf16.
-void AttentionBf16(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape,
+void AttentionBf16(const CpuContext& cpu, const AttentionHeads& in, const AttentionShape& shape,
                    const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
-void AttentionBackwardBf16(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+void AttentionBackwardBf16(const CpuContext& cpu, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                            const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                           const Tensor& d_qkv);
+                           const AttentionHeads& gradients, Accumulate accumulate);
 
 struct Bf16Layout : ScratchLayout {
-  explicit Bf16Layout(const AttentionShape& s) : padded(PadBf16(s.head_dim)), tokens(PadBf16(s.tokens)) {}
+  explicit Bf16Layout(const AttentionShape& s)
+      : padded(PadBf16(s.head_dim)), tokens(PadBf16(s.tokens.tokens())), key_tokens(PadBf16(s.keys().tokens())) {}
   int64_t TakeBf16(int64_t elements) { return Take((elements + 1) / 2); }
-  int64_t padded, tokens;  // D and T, padded
+  int64_t padded, tokens, key_tokens;  // D, Tq and Tk, padded
 };
 
 // Rows of a head that a block may read as its left operand.
@@ -33,16 +34,16 @@ struct LeftRows {
   int64_t stride;
 };
 
-inline bool RowsFit(const AttentionShape& s) { return s.tokens % kBf16Pad == 0 && s.head_dim % kBf16Pad == 0; }
+inline bool RowsFit(int64_t tokens, int64_t head_dim) { return tokens % kBf16Pad == 0 && head_dim % kBf16Pad == 0; }
 
-// All rows of a head: as they lie where they fit, else copied to `copy` [padded T, padded D].
-inline LeftRows Left(const AttentionShape& s, const BFloat16* rows, int64_t stride, BFloat16* copy) {
-  if (RowsFit(s)) return {rows, stride};
-  const int64_t padded = PadBf16(s.head_dim);
-  for (int64_t r = 0; r < PadBf16(s.tokens); ++r) {
+// All rows of a head: as they lie where they fit, else copied to `copy` [padded tokens, padded D].
+inline LeftRows Left(const HeadRows<BFloat16>& rows, int64_t tokens, int64_t head_dim, BFloat16* copy) {
+  if (RowsFit(tokens, head_dim)) return {rows.data, rows.stride};
+  const int64_t padded = PadBf16(head_dim);
+  for (int64_t r = 0; r < PadBf16(tokens); ++r) {
     BFloat16* to = copy + r * padded;
-    const int64_t columns = r < s.tokens ? s.head_dim : 0;
-    std::copy_n(rows + r * stride, columns, to);
+    const int64_t columns = r < tokens ? head_dim : 0;
+    std::copy_n(rows.Row(r), columns, to);
     std::fill_n(to + columns, padded - columns, BFloat16(0.0f));
   }
   return {copy, padded};

@@ -10,17 +10,18 @@ namespace {
 //   d_v += weights^T d_out    d_k += scale d_scores^T q    d_q^T += scale k^T d_scores^T
 struct Layout : Bf16Layout {
   explicit Layout(const AttentionShape& s) : Bf16Layout(s) {
-    keys_t = TakeBf16(Blocks(s.tokens, kKeyBlock) * kKeyBlock * padded);
-    for (int64_t* offset : {&keys, &values}) *offset = TakeBf16(RowsFit(s) ? 0 : tokens * padded);
-    for (int64_t* offset : {&d_keys, &d_values}) *offset = Take(tokens * padded);
+    const int64_t rows = s.keys().tokens();
+    keys_t = TakeBf16(Blocks(rows, kKeyBlock) * kKeyBlock * padded);
+    for (int64_t* offset : {&keys, &values}) *offset = TakeBf16(RowsFit(rows, s.head_dim) ? 0 : key_tokens * padded);
+    for (int64_t* offset : {&d_keys, &d_values}) *offset = Take(key_tokens * padded);
     for (int64_t* offset : {&queries, &d_out, &queries_t, &d_out_t}) *offset = TakeBf16(kBlock * padded);
     d_queries_t = Take(padded * kBlock);
     for (int64_t* offset : {&scores, &d_weights, &factors}) *offset = Take(kKeyBlock * kBlock);
     for (int64_t* offset : {&weights, &d_scores, &d_scores_packed}) *offset = TakeBf16(kKeyBlock * kBlock);
   }
   int64_t keys_t;                      // per key block [padded, kKeyBlock]
-  int64_t keys, values;                // [T, padded]
-  int64_t d_keys, d_values;            // [T, padded], fp32
+  int64_t keys, values;                // [Tk, padded]
+  int64_t d_keys, d_values;            // [Tk, padded], fp32
   int64_t queries, d_out;              // packed [kBlock / 2, padded]
   int64_t queries_t, d_out_t;          // packed [padded / 2, kBlock]
   int64_t d_queries_t;                 // [padded, kBlock], fp32
@@ -31,11 +32,13 @@ struct Layout : Bf16Layout {
 
 struct Arguments {
   const Bf16Kernel& kernel;
-  const BFloat16 *d_out, *qkv, *out;
-  const float* log_sum_exp;
-  BFloat16* d_qkv;
+  const Tensor& d_out;
+  const AttentionHeads& in;
+  const Tensor &out, &log_sum_exp;
   const AttentionShape& shape;
   const AttentionDropout& dropout;
+  const AttentionHeads& gradients;
+  const bool add;
   const Layout& layout;
 };
 
@@ -56,12 +59,12 @@ void KeyRow(const float* scores, const float* d_weights, const float* log_sum_ex
   }
 }
 
-// The factors of the weights of a block, a row for each key: [kKeyBlock, kBlock], where key k <= query.
-void TransposedFactors(const Arguments& a, int64_t b, int64_t head, int64_t q0, int64_t rows, int64_t k0,
-                       int64_t columns, float* to) {
+// The factors of the weights of a block, a row for each key: [kKeyBlock, kBlock], where the query sees the key.
+void TransposedFactors(const Arguments& a, const SeenKeys& seen, int64_t b, int64_t head, int64_t q0, int64_t rows,
+                       int64_t k0, int64_t columns, float* to) {
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t valid = std::min(columns, q0 + r - k0 + 1);
-    float buffer[DropoutBuffer(kKeyBlock)];
+    const int64_t valid = seen.Of(r, k0, columns);
+    float buffer[AttentionDropoutBuffer(kKeyBlock)];
     const float* factors = AttentionDropoutFactors(a.shape, a.dropout, b, head, q0 + r, k0, valid, buffer);
     for (int64_t k = 0; k < valid; ++k) to[k * kBlock + r] = factors[k];
   }
@@ -72,8 +75,10 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
                float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
-  const HeadRows query = QueryRows(shape, b, head), output = OutputRows(shape, b, head);
+  const int64_t tokens = shape.tokens.tokens(), dim = shape.head_dim, padded = layout.padded;
+  const HeadRows<BFloat16> query(a.in.q, b, tokens, head, dim), output({a.out, 0}, b, tokens, head, dim),
+      d_output({a.d_out, 0}, b, tokens, head, dim);
+  const HeadGradient d_query = {a.gradients.q, b, tokens, head, dim, a.add};
   const auto narrow = [=](int64_t offset) { return reinterpret_cast<BFloat16*>(scratch + offset); };
   const auto packed = [=](int64_t offset) { return reinterpret_cast<Bf16Pair*>(scratch + offset); };
   const BFloat16* keys_t = narrow(layout.keys_t);
@@ -85,32 +90,32 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
   float *d_queries_t = scratch + layout.d_queries_t, *d_keys = scratch + layout.d_keys;
   float* d_values = scratch + layout.d_values;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  const bool drops = a.dropout.mask.probability > 0;
+  const bool drops = a.dropout.probability > 0;
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
-    const BFloat16 *query_rows = a.qkv + query.offset + q0 * query.stride,
-                   *d_out_rows = a.d_out + output.offset + q0 * output.stride,
-                   *out_rows = a.out + output.offset + q0 * output.stride;
-    PackRows(query_rows, query.stride, rows, dim, queries, padded);
-    PackRows(d_out_rows, output.stride, rows, dim, d_out, padded);
-    PackTransposed(query_rows, query.stride, rows, dim, queries_t, kBlock);
-    PackTransposed(d_out_rows, output.stride, rows, dim, d_out_t, kBlock);
-    const float* log_sum_exp = a.log_sum_exp + (b * shape.heads + head) * tokens + q0;
+    PackRows(query.Row(q0), query.stride, rows, dim, queries, padded);
+    PackRows(d_output.Row(q0), d_output.stride, rows, dim, d_out, padded);
+    PackTransposed(query.Row(q0), query.stride, rows, dim, queries_t, kBlock);
+    PackTransposed(d_output.Row(q0), d_output.stride, rows, dim, d_out_t, kBlock);
+    const float* log_sum_exp = a.log_sum_exp.data<float>() + (b * shape.heads + head) * tokens + q0;
     float delta[kBlock];
     for (int64_t r = 0; r < rows; ++r) {
-      const BFloat16 *x = out_rows + r * output.stride, *y = d_out_rows + r * output.stride;
+      const BFloat16 *x = output.Row(q0 + r), *y = d_output.Row(q0 + r);
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(x[d]) * static_cast<float>(y[d]); });
     }
-    for (int64_t k0 = 0; k0 <= q0; k0 += kKeyBlock) {
-      const int64_t columns = std::min(kKeyBlock, q0 + rows - k0), wide = PadBf16(columns);
+    const SeenKeys seen(shape, q0, rows);
+    std::fill_n(d_queries_t, dim * kBlock, 0.0f);
+    for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {
+      const int64_t columns = std::min(kKeyBlock, seen.most - k0), wide = PadBf16(columns);
       a.kernel.block(wide, padded_rows, padded, keys.data + k0 * keys.stride, keys.stride, queries_t, kBlock, scores,
                      kBlock, false);
       a.kernel.block(wide, padded_rows, padded, values.data + k0 * values.stride, values.stride, d_out_t, kBlock,
                      d_weights, kBlock, false);
-      if (drops) TransposedFactors(a, b, head, q0, rows, k0, columns, factors);
+      if (drops) TransposedFactors(a, seen, b, head, q0, rows, k0, columns, factors);
+      int64_t first = 0;  // query that sees a key; none sees those from `columns` on
       for (int64_t k = 0; k < wide; ++k) {
-        // A key from `columns` on is beyond all queries.
-        const int64_t first = std::clamp<int64_t>(k0 + k - q0, 0, rows), at = k * kBlock;
+        while (first < rows && seen.of[first] <= k0 + k) ++first;
+        const int64_t at = k * kBlock;
         (drops ? KeyRow<true> : KeyRow<false>)(scores + at, d_weights + at, log_sum_exp, delta, factors + at, scale,
                                                first, rows, weights + at, d_scores + at);
       }
@@ -118,12 +123,9 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
       a.kernel.block(wide, padded, padded_rows, d_scores, kBlock, queries, padded, d_keys + k0 * padded, padded, true);
       PackRows(d_scores, kBlock, wide, padded_rows, d_scores_packed, kBlock);
       a.kernel.block(padded, padded_rows, wide, keys_t + k0 * padded, kKeyBlock, d_scores_packed, kBlock, d_queries_t,
-                     kBlock, k0 > 0);
+                     kBlock, true);
     }
-    BFloat16* d_query = a.d_qkv + query.offset + q0 * query.stride;
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t d = 0; d < dim; ++d) Store(d_query[r * query.stride + d], d_queries_t[d * kBlock + r] * scale);
-    }
+    d_query.Write(q0, rows, [=](int64_t r, int64_t d) { return d_queries_t[d * kBlock + r] * scale; });
   }
 }
 
@@ -131,43 +133,36 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
 void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const int64_t tokens = shape.tokens, dim = shape.head_dim, padded = layout.padded;
-  const HeadRows key = KeyRows(shape, b, kv_head), value = ValueRows(shape, b, kv_head);
+  const int64_t tokens = shape.keys().tokens(), dim = shape.head_dim, padded = layout.padded;
+  const HeadRows<BFloat16> key(a.in.k, b, tokens, kv_head, dim), value(a.in.v, b, tokens, kv_head, dim);
   const auto narrow = [=](int64_t offset) { return reinterpret_cast<BFloat16*>(scratch + offset); };
-  const LeftRows keys = Left(shape, a.qkv + key.offset, key.stride, narrow(layout.keys));
-  const LeftRows values = Left(shape, a.qkv + value.offset, value.stride, narrow(layout.values));
+  const LeftRows keys = Left(key, tokens, dim, narrow(layout.keys));
+  const LeftRows values = Left(value, tokens, dim, narrow(layout.values));
   for (int64_t k0 = 0; k0 < tokens; k0 += kKeyBlock) {
     // Rows of keys_t from D on give rows of d_queries_t that are not read.
-    LoadTransposed(a.qkv + key.offset + k0 * key.stride, key.stride, std::min(kKeyBlock, tokens - k0), dim,
-                   narrow(layout.keys_t) + k0 * padded, kKeyBlock);
+    LoadTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, tokens - k0), dim, narrow(layout.keys_t) + k0 * padded,
+                   kKeyBlock);
   }
   float *d_keys = scratch + layout.d_keys, *d_values = scratch + layout.d_values;
-  for (float* sum : {d_keys, d_values}) std::fill_n(sum, layout.tokens * padded, 0.0f);
+  for (float* sum : {d_keys, d_values}) std::fill_n(sum, layout.key_tokens * padded, 0.0f);
   const int64_t group = shape.heads / shape.kv_heads;
   const Bf16Work work(a.kernel);
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     QueryHead(a, keys, values, b, head, scratch);
   }
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  StoreRows(d_keys, padded, tokens, dim, scale, a.d_qkv + key.offset, key.stride);
-  StoreRows(d_values, padded, tokens, dim, 1.0f, a.d_qkv + value.offset, value.stride);
+  HeadGradient{a.gradients.k, b, tokens, kv_head, dim, a.add}.Write(0, tokens, d_keys, padded, scale);
+  HeadGradient{a.gradients.v, b, tokens, kv_head, dim, a.add}.Write(0, tokens, d_values, padded, 1.0f);
 }
 
 }  // namespace
 
-void AttentionBackwardBf16(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+void AttentionBackwardBf16(const CpuContext& cpu, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                            const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                           const Tensor& d_qkv) {
+                           const AttentionHeads& gradients, Accumulate accumulate) {
   const Layout layout(shape);
-  const Arguments arguments = {*cpu.bf16,
-                               d_out.data<BFloat16>(),
-                               qkv.data<BFloat16>(),
-                               out.data<BFloat16>(),
-                               log_sum_exp.data<float>(),
-                               d_qkv.data<BFloat16>(),
-                               shape,
-                               dropout,
-                               layout};
+  const Arguments arguments = {*cpu.bf16, d_out,   in,        out, log_sum_exp,
+                               shape,     dropout, gradients, accumulate == Accumulate::kYes, layout};
   ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
     KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
   });

@@ -77,14 +77,19 @@ void SwiGlu(const CpuContext& cpu, const Tensor& gate_up, const Tensor& y);
 void SwiGluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
 
 // cpu/rotary.cc
-void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+void Rotary(const CpuContext& cpu, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+            float theta, bool inverse);
 
 // cpu/attention.cc, cpu/attention_backward.cc; with cpu.bf16, tensors of bf16 by attention_bf16{,_backward}.cc
-void Attention(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
-               const Tensor& out, const Tensor& log_sum_exp);
-void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+void Attention(const CpuContext& cpu, const AttentionHeads& in, const AttentionShape& shape,
+               const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
+void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                       const Tensor& d_qkv);
+                       const AttentionHeads& gradients, Accumulate accumulate);
+
+// cpu/merge_attention.cc
+void MergeAttention(const CpuContext& cpu, const Tensor& out, const Tensor& log_sum_exp, const Tensor& part,
+                    const Tensor& part_log_sum_exp);
 
 // cpu/embedding.cc
 void Embedding(const CpuContext& cpu, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
@@ -95,10 +100,10 @@ void EmbeddingBackward(const CpuContext& cpu, const Tensor& ids, const Tensor& d
 // cpu/cross_entropy.cc
 void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
-void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& loss,
+void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
                          const Tensor& log_sum_exp);
-void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                          int64_t first_column, float scale, const Tensor& d_logits);
+void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& weights,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
 
 // cpu/elementwise.cc
 void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias);

@@ -10,6 +10,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // A maximum of -infinity stands for no columns: then exp(x - maximum) must be 0, not NaN.
 float Finite(float maximum) { return maximum == -kInfinity ? 0.0f : maximum; }
 
+const float* WeightsOf(const Tensor& weights) { return weights.defined() ? weights.data<float>() : nullptr; }
+
 void StatisticsRow(const float* logits, int64_t columns, int64_t target, float* statistics) {
   const float maximum = Maximum(logits, columns), shift = Finite(maximum);
   const float sum = SumLanes<float>(columns, [=](int64_t j) { return Exp(logits[j] - shift); });
@@ -42,10 +44,10 @@ void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const T
   });
 }
 
-void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& loss,
+void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
                          const Tensor& log_sum_exp) {
   const int64_t parts = statistics.dim(0), rows = statistics.dim(1);
-  const float* in = statistics.data<float>();
+  const float *in = statistics.data<float>(), *weight = WeightsOf(weights);
   float *loss_data = loss.data<float>(), *out = log_sum_exp.data<float>();
   ParallelBlocks(cpu, rows, kGrain / 8, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
@@ -60,21 +62,27 @@ void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const 
       }
       out[i] = shift + std::log(sum);
       loss_data[i] = out[i] - target_logit;
+      if (weight != nullptr) loss_data[i] = weight[i] == 0 ? 0.0f : weight[i] * loss_data[i];
     }
   });
 }
 
-void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                          int64_t first_column, float scale, const Tensor& d_logits) {
+void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& weights,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
   const int64_t columns = logits.dim(1);
-  const float *in = logits.data<float>(), *sums = log_sum_exp.data<float>();
+  const float *in = logits.data<float>(), *sums = log_sum_exp.data<float>(), *weight = WeightsOf(weights);
   const int32_t* target = targets.data<int32_t>();
   WithType(d_logits.dtype(), [&](auto type) {
     using T = decltype(type);
     T* out = d_logits.data<T>();
     ParallelBlocks(cpu, logits.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        BackwardRow(in + i * columns, columns, target[i] - first_column, sums[i], scale, out + i * columns);
+        const float row_scale = weight == nullptr ? scale : scale * weight[i];
+        if (row_scale == 0) {
+          for (int64_t j = 0; j < columns; ++j) Store(out[i * columns + j], 0.0f);
+        } else {
+          BackwardRow(in + i * columns, columns, target[i] - first_column, sums[i], row_scale, out + i * columns);
+        }
       }
     });
   });

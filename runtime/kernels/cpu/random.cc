@@ -11,7 +11,7 @@ void DropoutRange(const T* x, int64_t n, uint64_t first, const DropoutMask& mask
   float buffer[DropoutBuffer(kRun)];
   for (int64_t i = 0; i < n; i += kRun) {
     const int64_t count = std::min(kRun, n - i);
-    const float* factors = DropoutFactors(mask, first + static_cast<uint64_t>(i), count, buffer);
+    const float* factors = DropoutFactors(mask.probability, mask.key, first + static_cast<uint64_t>(i), count, buffer);
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
       Store(y[i + j], factors[j] == 0.0f ? 0.0f : static_cast<float>(x[i + j]) * factors[j]);

@@ -17,31 +17,31 @@ void TurnHead(T* head, const float* cosine, const float* sine, int64_t half) {
 
 }  // namespace
 
-void Rotary(const CpuContext& cpu, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse) {
-  const int64_t tokens = shape.tokens, half = shape.head_dim / 2;
-  const int64_t heads = shape.heads + shape.kv_heads;  // the values are not turned
-  if (qkv.elements() == 0) return;
-  // Row t: cosines, then sines, of position t's angles.
-  const Workspace table(cpu, tokens * 2 * half);
+void Rotary(const CpuContext& cpu, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+            float theta, bool inverse) {
+  const int64_t count = tokens.tokens(), half = head_dim / 2;
+  if (x.rows.dim(0) == 0) return;
+  // Row t: cosines, then sines, of token t's angles.
+  const Workspace table(cpu, count * 2 * half);
   float* angles = table.data();
-  ParallelBlocks(cpu, tokens, RowGrain(32 * half), [=](int64_t begin, int64_t end) {
+  ParallelBlocks(cpu, count, RowGrain(32 * half), [=, &tokens](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < half; ++i) {
       const double frequency =
           std::pow(static_cast<double>(theta), -static_cast<double>(i) / static_cast<double>(half));
       for (int64_t t = begin; t < end; ++t) {
-        const double angle = static_cast<double>(t) * frequency;
+        const double angle = static_cast<double>(tokens.Position(t)) * frequency;
         angles[t * 2 * half + i] = static_cast<float>(std::cos(angle));
         angles[t * 2 * half + half + i] = static_cast<float>(inverse ? -std::sin(angle) : std::sin(angle));
       }
     }
   });
-  WithType(qkv.dtype(), [&](auto type) {
+  WithType(x.rows.dtype(), [&](auto type) {
     using T = decltype(type);
-    T* data = qkv.data<T>();
-    const int64_t columns = shape.columns();
-    ParallelBlocks(cpu, qkv.dim(0), RowGrain(2 * half * heads), [=](int64_t begin, int64_t end) {
+    T* data = x.rows.data<T>() + x.first;
+    const int64_t columns = x.rows.dim(1);
+    ParallelBlocks(cpu, x.rows.dim(0), RowGrain(2 * half * heads), [=](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const float* cosine = angles + row % tokens * 2 * half;
+        const float* cosine = angles + row % count * 2 * half;
         for (int64_t h = 0; h < heads; ++h) TurnHead(data + row * columns + h * 2 * half, cosine, cosine + half, half);
       }
     });

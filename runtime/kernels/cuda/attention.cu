@@ -11,8 +11,9 @@ constexpr size_t SharedBytes() {
 // One block of queries of one head, against key tiles in ascending order (Dao et al. 2022, algorithm 1, with the loops
 // exchanged). Blocks are numbered from the last queries, which have the most keys, to the first.
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGeometry g, const T* __restrict__ qkv,
-                                                               T* __restrict__ out, float* __restrict__ log_sum_exp) {
+__global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGeometry g,
+                                                               const HeadMatrices<const T> in, T* __restrict__ out,
+                                                               float* __restrict__ log_sum_exp) {
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;
   const int sequence = number % all_heads / g.heads, head = number % g.heads;
@@ -23,49 +24,53 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   T* const keys = queries + TileSize<T, D>(kRows);  // two of [kStep, D]
   T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
-  const T* const all_keys = qkv + g.Key(sequence, kv_head);
-  const T* const all_values = qkv + g.Value(sequence, kv_head);
+  const T* const all_keys = in.k.Head(sequence, g.key_tokens, kv_head, g.head_dim);
+  const T* const all_values = in.v.Head(sequence, g.key_tokens, kv_head, g.head_dim);
   const auto load = [&](int tile) {
     const int64_t first = static_cast<int64_t>(tile) * kStep<T, D>;
-    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - tile * kStep<T, D>;
-    LoadTile<D>(g, all_keys + first * g.columns, g.columns, kStep<T, D>, inside, keys + at);
-    LoadTile<D>(g, all_values + first * g.columns, g.columns, kStep<T, D>, inside, values + at);
+    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.key_tokens - tile * kStep<T, D>;
+    LoadTile<D>(g, all_keys + first * in.k.stride, in.k.stride, kStep<T, D>, inside, keys + at);
+    LoadTile<D>(g, all_values + first * in.v.stride, in.v.stride, kStep<T, D>, inside, values + at);
   };
-  LoadTile<D>(g, qkv + g.Query(sequence, head) + q0 * g.columns, g.columns, kRows, g.tokens - q0, queries);
-  load(0);
+  LoadTile<D>(g, in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * in.q.stride, in.q.stride, kRows, g.tokens - q0,
+              queries);
+  const int tiles = (g.Seen(q0 + kRows - 1) + kStep<T, D> - 1) / kStep<T, D>;
+  if (tiles > 0) load(0);
   CommitCopies();
 
   const HeadDropout dropout(g, sequence, head);
   Fragment<D> sum;                            // of weights times values
   float maximum[2] = {-INFINITY, -INFINITY};  // of the scores of rows Row(0) and Row(2)
   float weight_sum[2] = {};                   // this lane's part
-  const int tiles = (min(q0 + kRows, g.tokens) + kStep<T, D> - 1) / kStep<T, D>;
+  const int seen[2] = {g.Seen(warp_q0 + sum.Row(0)), g.Seen(warp_q0 + sum.Row(2))};
+  const int seen_by_warp = g.Seen(warp_q0 + 15);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
     const int k0 = tile * kStep<T, D>, at = tile % 2 * TileSize<T, D>(kStep<T, D>);
-    if (k0 < warp_q0 + 16) {
+    if (k0 < seen_by_warp) {
       Fragment<kStep<T, D>> weights;
       AddProductTransposed<D>(weights, warp_queries, keys + at);
-      float highest[2] = {maximum[0], maximum[1]};
+      const float before[2] = {maximum[0], maximum[1]};
+      float highest[2] = {maximum[0], maximum[1]}, shift[2];
 #pragma unroll
       for (int j = 0; j < weights.kTiles; ++j) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const bool seen = k0 + weights.Column(j, i) <= warp_q0 + weights.Row(i);
           float& score = weights.value[j][i];
-          score = seen ? score * g.scale : -INFINITY;
+          score = k0 + weights.Column(j, i) < seen[i / 2] ? score * g.scale : -INFINITY;
           highest[i / 2] = fmaxf(highest[i / 2], score);
         }
       }
       float factor[2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        highest[half] = QuadMaximum(highest[half]);
-        factor[half] = Exp<T>(maximum[half] - highest[half]);
-        maximum[half] = highest[half];
+        maximum[half] = QuadMaximum(highest[half]);
+        // A row that has seen no key yet: exp(-infinity - 0) is 0, where the difference of infinities is a NaN.
+        shift[half] = maximum[half] == -INFINITY ? 0.0f : maximum[half];
+        factor[half] = Exp<T>(before[half] - shift[half]);
         weight_sum[half] *= factor[half];
       }
       Scale(sum, factor[0], factor[1]);
@@ -74,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           float& weight = weights.value[j][i];
-          weight = Exp<T>(weight - maximum[i / 2]);
+          weight = Exp<T>(weight - shift[i / 2]);
           weight_sum[i / 2] += weight;
         }
         if (g.probability > 0) {
@@ -99,23 +104,23 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
       log_sum_exp[g.Statistic(sequence, head) + query] = maximum[half] + logf(weight_sum[half]);
     }
   }
-  Scale(sum, 1.0f / weight_sum[0], 1.0f / weight_sum[1]);
+  Scale(sum, weight_sum[0] == 0 ? 0.0f : 1.0f / weight_sum[0], weight_sum[1] == 0 ? 0.0f : 1.0f / weight_sum[1]);
   StoreRows(g, sum, warp_queries, out + g.Out(sequence, head) + warp_q0 * g.OutStride(), g.OutStride(),
             g.tokens - warp_q0);
 }
 
 }  // namespace
 
-void Attention(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
-               const Tensor& out, const Tensor& log_sum_exp) {
+void Attention(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
+               const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
   if (out.elements() == 0) return;
-  const AttentionGeometry geometry = GeometryOf(shape, dropout, qkv, out);
-  const unsigned blocks = GridSize(Blocks(shape.tokens, kRows) * shape.batch * shape.heads);
-  WithTypeAndDim(qkv.dtype(), shape.head_dim, [&](auto type, auto dim) {
+  const AttentionGeometry geometry = GeometryOf(shape, dropout, {in.q, in.k, in.v, {out, 0}});
+  const unsigned blocks = GridSize(Blocks(shape.tokens.tokens(), kRows) * shape.batch * shape.heads);
+  WithTypeAndDim(out.dtype(), shape.head_dim, [&](auto type, auto dim) {
     using T = decltype(type);
     constexpr int D = dim.value;
     constexpr size_t kBytes = SharedBytes<T, D>();
-    Launch(cuda, AttentionKernel<T, D>, blocks, kThreads, kBytes, geometry, qkv.data<T>(), out.data<T>(),
+    Launch(cuda, AttentionKernel<T, D>, blocks, kThreads, kBytes, geometry, HeadMatrices<const T>(in), out.data<T>(),
            log_sum_exp.data<float>());
   });
 }

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
+#include <type_traits>
 
 #include "runtime/kernels/cuda/cuda.h"
 #include "runtime/kernels/cuda/fragment.h"
@@ -26,57 +28,87 @@ inline constexpr int kStep = (D <= 64 ? 64 : 32) / (sizeof(T) == 4 ? 2 : 1);
 
 // Host-made arguments of every kernel.
 struct AttentionGeometry {
-  int sequences, tokens, heads, kv_heads, head_dim;
-  int64_t columns;          // of qkv
+  int sequences, tokens, key_tokens, heads, kv_heads, head_dim;
+  TokenRanges queries, keys;
+  bool causal;
   float scale;              // of q k^T
   bool wide;                // rows of heads start and end at multiples of 16 bytes
   float probability, kept;  // of dropout; kept: the factor of what is not dropped
   uint64_t key;
-  int64_t first_sequence, first_head, global_heads;
+  int64_t first_sequence, first_head, global_heads, global_queries, global_keys;
 
-  // Offset of the first row of a head; the stride between rows is `columns`.
-  __device__ int64_t Query(int sequence, int head) const {
-    return static_cast<int64_t>(sequence) * tokens * columns + static_cast<int64_t>(head) * head_dim;
+  // What a query row sees are the rows of keys below Seen; a row beyond the queries sees what the last one does. It
+  // never falls, so what sees a key are the rows of queries from FirstSeeing on.
+  __device__ int Seen(int query) const {
+    return causal ? static_cast<int>(keys.Before(queries.Position(min(query, tokens - 1)) + 1)) : key_tokens;
   }
-  __device__ int64_t Key(int sequence, int kv_head) const { return Query(sequence, heads + kv_head); }
-  __device__ int64_t Value(int sequence, int kv_head) const { return Query(sequence, heads + kv_heads + kv_head); }
-  // The same in `out`.
+  __device__ int FirstSeeing(int key) const {
+    return causal ? static_cast<int>(queries.Before(keys.Position(min(key, key_tokens - 1)))) : 0;
+  }
+  // Offset of a head in `out`, and the stride between its rows.
   __device__ int64_t OutStride() const { return static_cast<int64_t>(heads) * head_dim; }
   __device__ int64_t Out(int sequence, int head) const {
     return static_cast<int64_t>(sequence) * tokens * OutStride() + static_cast<int64_t>(head) * head_dim;
   }
-  // Of the statistics [B, H, T].
+  // Of the statistics [B, H, Tq].
   __device__ int64_t Statistic(int sequence, int head) const {
     return (static_cast<int64_t>(sequence) * heads + head) * tokens;
   }
 };
 
-template <typename... Tensors>
-AttentionGeometry GeometryOf(const AttentionShape& s, const AttentionDropout& dropout, const Tensors&... tensors) {
-  const auto aligned = [](const Tensor& x) { return reinterpret_cast<uintptr_t>(x.raw()) % 16 == 0; };
-  const int64_t row_bytes = s.head_dim * static_cast<int64_t>(SizeOf((tensors.dtype(), ...)));
+// Heads as columns of a matrix: HeadColumns on the GPU.
+template <typename T>
+struct HeadMatrix {
+  explicit HeadMatrix(const HeadColumns& x) : data(x.rows.data<std::remove_const_t<T>>() + x.first), stride(x.rows.dim(1)) {}
+  // The first row of a head.
+  __device__ T* Head(int sequence, int tokens, int head, int head_dim) const {
+    return data + static_cast<int64_t>(sequence) * tokens * stride + static_cast<int64_t>(head) * head_dim;
+  }
+  T* data;
+  int64_t stride;
+};
+template <typename T>
+struct HeadMatrices {
+  explicit HeadMatrices(const AttentionHeads& x) : q(x.q), k(x.k), v(x.v) {}
+  HeadMatrix<T> q, k, v;
+};
+
+// `heads` and `tensors`: all that the kernel reads and writes by LoadTile and StoreRows.
+inline AttentionGeometry GeometryOf(const AttentionShape& s, const AttentionDropout& dropout,
+                                    std::initializer_list<HeadColumns> heads) {
+  bool wide = true;
+  for (const HeadColumns& x : heads) {
+    const auto size = static_cast<int64_t>(SizeOf(x.rows.dtype()));
+    wide = wide && s.head_dim * size % 16 == 0 && x.rows.dim(1) * size % 16 == 0 && x.first * size % 16 == 0 &&
+           reinterpret_cast<uintptr_t>(x.rows.raw()) % 16 == 0;
+  }
   return {.sequences = static_cast<int>(s.batch),
-          .tokens = static_cast<int>(s.tokens),
+          .tokens = static_cast<int>(s.tokens.tokens()),
+          .key_tokens = static_cast<int>(s.keys().tokens()),
           .heads = static_cast<int>(s.heads),
           .kv_heads = static_cast<int>(s.kv_heads),
           .head_dim = static_cast<int>(s.head_dim),
-          .columns = s.columns(),
+          .queries = s.tokens,
+          .keys = s.keys(),
+          .causal = s.causal,
           .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
-          .wide = row_bytes % 16 == 0 && (aligned(tensors) && ...),
-          .probability = dropout.mask.probability,
-          .kept = 1.0f / (1.0f - dropout.mask.probability),
-          .key = dropout.mask.key,
-          .first_sequence = dropout.mask.first_row / s.tokens,
+          .wide = wide,
+          .probability = dropout.probability,
+          .kept = 1.0f / (1.0f - dropout.probability),
+          .key = dropout.key,
+          .first_sequence = dropout.first_sequence,
           .first_head = dropout.first_head,
-          .global_heads = dropout.global_heads};
+          .global_heads = dropout.global_heads,
+          .global_queries = dropout.global_queries,
+          .global_keys = dropout.global_keys};
 }
 
-// The dropout factors of one head's weights.
+// The dropout factors of one head's weights, by rows of queries and keys.
 class HeadDropout {
  public:
   __device__ HeadDropout(const AttentionGeometry& g, int sequence, int head)
       : geometry_(g),
-        first_(((g.first_sequence + sequence) * g.global_heads + g.first_head + head) * g.tokens * g.tokens) {}
+        first_(((g.first_sequence + sequence) * g.global_heads + g.first_head + head) * g.global_queries) {}
 
   // Of (query, key).
   __device__ float Factor(int query, int key) const {
@@ -85,16 +117,17 @@ class HeadDropout {
   }
   // Of (query, key) and (query, key + 1), most often in one block of random numbers.
   __device__ float2 Factors(int query, int key) const {
-    const uint64_t element = Element(query, key);
+    const uint64_t element = Element(query, key), next = Element(query, key + 1);
     const uint4 words = PhiloxWords(geometry_.key, element / 4);
-    const auto lane = static_cast<uint32_t>(element % 4);
-    const uint32_t next = lane < 3 ? LaneOf(words, lane + 1) : PhiloxWords(geometry_.key, element / 4 + 1).x;
-    return {FactorOf(LaneOf(words, lane)), FactorOf(next)};
+    const uint4 next_words = next / 4 == element / 4 ? words : PhiloxWords(geometry_.key, next / 4);
+    return {FactorOf(LaneOf(words, element % 4)), FactorOf(LaneOf(next_words, next % 4))};
   }
 
  private:
+  // Rows beyond the last have some element, which nobody uses.
   __device__ uint64_t Element(int query, int key) const {
-    return static_cast<uint64_t>(first_ + static_cast<int64_t>(query) * geometry_.tokens + key);
+    return static_cast<uint64_t>((first_ + geometry_.queries.Position(query)) * geometry_.global_keys +
+                                 geometry_.keys.Position(key));
   }
   __device__ float FactorOf(uint32_t bits) const {
     return UniformOf(bits) < geometry_.probability ? 0.0f : geometry_.kept;
@@ -166,6 +199,32 @@ __device__ inline void StoreRows(const AttentionGeometry& g, const Fragment<D>& 
       if (column < g.head_dim) to[row * stride + column] = tile[row * kPitch<T, D> + column];
     }
   }
+}
+
+// Writes, or adds, such rows to float32, straight from the fragment.
+template <int D>
+__device__ inline void StoreFloatRows(const AttentionGeometry& g, const Fragment<D>& from, float* to, int64_t stride,
+                                      int inside, bool add) {
+#pragma unroll
+  for (int j = 0; j < from.kTiles; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = from.Row(i), column = from.Column(j, i);
+      if (row >= inside || column >= g.head_dim) continue;
+      float* const at = to + row * stride + column;
+      *at = add ? *at + from.value[j][i] : from.value[j][i];
+    }
+  }
+}
+
+// A gradient G's rows: those of the tile's own type through it.
+template <int D, typename T, typename G>
+__device__ inline void StoreGradient(const AttentionGeometry& g, const Fragment<D>& from, T* tile, G* to,
+                                     int64_t stride, int inside, bool add) {
+  if constexpr (sizeof(T) == sizeof(G)) {
+    if (!add) return StoreRows(g, from, tile, to, stride, inside);
+  }
+  if constexpr (sizeof(G) == 4) StoreFloatRows(g, from, to, stride, inside, add);
 }
 
 template <int D>

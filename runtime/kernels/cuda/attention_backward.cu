@@ -32,11 +32,13 @@ __global__ void DeltaKernel(const AttentionGeometry g, const T* __restrict__ d_o
   delta[g.Statistic(sequence, static_cast<int>(number % g.heads)) + token] = sum;
 }
 
-template <typename T>
+template <typename T, typename G>
 struct Operands {
-  const T *d_out, *qkv;
+  const T* d_out;
+  HeadMatrices<const T> in;
   const float *log_sum_exp, *delta;
-  T* d_qkv;
+  HeadMatrices<G> gradients;
+  bool add;  // to the gradients
 };
 
 // Turns a score and its d_weight into d_score = weight * (d_weight - delta); returns the dropped-out weight, for
@@ -55,8 +57,8 @@ constexpr size_t QueryBytes() {
 }
 
 // d_query of one block of queries of one head, from key tiles in ascending order.
-template <typename T, int D>
-__global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const AttentionGeometry g, const Operands<T> x) {
+template <typename T, int D, typename G>
+__global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const AttentionGeometry g, const Operands<T, G> x) {
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;  // the longest first
   const int sequence = number % all_heads / g.heads, head = number % g.heads;
@@ -69,18 +71,19 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
   T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const T* const warp_d_out = d_out + TileSize<T, D>(16) * warp;
-  const T* const all_keys = x.qkv + g.Key(sequence, kv_head);
-  const T* const all_values = x.qkv + g.Value(sequence, kv_head);
+  const T* const all_keys = x.in.k.Head(sequence, g.key_tokens, kv_head, g.head_dim);
+  const T* const all_values = x.in.v.Head(sequence, g.key_tokens, kv_head, g.head_dim);
   const auto load = [&](int tile) {
     const int64_t first = static_cast<int64_t>(tile) * kStep<T, D>;
-    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - tile * kStep<T, D>;
-    LoadTile<D>(g, all_keys + first * g.columns, g.columns, kStep<T, D>, inside, keys + at);
-    LoadTile<D>(g, all_values + first * g.columns, g.columns, kStep<T, D>, inside, values + at);
+    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.key_tokens - tile * kStep<T, D>;
+    LoadTile<D>(g, all_keys + first * x.in.k.stride, x.in.k.stride, kStep<T, D>, inside, keys + at);
+    LoadTile<D>(g, all_values + first * x.in.v.stride, x.in.v.stride, kStep<T, D>, inside, values + at);
   };
-  const int64_t query_offset = g.Query(sequence, head), out_offset = g.Out(sequence, head);
-  LoadTile<D>(g, x.qkv + query_offset + q0 * g.columns, g.columns, kRows, g.tokens - q0, queries);
-  LoadTile<D>(g, x.d_out + out_offset + q0 * g.OutStride(), g.OutStride(), kRows, g.tokens - q0, d_out);
-  load(0);
+  LoadTile<D>(g, x.in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * x.in.q.stride, x.in.q.stride, kRows,
+              g.tokens - q0, queries);
+  LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kRows, g.tokens - q0, d_out);
+  const int tiles = (g.Seen(q0 + kRows - 1) + kStep<T, D> - 1) / kStep<T, D>;
+  if (tiles > 0) load(0);
   CommitCopies();
 
   const HeadDropout dropout(g, sequence, head);
@@ -93,14 +96,15 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     log_sum_exp[half] = x.log_sum_exp[g.Statistic(sequence, head) + query];
     delta[half] = x.delta[g.Statistic(sequence, head) + query];
   }
-  const int tiles = (min(q0 + kRows, g.tokens) + kStep<T, D> - 1) / kStep<T, D>;
+  const int seen[2] = {g.Seen(warp_q0 + d_queries.Row(0)), g.Seen(warp_q0 + d_queries.Row(2))};
+  const int seen_by_warp = g.Seen(warp_q0 + 15);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
     const int k0 = tile * kStep<T, D>, at = tile % 2 * TileSize<T, D>(kStep<T, D>);
-    if (k0 < warp_q0 + 16) {
+    if (k0 < seen_by_warp) {
       Fragment<kStep<T, D>> scores, d_scores;
       AddProductTransposed<D>(scores, warp_queries, keys + at);
       AddProductTransposed<D>(d_scores, warp_d_out, values + at);
@@ -111,9 +115,9 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
           const int query = warp_q0 + scores.Row(i), key = k0 + scores.Column(j, i);
           float2 factors = {1, 1};
           if (g.probability > 0) factors = dropout.Factors(query, key);
-          Backward<T>(g, key <= query, log_sum_exp[i / 2], delta[i / 2], factors.x, scores.value[j][i],
+          Backward<T>(g, key < seen[i / 2], log_sum_exp[i / 2], delta[i / 2], factors.x, scores.value[j][i],
                       d_scores.value[j][i]);
-          Backward<T>(g, key + 1 <= query, log_sum_exp[i / 2], delta[i / 2], factors.y, scores.value[j][i + 1],
+          Backward<T>(g, key + 1 < seen[i / 2], log_sum_exp[i / 2], delta[i / 2], factors.y, scores.value[j][i + 1],
                       d_scores.value[j][i + 1]);
         }
       }
@@ -122,7 +126,9 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     __syncthreads();
   }
   Scale(d_queries, g.scale, g.scale);
-  StoreRows(g, d_queries, warp_queries, x.d_qkv + query_offset + warp_q0 * g.columns, g.columns, g.tokens - warp_q0);
+  StoreGradient(g, d_queries, warp_queries,
+                x.gradients.q.Head(sequence, g.tokens, head, g.head_dim) + warp_q0 * x.gradients.q.stride,
+                x.gradients.q.stride, g.tokens - warp_q0, x.add);
 }
 
 template <typename T, int D>
@@ -132,8 +138,8 @@ constexpr size_t KeyBytes() {
 
 // d_key and d_value of one block of keys of one key/value head: the query heads that attend with it in order, of each
 // the tiles of queries in ascending order. Scores are computed transposed, keys down and queries across.
-template <typename T, int D>
-__global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const AttentionGeometry g, const Operands<T> x) {
+template <typename T, int D, typename G>
+__global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const AttentionGeometry g, const Operands<T, G> x) {
   const int all_heads = g.sequences * g.kv_heads, number = static_cast<int>(blockIdx.x);
   const int block = number / all_heads;  // the first keys have the most queries
   const int sequence = number % all_heads / g.kv_heads, kv_head = number % g.kv_heads;
@@ -147,12 +153,13 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   T* const warp_keys = keys + TileSize<T, D>(16) * warp;
   T* const warp_values = values + TileSize<T, D>(16) * warp;
 
-  const int group = g.heads / g.kv_heads, first_tile = k0 / kStep<T, D>;
-  const int tiles = (g.tokens + kStep<T, D> - 1) / kStep<T, D> - first_tile;  // of a head
+  const int group = g.heads / g.kv_heads, first_tile = g.FirstSeeing(k0) / kStep<T, D>;
+  const int tiles = (g.tokens + kStep<T, D> - 1) / kStep<T, D> - first_tile;  // of a head; may be none
   const auto load = [&](int number) {
     const int head = kv_head * group + number / tiles, q0 = (first_tile + number % tiles) * kStep<T, D>;
     const int at = number % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - q0;
-    LoadTile<D>(g, x.qkv + g.Query(sequence, head) + q0 * g.columns, g.columns, kStep<T, D>, inside, queries + at);
+    LoadTile<D>(g, x.in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * x.in.q.stride, x.in.q.stride, kStep<T, D>,
+                inside, queries + at);
     LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kStep<T, D>, inside,
                 d_out + at);
     static_assert(2 * kStep<T, D> <= kThreads);
@@ -162,21 +169,25 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
     const int query = q0 + i % kStep<T, D>;
     CopyAsync<4>(statistics + number % 2 * 2 * kStep<T, D> + i, from + min(query, g.tokens - 1), query < g.tokens);
   };
-  const int64_t key_offset = g.Key(sequence, kv_head) + k0 * g.columns;
-  const int64_t value_offset = g.Value(sequence, kv_head) + k0 * g.columns;
-  LoadTile<D>(g, x.qkv + key_offset, g.columns, kRows, g.tokens - k0, keys);
-  LoadTile<D>(g, x.qkv + value_offset, g.columns, kRows, g.tokens - k0, values);
-  load(0);
+  const auto load_own = [&](const HeadMatrix<const T>& from, T* to) {
+    LoadTile<D>(g, from.Head(sequence, g.key_tokens, kv_head, g.head_dim) + k0 * from.stride, from.stride, kRows,
+                g.key_tokens - k0, to);
+  };
+  load_own(x.in.k, keys);
+  load_own(x.in.v, values);
+  if (tiles > 0) load(0);
   CommitCopies();
 
   Fragment<D> d_keys, d_values;
+  const int first_seeing[2] = {g.FirstSeeing(warp_k0 + d_keys.Row(0)), g.FirstSeeing(warp_k0 + d_keys.Row(2))};
+  const int first_seeing_warp = g.FirstSeeing(warp_k0);
   for (int number = 0; number < group * tiles; ++number) {
     if (number + 1 < group * tiles) load(number + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
     const int q0 = (first_tile + number % tiles) * kStep<T, D>;
-    if (warp_k0 < q0 + kStep<T, D>) {
+    if (first_seeing_warp < q0 + kStep<T, D>) {
       const int at = number % 2 * TileSize<T, D>(kStep<T, D>);
       const float* const log_sum_exp = statistics + number % 2 * 2 * kStep<T, D>;
       const float* const delta = log_sum_exp + kStep<T, D>;
@@ -190,7 +201,7 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
         for (int i = 0; i < 4; ++i) {
           const int column = weights.Column(j, i), query = q0 + column, key = warp_k0 + weights.Row(i);
           const float factor = g.probability > 0 ? dropout.Factor(query, key) : 1.0f;
-          weights.value[j][i] = Backward<T>(g, key <= query && query < g.tokens, log_sum_exp[column], delta[column],
+          weights.value[j][i] = Backward<T>(g, first_seeing[i / 2] <= query && query < g.tokens, log_sum_exp[column], delta[column],
                                             factor, weights.value[j][i], d_scores.value[j][i]);
         }
       }
@@ -200,37 +211,51 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
     __syncthreads();
   }
   Scale(d_keys, g.scale, g.scale);
-  const int64_t row = 16 * warp * g.columns;
-  StoreRows(g, d_keys, warp_keys, x.d_qkv + key_offset + row, g.columns, g.tokens - warp_k0);
-  StoreRows(g, d_values, warp_values, x.d_qkv + value_offset + row, g.columns, g.tokens - warp_k0);
+  const auto store = [&](const HeadMatrix<G>& to, const Fragment<D>& from, T* tile) {
+    StoreGradient(g, from, tile, to.Head(sequence, g.key_tokens, kv_head, g.head_dim) + warp_k0 * to.stride, to.stride,
+                  g.key_tokens - warp_k0, x.add);
+  };
+  store(x.gradients.k, d_keys, warp_keys);
+  store(x.gradients.v, d_values, warp_values);
 }
 
 }  // namespace
 
-void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                       const Tensor& d_qkv) {
-  if (qkv.elements() == 0) return;
-  const AttentionGeometry geometry = GeometryOf(shape, dropout, d_out, qkv, d_qkv);
+                       const AttentionHeads& gradients, Accumulate accumulate) {
+  if (shape.batch == 0) return;
+  const int64_t queries = shape.tokens.tokens(), keys = shape.keys().tokens();
+  const AttentionGeometry geometry = GeometryOf(
+      shape, dropout, {in.q, in.k, in.v, {d_out, 0}, gradients.q, gradients.k, gradients.v});
   const Workspace<float> delta(cuda, log_sum_exp.elements());
-  const int64_t row_blocks = Blocks(shape.tokens, kRows) * shape.batch;
-  WithTypeAndDim(qkv.dtype(), shape.head_dim, [&](auto type, auto dim) {
+  WithTypeAndDim(out.dtype(), shape.head_dim, [&](auto type, auto dim) {
     using T = decltype(type);
     constexpr int D = dim.value;
-    const Operands<T> operands = {d_out.data<T>(), qkv.data<T>(), log_sum_exp.data<float>(), delta.data(),
-                                  d_qkv.data<T>()};
-    const T* const y = out.data<T>();
+    const T *const y = out.data<T>(), *const dy = d_out.data<T>();
     constexpr int W = kFullWidth<T>;
-    WithAccess<W>(shape.head_dim, Aligned<W>(operands.d_out, y), [&](auto access) {
-      using A = decltype(access);
-      Launch(cuda, DeltaKernel<A, T>, GridSize(Blocks(log_sum_exp.elements() * kDeltaLanes<A>, kDeltaThreads)),
-             kDeltaThreads, 0, geometry, operands.d_out, y, delta.data());
+    if (queries > 0) {
+      WithAccess<W>(shape.head_dim, Aligned<W>(dy, y), [&](auto access) {
+        using A = decltype(access);
+        Launch(cuda, DeltaKernel<A, T>, GridSize(Blocks(log_sum_exp.elements() * kDeltaLanes<A>, kDeltaThreads)),
+               kDeltaThreads, 0, geometry, dy, y, delta.data());
+      });
+    }
+    WithType(gradients.q.rows.dtype(), [&](auto gradient_type) {
+      using G = decltype(gradient_type);
+      if constexpr (sizeof(G) >= sizeof(T)) {
+        const Operands<T, G> operands = {dy,           HeadMatrices<const T>(in),  log_sum_exp.data<float>(),
+                                         delta.data(), HeadMatrices<G>(gradients), accumulate == Accumulate::kYes};
+        if (queries > 0) {
+          Launch(cuda, QueryBackwardKernel<T, D, G>, GridSize(Blocks(queries, kRows) * shape.batch * shape.heads),
+                 kThreads, QueryBytes<T, D>(), geometry, operands);
+        }
+        if (keys > 0) {
+          Launch(cuda, KeyBackwardKernel<T, D, G>, GridSize(Blocks(keys, kRows) * shape.batch * shape.kv_heads),
+                 kThreads, KeyBytes<T, D>(), geometry, operands);
+        }
+      }
     });
-    constexpr size_t kQueryBytes = QueryBytes<T, D>(), kKeyBytes = KeyBytes<T, D>();
-    Launch(cuda, QueryBackwardKernel<T, D>, GridSize(row_blocks * shape.heads), kThreads, kQueryBytes, geometry,
-           operands);
-    Launch(cuda, KeyBackwardKernel<T, D>, GridSize(row_blocks * shape.kv_heads), kThreads, kKeyBytes, geometry,
-           operands);
   });
 }
 

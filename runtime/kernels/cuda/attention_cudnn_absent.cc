@@ -8,12 +8,12 @@ struct CudnnAttention::Compiled {};
 CudnnAttention::CudnnAttention(bool) : backward_() {}
 CudnnAttention::~CudnnAttention() = default;
 
-bool CudnnAttention::Forward(const CudaContext&, const Tensor&, const AttentionShape&, const AttentionDropout&,
+bool CudnnAttention::Forward(const CudaContext&, const AttentionHeads&, const AttentionShape&, const AttentionDropout&,
                              const Tensor&, const Tensor&) {
   return false;
 }
-bool CudnnAttention::Backward(const CudaContext&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                              const AttentionShape&, const AttentionDropout&, const Tensor&) {
+bool CudnnAttention::Backward(const CudaContext&, const Tensor&, const AttentionHeads&, const Tensor&, const Tensor&,
+                              const AttentionShape&, const AttentionDropout&, const AttentionHeads&, Accumulate) {
   return false;
 }
 

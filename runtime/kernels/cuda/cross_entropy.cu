@@ -81,8 +81,9 @@ __global__ void __launch_bounds__(kMaxRowThreads)
   out[2] = 0 <= target && target < columns ? row[target] : 0.0f;
 }
 
-// A thread takes a row.
-__global__ void CombineKernel(const float* statistics, int64_t parts, int64_t rows, float* loss, float* log_sum_exp) {
+// A thread takes a row. weights: may be null.
+__global__ void CombineKernel(const float* statistics, const float* weights, int64_t parts, int64_t rows, float* loss,
+                              float* log_sum_exp) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= rows) return;
   float maximum = -kInfinity;
@@ -95,26 +96,31 @@ __global__ void CombineKernel(const float* statistics, int64_t parts, int64_t ro
     target_logit += s[2];
   }
   log_sum_exp[i] = shift + logf(sum);
-  loss[i] = log_sum_exp[i] - target_logit;
+  const float weight = weights == nullptr ? 1.0f : weights[i];
+  loss[i] = weight == 0 ? 0.0f : weight * (log_sum_exp[i] - target_logit);
 }
 
-// A block takes a row.
+// A block takes a row. weights: may be null.
 template <typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads)
-    BackwardKernel(const float* logits, const int32_t* targets, const float* log_sum_exp, int64_t first_column,
-                   float scale, int columns, T* d_logits) {
+    BackwardKernel(const float* logits, const int32_t* targets, const float* weights, const float* log_sum_exp,
+                   int64_t first_column, float scale, int columns, T* d_logits) {
   const int64_t at = int64_t{blockIdx.x} * columns, target = targets[blockIdx.x] - first_column;
   const float shift = log_sum_exp[blockIdx.x];
+  if (weights != nullptr) scale *= weights[blockIdx.x];
   const int rounds = Rounds(columns);
   for (int round = 0; round < rounds; ++round) {
     Pack<W> pack = LoadFour<A>(logits + at, columns, round);
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      pack.v[k] = scale * (expf(pack.v[k] - shift) - (Column<A>(round, k) == target ? 1.0f : 0.0f));
+      const float difference = expf(pack.v[k] - shift) - (Column<A>(round, k) == target ? 1.0f : 0.0f);
+      pack.v[k] = scale == 0 ? 0.0f : scale * difference;
     }
     StoreFour<A>(d_logits + at, columns, round, pack);
   }
 }
+
+const float* WeightsOf(const Tensor& weights) { return weights.defined() ? weights.data<float>() : nullptr; }
 
 }  // namespace
 
@@ -129,15 +135,15 @@ void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const
   });
 }
 
-void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& loss,
+void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
                          const Tensor& log_sum_exp) {
   const int64_t parts = statistics.dim(0), rows = statistics.dim(1);
   if (rows == 0) return;
-  Launch(cuda, CombineKernel, GridSize(Blocks(rows, 128)), 128, 0, statistics.data<float>(), parts, rows,
-         loss.data<float>(), log_sum_exp.data<float>());
+  Launch(cuda, CombineKernel, GridSize(Blocks(rows, 128)), 128, 0, statistics.data<float>(),
+         WeightsOf(weights), parts, rows, loss.data<float>(), log_sum_exp.data<float>());
 }
 
-void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets,
+void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& weights,
                           const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
   const int64_t rows = logits.dim(0), columns = logits.dim(1);
   if (logits.elements() == 0) return;
@@ -148,7 +154,7 @@ void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const T
     WithAccess<W>(columns, Aligned<W>(in) && Aligned<W>(out), [&](auto access) {
       using A = decltype(access);
       Launch(cuda, BackwardKernel<A, T>, GridSize(rows), RowThreads(columns, W), 0, in, targets.data<int32_t>(),
-             log_sum_exp.data<float>(), first_column, scale, RowIndex(columns), out);
+             WeightsOf(weights), log_sum_exp.data<float>(), first_column, scale, RowIndex(columns), out);
     });
   });
 }

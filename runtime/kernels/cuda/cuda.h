@@ -69,29 +69,35 @@ void SwiGlu(const CudaContext& cuda, const Tensor& gate_up, const Tensor& y);
 void SwiGluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
 
 // cuda/rotary.cu
-void Rotary(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse);
+void Rotary(const CudaContext& cuda, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+            float theta, bool inverse);
 
 // cuda/attention.cu, cuda/attention_backward.cu
-void Attention(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
-               const Tensor& out, const Tensor& log_sum_exp);
-void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+void Attention(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
+               const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
+void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                       const Tensor& d_qkv);
+                       const AttentionHeads& gradients, Accumulate accumulate);
+
+// cuda/merge_attention.cu
+void MergeAttention(const CudaContext& cuda, const Tensor& out, const Tensor& log_sum_exp, const Tensor& part,
+                    const Tensor& part_log_sum_exp);
 
 // attention_cudnn.cc: bf16 attention by cuDNN's flash attention, whose plans are made once per shape; the statistics mean
 // the same as those of the functions above. Each function returns false, having done nothing, where cuDNN has no kernel
-// for the call: dropout, and what CudnnTakesAttention (devices/cuda.h) leaves out.
+// for the call: dropout, what CudnnTakesAttention (devices/cuda.h) leaves out, a causal mask over other tokens than one
+// range with itself, gradients in float32.
 enum class AttentionPass;
 class CudnnAttention {
  public:
   // deterministic: the backward adds in the same order each time, in workspace that grows with T x T.
   explicit CudnnAttention(bool deterministic);
   ~CudnnAttention();
-  bool Forward(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, const AttentionDropout& dropout,
-               const Tensor& out, const Tensor& log_sum_exp);
-  bool Backward(const CudaContext& cuda, const Tensor& d_out, const Tensor& qkv, const Tensor& out,
+  bool Forward(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
+               const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
+  bool Backward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                 const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
-                const Tensor& d_qkv);
+                const AttentionHeads& gradients, Accumulate accumulate);
 
  private:
   struct Compiled;
@@ -108,10 +114,10 @@ void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor&
 // cuda/cross_entropy.cu
 void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
-void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& loss,
+void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
                          const Tensor& log_sum_exp);
-void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& log_sum_exp,
-                          int64_t first_column, float scale, const Tensor& d_logits);
+void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& weights,
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
 
 // cuda/elementwise.cu
 void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias);

@@ -1,10 +1,11 @@
 // Attention as graphs that cuDNN's engines recognise: what kernels/cuda/attention_cudnn.cc runs, apart for tests that have
 // no GPU to run it on.
 //
-// A graph says where the operands lie, by strides: q, k and v are columns of one tensor (runtime/ops.h), and so are
-// their gradients. Its statistics are log-sum-exps of the scaled scores, natural logarithms, as ours are.
+// A graph says how far the rows of its operands are apart: heads are columns of wider tensors (runtime/attention.h), and so
+// are their gradients. Its statistics are log-sum-exps of the scaled scores, natural logarithms, as ours are.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <memory>
 
@@ -18,17 +19,17 @@ namespace trefoil::cuda {
 
 enum class AttentionPass { kForward, kBackward, kDeterministicBackward };
 
-// The numbers by which a graph knows its operands. Where q, k and v and their gradients start: QkvOffsets.
+// The numbers by which a graph knows its operands.
 enum AttentionOperand : int64_t { kQ = 1, kK, kV, kOut, kStatistics, kDOut, kDQ, kDK, kDV };
 
-// In elements from the start of the fused tensor.
-struct QkvOffsets {
-  explicit QkvOffsets(const AttentionShape& shape)
-      : k(shape.heads * shape.head_dim), v((shape.heads + shape.kv_heads) * shape.head_dim) {}
-  const int64_t q = 0, k, v;
+// Elements from one row to the next.
+struct AttentionStrides {
+  int64_t q, k, v, d_q = 0, d_k = 0, d_v = 0;
+  auto operator<=>(const AttentionStrides&) const = default;
 };
 
-// The graph of a pass over such a shape, not yet lowered to a plan.
-std::unique_ptr<cudnn_frontend::graph::Graph> AttentionGraph(const AttentionShape& shape, AttentionPass pass);
+// The graph of a pass over such a shape, which CudnnAttention takes, not yet lowered to a plan.
+std::unique_ptr<cudnn_frontend::graph::Graph> AttentionGraph(const AttentionShape& shape,
+                                                             const AttentionStrides& strides, AttentionPass pass);
 
 }  // namespace trefoil::cuda

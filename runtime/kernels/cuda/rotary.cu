@@ -1,3 +1,5 @@
+#include <numeric>
+
 #include "runtime/kernels/cuda/vector.h"
 
 namespace trefoil::cuda {
@@ -6,16 +8,16 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kPositions = 4;  // of one pair, so that its frequency serves for more than one angle
 
-// angles[t] = cosines [half], then sines [half], of position t's angles, in double as on the CPU.
+// angles[t] = cosines [half], then sines [half], of the angles of token t's position, in double as on the CPU.
 __global__ void __launch_bounds__(kThreads)
-    AnglesKernel(int64_t tokens, int half, float theta, bool inverse, float* angles) {
+    AnglesKernel(const TokenRanges tokens, int half, float theta, bool inverse, float* angles) {
   const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
   if (i >= half) return;
   const double frequency = pow(static_cast<double>(theta), -static_cast<double>(i) / half);
-  const int64_t first = blockIdx.x * int64_t{kPositions}, end = min(tokens, first + kPositions);
+  const int64_t first = blockIdx.x * int64_t{kPositions}, end = min(tokens.tokens(), first + kPositions);
   for (int64_t t = first; t < end; ++t) {
     double sine, cosine;
-    sincos(static_cast<double>(t) * frequency, &sine, &cosine);
+    sincos(static_cast<double>(tokens.Position(t)) * frequency, &sine, &cosine);
     angles[t * 2 * half + i] = static_cast<float>(cosine);
     angles[t * 2 * half + half + i] = static_cast<float>(inverse ? -sine : sine);
   }
@@ -24,9 +26,9 @@ __global__ void __launch_bounds__(kThreads)
 // A block takes a row, a thread a pack of pairs (i, i + half) of one head at a time.
 template <typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads)
-    TurnKernel(T* qkv, const float* angles, int64_t tokens, int columns, int heads, int half) {
+    TurnKernel(T* x, const float* angles, int64_t tokens, int columns, int heads, int half) {
   constexpr int W = A::kWidth;
-  T* row = qkv + int64_t{blockIdx.x} * columns;
+  T* row = x + int64_t{blockIdx.x} * columns;
   const float* cosines = angles + blockIdx.x % tokens * 2 * half;
   const int head_packs = half / W, packs = heads * head_packs;
 #pragma unroll 2
@@ -48,20 +50,23 @@ __global__ void __launch_bounds__(kMaxRowThreads)
 
 }  // namespace
 
-void Rotary(const CudaContext& cuda, const Tensor& qkv, const AttentionShape& shape, float theta, bool inverse) {
-  const int64_t tokens = shape.tokens, half = shape.head_dim / 2;
-  const int64_t heads = shape.heads + shape.kv_heads;  // the values are not turned
-  if (qkv.elements() == 0) return;
-  const Workspace<float> angles(cuda, tokens * 2 * half);
-  Launch(cuda, AnglesKernel, dim3(GridSize(Blocks(tokens, kPositions)), GridSize(Blocks(half, kThreads))), kThreads, 0,
+void Rotary(const CudaContext& cuda, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+            float theta, bool inverse) {
+  const int64_t count = tokens.tokens(), half = head_dim / 2;
+  if (x.rows.dim(0) == 0) return;
+  const Workspace<float> angles(cuda, count * 2 * half);
+  Launch(cuda, AnglesKernel, dim3(GridSize(Blocks(count, kPositions)), GridSize(Blocks(half, kThreads))), kThreads, 0,
          tokens, static_cast<int>(half), theta, inverse, angles.data());
-  WithType(qkv.dtype(), [&](auto type) {
+  WithType(x.rows.dtype(), [&](auto type) {
     using T = decltype(type);
-    T* data = qkv.data<T>();
-    WithAccess<kFullWidth<T>>(half, Aligned<kFullWidth<T>>(data), [&](auto access) {
+    T* data = x.rows.data<T>() + x.first;
+    const int64_t columns = x.rows.dim(1);
+    // Packs of every row and head lie where those of the first do.
+    const int64_t pitch = std::gcd(half, columns);
+    WithAccess<kFullWidth<T>>(pitch, Aligned<kFullWidth<T>>(data), [&](auto access) {
       using A = decltype(access);
-      Launch(cuda, TurnKernel<A, T>, GridSize(qkv.dim(0)), RowThreads(heads * half, A::kWidth), 0, data, angles.data(),
-             tokens, RowIndex(shape.columns()), static_cast<int>(heads), static_cast<int>(half));
+      Launch(cuda, TurnKernel<A, T>, GridSize(x.rows.dim(0)), RowThreads(heads * half, A::kWidth), 0, data,
+             angles.data(), count, RowIndex(columns), static_cast<int>(heads), static_cast<int>(half));
     });
   });
 }

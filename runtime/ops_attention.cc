@@ -1,0 +1,116 @@
+// Attention and what belongs to it.
+#include "runtime/op_run.h"
+#include "runtime/ops.h"
+
+namespace trefoil {
+namespace {
+
+// `rows` x heads x D of a matrix, and what that is in bytes.
+double CheckHeads(const char* name, const HeadColumns& x, DType dtype, int64_t rows, int64_t heads, int64_t head_dim) {
+  CheckActivation(name, x.rows, 2);
+  Check(name, x.rows, dtype, {rows, x.rows.dim(1)});
+  CHECK_GE(x.first, 0) << name;
+  CHECK_LE(x.first + heads * head_dim, x.rows.dim(1)) << name << ": heads beyond the last column";
+  return static_cast<double>(rows * heads * head_dim) * static_cast<double>(SizeOf(dtype));
+}
+
+double CheckAllHeads(const AttentionHeads& x, DType dtype, const AttentionShape& s) {
+  const int64_t keys = s.batch * s.keys().tokens();
+  return CheckHeads("q", x.q, dtype, s.batch * s.tokens.tokens(), s.heads, s.head_dim) +
+         CheckHeads("k", x.k, dtype, keys, s.kv_heads, s.head_dim) +
+         CheckHeads("v", x.v, dtype, keys, s.kv_heads, s.head_dim);
+}
+
+// All but the gradients. Returns the bytes of q, k and v.
+double CheckAttention(const AttentionHeads& in, const AttentionShape& s, const AttentionDropout& dropout,
+                      const Tensor& out, const Tensor& log_sum_exp) {
+  CHECK_GT(s.heads, 0);
+  CHECK_GT(s.kv_heads, 0);
+  CHECK_GT(s.head_dim, 0);
+  CHECK_EQ(s.heads % s.kv_heads, 0) << "query heads must be a multiple of key/value heads";
+  CheckProbability(dropout.probability);
+  if (dropout.probability > 0) {
+    CHECK_LE(dropout.first_head + s.heads, dropout.global_heads);
+    const int64_t queries = s.tokens.tokens(), keys = s.keys().tokens();
+    if (queries > 0) CHECK_LT(s.tokens.Position(queries - 1), dropout.global_queries);
+    if (keys > 0) CHECK_LT(s.keys().Position(keys - 1), dropout.global_keys);
+  }
+  const DType dtype = in.q.rows.dtype();
+  Check("out", out, dtype, {s.batch * s.tokens.tokens(), s.heads * s.head_dim});
+  Check("log_sum_exp", log_sum_exp, kFloat, {s.batch, s.heads, s.tokens.tokens()});
+  return CheckAllHeads(in, dtype, s);
+}
+
+// The area below the diagonal: of x in [0, size), y below x.
+double Triangle(int64_t size) { return size <= 0 ? 0 : 0.5 * static_cast<double>(size) * static_cast<double>(size); }
+
+// Pairs of a query and a key that attend to each other; of a range with itself half of its square.
+double Pairs(const AttentionShape& s) {
+  double pairs = 0;
+  for (int i = 0; i < TokenRanges::kMost; ++i) {
+    const TokenRange q = s.tokens[i];
+    for (int j = 0; j < TokenRanges::kMost; ++j) {
+      const TokenRange k = s.keys()[j];
+      const int64_t q_end = q.first + q.tokens, k_end = k.first + k.tokens;
+      pairs += s.causal ? Triangle(q_end - k.first) - Triangle(q_end - k_end) - Triangle(q.first - k.first) +
+                              Triangle(q.first - k_end)
+                        : static_cast<double>(q.tokens) * static_cast<double>(k.tokens);
+    }
+  }
+  return pairs;
+}
+
+// Operations of q k^T or p v of all heads.
+double Product(const AttentionShape& s) { return 2.0 * static_cast<double>(s.batch * s.heads * s.head_dim) * Pairs(s); }
+
+}  // namespace
+
+void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+            float theta, bool inverse) {
+  const double bytes = CheckHeads("x", x, x.rows.dtype(), x.rows.dim(0), heads, head_dim);
+  CHECK_EQ(head_dim % 2, 0) << "rotary needs an even head dim";
+  CHECK_GT(theta, 0);
+  if (x.rows.dim(0) > 0) CHECK_EQ(x.rows.dim(0) % tokens.tokens(), 0) << "rows must be whole samples";
+  Run(device, "rotary", 3.0 * static_cast<double>(x.rows.dim(0) * heads * head_dim), {2 * bytes, x.rows.dtype()},
+      [&](Kernels& kernels) { kernels.Rotary(x, heads, head_dim, tokens, theta, inverse); });
+}
+
+void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
+               const Tensor& out, const Tensor& log_sum_exp) {
+  const double bytes = CheckAttention(in, shape, dropout, out, log_sum_exp);
+  Run(device, "attention", 2 * Product(shape), Bytes({&out, &log_sum_exp}) + bytes,
+      [&](Kernels& kernels) { kernels.Attention(in, shape, dropout, out, log_sum_exp); });
+}
+
+void AttentionBackward(Device& device, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
+                       const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
+                       const AttentionHeads& gradients, Accumulate accumulate) {
+  const double bytes = CheckAttention(in, shape, dropout, out, log_sum_exp);
+  Check("d_out", d_out, out.dtype(), out.shape());
+  const bool add = accumulate == Accumulate::kYes;
+  const DType dtype = gradients.q.rows.dtype();
+  CHECK(dtype == kFloat || (dtype == out.dtype() && !add)) << "gradients in " << Name(dtype);
+  const double written = CheckAllHeads(gradients, dtype, shape);
+  Run(device, "attention_backward", 5 * Product(shape),
+      Bytes({&d_out, &out, &log_sum_exp}) + (bytes + (add ? 2 : 1) * written), [&](Kernels& kernels) {
+        kernels.AttentionBackward(d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
+      });
+}
+
+void MergeAttention(Device& device, const Tensor& out, const Tensor& log_sum_exp, const Tensor& part,
+                    const Tensor& part_log_sum_exp) {
+  CheckActivation("log_sum_exp", log_sum_exp, 3);
+  Check("log_sum_exp", log_sum_exp, kFloat, log_sum_exp.shape());
+  Check("part_log_sum_exp", part_log_sum_exp, kFloat, log_sum_exp.shape());
+  CheckActivation("out", out, 2);
+  CheckActivation("part", part, 2);
+  Check("out", out, out.dtype(), {log_sum_exp.dim(0) * log_sum_exp.dim(2), out.dim(1)});
+  Check("part", part, part.dtype(), out.shape());
+  CHECK_EQ(out.dim(1) % log_sum_exp.dim(1), 0) << "columns must be those of H heads";
+  Run(device, "merge_attention", 3.0 * out.elements(),
+      Bytes({&out, &out, &part, &log_sum_exp, &log_sum_exp, &part_log_sum_exp}), [&](Kernels& kernels) {
+        kernels.MergeAttention(out, log_sum_exp, part, part_log_sum_exp);
+      });
+}
+
+}  // namespace trefoil
