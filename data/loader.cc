@@ -90,14 +90,13 @@ absl::Status Loader::ReadSample(int64_t sample, std::span<int32_t> tokens) const
 absl::StatusOr<Batch> Loader::Get(int64_t first_sample, int64_t count) const {
   CHECK_GE(first_sample, 0);
   CHECK_GE(count, 0);
-  Batch batch{.samples = count, .length = sequence_length_, .first_sample = first_sample, .inputs = {}, .targets = {}};
-  batch.inputs.resize(count * sequence_length_);
-  batch.targets.resize(count * sequence_length_);
+  Batch batch{.samples = count, .length = sequence_length_, .first_sample = first_sample};
+  batch.inputs = batch.targets = HostTensor::Zeros(DType::kInt32, {count, sequence_length_});
   std::vector<int32_t> tokens(sequence_length_ + 1);
   for (int64_t row = 0; row < count; ++row) {
     TREFOIL_RETURN_IF_ERROR(ReadSample(first_sample + row, tokens));
-    std::copy(tokens.begin(), tokens.end() - 1, batch.inputs.begin() + row * sequence_length_);
-    std::copy(tokens.begin() + 1, tokens.end(), batch.targets.begin() + row * sequence_length_);
+    std::copy(tokens.begin(), tokens.end() - 1, batch.inputs.values<int32_t>().begin() + row * sequence_length_);
+    std::copy(tokens.begin() + 1, tokens.end(), batch.targets.values<int32_t>().begin() + row * sequence_length_);
   }
   return batch;
 }

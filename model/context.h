@@ -58,11 +58,14 @@ struct Context {
 struct MicroBatch {
   int64_t samples = 0, tokens = 0;  // B, T
   int64_t first_sample = 0;         // number within the run of row 0: what dropout is keyed by
-  Tensor ids, targets, positions;   // [N] int32 each; positions: row modulo T
-  Tensor weights;                   // [N] float32, of the targets (0: ignored); undefined: all 1
   bool training = true;
-  // The head's gradients are of loss_scale * (sum of the tokens' losses): 1 / (tokens of the global batch).
+  // The head's gradients are of loss_scale * (sum of the weighted losses): 1 / (targets of the global batch).
   float loss_scale = 0;
+  // A batch's tensors (data/batch.h) on the device, undefined where this rank does not look at them.
+  Tensor inputs = {}, positions = {};  // [N] int32 each, for the embedding; positions: row modulo T
+  Tensor targets = {};                 // [N] int32, for the head
+  // [N] float32, of the targets; undefined: all 1. In training their mean over the global batch is 1.
+  Tensor weights = {};
 
   int64_t rows() const { return samples * tokens; }
 };

@@ -40,9 +40,9 @@ std::vector<float> Generator::NextLogits(std::span<const int32_t> ids) {
   batch.samples = 1;
   batch.tokens = tokens;
   batch.training = false;
-  batch.ids = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations);
+  batch.inputs = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations);
   batch.positions = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations);
-  device_.Upload(ids.data(), batch.ids);
+  device_.Upload(ids.data(), batch.inputs);
   device_.Upload(positions.data(), batch.positions);
   const Tensor logits = transformer_.NextTokenLogits(batch);
   std::vector<float> host(static_cast<size_t>(logits.elements()));

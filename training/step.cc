@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "parallel/pipeline.h"
 #include "runtime/host/process_memory.h"
@@ -19,6 +20,10 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+int64_t GlobalTargets(const Worker& worker) {
+  return worker.config.training().global_batch() * int64_t{worker.config.model().sequence_length()};
+}
+
 // This rank's micro-batches of a step on the host.
 struct Input {
   std::vector<Batch> batches;
@@ -26,6 +31,16 @@ struct Input {
   absl::Status status;           // of the reading
   double seconds = 0;            // that it took
 };
+
+// Makes the tensor as long as `shape`, with zeros.
+void Fill(DType dtype, const Shape& shape, HostTensor* tensor) {
+  if (tensor->defined()) {
+    tensor->ResizeRows(shape[0]);
+  } else {
+    *tensor = HostTensor::Zeros(dtype, shape);
+  }
+  CHECK(tensor->dtype() == dtype && tensor->shape() == shape) << Name(tensor->dtype()) << " " << tensor->shape();
+}
 
 // From sample `first` of the source on; of samples from `end` on there are none, and zeros in their place. A rank that
 // fails goes through the step on zeros, so that the others, who know nothing yet, are not left waiting: it tells them with
@@ -43,9 +58,11 @@ Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, 
         input.status = read.status();
         if (read.ok()) batch = *std::move(read);
       }
-      CHECK(batch.length == length || batch.inputs.empty());
-      batch.inputs.resize(static_cast<size_t>(samples * length));
-      batch.targets.resize(static_cast<size_t>(samples * length));
+      CHECK(batch.length == length || !batch.inputs.defined());
+      Fill(DType::kInt32, {samples, length}, &batch.inputs);
+      Fill(DType::kInt32, {samples, length}, &batch.targets);
+      if (source.weighted) Fill(DType::kFloat32, {samples, length}, &batch.weights);
+      CHECK_EQ(batch.weights.defined(), source.weighted);
     }
     batch.samples = samples;
     batch.length = length;
@@ -57,30 +74,54 @@ Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, 
   return input;
 }
 
-Tensor UploadIds(Device& device, const std::vector<int32_t>& ids) {
-  const Tensor tensor = device.Allocate(DType::kInt32, {static_cast<int64_t>(ids.size())}, Purpose::kActivations);
-  device.Upload(ids.data(), tensor);
+// The weights of a micro-batch's samples that count; without weights, their tokens.
+double SumOfWeights(const Batch& batch, int64_t samples) {
+  if (!batch.weights.defined()) return static_cast<double>(samples * batch.length);
+  const std::vector<float>& weights = batch.weights.values<float>();
+  return std::accumulate(weights.begin(), weights.begin() + samples * batch.length, 0.0);
+}
+
+// Makes the mean weight of the global batch 1, so that dividing by its targets, whose number every step has alike, divides
+// by their weights. The data ranks of a stage that looks at tokens call it together.
+void NormaliseWeights(Worker& worker, const BatchSource& source, Input* input) {
+  if (!source.weighted || !worker.has_head()) return;
+  double sum = 0;
+  for (const Batch& batch : input->batches) sum += SumOfWeights(batch, batch.samples);
+  worker.data->AllReduceSum(std::span(&sum, 1));
+  const double factor = sum > 0 ? static_cast<double>(GlobalTargets(worker)) / sum : 0;
+  for (Batch& batch : input->batches) {
+    for (float& weight : batch.weights.values<float>()) weight = static_cast<float>(weight * factor);
+  }
+}
+
+// [B, T] as [B * T].
+Tensor UploadRows(Device& device, const HostTensor& x) {
+  const Tensor tensor = device.Allocate(x.dtype(), {x.shape().elements()}, Purpose::kActivations);
+  device.Upload(x.data(), tensor);
   return tensor;
 }
 
 // Row modulo the sequence length, for one micro-batch.
 Tensor UploadPositions(const Worker& worker) {
-  const int32_t tokens = worker.config.model().sequence_length();
-  std::vector<int32_t> positions(static_cast<size_t>(worker.config.training().micro_batch()) * tokens);
-  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i) % tokens;
-  return UploadIds(worker.device, positions);
+  const int64_t samples = worker.config.training().micro_batch(), tokens = worker.config.model().sequence_length();
+  HostTensor positions = HostTensor::Zeros(DType::kInt32, {samples, tokens});
+  for (int64_t i = 0; i < samples * tokens; ++i) positions.values<int32_t>()[i] = static_cast<int32_t>(i % tokens);
+  return UploadRows(worker.device, positions);
 }
 
 MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Tensor& positions, bool training) {
-  const auto global_tokens = static_cast<double>(worker.config.training().global_batch() * batch.length);
-  return {.samples = batch.samples,
-          .tokens = batch.length,
-          .first_sample = batch.first_sample,
-          .ids = worker.has_embedding() ? UploadIds(worker.device, batch.inputs) : Tensor(),
-          .targets = worker.has_head() ? UploadIds(worker.device, batch.targets) : Tensor(),
-          .positions = positions,
-          .training = training,
-          .loss_scale = static_cast<float>(1 / global_tokens)};
+  MicroBatch uploaded = {.samples = batch.samples,
+                         .tokens = batch.length,
+                         .first_sample = batch.first_sample,
+                         .training = training,
+                         .loss_scale = static_cast<float>(1 / static_cast<double>(GlobalTargets(worker))),
+                         .positions = positions};
+  if (worker.has_embedding()) uploaded.inputs = UploadRows(worker.device, batch.inputs);
+  if (worker.has_head()) {
+    uploaded.targets = UploadRows(worker.device, batch.targets);
+    if (batch.weights.defined()) uploaded.weights = UploadRows(worker.device, batch.weights);
+  }
+  return uploaded;
 }
 
 void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
@@ -122,8 +163,11 @@ std::vector<Tensor> ReplayBatches(Worker& worker, const std::vector<Batch>& batc
   const RecordedMicroBatch& recorded = worker.recorded;
   std::vector<Tensor> losses;
   for (const Batch& batch : batches) {
-    if (worker.has_embedding()) worker.device.Upload(batch.inputs.data(), recorded.input.ids);
-    if (worker.has_head()) worker.device.Upload(batch.targets.data(), recorded.input.targets);
+    const MicroBatch& input = recorded.input;
+    CHECK_EQ(batch.weights.defined() && worker.has_head(), input.weights.defined());
+    if (input.inputs.defined()) worker.device.Upload(batch.inputs.data(), input.inputs);
+    if (input.targets.defined()) worker.device.Upload(batch.targets.data(), input.targets);
+    if (input.weights.defined()) worker.device.Upload(batch.weights.data(), input.weights);
     recorded.recording->Replay();
     worker.tensor->Replayed();
     losses.push_back(worker.device.Allocate(DType::kFloat32, recorded.loss.shape(), Purpose::kActivations));
@@ -145,7 +189,8 @@ std::vector<Tensor> RunTraining(Worker& worker, const std::vector<Batch>& batche
 }
 
 struct Totals {
-  double loss = 0;                // sum over all tokens
+  double loss = 0;                // sum over all targets, weighted
+  double weights = 0;             // of those
   double squares_of_gradients = 0;
   bool unread = false;            // some rank could not read its samples
   bool stop = false;              // some rank was asked to stop the run
@@ -170,12 +215,17 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
   const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   const bool stop = stop_requested && stop_requested();
+  double weights = 0;
+  for (size_t i = 0; has_losses && i < input.batches.size(); ++i) {
+    weights += SumOfWeights(input.batches[i], input.samples[i]);
+  }
   constexpr size_t kLimbs = ExactSum::kLimbs;
-  std::array<double, 2 * kLimbs + 2> sums = {};
+  std::array<double, 2 * kLimbs + 3> sums = {};
   std::copy_n(mine.sum.limbs().begin(), kLimbs, sums.begin());
   std::copy_n(mine.sum_of_squares.limbs().begin(), kLimbs, sums.begin() + kLimbs);
   sums[2 * kLimbs] = input.status.ok() ? 0 : 1;
   sums[2 * kLimbs + 1] = stop ? 1 : 0;
+  sums[2 * kLimbs + 2] = weights;
   const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
                                .data_seconds = input.seconds,
                                .held_bytes = static_cast<double>(worker.device.memory().held),
@@ -185,6 +235,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   std::copy_n(sums.begin(), kLimbs, loss.limbs().begin());
   std::copy_n(sums.begin() + kLimbs, kLimbs, squares.limbs().begin());
   return {.loss = loss.value(),
+          .weights = sums[2 * kLimbs + 2],
           .squares_of_gradients = squares.value(),
           .unread = sums[2 * kLimbs] > 0,
           .stop = sums[2 * kLimbs + 1] > 0,
@@ -214,7 +265,7 @@ absl::Status NotFinite(int64_t step, const StepResult& result) {
 
 BatchSource ZerosSource(int64_t length) {
   return [length](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-    const std::vector<int32_t> zeros(static_cast<size_t>(count * length));
+    const HostTensor zeros = HostTensor::Zeros(DType::kInt32, {count, length});
     return Batch{.samples = count, .length = length, .first_sample = first, .inputs = zeros, .targets = zeros};
   };
 }
@@ -226,15 +277,15 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   const TrainingConfig& training = worker.config.training();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
   const int64_t first = first_sample + share * worker.mesh.index(Axis::kData);
-  const Input input = ReadInput(worker, source, first, std::numeric_limits<int64_t>::max());
+  Input input = ReadInput(worker, source, first, std::numeric_limits<int64_t>::max());
+  NormaliseWeights(worker, source, &input);
   const std::vector<Tensor> losses = RunTraining(worker, input.batches);
   Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
   Tell(worker, StepPart::kUpdate);
   const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), stop_requested);
   if (totals.unread) return worker.all->Agree(input.status);
-  const int64_t tokens = training.global_batch() * int64_t{worker.config.model().sequence_length()};
-  StepResult result = {.loss = totals.loss / static_cast<double>(tokens),
+  StepResult result = {.loss = totals.loss / static_cast<double>(GlobalTargets(worker)),
                        .gradient_norm = std::sqrt(totals.squares_of_gradients),
                        .communication_seconds = 0,
                        .ranks = {},
@@ -264,7 +315,7 @@ absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64
   const int64_t global_batch = worker.config.training().global_batch();
   const int64_t share = global_batch / worker.mesh.size(Axis::kData);
   const std::vector<Action> forward = ForwardOnly(worker.actions);
-  double sum = 0;
+  double sum = 0, weights = 0;
   for (int64_t batch_first = 0; batch_first < samples; batch_first += global_batch) {
     const Begin begin(worker);
     const Input input = ReadInput(worker, source, batch_first + share * worker.mesh.index(Axis::kData), samples);
@@ -272,8 +323,9 @@ absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64
     const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {});
     if (totals.unread) return worker.all->Agree(input.status);
     sum += totals.loss;
+    weights += totals.weights;
   }
-  return sum / static_cast<double>(samples * worker.config.model().sequence_length());
+  return weights > 0 ? sum / weights : 0;
 }
 
 }  // namespace trefoil

@@ -6,13 +6,15 @@
 //     norm, clipping, AdamW                                                                (training/optimizer.h)
 //
 // Which samples make a step does not depend on the layout, and neither does the loss but for the rounding of sums: the
-// loss is the mean over all tokens of the global batch.
+// loss is the weighted mean over all targets of the global batch, 0 where all weights are 0.
 //
 // Threads: the rank's main thread. Every rank of the job makes the same calls.
 #pragma once
 
 #include <functional>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 #include "data/batch.h"
 #include "training/rank_figures.h"
@@ -21,13 +23,24 @@
 namespace trefoil {
 
 // Gives `count` samples from number `first` on. Asked by the ranks that look at tokens only (ReadsTokens). On the null
-// device nobody does.
-using BatchSource = std::function<absl::StatusOr<Batch>(int64_t first, int64_t count)>;
+// device nobody does. With `weighted`, the batches have weights (data/batch.h): a step then begins with a sum over the
+// data ranks, of the weights of the global batch.
+struct BatchSource {
+  using Get = std::function<absl::StatusOr<Batch>(int64_t first, int64_t count)>;
+  BatchSource() = default;
+  template <typename F>
+    requires std::is_constructible_v<Get, F>
+  BatchSource(F get, bool weighted = false) : get(std::move(get)), weighted(weighted) {}
+  absl::StatusOr<Batch> operator()(int64_t first, int64_t count) const { return get(first, count); }
+
+  Get get;
+  bool weighted = false;
+};
 // A source of `length`-token samples of zeros.
 BatchSource ZerosSource(int64_t length);
 
 struct StepResult {
-  double loss = 0;           // nats per token
+  double loss = 0;           // nats per token, weighted
   double gradient_norm = 0;  // before clipping
   double communication_seconds = 0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
   RanksSummary ranks;                // on rank 0
@@ -49,7 +62,7 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
                                      double learning_rate, int64_t skipped_before = 0,
                                      const std::function<bool()>& stop_requested = nullptr);
 
-// Mean loss per token over the first `samples` samples of a source, at least 1, no gradients; the same for every layout
+// Weighted mean loss of the targets of the first `samples` samples of a source, at least 1, no gradients; the same for every layout
 // and global batch. They are taken in global batches, of which the last may be filled up with what does not count.
 absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t samples);
 

@@ -28,19 +28,21 @@ using Clock = std::chrono::steady_clock;
 BatchSource RandomTokens(const ModelConfig& model) {
   return [length = int64_t{model.sequence_length()}, vocabulary = static_cast<uint32_t>(model.vocabulary())](
              int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-    Batch batch;
-    batch.samples = count;
-    batch.length = length;
-    batch.first_sample = first;
+    std::vector<int32_t> inputs, targets;
     const auto draw = [&](int64_t i) {
       const auto position = static_cast<uint64_t>(first * length + i);
       return static_cast<int32_t>(Philox(/*key=*/7, position)[0] % vocabulary);
     };
     for (int64_t i = 0; i < count * length; ++i) {
-      batch.inputs.push_back(draw(i));
-      batch.targets.push_back(draw(i + 1));
+      inputs.push_back(draw(i));
+      targets.push_back(draw(i + 1));
     }
-    return batch;
+    const Shape shape = {count, length};
+    return Batch{.samples = count,
+                 .length = length,
+                 .first_sample = first,
+                 .inputs = {std::move(inputs), shape},
+                 .targets = {std::move(targets), shape}};
   };
 }
 

@@ -50,7 +50,7 @@ TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& c
 
 Tensor TokenEmbedding::Forward(const Context& context, const MicroBatch& batch) const {
   const Tensor partial = context.New({batch.rows(), table_.dim(1)});
-  Embedding(context.device, batch.ids, table_, FirstTableRow(context, config_), partial);
+  Embedding(context.device, batch.inputs, table_, FirstTableRow(context, config_), partial);
   const Tensor x = context.ReduceTokens(partial);
   if (positions_.defined()) {
     Embedding(context.device, LocalPositions(context, batch), positions_, 0, x, Accumulate::kYes);
@@ -66,7 +66,7 @@ void TokenEmbedding::Backward(const Context& context, const MicroBatch& batch, c
   if (mask.probability > 0) Dropout(context.device, dx, mask, dx);
   const Tensor all_dx = context.GatherTokens(dx);
   weights.Add([this, &context, batch, dx, all_dx] {
-    EmbeddingBackward(context.device, batch.ids, all_dx, FirstTableRow(context, config_), d_table_);
+    EmbeddingBackward(context.device, batch.inputs, all_dx, FirstTableRow(context, config_), d_table_);
     if (d_positions_.defined()) {
       EmbeddingBackward(context.device, LocalPositions(context, batch), dx, 0, d_positions_);
     }

@@ -63,10 +63,10 @@ TEST(Loader, EpochsCoverTheDataSet) {
     std::vector<int32_t> first;
     for (int b = 0; b < 20; ++b) {
       for (int t = 0; t < 10; ++t) {
-        EXPECT_EQ(batch->inputs[b * 10 + t], batch->inputs[b * 10] + t);
-        EXPECT_EQ(batch->targets[b * 10 + t], batch->inputs[b * 10 + t] + 1);
+        EXPECT_EQ(batch->inputs.values<int32_t>()[b * 10 + t], batch->inputs.values<int32_t>()[b * 10] + t);
+        EXPECT_EQ(batch->targets.values<int32_t>()[b * 10 + t], batch->inputs.values<int32_t>()[b * 10 + t] + 1);
       }
-      first.push_back(batch->inputs[b * 10]);
+      first.push_back(batch->inputs.values<int32_t>()[b * 10]);
     }
     orders.push_back(first);
     std::sort(first.begin(), first.end());
@@ -90,14 +90,15 @@ TEST(Loader, SequenceOfSamplesDoesNotDependOnDataSize) {
         const int64_t share = kBatch / ranks;
         auto batch = loaders[rank]->Get(step * kBatch + rank * share, share);
         ASSERT_TRUE(batch.ok());
-        read.insert(read.end(), batch->inputs.begin(), batch->inputs.end());
+        read.insert(read.end(), batch->inputs.values<int32_t>().begin(), batch->inputs.values<int32_t>().end());
       }
     }
     if (reference.empty()) reference = read;
     EXPECT_EQ(read, reference) << ranks << " ranks";
   }
   auto resumed = OpenOrDie({folder + "/train-*"}, kLength, 42)->Get(3 * kBatch, kBatch);
-  EXPECT_TRUE(std::equal(resumed->inputs.begin(), resumed->inputs.end(), reference.begin() + 3 * kBatch * kLength));
+  const std::vector<int32_t>& ids = resumed->inputs.values<int32_t>();
+  EXPECT_TRUE(std::equal(ids.begin(), ids.end(), reference.begin() + 3 * kBatch * kLength));
 }
 
 TEST(Loader, CountsTargetsOfTheSamplesThatAreRead) {
@@ -116,14 +117,16 @@ TEST(Loader, CountsTargetsOfTheSamplesThatAreRead) {
   ASSERT_TRUE(loader->CountTargets(1, 2, part).ok());
   const auto batch = loader->Get(1, 2);
   ASSERT_TRUE(batch.ok());
-  for (const int32_t id : batch->targets) --part[static_cast<size_t>(id)];
+  for (const int32_t id : batch->targets.values<int32_t>()) --part[static_cast<size_t>(id)];
   EXPECT_EQ(part, std::vector<int64_t>(1000));
 }
 
 // Which source each row of the run is from, by its tokens: source i has the tokens 100 i to 100 i + 99.
 std::vector<int> Sources(const Batch& batch) {
   std::vector<int> sources;
-  for (int64_t row = 0; row < batch.samples; ++row) sources.push_back(batch.inputs[row * batch.length] / 100);
+  for (int64_t row = 0; row < batch.samples; ++row) {
+    sources.push_back(batch.inputs.values<int32_t>()[row * batch.length] / 100);
+  }
   return sources;
 }
 
@@ -149,7 +152,7 @@ TEST(Loader, WeightsMixSources) {
   const std::vector<int> sources = Sources(*batch);
   std::vector<std::vector<int32_t>> used(3);  // first tokens of the samples of each source, in order
   for (int k = 0; k < 100; ++k) {
-    used[sources[k]].push_back(batch->inputs[k * 10]);
+    used[sources[k]].push_back(batch->inputs.values<int32_t>()[k * 10]);
     const double weights[] = {0.5, 0.3, 0.2};
     for (int i = 0; i < 3; ++i) EXPECT_NEAR(used[i].size(), weights[i] * (k + 1), 1.0) << "sample " << k;
   }
@@ -171,19 +174,20 @@ TEST(Loader, WeightsMixSources) {
   for (const int64_t first : {0, 1, 37, 96}) {
     const auto part = Loader::Open(globs, 10, 1000, 42, {0.5, 0.3, 0.2}).value()->Get(first, 4);
     ASSERT_TRUE(part.ok());
-    EXPECT_TRUE(std::equal(part->inputs.begin(), part->inputs.end(), batch->inputs.begin() + first * 10)) << first;
+    const std::vector<int32_t>& ids = part->inputs.values<int32_t>();
+    EXPECT_TRUE(std::equal(ids.begin(), ids.end(), batch->inputs.values<int32_t>().begin() + first * 10)) << first;
   }
   // Another seed: the same sources, other samples of them.
   const auto other = Loader::Open(globs, 10, 1000, 43, {5, 3, 2}).value()->Get(0, 100);
   EXPECT_EQ(Sources(*other), sources);
-  EXPECT_NE(other->inputs, batch->inputs);
+  EXPECT_NE(other->inputs.values<int32_t>(), batch->inputs.values<int32_t>());
 }
 
 TEST(Loader, OneWeightIsNoWeight) {
   const std::string folder = WriteCounting();
   const auto plain = OpenOrDie({folder + "/train-*"}, 10, 5)->Get(0, 50);
   const auto weighted = Loader::Open({folder + "/train-*"}, 10, 1000, 5, {3}).value()->Get(0, 50);
-  EXPECT_EQ(plain->inputs, weighted->inputs);
+  EXPECT_EQ(plain->inputs.values<int32_t>(), weighted->inputs.values<int32_t>());
 }
 
 TEST(Loader, AFileOfTwoSourcesIsRefused) {

@@ -28,7 +28,8 @@ class Source {
     const std::lock_guard lock(mutex_);
     asked_.push_back({first, count});
     if (first == bad) return absl::DataLossError("bad disk at " + std::to_string(first));
-    return Batch{.samples = count, .length = 1, .first_sample = first, .inputs = {static_cast<int32_t>(first)}, .targets = {}};
+    const HostTensor inputs(std::vector{static_cast<int32_t>(first)}, {1, 1});
+    return Batch{.samples = count, .length = 1, .first_sample = first, .inputs = inputs};
   }
   Prefetcher::Read Function() {
     return [this](int64_t first, int64_t count) { return Read(first, count); };
@@ -66,7 +67,7 @@ TEST(Prefetcher, ReadsTheNextStepAndNoFurther) {
       const auto batch = prefetcher.Get(first, 2);
       ASSERT_TRUE(batch.ok()) << batch.status();
       EXPECT_EQ(batch->first_sample, first);
-      EXPECT_EQ(batch->inputs[0], first);
+      EXPECT_EQ(batch->inputs.values<int32_t>()[0], first);
       expected.push_back({first, 2});
     }
     // While the step computes: the whole next one, if the run has one.

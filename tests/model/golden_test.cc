@@ -27,18 +27,18 @@ class GoldenTest : public testing::TestWithParam<const char*> {
   BatchSource Tokens() const {
     const Shape shape = golden_.Get("tokens").shape;
     return [ids = golden_.Ids("tokens"), row = shape[2]](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-      Batch batch = {.samples = count, .length = row - 1, .first_sample = first, .inputs = {}, .targets = {}};
+      std::vector<int32_t> inputs, targets;
       for (auto sample = ids.begin() + first * row; sample != ids.begin() + (first + count) * row; sample += row) {
-        batch.inputs.insert(batch.inputs.end(), sample, sample + row - 1);
-        batch.targets.insert(batch.targets.end(), sample + 1, sample + row);
+        inputs.insert(inputs.end(), sample, sample + row - 1);
+        targets.insert(targets.end(), sample + 1, sample + row);
       }
-      return batch;
+      return MakeBatch(row - 1, first, std::move(inputs), std::move(targets));
     };
   }
 
   // Of the first global batch of `source` (the golden one), and the losses per token.
   Gradients FirstGradients(const RunConfig& config, Values* token_losses = nullptr, BatchSource source = {}) const {
-    if (!source) source = Tokens();
+    if (!source.get) source = Tokens();
     Gradients gradients;
     WithWorkers(config, [&](Worker& worker) {
       AddGradients(worker, source);
@@ -139,8 +139,9 @@ TEST_P(GoldenTest, LogitsOfEveryPrefix) {
     const int64_t vocabulary = logits.shape[1];
     const Batch sample = *Tokens()(0, 1);
     for (int64_t length = 1; length <= sample.length; ++length) {
-      Batch prefix = {.samples = 1, .length = length, .first_sample = 0, .inputs = sample.inputs, .targets = {}};
-      prefix.inputs.resize(static_cast<size_t>(length));
+      std::vector<int32_t> ids = sample.inputs.values<int32_t>();
+      ids.resize(static_cast<size_t>(length));
+      const Batch prefix = MakeBatch(length, 0, ids, ids);
       const MicroBatch batch = MakeMicroBatch(worker.device, prefix, /*training=*/false, 0);
       const Values next = trefoil::Get(worker.device, worker.transformer.NextTokenLogits(batch));
       const auto row = logits.values.begin() + (length - 1) * vocabulary;

@@ -56,11 +56,11 @@ TEST_F(LayersTest, HeadInChunks) {
   const Tensor x = RandomTensor({kCount * kLength, 4});
   const Tensor d_weight = store.Gradient({"head.output.weight"});
   const auto run = [&](int64_t first, int64_t count, Values* loss, Values* dx) {
-    Batch batch = {.samples = count, .length = kLength, .first_sample = first, .inputs = {}, .targets = {}};
+    std::vector<int32_t> ids;
     for (int64_t row = first * kLength; row < (first + count) * kLength; ++row) {
-      batch.targets.push_back(static_cast<int32_t>(row * 7919 % config.vocabulary()));
+      ids.push_back(static_cast<int32_t>(row * 7919 % config.vocabulary()));
     }
-    batch.inputs = batch.targets;
+    const Batch batch = MakeBatch(kLength, first, ids, ids);
     const MicroBatch micro_batch = MakeMicroBatch(*device_, batch, /*training=*/true, 1);
     Head::Saved saved;
     head.Forward(*context_, micro_batch, x.Rows(first * kLength, (first + count) * kLength), &saved);
@@ -103,12 +103,11 @@ TEST_F(LayersTest, DropoutBelongsToTheSample) {
   ParameterStore& store = Store();
   const TokenEmbedding embedding(store, config);
   const Block block(store, config, 0);
-  Batch both = {.samples = 2, .length = kTokens, .first_sample = 8, .inputs = {}, .targets = {}};
-  for (int64_t i = 0; i < kRows; ++i) both.inputs.push_back(static_cast<int32_t>(i % kTokens));  // twice the same
-  both.targets = both.inputs;
-  Batch second = {.samples = 1, .length = kTokens, .first_sample = 9, .inputs = both.inputs, .targets = {}};
-  second.inputs.resize(kTokens);
-  second.targets = second.inputs;
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < kRows; ++i) ids.push_back(static_cast<int32_t>(i % kTokens));  // twice the same
+  const Batch both = MakeBatch(kTokens, 8, ids, ids);
+  ids.resize(kTokens);
+  const Batch second = MakeBatch(kTokens, 9, ids, ids);
   const auto output = [&](const Batch& batch) {
     const MicroBatch micro_batch = MakeMicroBatch(*device_, batch, /*training=*/true, 1);
     Block::Saved saved;

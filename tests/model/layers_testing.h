@@ -77,11 +77,12 @@ class LayersTest : public testing::Test {
   }
 
   MicroBatch Tokens(int vocabulary) {
-    Batch batch = {.samples = kSamples, .length = kTokens, .first_sample = 5, .inputs = {}, .targets = {}};
+    std::vector<int32_t> inputs, targets;
     for (int64_t i = 0; i < kRows; ++i) {
-      batch.inputs.push_back(static_cast<int32_t>(engine_() % static_cast<uint64_t>(vocabulary)));
-      batch.targets.push_back(static_cast<int32_t>(engine_() % static_cast<uint64_t>(vocabulary)));
+      inputs.push_back(static_cast<int32_t>(engine_() % static_cast<uint64_t>(vocabulary)));
+      targets.push_back(static_cast<int32_t>(engine_() % static_cast<uint64_t>(vocabulary)));
     }
+    const Batch batch = MakeBatch(kTokens, 5, std::move(inputs), std::move(targets));
     return MakeMicroBatch(*device_, batch, /*training=*/true, /*loss_scale=*/0.5f);
   }
 

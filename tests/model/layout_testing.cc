@@ -97,13 +97,13 @@ double Relative(double value, double reference) {
 
 }  // namespace
 
-Trace Train(const RunConfig& config, int steps) {
+Trace Train(const RunConfig& config, int steps, const BatchSource& given) {
   const auto ranks = static_cast<size_t>(RanksOf(config));
   std::vector<Trace> traces(ranks);
   Collector initial, first, last;
   WithWorkers(config, [&](Worker& worker) {
     Trace& trace = traces[static_cast<size_t>(worker.mesh.rank())];
-    const BatchSource source = LearnableTokens(config.model());
+    const BatchSource source = given.get ? given : LearnableTokens(config.model());
     const TrainingConfig& training = config.training();
     initial.Add(worker);
     for (int step = 1; step <= steps; ++step) {

@@ -69,18 +69,27 @@ BatchSource LearnableTokens(const ModelConfig& config) {
   const int64_t length = config.sequence_length();
   const auto vocabulary = static_cast<uint64_t>(config.vocabulary());
   return [=](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-    Batch batch = {.samples = count, .length = length, .first_sample = first, .inputs = {}, .targets = {}};
+    std::vector<int32_t> inputs, targets;
     for (int64_t sample = first; sample < first + count; ++sample) {
       uint64_t token = Mix(static_cast<uint64_t>(sample) + 1) % vocabulary;
       for (int64_t t = 0; t < length; ++t) {
         const uint64_t random = Mix(static_cast<uint64_t>(sample * length + t) + 12345);
-        batch.inputs.push_back(static_cast<int32_t>(token));
+        inputs.push_back(static_cast<int32_t>(token));
         token = random % 5 == 0 ? random / 5 % vocabulary : (token * 5 + 3) % 7 * (vocabulary / 7);
-        batch.targets.push_back(static_cast<int32_t>(token));
+        targets.push_back(static_cast<int32_t>(token));
       }
     }
-    return batch;
+    return MakeBatch(length, first, std::move(inputs), std::move(targets));
   };
+}
+
+Batch MakeBatch(int64_t length, int64_t first_sample, std::vector<int32_t> inputs, std::vector<int32_t> targets) {
+  const int64_t samples = static_cast<int64_t>(inputs.size()) / length;
+  return {.samples = samples,
+          .length = length,
+          .first_sample = first_sample,
+          .inputs = {std::move(inputs), {samples, length}},
+          .targets = {std::move(targets), {samples, length}}};
 }
 
 void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body) {
@@ -94,23 +103,25 @@ void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& bo
 }
 
 MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, float loss_scale) {
-  const auto upload = [&](const std::vector<int32_t>& ids) {
-    const Tensor x = device.Allocate(DType::kInt32, {static_cast<int64_t>(ids.size())}, Purpose::kActivations);
-    device.Upload(ids.data(), x);
+  const auto upload = [&](const HostTensor& host) {
+    if (!host.defined()) return Tensor();
+    const Tensor x = device.Allocate(host.dtype(), {host.shape().elements()}, Purpose::kActivations);
+    device.Upload(host.data(), x);
     return x;
   };
-  std::vector<int32_t> positions;
+  HostTensor positions = HostTensor::Zeros(DType::kInt32, {batch.samples, batch.length});
   for (int64_t i = 0; i < batch.samples * batch.length; ++i) {
-    positions.push_back(static_cast<int32_t>(i % batch.length));
+    positions.values<int32_t>()[i] = static_cast<int32_t>(i % batch.length);
   }
   return {.samples = batch.samples,
           .tokens = batch.length,
           .first_sample = batch.first_sample,
-          .ids = upload(batch.inputs),
-          .targets = upload(batch.targets),
-          .positions = upload(positions),
           .training = training,
-          .loss_scale = loss_scale};
+          .loss_scale = loss_scale,
+          .inputs = upload(batch.inputs),
+          .positions = upload(positions),
+          .targets = upload(batch.targets),
+          .weights = upload(batch.weights)};
 }
 
 void AddGradients(Worker& worker, const BatchSource& source) {

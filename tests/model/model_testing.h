@@ -25,6 +25,8 @@ std::string Describe(const RunConfig& config);  // "LLAMA t2 p2 d2 sp 1F1B zero1
 
 // Samples that are a function of (sample, position), and something to learn: mostly one successor of each token.
 BatchSource LearnableTokens(const ModelConfig& config);
+// Of `length` tokens a sample, as many samples as there are; targets may be none.
+Batch MakeBatch(int64_t length, int64_t first_sample, std::vector<int32_t> inputs, std::vector<int32_t> targets);
 
 // A rank's worker with initial weights, given to `body` on every rank of the config, as threads.
 void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body);

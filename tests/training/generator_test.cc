@@ -131,16 +131,16 @@ TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
       ASSERT_TRUE(batch.ok());
       double sum = 0;
       for (size_t t = 0; t < 16; ++t) {
-        const std::vector<float> logits = generator.NextLogits(std::span(batch->inputs).first(t + 1));
+        const std::vector<float> logits = generator.NextLogits(std::span(batch->inputs.values<int32_t>()).first(t + 1));
         ASSERT_EQ(logits.size(), 61u);
-        sum -= std::log(Softmax(logits)[static_cast<size_t>(batch->targets[t])]);
+        sum -= std::log(Softmax(logits)[static_cast<size_t>(batch->targets.values<int32_t>()[t])]);
       }
       EXPECT_NEAR(sum / 16, *loss, 1e-5 * *loss);
       // Nothing was dropped or left behind: the same again. A longer context is its last sequence_length tokens.
-      const std::vector<float> logits = generator.NextLogits(batch->inputs);
-      EXPECT_EQ(logits, generator.NextLogits(batch->inputs));
+      const std::vector<float> logits = generator.NextLogits(batch->inputs.values<int32_t>());
+      EXPECT_EQ(logits, generator.NextLogits(batch->inputs.values<int32_t>()));
       std::vector<int32_t> longer = {1, 2, 3};
-      longer.insert(longer.end(), batch->inputs.begin(), batch->inputs.end());
+      longer.insert(longer.end(), batch->inputs.values<int32_t>().begin(), batch->inputs.values<int32_t>().end());
       EXPECT_EQ(logits, generator.NextLogits(longer));
     }
   });

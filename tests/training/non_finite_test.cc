@@ -46,7 +46,8 @@ bool Holds(const Worker& worker, const std::string& name) {
 BatchSource Tokens() {
   return [](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
     const std::vector<int32_t> ids = LearnableIds(count * 16, 61, static_cast<uint64_t>(first));
-    return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = ids, .targets = ids};
+    const HostTensor tokens(ids, {count, 16});
+    return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = tokens, .targets = tokens};
   };
 }
 
@@ -168,7 +169,8 @@ TEST(SkippedStep, IsAsIfItHadNeverBeenTried) {
           return [most](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
             std::vector<int32_t> ids = LearnableIds(count * 16, most, static_cast<uint64_t>(first));
             ids[3] = most - 1;
-            return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = ids, .targets = ids};
+            const HostTensor tokens(ids, {count, 16});
+            return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = tokens, .targets = tokens};
           };
         };
         for (int64_t step = 1; step <= 5; ++step) {

@@ -58,7 +58,8 @@ absl::Status CompareAfter(const std::string& layout, const std::function<void(Wo
     worker.store.Initialize(1, worker.groups);
     const BatchSource source = [&](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
       const std::vector<int32_t> ids = LearnableIds(count * 16, 61, static_cast<uint64_t>(first));
-      return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = ids, .targets = ids};
+      const HostTensor tokens(ids, {count, 16});
+      return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = tokens, .targets = tokens};
     };
     for (const int step : {1, 2}) CHECK(TrainStep(worker, source, step, 8 * step, 1e-3).ok());
     damage(worker);

@@ -36,7 +36,7 @@ Opened OpenOnAllRanks(const RunConfig& config) {
     opened.readers += data->train != nullptr ? 1 : 0;
     if (worker.all->rank() != 0) return;
     opened.entropy = *entropy;
-    opened.targets = data->held_out->Get(0, data->evaluation_samples)->targets;
+    opened.targets = data->held_out->Get(0, data->evaluation_samples)->targets.values<int32_t>();
   });
   return opened;
 }

@@ -43,8 +43,10 @@ Sequence Record(const RunConfig& config) {
       for (int64_t row = 0; row < count; ++row) {
         const auto begin = static_cast<ptrdiff_t>(row * batch->length),
                    end = begin + static_cast<ptrdiff_t>(batch->length);
-        std::vector<int32_t> tokens(batch->inputs.begin() + begin, batch->inputs.begin() + end);
-        tokens.insert(tokens.end(), batch->targets.begin() + begin, batch->targets.begin() + end);
+        const std::vector<int32_t>& inputs = batch->inputs.values<int32_t>();
+        const std::vector<int32_t>& targets = batch->targets.values<int32_t>();
+        std::vector<int32_t> tokens(inputs.begin() + begin, inputs.begin() + end);
+        tokens.insert(tokens.end(), targets.begin() + begin, targets.begin() + end);
         const auto [known, is_new] = sequence.steps[step].emplace(first + row, tokens);
         EXPECT_EQ(known->second, tokens) << "two ranks see different tokens as sample " << first + row;
         ++sequence.times[step][first + row];

@@ -41,7 +41,8 @@ void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape
     const int64_t rows = std::min(kBlock, tokens - q0);
     LoadRows(query.Row(q0), query.stride, rows, dim, scale, queries, padded);
     const SeenKeys seen(shape, q0, rows);
-    Running running(rows, sum, padded);
+    Running running(rows);
+    if (seen.most == 0) std::fill_n(sum, rows * padded, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, seen.most - k0);
       gemm.block(rows, PadColumns(columns), dim, {queries, padded, 1}, keys + k0 * dim, kBlock, weights, kBlock, false);
@@ -54,7 +55,7 @@ void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape
           for (int64_t k = 0; k < valid; ++k) weights[r * kBlock + k] *= factors[k];
         }
       }
-      gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, true);
+      gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > 0);
     }
     StoreQueries(running, sum, padded, rows, dim, output.Row(q0), output.stride,
                  log_sum_exp + (b * shape.heads + head) * tokens + q0);

@@ -39,7 +39,12 @@ struct HeadRows {
 // How many keys the queries of a block see, one by one; and the last of them, which sees the most.
 struct SeenKeys {
   SeenKeys(const AttentionShape& s, int64_t q0, int64_t rows) : most(s.Seen(q0 + rows - 1)) {
-    for (int64_t r = 0; r < rows; ++r) of[r] = s.Seen(q0 + r);
+    const int64_t first = s.Seen(q0), steps = s.tokens.EndOfRange(q0) >= q0 + rows ? most - first : -1;
+    if (steps == 0 || steps == rows - 1) {  // one range of queries: each sees as many more as the one before
+      for (int64_t r = 0; r < rows; ++r) of[r] = steps == 0 ? first : first + r;
+    } else {
+      for (int64_t r = 0; r < rows; ++r) of[r] = s.Seen(q0 + r);
+    }
   }
   // Of a block of keys.
   int64_t Of(int64_t r, int64_t k0, int64_t columns) const { return std::clamp<int64_t>(of[r] - k0, 0, columns); }
@@ -111,17 +116,15 @@ struct HeadGradient {
 
 // The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far; of no keys at first.
 struct Running {
-  // With the sum of weights times values, [rows, padded].
-  Running(int64_t rows, float* out, int64_t padded) {
+  explicit Running(int64_t rows) {
     std::fill_n(maximum, rows, -std::numeric_limits<float>::infinity());
     std::fill_n(sum, rows, 0.0f);
-    std::fill_n(out, rows * padded, 0.0f);
   }
   float maximum[kBlock], sum[kBlock];
 };
 
 // Turns row `r`'s scores, to be multiplied by `scale`, into exp(score - maximum) over the `valid` first keys, zero
-// after them, and brings the sum and the output so far to the new maximum.
+// after them, and brings the sum and the output so far, if there is any, to the new maximum.
 inline void UpdateRow(float* scores, float scale, int64_t valid, int64_t columns, Running& running, int64_t r,
                       float* out, int64_t padded) {
   for (int64_t k = valid; k < columns; ++k) scores[k] = 0;

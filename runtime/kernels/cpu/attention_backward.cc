@@ -83,7 +83,7 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(out[d]) * d_row[d]; });
     }
     const SeenKeys seen(shape, q0, rows);
-    std::fill_n(d_queries, rows * padded, 0.0f);
+    if (seen.most == 0) std::fill_n(d_queries, rows * padded, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, seen.most - k0), wide = PadColumns(columns);
       gemm.block(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
@@ -99,7 +99,7 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
       }
       gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
       gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
-      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, true);
+      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > 0);
     }
     d_query.Write(q0, rows, d_queries, padded, scale);
   }

@@ -41,7 +41,8 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
     const SeenKeys seen(shape, q0, rows);
-    Running running(rows, sum, padded);
+    Running running(rows);
+    if (seen.most == 0) std::fill_n(sum, rows * padded, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {
       const int64_t columns = std::min(kKeyBlock, seen.most - k0), wide = PadBf16(columns);
       kernel.block(padded_rows, wide, padded, queries.data + q0 * queries.stride, queries.stride,
@@ -58,7 +59,8 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
         StoreRows(row, kKeyBlock, 1, wide, 1.0f, weights + r * kKeyBlock, kKeyBlock);
       }
       // Rows from `rows` on are what an earlier block left there; their results are not read.
-      kernel.block(padded_rows, padded, wide, weights, kKeyBlock, values + k0 * padded / 2, padded, sum, padded, true);
+      kernel.block(padded_rows, padded, wide, weights, kKeyBlock, values + k0 * padded / 2, padded, sum, padded,
+                   k0 > 0);
     }
     StoreQueries(running, sum, padded, rows, dim, output.Row(q0), output.stride,
                  log_sum_exp + (b * shape.heads + head) * tokens + q0);

@@ -104,7 +104,7 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(x[d]) * static_cast<float>(y[d]); });
     }
     const SeenKeys seen(shape, q0, rows);
-    std::fill_n(d_queries_t, dim * kBlock, 0.0f);
+    if (seen.most == 0) std::fill_n(d_queries_t, dim * kBlock, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {
       const int64_t columns = std::min(kKeyBlock, seen.most - k0), wide = PadBf16(columns);
       a.kernel.block(wide, padded_rows, padded, keys.data + k0 * keys.stride, keys.stride, queries_t, kBlock, scores,
@@ -123,7 +123,7 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
       a.kernel.block(wide, padded, padded_rows, d_scores, kBlock, queries, padded, d_keys + k0 * padded, padded, true);
       PackRows(d_scores, kBlock, wide, padded_rows, d_scores_packed, kBlock);
       a.kernel.block(padded, padded_rows, wide, keys_t + k0 * padded, kKeyBlock, d_scores_packed, kBlock, d_queries_t,
-                     kBlock, true);
+                     kBlock, k0 > 0);
     }
     d_query.Write(q0, rows, [=](int64_t r, int64_t d) { return d_queries_t[d * kBlock + r] * scale; });
   }

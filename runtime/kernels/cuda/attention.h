@@ -205,14 +205,18 @@ __device__ inline void StoreRows(const AttentionGeometry& g, const Fragment<D>& 
 template <int D>
 __device__ inline void StoreFloatRows(const AttentionGeometry& g, const Fragment<D>& from, float* to, int64_t stride,
                                       int inside, bool add) {
+  __syncwarp();  // what the products before it need no longer lies in registers
 #pragma unroll
-  for (int j = 0; j < from.kTiles; ++j) {
+  for (int half = 0; half < 4; half += 2) {
+    if (from.Row(half) >= inside) continue;
+    float* const row = to + from.Row(half) * stride;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = from.Row(i), column = from.Column(j, i);
-      if (row >= inside || column >= g.head_dim) continue;
-      float* const at = to + row * stride + column;
-      *at = add ? *at + from.value[j][i] : from.value[j][i];
+    for (int j = 0; j < from.kTiles; ++j) {
+#pragma unroll
+      for (int i = half; i < half + 2; ++i) {
+        const int column = from.Column(j, i);
+        if (column < g.head_dim) row[column] = add ? row[column] + from.value[j][i] : from.value[j][i];
+      }
     }
   }
 }

@@ -8,18 +8,20 @@ constexpr int kThreads = 128;
 
 template <typename T, typename P>
 __global__ void __launch_bounds__(kThreads)
-    MergeKernel(T* out, float* log_sum_exp, const P* part, const float* part_log_sum_exp, int64_t rows, int64_t heads,
-                int64_t tokens, int dim) {
-  const int64_t row = (blockIdx.x * int64_t{kThreads} + threadIdx.x) / 32;
+    MergeKernel(T* out, float* log_sum_exp, const P* part, const float* part_log_sum_exp, int rows, int tokens,
+                int dim) {
+  const int row = static_cast<int>((blockIdx.x * kThreads + threadIdx.x) / 32);  // b * T + t
   const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int head = static_cast<int>(blockIdx.y), heads = static_cast<int>(gridDim.y);
   if (row >= rows) return;
-  const int64_t at = (row / heads / tokens * heads + row % heads) * tokens + row / heads % tokens;
+  const int64_t at = (static_cast<int64_t>(row / tokens) * heads + head) * tokens + row % tokens;
   const float sum = log_sum_exp[at], part_sum = part_log_sum_exp[at];
   if (part_sum == -INFINITY) return;
   // With a first part of no keys, exp of -infinity makes the share 1.
   const float difference = part_sum - sum, share = 1.0f / (1.0f + expf(-difference));
+#pragma unroll 2
   for (int d = lane; d < dim; d += 32) {
-    const int64_t i = row * dim + d;
+    const int64_t i = (static_cast<int64_t>(row) * heads + head) * dim + d;
     const float before = ToFloat(out[i]);
     StoreElement(out + i, before + share * (ToFloat(part[i]) - before));
   }
@@ -31,15 +33,15 @@ __global__ void __launch_bounds__(kThreads)
 
 void MergeAttention(const CudaContext& cuda, const Tensor& out, const Tensor& log_sum_exp, const Tensor& part,
                     const Tensor& part_log_sum_exp) {
-  const int64_t heads = log_sum_exp.dim(1), rows = log_sum_exp.elements();
+  const int64_t rows = out.dim(0), heads = log_sum_exp.dim(1);
   if (rows == 0) return;
   WithType(out.dtype(), [&](auto type) {
     WithType(part.dtype(), [&](auto part_type) {
       using T = decltype(type);
       using P = decltype(part_type);
-      Launch(cuda, MergeKernel<T, P>, GridSize(Blocks(rows * 32, kThreads)), kThreads, 0, out.data<T>(),
-             log_sum_exp.data<float>(), part.data<P>(), part_log_sum_exp.data<float>(), rows, heads, log_sum_exp.dim(2),
-             static_cast<int>(out.dim(1) / heads));
+      Launch(cuda, MergeKernel<T, P>, dim3(GridSize(Blocks(rows * 32, kThreads)), GridSize(heads)), kThreads, 0,
+             out.data<T>(), log_sum_exp.data<float>(), part.data<P>(), part_log_sum_exp.data<float>(), RowIndex(rows),
+             RowIndex(log_sum_exp.dim(2)), RowIndex(out.dim(1) / heads));
     });
   });
 }
