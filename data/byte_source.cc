@@ -14,16 +14,12 @@
 #include <cstring>
 #include <vector>
 
+#include "runtime/files/system_error.h"
+
 namespace trefoil {
 namespace {
 
 constexpr size_t kBufferBytes = size_t{256} << 10;
-
-absl::Status SystemError(const std::string& path) {
-  const std::string why = std::strerror(errno);
-  return errno == ENOENT ? absl::NotFoundError(absl::StrCat(path, ": ", why))
-                         : absl::UnavailableError(absl::StrCat(path, ": ", why));
-}
 
 // The file as it is stored.
 class StoredSource : public ByteSource {
@@ -42,7 +38,7 @@ class StoredSource : public ByteSource {
         n = pread(fd_, out->data() + size, bytes, at_);
       } while (n < 0 && errno == EINTR);
     }
-    if (n < 0) return SystemError(path_);
+    if (n < 0) return SystemError(path_, errno);
     out->resize(size + n);
     at_ += n;
     stored_bytes_ += n;
@@ -176,7 +172,7 @@ bool ByteSource::IsCompressed(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& path, int64_t begin, int64_t end) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return SystemError(path);
+  if (fd < 0) return SystemError(path, errno);
   struct stat info;
   if (fstat(fd, &info) != 0) info.st_size = 0;
   if (end < 0 || end > info.st_size) end = info.st_size;  // so that little is asked of a small file

@@ -4,22 +4,12 @@
 
 #include <array>
 
+#include "data/split_mix.h"
+
 namespace trefoil {
 namespace {
 
 constexpr int kRounds = 8;
-
-// SplitMix64's finaliser: a bijection of 64-bit words in which each input bit flips about half of the output bits.
-uint64_t Mix(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xbf58476d1ce4e5b9u;
-  x ^= x >> 27;
-  x *= 0x94d049bb133111ebu;
-  x ^= x >> 31;
-  return x;
-}
-
-constexpr uint64_t kGoldenGamma = 0x9e3779b97f4a7c15u;  // SplitMix64's step: 2^64 over the golden ratio
 
 }  // namespace
 
@@ -32,9 +22,9 @@ Sampler::Sampler(int64_t size, uint64_t seed) : size_(size), seed_(seed), half_b
 int64_t Sampler::Index(int64_t k) const {
   CHECK_GE(k, 0);
   const uint64_t epoch = static_cast<uint64_t>(k / size_);
-  const uint64_t key = Mix(Mix(seed_ + kGoldenGamma) + (epoch + 1) * kGoldenGamma);
+  const uint64_t key = SplitMix64(SplitMix64(seed_ + kGoldenGamma) + (epoch + 1) * kGoldenGamma);
   std::array<uint64_t, kRounds> keys;
-  for (int round = 0; round < kRounds; ++round) keys[round] = Mix(key + (round + 1) * kGoldenGamma);
+  for (int round = 0; round < kRounds; ++round) keys[round] = SplitMix64(key + (round + 1) * kGoldenGamma);
 
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
   uint64_t x = static_cast<uint64_t>(k % size_);
@@ -44,7 +34,7 @@ int64_t Sampler::Index(int64_t k) const {
     uint64_t left = x >> half_bits_;
     uint64_t right = x & mask;
     for (uint64_t round_key : keys) {
-      const uint64_t next = left ^ (Mix(right ^ round_key) & mask);
+      const uint64_t next = left ^ (SplitMix64(right ^ round_key) & mask);
       left = right;
       right = next;
     }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "data/split_mix.h"
 #include "data/token_file.h"
 
 namespace trefoil {
@@ -17,15 +18,9 @@ namespace {
 constexpr int64_t kSmallestShard = int64_t{32} << 20;
 constexpr int64_t kMostShards = 1024;
 
-// SplitMix64's finaliser of a pair of numbers (see sampler.h).
+// Of a pair of numbers.
 uint64_t HashOf(uint64_t a, uint64_t b) {
-  uint64_t x = a * 0x9e3779b97f4a7c15u + b + 0x632be59bd9b4e019u;
-  for (int i = 0; i < 2; ++i) {
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    x ^= x >> 31;
-  }
-  return x;
+  return SplitMix64(SplitMix64(a * kGoldenGamma + b + 0x632be59bd9b4e019u));
 }
 
 // One side (train or held out) of a shard: opens its file when the first token comes.

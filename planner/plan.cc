@@ -6,6 +6,7 @@
 #include <set>
 
 #include "model/model.h"
+#include "training/config/micro_batches.h"
 #include "training/worker.h"
 
 namespace trefoil {
@@ -34,10 +35,6 @@ std::string Likeness(const RunConfig& config, int stage) {
     text += (embedding ? "e" : "") + std::to_string(homes.size()) + (head ? "h " : " ");
   }
   return text;
-}
-
-int MicroBatches(const RunConfig& config) {
-  return config.training().global_batch() / (config.training().micro_batch() * config.parallel().data());
 }
 
 // How often each kind of action is in a list.
@@ -83,7 +80,7 @@ Planner::~Planner() = default;
 
 const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int rank, TimeModel& time) {
   RunConfig part = config;  // what a profile depends on
-  const int micro_batches = MicroBatches(config);
+  const int micro_batches = MicroBatchesPerStep(config);
   part.clear_folder();
   part.clear_data();
   part.mutable_training()->set_steps(0);
@@ -99,7 +96,7 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
 
 MemoryUse Planner::MemoryOf(const RunConfig& config, int ranks, int rank) {
   TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
-  return FoldMemory(Profile(config, ranks, rank, time), ActionsOf(config, rank), MicroBatches(config));
+  return FoldMemory(Profile(config, ranks, rank, time), ActionsOf(config, rank), MicroBatchesPerStep(config));
 }
 
 double Planner::MemoryLimit(const RunConfig& config, int ranks) const {
@@ -113,7 +110,7 @@ double Planner::MemoryLimit(const RunConfig& config, int ranks) const {
 
 Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
   TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
-  const int stages = config.parallel().pipeline(), micro_batches = MicroBatches(config);
+  const int stages = config.parallel().pipeline(), micro_batches = MicroBatchesPerStep(config);
   Estimate estimate;
   double busiest = 0, after = 0;
   for (const int s : std::set<int>{0, std::min(1, stages - 1), stages - 1}) {
@@ -143,7 +140,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   const bool timed = cluster_.ops_size() > 0;
   Plan plan;
   plan.ranks = ranks;
-  plan.micro_batches = MicroBatches(config);
+  plan.micro_batches = MicroBatchesPerStep(config);
   plan.parameters = DeclareModel(config.model()).elements();
   plan.tokens = static_cast<double>(config.training().global_batch()) * config.model().sequence_length();
   plan.model_flops = ModelFlopsPerToken(config.model(), config.model().sequence_length()) * plan.tokens;

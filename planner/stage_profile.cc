@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "training/config/micro_batches.h"
 #include "training/step.h"
 
 namespace trefoil {
@@ -166,11 +167,10 @@ std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int mi
 StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actions, int ranks, int rank,
                           TimeModel& time) {
   RunConfig config = run;
-  const int samples = config.training().micro_batch() * config.parallel().data();
-  const int micro_batches = config.training().global_batch() / samples;
+  const int micro_batches = MicroBatchesPerStep(config);
   StageProfile profile;
   profile.micro_batches = std::min(micro_batches, kProfiled);
-  config.mutable_training()->set_global_batch(samples * profile.micro_batches);
+  SetMicroBatchesPerStep(profile.micro_batches, &config);
 
   PartCost build;
   Recorder recorder(time, &build);

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <bit>
 
+#include "training/config/micro_batches.h"
+
 namespace trefoil {
 namespace {
-
-int MicroBatches(const RunConfig& config) {
-  return config.training().global_batch() / (config.training().micro_batch() * config.parallel().data());
-}
 
 std::unique_ptr<Group> TiedGroup(const RunConfig& config, const Mesh& mesh, World& world, Device& device) {
   const int stages = mesh.size(Axis::kPipeline), stage = mesh.index(Axis::kPipeline);
@@ -50,7 +48,7 @@ Context ContextOf(const RunConfig& config, Group& tensor, Device& device, const 
 
 std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
   const ParallelConfig& parallel = config.parallel();
-  return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatches(config),
+  return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatchesPerStep(config),
                        Mesh(MeshSizes(parallel), rank).index(Axis::kPipeline));
 }
 
@@ -96,15 +94,15 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
               {.groups = groups,
                .tokens = TokenAxes(config.parallel()),
                .tied = tied.get(),
-               .micro_batches = MicroBatches(config),
+               .micro_batches = MicroBatchesPerStep(config),
                // A planner's shortened step may have a number that they do not divide: its groups are not added up.
-               .sum_groups = MicroBatches(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
+               .sum_groups = MicroBatchesPerStep(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
       transformer(config.model(), store, ContextOf(config, *tensor, device, inspector), place,
                   [this](int home) { reducer.HomeAdded(home); }),
       actions(std::move(list)) {
   CHECK_EQ(MeshSizes(config.parallel()).ranks(), world.size());
 }
 
-int Worker::micro_batches() const { return MicroBatches(config); }
+int Worker::micro_batches() const { return MicroBatchesPerStep(config); }
 
 }  // namespace trefoil

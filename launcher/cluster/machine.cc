@@ -23,14 +23,6 @@
 namespace trefoil {
 namespace {
 
-// The sum of all ranks' rates, for runtime/host/peak.h.
-Together SumOver(Group& all) {
-  return [&all](double rate) {
-    all.AllReduceSum(std::span(&rate, 1));
-    return rate;
-  };
-}
-
 CudaOptions::Attention AttentionOf(const RuntimeConfig& runtime) {
   switch (runtime.attention()) {
     case RuntimeConfig::CUDNN:
@@ -133,6 +125,13 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, Wo
   machine->device = *std::move(gpu);
   machine->own_world = *std::move(world);
   return machine;
+}
+
+Together SumOver(Group& all) {
+  return [&all](double rate) {
+    all.AllReduceSum(std::span(&rate, 1));
+    return rate;
+  };
 }
 
 double MeasurePeak(Device& device, DType dtype, Group& all) {

@@ -30,6 +30,9 @@ absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, Wo
 // The CPU device alone, for a program of one rank.
 std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host);
 
+// The sum of all ranks' rates, for runtime/host/peak.h. Every rank calls it as often.
+Together SumOver(Group& all);
+
 // FLOP/s at best of all ranks together, side by side: of the CPU in registers (runtime/host/peak.h); of a GPU in its largest
 // matrix products, which is some tenths below the vendor's figure. The GPU's memory that it takes is given back, and the
 // high-water marks of Device::memory() begin anew.

@@ -13,6 +13,7 @@
 #include "launcher/config/config.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
+#include "planner/stage_profile.h"
 #include "runtime/random.h"
 #include "training/step.h"
 
@@ -45,11 +46,6 @@ BatchSource RandomTokens(const ModelConfig& model) {
                  .targets = {std::move(targets), shape}};
   };
 }
-
-struct OpTotal {
-  int64_t calls = 0;
-  double flops = 0, bytes = 0, seconds = 0;
-};
 
 // Time by op of one step, longest first, each beside its floor: FLOPs over the peak or bytes over the bandwidth.
 void PrintOps(const std::map<std::string, OpTotal>& ops, double step_seconds, double peak, double bandwidth) {

@@ -63,10 +63,7 @@ class Calibration {
     cluster_.set_memory_gib(ToGiB(static_cast<double>(ReadHostLimits().memory_bytes)));
     Warm();
     cluster_.set_process_gib(ToGiB(static_cast<double>(Resident())));
-    const Together together = [this](double rate) {
-      all_.AllReduceSum(std::span(&rate, 1));
-      return rate;
-    };
+    const Together together = SumOver(all_);
     const double cores = cluster_.devices_per_node();
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       Peak* peak = cluster_.add_peaks();

@@ -14,6 +14,7 @@
 #include "planner/report/memory_report.h"
 #include "planner/report/plan_report.h"
 #include "runtime/number_text.h"
+#include "training/config/micro_batches.h"
 #include "training/step.h"
 
 DEFINE_int32(rank, 0, "The rank to be, of those that the config's layout or --ranks asks for.");
@@ -67,8 +68,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   int ranks = FLAGS_ranks;
   TREFOIL_ASSIGN_OR_RETURN(RunConfig config, PrepareConfigToPlan(fs, sets, /*gpus=*/false, &ranks));
   TREFOIL_RETURN_IF_ERROR(InRange("rank", FLAGS_rank, 0, ranks - 1));
-  const int samples = config.training().micro_batch() * config.parallel().data();
-  const int micro_batches = config.training().global_batch() / samples;
+  const int micro_batches = MicroBatchesPerStep(config);
   TREFOIL_RETURN_IF_ERROR(InRange("micro_batches", FLAGS_micro_batches, 0, micro_batches));
   Cluster here;
   if (!FLAGS_here.empty()) {
@@ -80,7 +80,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   const int few = FLAGS_micro_batches == 0 ? micro_batches : FLAGS_micro_batches;
   const std::vector<Action> actions = OfFewMicroBatches(ActionsOf(config, FLAGS_rank), micro_batches, few);
   RunConfig part = config;
-  part.mutable_training()->set_global_batch(samples * few);
+  SetMicroBatchesPerStep(few, &part);
   part.mutable_runtime()->set_threads(device.threads());
   TimeModel time(here, DevicesPerRank(part, here, 1));
   const StageProfile profile = ProfileStage(part, actions, ranks, FLAGS_rank, time);

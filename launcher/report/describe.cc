@@ -10,6 +10,7 @@
 #include "parallel/mesh.h"
 #include "parallel/virtual_stages.h"
 #include "runtime/number_text.h"
+#include "training/config/micro_batches.h"
 
 namespace trefoil {
 namespace {
@@ -155,7 +156,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
 
   if (!summary.products.empty()) absl::StrAppend(&text, "products  ", summary.products, "\n");
 
-  const int64_t micro_batches = training.global_batch() / (int64_t{training.micro_batch()} * parallel.data());
+  const int micro_batches = MicroBatchesPerStep(config);
   const double tokens = static_cast<double>(training.global_batch()) * model.sequence_length();
   absl::StrAppend(&text, "batch     ", training.global_batch(), " = micro-batch ", training.micro_batch(), " x data ",
                   parallel.data(), " x ", micro_batches, micro_batches == 1 ? " micro-batch" : " micro-batches", "; x ",

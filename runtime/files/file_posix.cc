@@ -11,16 +11,10 @@
 #include <cstring>
 
 #include "runtime/files/file.h"
+#include "runtime/files/system_error.h"
 
 namespace trefoil {
 namespace {
-
-// "/runs/a/x: no space left on device", with the code that belongs to errno.
-absl::Status ErrorOf(const std::string& path, int error) {
-  std::string text = std::strerror(error);
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return absl::Status(absl::ErrnoToStatusCode(error), path + ": " + text);
-}
 
 class PosixWritableFile final : public WritableFile {
  public:
@@ -34,7 +28,7 @@ class PosixWritableFile final : public WritableFile {
       const ssize_t written = write(fd_, bytes.data(), bytes.size());
       if (written < 0) {
         if (errno == EINTR) continue;
-        return ErrorOf(path_, errno);
+        return SystemError(path_, errno);
       }
       bytes = bytes.subspan(static_cast<size_t>(written));
     }
@@ -43,13 +37,13 @@ class PosixWritableFile final : public WritableFile {
 
   absl::Status Flush() override {
     const bool done = fsync(fd_) == 0 || errno == EINVAL;  // EINVAL: a pipe or a terminal
-    return done ? absl::OkStatus() : ErrorOf(path_, errno);
+    return done ? absl::OkStatus() : SystemError(path_, errno);
   }
 
   absl::Status Close() override {
     const absl::Status flushed = Flush();
     const int close_error = close(std::exchange(fd_, -1)) == 0 ? 0 : errno;
-    return flushed.ok() && close_error != 0 ? ErrorOf(path_, close_error) : flushed;
+    return flushed.ok() && close_error != 0 ? SystemError(path_, close_error) : flushed;
   }
 
  private:
@@ -69,7 +63,7 @@ class PosixReadableFile final : public ReadableFile {
       const ssize_t got = pread(fd_, out.data(), out.size(), offset);
       if (got < 0) {
         if (errno == EINTR) continue;
-        return ErrorOf(path_, errno);
+        return SystemError(path_, errno);
       }
       if (got == 0) {
         return absl::OutOfRangeError(path_ + ": ends at byte " + std::to_string(offset) + ", but " +
@@ -89,7 +83,7 @@ class PosixReadableFile final : public ReadableFile {
     while (true) {
       const ssize_t got = read(fd_, content.data() + bytes, content.size() - bytes);
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return ErrorOf(path_, errno);
+      if (got < 0) return SystemError(path_, errno);
       bytes += static_cast<size_t>(got);
       if (got == 0) break;
       if (bytes == content.size()) content.resize(2 * bytes);
@@ -100,7 +94,7 @@ class PosixReadableFile final : public ReadableFile {
 
   absl::Status Unchanged() const override {
     struct stat now;
-    if (fstat(fd_, &now) != 0) return ErrorOf(path_, errno);
+    if (fstat(fd_, &now) != 0) return SystemError(path_, errno);
     if (now.st_size != info_.st_size) {
       return absl::DataLossError(path_ + ": has " + std::to_string(now.st_size) + " bytes, had " +
                                  std::to_string(info_.st_size) + " when it was opened: it was changed while in use");
@@ -131,30 +125,30 @@ class PosixFileSystem final : public FileSystem {
  public:
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override {
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return ErrorOf(path, errno);
+    if (fd < 0) return SystemError(path, errno);
     return std::make_unique<PosixWritableFile>(path, fd);
   }
 
   absl::StatusOr<std::unique_ptr<WritableFile>> Extend(const std::string& path, int64_t bytes) override {
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0) return ErrorOf(path, errno);
+    if (fd < 0) return SystemError(path, errno);
     struct stat info;
     const bool cut = fstat(fd, &info) == 0 && (info.st_size <= bytes || ftruncate(fd, bytes) == 0);
     const int error = errno;
     auto file = std::make_unique<PosixWritableFile>(path, fd);
-    if (!cut) return ErrorOf(path, error);
+    if (!cut) return SystemError(path, error);
     return file;
   }
 
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override {
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == EMFILE && RaiseFileLimit()) fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return ErrorOf(path, errno);
+    if (fd < 0) return SystemError(path, errno);
     struct stat info;
     const int error = fstat(fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
     if (error != 0) {
       close(fd);
-      return ErrorOf(path, error);
+      return SystemError(path, error);
     }
     return std::make_unique<PosixReadableFile>(path, fd, info);
   }
@@ -162,7 +156,7 @@ class PosixFileSystem final : public FileSystem {
   absl::Status Rename(const std::string& from, const std::string& to) override {
     if (rename(from.c_str(), to.c_str()) != 0) {
       const int error = errno;
-      return ErrorOf(from + " -> " + to, error);
+      return SystemError(from + " -> " + to, error);
     }
     return absl::OkStatus();
   }
@@ -175,9 +169,9 @@ class PosixFileSystem final : public FileSystem {
     if (lstat(from.c_str(), &info) == 0 && info.st_nlink == 2) return Remove(from);
     if (error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK) {  // no second names here
       if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return absl::OkStatus();
-      return ErrorOf(to, errno);
+      return SystemError(to, errno);
     }
-    return ErrorOf(error == ENOENT ? from : to, error);
+    return SystemError(error == ENOENT ? from : to, error);
   }
 
   absl::Status MakeFolder(const std::string& path) override {
@@ -185,35 +179,35 @@ class PosixFileSystem final : public FileSystem {
     if (path.back() == '/') return MakeFolder(path.substr(0, path.find_last_not_of('/') + 1));
     struct stat info;
     if (stat(path.c_str(), &info) == 0) {
-      return S_ISDIR(info.st_mode) ? absl::OkStatus() : ErrorOf(path, ENOTDIR);
+      return S_ISDIR(info.st_mode) ? absl::OkStatus() : SystemError(path, ENOTDIR);
     }
     const std::string above = FolderOf(path);
     if (above != path) TREFOIL_RETURN_IF_ERROR(MakeFolder(above));
     if (mkdir(path.c_str(), 0777) != 0) {
       // Another rank may have made it in between.
       if (errno == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return absl::OkStatus();
-      return ErrorOf(path, errno);
+      return SystemError(path, errno);
     }
     return absl::OkStatus();
   }
 
   absl::Status FlushFolder(const std::string& path) override {
     const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return ErrorOf(path, errno);
+    if (fd < 0) return SystemError(path, errno);
     const int error = fsync(fd) == 0 ? 0 : errno;
     close(fd);
     // Some file systems cannot flush a folder and say so by EINVAL.
-    return error == 0 || error == EINVAL ? absl::OkStatus() : ErrorOf(path, error);
+    return error == 0 || error == EINVAL ? absl::OkStatus() : SystemError(path, error);
   }
 
   absl::Status Remove(const std::string& path) override {
     struct stat info;
-    if (lstat(path.c_str(), &info) != 0) return errno == ENOENT ? absl::OkStatus() : ErrorOf(path, errno);
+    if (lstat(path.c_str(), &info) != 0) return errno == ENOENT ? absl::OkStatus() : SystemError(path, errno);
     if (S_ISDIR(info.st_mode)) {
       TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, List(path));
       for (const std::string& name : names) TREFOIL_RETURN_IF_ERROR(Remove(path + "/" + name));
     }
-    if (remove(path.c_str()) != 0 && errno != ENOENT) return ErrorOf(path, errno);
+    if (remove(path.c_str()) != 0 && errno != ENOENT) return SystemError(path, errno);
     return absl::OkStatus();
   }
 
@@ -224,7 +218,7 @@ class PosixFileSystem final : public FileSystem {
 
   absl::StatusOr<std::vector<std::string>> List(const std::string& path) override {
     DIR* folder = opendir(path.c_str());
-    if (folder == nullptr) return ErrorOf(path, errno);
+    if (folder == nullptr) return SystemError(path, errno);
     std::vector<std::string> names;
     errno = 0;
     while (const dirent* entry = readdir(folder)) {
@@ -234,7 +228,7 @@ class PosixFileSystem final : public FileSystem {
     }
     const int error = errno;
     closedir(folder);
-    if (error != 0) return ErrorOf(path, error);
+    if (error != 0) return SystemError(path, error);
     std::sort(names.begin(), names.end());
     return names;
   }
@@ -242,21 +236,21 @@ class PosixFileSystem final : public FileSystem {
   absl::StatusOr<double> ModifiedSeconds(const std::string& path) override {
     // Over NFS only an open looks at the file anew.
     const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return ErrorOf(path, errno);
+    if (fd < 0) return SystemError(path, errno);
     struct stat info;
     const int error = fstat(fd, &info) == 0 ? 0 : errno;
     close(fd);
-    if (error != 0) return ErrorOf(path, error);
+    if (error != 0) return SystemError(path, error);
     return static_cast<double>(info.st_mtim.tv_sec) + static_cast<double>(info.st_mtim.tv_nsec) * 1e-9;
   }
 
   absl::Status Touch(const std::string& path) override {
-    return utimensat(AT_FDCWD, path.c_str(), nullptr, 0) == 0 ? absl::OkStatus() : ErrorOf(path, errno);
+    return utimensat(AT_FDCWD, path.c_str(), nullptr, 0) == 0 ? absl::OkStatus() : SystemError(path, errno);
   }
 
   absl::StatusOr<int64_t> FreeBytes(const std::string& path) override {
     struct statvfs info;
-    if (statvfs(path.c_str(), &info) != 0) return ErrorOf(path, errno);
+    if (statvfs(path.c_str(), &info) != 0) return SystemError(path, errno);
     return static_cast<int64_t>(info.f_bavail) * static_cast<int64_t>(info.f_frsize);
   }
 };
