@@ -7,18 +7,24 @@ std::string Prefix(int layer) { return "blocks." + std::to_string(layer); }
 
 }  // namespace
 
-void Block::Declare(const ModelConfig& config, int layer, ParameterTable* table) {
+void Block::Declare(const ModelConfig& config, int layer, int home, ParameterTable* table) {
   const std::string prefix = Prefix(layer);
-  const int home = layer + 1;
   Norm::Declare(config, prefix + ".attention_norm", home, table);
   SelfAttention::Declare(config, prefix + ".attention", home, table);
   Norm::Declare(config, prefix + ".mlp_norm", home, table);
   Mlp::Declare(config, prefix + ".mlp", home, table);
 }
 
-Block::Block(const ParameterStore& store, const ModelConfig& config, int layer)
+double Block::FlopsPerToken(const ModelConfig& config, int64_t sequence_length) {
+  ParameterTable table;
+  Declare(config, 0, 0, &table);
+  const double width = static_cast<double>(config.heads()) * config.head_dim();
+  return 6 * static_cast<double>(table.elements()) + 6 * width * static_cast<double>(sequence_length);
+}
+
+Block::Block(const ParameterStore& store, const ModelConfig& config, int layer, int home)
     : prefix_(Prefix(layer)),
-      home_(layer + 1),
+      home_(home),
       dropout_(config.dropout()),
       norm1_(store, config, prefix_ + ".attention_norm"),
       norm2_(store, config, prefix_ + ".mlp_norm"),
@@ -61,21 +67,24 @@ Tensor Block::ForwardSavingAll(const Context& context, const MicroBatch& batch, 
   return y;
 }
 
-Tensor Block::Forward(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
-  Saved all;
-  const Tensor y = ForwardSavingAll(context, batch, x, &all);
-  if (!batch.training) return y;
+Tensors Block::Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const {
+  auto saved = std::make_unique<Saved>();
+  const Tensor y = ForwardSavingAll(context, batch, x.front(), saved.get());
+  if (!batch.training) return {y};
   if (context.recompute == ParallelConfig::FULL) {
-    saved->x = x;
-    return y;
+    saved = std::make_unique<Saved>();
+    saved->x = x.front();
+  } else if (context.recompute == ParallelConfig::SELECTIVE) {
+    saved->h1 = saved->h2 = saved->mlp.a = Tensor();
   }
-  *saved = std::move(all);
-  if (context.recompute == ParallelConfig::SELECTIVE) saved->h1 = saved->h2 = saved->mlp.a = Tensor();
-  return y;
+  pass->saved = std::move(saved);
+  return {y};
 }
 
-Tensor Block::Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, Saved saved,
-                       WeightGradients& weights) const {
+Tensors Block::Backward(const Context& context, const MicroBatch& batch, const Tensors& d_output,
+                        std::unique_ptr<Module::Saved> kept, WeightGradients& weights) const {
+  const Tensor& dy = d_output.front();
+  Saved& saved = static_cast<Saved&>(*kept);
   if (context.recompute == ParallelConfig::FULL) {
     const Tensor x = saved.x;
     ForwardSavingAll(context, batch, x, &saved);
@@ -97,7 +106,7 @@ Tensor Block::Backward(const Context& context, const MicroBatch& batch, const Te
   inspect(".attention", dh1);
   const Tensor dx = norm1_.Backward(context, dh1, saved.norm1, dy1);
   inspect("", dx);
-  return dx;
+  return {dx};
 }
 
 }  // namespace trefoil

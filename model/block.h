@@ -8,18 +8,20 @@
 // Threads: the rank's main thread.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "model/context.h"
 #include "model/layers/attention.h"
 #include "model/layers/mlp.h"
 #include "model/layers/norm.h"
+#include "model/module.h"
 
 namespace trefoil {
 
-class Block {
+class Block : public Module {
  public:
-  struct Saved {
+  struct Saved : Module::Saved {
     Tensor x;  // the block's input
     Norm::Saved norm1, norm2;
     Tensor h1, h2;  // outputs of the norms
@@ -27,13 +29,16 @@ class Block {
     Mlp::Saved mlp;
   };
 
-  // Adds blocks.LAYER.* at home LAYER + 1.
-  static void Declare(const ModelConfig& config, int layer, ParameterTable* table);
-  Block(const ParameterStore& store, const ModelConfig& config, int layer);
+  // Adds blocks.LAYER.*
+  static void Declare(const ModelConfig& config, int layer, int home, ParameterTable* table);
+  // 6 per parameter, and causal attention: 6 (H D) T.
+  static double FlopsPerToken(const ModelConfig& config, int64_t sequence_length);
+  Block(const ParameterStore& store, const ModelConfig& config, int layer, int home);
 
-  Tensor Forward(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const;
-  Tensor Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, Saved saved,
-                  WeightGradients& weights) const;
+  // x -> y [n, C]
+  Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override;
+  Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& d_output,
+                   std::unique_ptr<Module::Saved> kept, WeightGradients& weights) const override;
 
  private:
   // Fills `saved` with everything.

@@ -4,54 +4,48 @@
 
 #include <algorithm>
 
-#include "model/block.h"
-#include "model/layers/embedding.h"
-#include "model/layers/head.h"
-
 namespace trefoil {
-
-ParameterTable DeclareModel(const ModelConfig& config) {
-  ParameterTable table;
-  const int head = config.layers() + 1;
-  TokenEmbedding::Declare(config, 0, head, &table);
-  for (int layer = 0; layer < config.layers(); ++layer) Block::Declare(config, layer, &table);
-  Head::Declare(config, head, &table);
-  return table;
-}
-
 namespace {
 
-// FLOPs of training on one token in each block, and in the head.
-struct HomeFlops {
-  double block = 0, head = 0;
+// Homes [begin, end) are the blocks.
+struct Blocks {
+  int begin = 0, end = 0;
+  int size() const { return end - begin; }
 };
 
-HomeFlops FlopsOfHomes(const ModelConfig& config, int64_t sequence_length) {
-  ModelConfig one_block = config;
-  one_block.set_layers(1);
-  const ParameterTable table = DeclareModel(one_block);
-  HomeFlops flops;
-  for (const Parameter& p : table.all()) {
-    const int home = p.tied_home >= 0 ? p.tied_home : p.home;
-    const double of_matrix = 6 * static_cast<double>(p.shape.elements());
-    if (home == 1) flops.block += of_matrix;
-    if (home == 2) flops.head += of_matrix;
-  }
-  const double width = static_cast<double>(config.heads()) * config.head_dim();
-  flops.block += 6 * width * static_cast<double>(sequence_length);
+Blocks BlocksOf(const std::vector<ModuleSpec>& modules) {
+  const auto is_block = [](const ModuleSpec& module) { return module.block; };
+  const auto begin = std::find_if(modules.begin(), modules.end(), is_block);
+  const auto end = std::find_if_not(begin, modules.end(), is_block);
+  CHECK(std::none_of(end, modules.end(), is_block)) << "blocks follow each other";
+  CHECK(std::all_of(begin, end, [&](const ModuleSpec& module) { return module.kind == begin->kind; }));
+  return {static_cast<int>(begin - modules.begin()), static_cast<int>(end - modules.begin())};
+}
+
+// FLOPs of training on one token: in each block, in all that comes before the blocks, and behind.
+struct Flops {
+  double before = 0, block = 0, behind = 0;
+};
+
+Flops FlopsOf(const std::vector<ModuleSpec>& modules, const Blocks& blocks, int64_t sequence_length) {
+  const auto of = [&](int home) { return modules[static_cast<size_t>(home)].flops_per_token(sequence_length); };
+  Flops flops;
+  for (int home = 0; home < blocks.begin; ++home) flops.before += of(home);
+  if (blocks.size() > 0) flops.block = of(blocks.begin);
+  for (int home = blocks.end; home < static_cast<int>(modules.size()); ++home) flops.behind += of(home);
   return flops;
 }
 
-// How many of `blocks` each of several parts takes so that the most loaded has the least: at_least each, then one at a time
-// to the least loaded. Of equals the last: the first stages of a pipeline hold more activations. head_part: the one that
-// has the head; -1: none.
-std::vector<int> Spread(int blocks, int parts, int at_least, const HomeFlops& flops, int head_part) {
-  std::vector<int> taken(static_cast<size_t>(parts), at_least);
-  std::vector<double> load(taken.size(), at_least * flops.block);
-  if (head_part >= 0) load[static_cast<size_t>(head_part)] += flops.head;
-  for (int left = blocks - parts * at_least; left > 0; --left) {
+// How many of `blocks` each of several parts takes so that the most loaded has the least: at_least each, then one at a
+// time to the least loaded. Of equals the last: the first stages of a pipeline hold more activations. `other`: what each
+// part has to do besides.
+std::vector<int> Spread(int blocks, int at_least, double block, const std::vector<double>& other) {
+  std::vector<int> taken(other.size(), at_least);
+  std::vector<double> load = other;
+  for (double& part : load) part += at_least * block;
+  for (int left = blocks - static_cast<int>(other.size()) * at_least; left > 0; --left) {
     const auto least = std::min_element(load.rbegin(), load.rend());
-    *least += flops.block;
+    *least += block;
     ++taken[static_cast<size_t>(load.rend() - least) - 1];
   }
   return taken;
@@ -59,34 +53,71 @@ std::vector<int> Spread(int blocks, int parts, int at_least, const HomeFlops& fl
 
 }  // namespace
 
+ParameterTable DeclareModel(const ModelConfig& config) {
+  ParameterTable table;
+  for (const ModuleSpec& module : ModulesOf(config)) module.declare(&table);
+  return table;
+}
+
 std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages) {
-  CHECK_GE(config.layers(), virtual_stages.size());
-  const int stages = virtual_stages.stages(), chunks = virtual_stages.chunks();
-  const int head_stage = virtual_stages.StageOf(virtual_stages.last());
-  const HomeFlops flops = FlopsOfHomes(config, config.sequence_length());
-  std::vector<int> blocks(static_cast<size_t>(virtual_stages.size()));
-  const std::vector<int> blocks_of_stage = Spread(config.layers(), stages, chunks, flops, head_stage);
+  return HomesOfVirtualStages(ModulesOf(config), config.sequence_length(), virtual_stages);
+}
+
+std::vector<std::vector<int>> HomesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
+                                                   const VirtualStages& virtual_stages) {
+  const Blocks blocks = BlocksOf(modules);
+  CHECK_GE(blocks.size(), virtual_stages.size());
+  const Flops flops = FlopsOf(modules, blocks, sequence_length);
+  const int stages = virtual_stages.stages(), chunks = virtual_stages.chunks(), last = virtual_stages.last();
+  std::vector<double> other(static_cast<size_t>(virtual_stages.size()));  // by virtual stage
+  other.front() += flops.before;
+  other.back() += flops.behind;
+
+  std::vector<double> other_of_stage(static_cast<size_t>(stages));
+  for (int v = 0; v <= last; ++v) {
+    other_of_stage[static_cast<size_t>(virtual_stages.StageOf(v))] += other[static_cast<size_t>(v)];
+  }
+  const std::vector<int> blocks_of_stage = Spread(blocks.size(), chunks, flops.block, other_of_stage);
+  std::vector<int> blocks_of(other.size());  // by virtual stage
   for (int stage = 0; stage < stages; ++stage) {
-    const std::vector<int> of_chunk =
-        Spread(blocks_of_stage[static_cast<size_t>(stage)], chunks, 1, flops,
-               stage == head_stage ? virtual_stages.ChunkOf(virtual_stages.last()) : -1);
+    std::vector<double> other_of_chunk;
     for (int chunk = 0; chunk < chunks; ++chunk) {
-      blocks[static_cast<size_t>(virtual_stages.Of(stage, chunk))] = of_chunk[static_cast<size_t>(chunk)];
+      other_of_chunk.push_back(other[static_cast<size_t>(virtual_stages.Of(stage, chunk))]);
+    }
+    const std::vector<int> of_chunk =
+        Spread(blocks_of_stage[static_cast<size_t>(stage)], 1, flops.block, other_of_chunk);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      blocks_of[static_cast<size_t>(virtual_stages.Of(stage, chunk))] = of_chunk[static_cast<size_t>(chunk)];
     }
   }
-  std::vector<std::vector<int>> homes(blocks.size());
+
+  std::vector<std::vector<int>> homes(other.size());
   int home = 0;
-  homes.front().push_back(home++);
+  while (home < blocks.begin) homes.front().push_back(home++);
   for (size_t v = 0; v < homes.size(); ++v) {
-    for (int block = 0; block < blocks[v]; ++block) homes[v].push_back(home++);
+    for (int block = 0; block < blocks_of[v]; ++block) homes[v].push_back(home++);
   }
-  homes.back().push_back(home);
+  while (home < static_cast<int>(modules.size())) homes.back().push_back(home++);
   return homes;
 }
 
+Role RoleOf(const ModelConfig& config, const std::vector<int>& homes) {
+  const std::vector<ModuleSpec> modules = ModulesOf(config);
+  Role role;
+  for (const int home : homes) {
+    const ModuleSpec& module = modules[static_cast<size_t>(home)];
+    role.reads_inputs |= module.reads_inputs;
+    role.reads_targets |= module.reads_targets;
+    role.makes_losses |= module.makes_losses;
+  }
+  return role;
+}
+
 double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length) {
-  const HomeFlops flops = FlopsOfHomes(config, sequence_length);
-  return config.layers() * flops.block + flops.head;
+  const std::vector<ModuleSpec> modules = ModulesOf(config);
+  const Blocks blocks = BlocksOf(modules);
+  const Flops flops = FlopsOf(modules, blocks, sequence_length);
+  return flops.before + blocks.size() * flops.block + flops.behind;
 }
 
 }  // namespace trefoil

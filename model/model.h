@@ -10,19 +10,28 @@
 
 #include <vector>
 
-#include "model/model.pb.h"
+#include "model/module.h"
 #include "parallel/parameter.h"
 #include "parallel/virtual_stages.h"
 
 namespace trefoil {
 
-// Home 0: the embedding; 1 .. L: the blocks; L + 1: the head.
+// The parameters of all modules (model/module.h), whose numbers are their homes.
 ParameterTable DeclareModel(const ModelConfig& config);
 
-// The homes of each virtual stage, in order, the embedding in the first and the head in the last. Each has a block or more,
-// and the most loaded stage has as few FLOPs as can be: a large vocabulary's head weighs several blocks, and its stage has
-// the fewer. At least as many layers as virtual stages.
+// The homes of each virtual stage, in order. What is spread are the blocks; what comes before them goes to the first
+// virtual stage, what comes behind to the last. Each has a block or more, and the most loaded stage has as few FLOPs as can
+// be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least as many blocks as virtual
+// stages.
+std::vector<std::vector<int>> HomesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
+                                                   const VirtualStages& virtual_stages);
 std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages);
+
+// What the holder of some homes does with a batch.
+struct Role {
+  bool reads_inputs = false, reads_targets = false, makes_losses = false;
+};
+Role RoleOf(const ModelConfig& config, const std::vector<int>& homes);
 
 // FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter plus causal attention,
 // 6 L (H D) T. Parameters that are only looked up do not count (positions, and the input embedding where it is not tied):

@@ -1,99 +1,107 @@
 #include "model/transformer.h"
 
+#include "model/layers/head.h"
+
 namespace trefoil {
 namespace {
 
-std::vector<int> ChunkHomes(const ModelConfig& config, const StagePlace& place, int chunk) {
-  const int virtual_stage = place.virtual_stages.Of(place.stage, chunk);
-  return HomesOfVirtualStages(config, place.virtual_stages)[static_cast<size_t>(virtual_stage)];
+// Of a stage's chunks.
+std::vector<std::vector<int>> HomesOfChunks(const std::vector<ModuleSpec>& modules, const ModelConfig& config,
+                                            const StagePlace& place) {
+  const auto homes = HomesOfVirtualStages(modules, config.sequence_length(), place.virtual_stages);
+  std::vector<std::vector<int>> of_chunks;
+  for (int chunk = 0; chunk < place.virtual_stages.chunks(); ++chunk) {
+    of_chunks.push_back(homes[static_cast<size_t>(place.virtual_stages.Of(place.stage, chunk))]);
+  }
+  return of_chunks;
 }
 
 }  // namespace
 
 std::vector<int> Transformer::Homes(const ModelConfig& config, const StagePlace& place) {
   std::vector<int> homes;
-  for (int chunk = 0; chunk < place.virtual_stages.chunks(); ++chunk) {
-    for (int home : ChunkHomes(config, place, chunk)) homes.push_back(home);
+  for (const std::vector<int>& of_chunk : HomesOfChunks(ModulesOf(config), config, place)) {
+    homes.insert(homes.end(), of_chunk.begin(), of_chunk.end());
   }
   return homes;
 }
 
 Transformer::Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context,
                          const StagePlace& place, std::function<void(int home)> home_added)
+    : Transformer(ModulesOf(config), config, store, context, place, std::move(home_added)) {}
+
+Transformer::Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
+                         const Context& context, const StagePlace& place, std::function<void(int home)> home_added)
     : config_(config), context_(context), home_added_(std::move(home_added)) {
-  for (int c = 0; c < place.virtual_stages.chunks(); ++c) {
-    Chunk chunk;
-    for (int home : ChunkHomes(config, place, c)) {
-      if (home == 0) {
-        chunk.embedding = std::make_unique<TokenEmbedding>(store, config);
-      } else if (home == config.layers() + 1) {
-        chunk.head = std::make_unique<Head>(store, config);
-      } else {
-        chunk.blocks.push_back(std::make_unique<Block>(store, config, home - 1));
-        chunk.block_homes.push_back(home);
-      }
+  for (const std::vector<int>& homes : HomesOfChunks(modules, config, place)) {
+    Chunk& chunk = chunks_.emplace_back();
+    for (const int home : homes) {
+      chunk.push_back({.home = home, .module = modules[static_cast<size_t>(home)].build(store)});
     }
-    chunks_.push_back(std::move(chunk));
   }
 }
 
 void Transformer::Begin(std::vector<MicroBatch> micro_batches) {
   CHECK(saved_.empty() && weight_gradients_.empty()) << "the step before has backwards missing";
   micro_batches_ = std::move(micro_batches);
-  losses_.assign(micro_batches_.size(), Tensor());
+  losses_.assign(micro_batches_.size(), {});
 }
 
-Tensor Transformer::NewActivation() {
-  return context_.New({context_.LocalRows(micro_batches_.front().rows()), config_.hidden()});
+std::vector<Tensor> Transformer::Losses(const std::string& name) const {
+  std::vector<Tensor> named;
+  for (const std::vector<Loss>& losses : losses_) {
+    Tensor& found = named.emplace_back();
+    for (const Loss& loss : losses) {
+      if (loss.name != name) continue;
+      CHECK(!found.defined()) << "two losses of a micro-batch are named " << name;
+      found = loss.values;
+    }
+  }
+  return named;
 }
 
-Tensor Transformer::Forward(int micro_batch, int chunk_index, const Tensor& input) {
-  const Chunk& chunk = chunks_[static_cast<size_t>(chunk_index)];
+// Blocks pass on one tensor, of one shape throughout.
+Tensors Transformer::NewInput(int) {
+  return {context_.New({context_.LocalRows(micro_batches_.front().rows()), config_.hidden()})};
+}
+
+Tensors Transformer::NewOutputGradient(int chunk) { return NewInput(chunk); }
+
+Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& input, bool divided) {
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
   Saved saved;
-  Tensor x = chunk.embedding != nullptr ? chunk.embedding->Forward(context_, batch) : input;
-  if (chunk.embedding != nullptr) context_.Inspect(Pass::kForward, 0, "embedding", "", x);
-  for (const auto& block : chunk.blocks) x = block->Forward(context_, batch, x, &saved.blocks.emplace_back());
-  if (chunk.head != nullptr) {
-    chunk.head->Forward(context_, batch, x, &saved.head);
-    losses_[static_cast<size_t>(micro_batch)] = saved.head.loss;
-    x = Tensor();
+  Tensors x = input;
+  for (const Part& part : chunks_[static_cast<size_t>(chunk_index)]) {
+    ForwardPass pass = {.divided = divided};
+    x = part.module->Forward(context_, batch, x, &pass);
+    saved.push_back(std::move(pass.saved));
+    for (Loss& loss : pass.losses) losses_[static_cast<size_t>(micro_batch)].push_back(std::move(loss));
   }
   if (batch.training) saved_[{micro_batch, chunk_index}] = std::move(saved);
   return x;
 }
 
-Tensor Transformer::Backward(int micro_batch, int chunk, const Tensor& d_output) {
+Tensors Transformer::Backward(int micro_batch, int chunk, const Tensors& d_output) {
   WeightGradients at_once(/*at_once=*/true);
   return Backward(micro_batch, chunk, d_output, at_once);
 }
 
-Tensor Transformer::BackwardInput(int micro_batch, int chunk, const Tensor& d_output) {
+Tensors Transformer::BackwardInput(int micro_batch, int chunk, const Tensors& d_output) {
   const auto [queued, is_new] = weight_gradients_.try_emplace({micro_batch, chunk}, /*at_once=*/false);
   CHECK(is_new);
   return Backward(micro_batch, chunk, d_output, queued->second);
 }
 
-Tensor Transformer::Backward(int micro_batch, int chunk_index, const Tensor& d_output, WeightGradients& weights) {
+Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d_output, WeightGradients& weights) {
   const Chunk& chunk = chunks_[static_cast<size_t>(chunk_index)];
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
   auto node = saved_.extract({micro_batch, chunk_index});
   CHECK(!node.empty()) << "backward of micro-batch " << micro_batch << " before its forward";
   Saved& saved = node.mapped();
-  Tensor dx = d_output;
-  if (chunk.head != nullptr) {
-    dx = chunk.head->Backward(context_, saved.head);
-    saved.head = {};
-    weights.Add([this] { AddedTo(config_.layers() + 1); });
-  }
-  for (size_t i = chunk.blocks.size(); i-- > 0;) {
-    dx = chunk.blocks[i]->Backward(context_, batch, dx, std::move(saved.blocks[i]), weights);
-    weights.Add([this, home = chunk.block_homes[i]] { AddedTo(home); });
-  }
-  if (chunk.embedding != nullptr) {
-    chunk.embedding->Backward(context_, batch, dx, weights);
-    weights.Add([this] { AddedTo(0); });
-    dx = Tensor();
+  Tensors dx = d_output;
+  for (size_t i = chunk.size(); i-- > 0;) {
+    dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
+    weights.Add([this, home = chunk[i].home] { AddedTo(home); });
   }
   return dx;
 }
@@ -109,13 +117,16 @@ void Transformer::AddedTo(int home) {
 }
 
 Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {
-  CHECK_EQ(chunks_.size(), 1u);
+  CHECK(chunks_.size() == 1u && !batch.training);
   const Chunk& chunk = chunks_.front();
-  CHECK(chunk.embedding != nullptr && chunk.head != nullptr && !batch.training);
-  Tensor x = chunk.embedding->Forward(context_, batch);
-  Block::Saved unused;
-  for (const auto& block : chunk.blocks) x = block->Forward(context_, batch, x, &unused);
-  const Tensor logits = chunk.head->Logits(context_, x.Rows(batch.rows() - 1, batch.rows()));
+  const auto* head = dynamic_cast<const Head*>(chunk.back().module.get());
+  CHECK(head != nullptr) << "the model does not end with a head that chooses tokens";
+  Tensors x;
+  for (size_t i = 0; i + 1 < chunk.size(); ++i) {
+    ForwardPass unused;
+    x = chunk[i].module->Forward(context_, batch, x, &unused);
+  }
+  const Tensor logits = head->Logits(context_, x.front().Rows(batch.rows() - 1, batch.rows()));
   return logits.View({logits.dim(1)});
 }
 

@@ -1,10 +1,9 @@
-// One pipeline stage of the transformer: its chunks of blocks, with the embedding on the first virtual stage and the head on
-// the last. Implements what the pipeline drives.
+// One pipeline stage of a model: its chunks of modules (model/module.h). Implements what the pipeline drives.
 //
 //   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, home_added);
 //   stage.Begin(micro_batches);                       // of one step
 //   RunSchedule(actions, stage, pipeline_group);
-//   stage.Losses();                                   // on the last stage
+//   stage.Losses();                                   // where a module makes losses
 //
 // Threads: the rank's main thread.
 #pragma once
@@ -15,10 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "model/block.h"
-#include "model/layers/embedding.h"
-#include "model/layers/head.h"
 #include "model/model.h"
+#include "model/module.h"
 #include "parallel/stage.h"
 
 namespace trefoil {
@@ -35,34 +32,36 @@ class Transformer : public Stage {
   Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context, const StagePlace& place,
               std::function<void(int home)> home_added);
 
+  // The same of a list of modules that another than the config's family makes.
+  Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
+              const Context& context, const StagePlace& place, std::function<void(int home)> home_added);
+
   // The homes that a stage holds, over all its chunks.
   static std::vector<int> Homes(const ModelConfig& config, const StagePlace& place);
 
   // Starts a step (or an evaluation) of these micro-batches; forgets the losses of the one before.
   void Begin(std::vector<MicroBatch> micro_batches);
-  // Per micro-batch, the loss of each token [N] float32; undefined on stages without the head.
-  const std::vector<Tensor>& Losses() const { return losses_; }
+  // Per micro-batch, the loss of this name that a module of this stage has made (model/module.h); undefined where none
+  // has.
+  std::vector<Tensor> Losses(const std::string& name = kTokenLoss) const;
   // Logits of the last of the batch's tokens, float32 [V/t]; a model of one stage, on tokens that need not be padded.
   Tensor NextTokenLogits(const MicroBatch& batch);
 
-  Tensor NewActivation() override;
-  Tensor Forward(int micro_batch, int chunk, const Tensor& input) override;
-  Tensor Backward(int micro_batch, int chunk, const Tensor& d_output) override;
-  Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output) override;
+  Tensors NewInput(int chunk) override;
+  Tensors NewOutputGradient(int chunk) override;
+  Tensors Forward(int micro_batch, int chunk, const Tensors& input, bool divided) override;
+  Tensors Backward(int micro_batch, int chunk, const Tensors& d_output) override;
+  Tensors BackwardInput(int micro_batch, int chunk, const Tensors& d_output) override;
   void BackwardWeight(int micro_batch, int chunk) override;
 
  private:
-  struct Chunk {
-    std::unique_ptr<TokenEmbedding> embedding;  // on the first virtual stage
-    std::vector<std::unique_ptr<Block>> blocks;
-    std::vector<int> block_homes;
-    std::unique_ptr<Head> head;  // on the last virtual stage
+  struct Part {
+    int home;
+    std::unique_ptr<Module> module;
   };
-  struct Saved {
-    std::vector<Block::Saved> blocks;
-    Head::Saved head;
-  };
-  Tensor Backward(int micro_batch, int chunk, const Tensor& d_output, WeightGradients& weights);
+  using Chunk = std::vector<Part>;
+  using Saved = std::vector<std::unique_ptr<Module::Saved>>;  // by part of the chunk
+  Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
   void AddedTo(int home);
 
   const ModelConfig config_;
@@ -73,7 +72,7 @@ class Transformer : public Stage {
   std::vector<MicroBatch> micro_batches_;
   std::map<std::pair<int, int>, Saved> saved_;  // by micro-batch, chunk
   std::map<std::pair<int, int>, WeightGradients> weight_gradients_;
-  std::vector<Tensor> losses_;
+  std::vector<std::vector<Loss>> losses_;  // by micro-batch
 };
 
 }  // namespace trefoil

@@ -6,8 +6,8 @@
 //              .splits = {{.dim = 1, .axis = Axis::kTensor}},
 //              .initial = Initial::kNormal, .deviation = 0.02f, .decay = true});
 //
-// Home: the piece of the network that uses a parameter: 0 the embedding, 1 .. L the blocks, L + 1 the head. A pipeline
-// stage holds some homes, and with them their parameters.
+// Home: the module of the network that uses a parameter, by its number in the model's list of modules: 0 the embedding,
+// then the blocks, last the head. A pipeline stage holds some homes, and with them their parameters.
 // Threads: immutable once built.
 #pragma once
 

@@ -10,8 +10,8 @@ namespace {
 using Lane = std::pair<ActionKind, int>;  // the other stage
 Lane LaneOf(const Action& action) { return {action.kind, action.peer}; }
 
-// The receives of one lane, in the order of the list. Where the group can, each is started when the one before it has come,
-// and the first at the list's first action, so that a message moves while the stage computes.
+// The receives of one lane, in the order of the list. Where the group can, each is started when the one before it has
+// come, and the first at the list's first action, so that a message moves while the stage computes.
 class ReceiveLane {
  public:
   ReceiveLane(const Lane& lane, const std::vector<Action>& actions, Stage& stage, Group& pipeline)
@@ -22,24 +22,29 @@ class ReceiveLane {
     while (next_ < actions_.size() && LaneOf(actions_[next_]) != lane_) ++next_;
     if (next_ == actions_.size()) return;
     const Action& action = actions_[next_++];
-    started_ = stage_.NewActivation();
-    pipeline_.StartReceive(started_, action.peer, action.tag);
+    started_ = New(action);
+    for (const Tensor& x : started_) pipeline_.StartReceive(x, action.peer, action.tag);
   }
 
-  Tensor Take(const Action& action) {
-    const Tensor x = started_.defined() ? std::exchange(started_, {}) : stage_.NewActivation();
-    pipeline_.Receive(x, action.peer, action.tag);
+  Tensors Take(const Action& action) {
+    const Tensors xs = started_.empty() ? New(action) : std::exchange(started_, {});
+    for (const Tensor& x : xs) pipeline_.Receive(x, action.peer, action.tag);
     StartNext();
-    return x;
+    return xs;
   }
 
  private:
+  Tensors New(const Action& action) {
+    return action.kind == ActionKind::kReceiveActivation ? stage_.NewInput(action.chunk)
+                                                         : stage_.NewOutputGradient(action.chunk);
+  }
+
   const Lane lane_;
   const std::vector<Action>& actions_;
   Stage& stage_;
   Group& pipeline_;
   size_t next_ = 0;  // after the receive that was started last
-  Tensor started_;
+  Tensors started_;
 };
 
 }  // namespace
@@ -48,17 +53,20 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
                  const std::function<void(const Action&)>& before) {
   using Key = std::pair<int, int>;  // micro-batch, chunk
   // Tensors on their way from a receive to the action that uses them, and from an action to its send.
-  std::map<Key, Tensor> activations, gradients, outputs, input_gradients;
-  auto take = [](std::map<Key, Tensor>& from, Key key) {
+  std::map<Key, Tensors> activations, gradients, outputs, input_gradients;
+  auto take = [](std::map<Key, Tensors>& from, Key key) {
     auto node = from.extract(key);
-    return node.empty() ? Tensor() : std::move(node.mapped());
+    return node.empty() ? Tensors() : std::move(node.mapped());
   };
-  // Of each lane the last message's tag: the group keeps its tensor.
-  std::map<Lane, int> sent;
-  auto send = [&](const Action& action, std::map<Key, Tensor>& from) {
-    const auto [last, is_first] = sent.try_emplace(LaneOf(action), action.tag);
-    if (!is_first) pipeline.FinishSend(action.peer, std::exchange(last->second, action.tag));
-    pipeline.Send(take(from, {action.micro_batch, action.chunk}), action.peer, action.tag);
+  // Of each lane the tags of the tensors sent last, which the group keeps.
+  std::map<Lane, std::vector<int>> sent;
+  auto send = [&](const Action& action, std::map<Key, Tensors>& from) {
+    std::vector<int>& last = sent[LaneOf(action)];
+    for (const int tag : std::exchange(last, {})) pipeline.FinishSend(action.peer, tag);
+    for (const Tensor& x : take(from, {action.micro_batch, action.chunk})) {
+      pipeline.Send(x, action.peer, action.tag);
+      last.push_back(action.tag);
+    }
   };
   std::map<Lane, ReceiveLane> receives;
   for (const Action& action : actions) {
@@ -66,9 +74,9 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
     receives.try_emplace(LaneOf(action), LaneOf(action), actions, stage, pipeline);
   }
   // A computation's result: handed over to another chunk, or left for the send.
-  auto pass = [](const Action& action, Tensor x, std::map<Key, Tensor>& to_chunk, std::map<Key, Tensor>& to_send) {
+  auto pass = [](const Action& action, Tensors xs, std::map<Key, Tensors>& to_chunk, std::map<Key, Tensors>& to_send) {
     const bool here = action.hand_to >= 0;
-    (here ? to_chunk : to_send)[{action.micro_batch, here ? action.hand_to : action.chunk}] = std::move(x);
+    (here ? to_chunk : to_send)[{action.micro_batch, here ? action.hand_to : action.chunk}] = std::move(xs);
   };
   bool begun = false;
   for (const Action& action : actions) {
@@ -91,10 +99,12 @@ void RunSchedule(const std::vector<Action>& actions, Stage& stage, Group& pipeli
         send(action, input_gradients);
         break;
       case ActionKind::kForward:
-        pass(action, stage.Forward(action.micro_batch, action.chunk, take(activations, key)), activations, outputs);
+        pass(action, stage.Forward(action.micro_batch, action.chunk, take(activations, key), action.divided),
+             activations, outputs);
         break;
       case ActionKind::kBackward:
-        pass(action, stage.Backward(action.micro_batch, action.chunk, take(gradients, key)), gradients, input_gradients);
+        pass(action, stage.Backward(action.micro_batch, action.chunk, take(gradients, key)), gradients,
+             input_gradients);
         break;
       case ActionKind::kBackwardInput:
         pass(action, stage.BackwardInput(action.micro_batch, action.chunk, take(gradients, key)), gradients,

@@ -3,6 +3,8 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 namespace trefoil {
 namespace {
@@ -75,6 +77,10 @@ std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int
 
 std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages,
                                  int stage) {
+  std::set<std::pair<int, int>> divided;  // micro-batch and chunk
+  for (const Action& computation : computations) {
+    if (computation.kind == ActionKind::kBackwardInput) divided.insert({computation.micro_batch, computation.chunk});
+  }
   std::vector<Action> actions;
   for (Action computation : computations) {
     const int here = virtual_stages.Of(stage, computation.chunk);
@@ -95,6 +101,7 @@ std::vector<Action> WithMessages(const std::vector<Action>& computations, const 
       case ActionKind::kForward:
         add_message(ActionKind::kReceiveActivation, here - 1, here - 1, 0);
         computation.hand_to = hand_to(here + 1);
+        computation.divided = divided.contains({computation.micro_batch, computation.chunk});
         actions.push_back(computation);
         add_message(ActionKind::kSendActivation, here + 1, here, 0);
         break;

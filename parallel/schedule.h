@@ -48,6 +48,8 @@ struct Action {
   // number: even for activations, odd for gradients, so that these travel in lanes of their own (Group::kLanes). Messages
   // of one tag, and of one lane, are received in the order of sending.
   int tag = 0;
+  // Of a forward: its backward comes in two.
+  bool divided = false;
   // Of a forward: the chunk of this stage that takes the activation over, where the next virtual stage lies here too; of a
   // backward the chunk that takes the gradient. -1: none.
   int hand_to = -1;

@@ -3,23 +3,32 @@
 // Threads: the rank's main thread.
 #pragma once
 
+#include <vector>
+
 #include "runtime/tensor.h"
 
 namespace trefoil {
 
+// What passes between two virtual stages, or two modules: tensors of whatever number and shapes both ends agree on; none
+// before the first and behind the last.
+using Tensors = std::vector<Tensor>;
+
 class Stage {
  public:
   virtual ~Stage() = default;
-  // An undefined tensor of the shape and dtype that stages pass to each other, for a message to arrive in.
-  virtual Tensor NewActivation() = 0;
-  // Runs a chunk on a micro-batch and keeps what its backward needs. `input` is undefined where the chunk
-  // begins the model and reads the tokens itself; the result is undefined where it ends it and keeps the loss.
-  virtual Tensor Forward(int micro_batch, int chunk, const Tensor& input) = 0;
-  // The gradient of the chunk's input, from that of its output; undefined as in Forward. Adds weight gradients on the way,
-  // while their operands are in cache.
-  virtual Tensor Backward(int micro_batch, int chunk, const Tensor& d_output) = 0;
-  // The same in two: BackwardInput returns the gradient and keeps what BackwardWeight needs to add weight gradients.
-  virtual Tensor BackwardInput(int micro_batch, int chunk, const Tensor& d_output) = 0;
+  // Tensors without values, for a message to arrive in: what comes into a chunk from the virtual stage before it, and the
+  // gradients of what it passes on.
+  virtual Tensors NewInput(int chunk) = 0;
+  virtual Tensors NewOutputGradient(int chunk) = 0;
+  // Runs a chunk on a micro-batch and keeps what its backward needs. Where the chunk begins the model it has no input and
+  // reads the batch itself; where it ends the model it has no result and keeps the losses. `divided`: the backward will
+  // come as BackwardInput and BackwardWeight.
+  virtual Tensors Forward(int micro_batch, int chunk, const Tensors& input, bool divided) = 0;
+  // The gradients of the chunk's input, from those of its output. Adds weight gradients on the way, while their operands
+  // are in cache.
+  virtual Tensors Backward(int micro_batch, int chunk, const Tensors& d_output) = 0;
+  // The same in two: BackwardInput returns the gradients and keeps what BackwardWeight needs to add weight gradients.
+  virtual Tensors BackwardInput(int micro_batch, int chunk, const Tensors& d_output) = 0;
   virtual void BackwardWeight(int micro_batch, int chunk) = 0;
 };
 

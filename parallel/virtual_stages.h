@@ -1,12 +1,12 @@
-// Virtual stages: the consecutive parts that a pipelined model is cut into, and how they lie on the stages of the pipeline,
-// which hold as many chunks each. The one map between the two; schedules, models, planner and reports ask it.
+// Virtual stages: the consecutive parts that a pipelined model is cut into, and how they lie on the stages of the
+// pipeline, which hold as many chunks each. The one map between the two; schedules, models, planner and reports ask it.
 //
 //   const VirtualStages virtual_stages(ParallelConfig::INTERLEAVED, /*stages=*/4, /*chunks=*/2);
 //   virtual_stages.Of(/*stage=*/1, /*chunk=*/1);  // 5: between 4, on stage 0, and 6, on stage 2
 //   virtual_stages.StageOf(5);                    // 1
 //
-// Virtual stage v receives activations from v - 1 and sends them to v + 1; gradients go the other way. The first begins the
-// model, the last ends it.
+// Virtual stage v receives activations from v - 1 and sends them to v + 1; gradients go the other way. The first begins
+// the model, the last ends it.
 //
 // Threads: plain values.
 #pragma once

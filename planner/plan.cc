@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "model/model.h"
 #include "training/config/micro_batches.h"
@@ -24,17 +26,30 @@ int RankOfStage(const RunConfig& config, int stage) {
   return mesh.RankAt(Axis::kPipeline, stage) + last;
 }
 
-// What makes two stages alike: how many blocks each chunk has, and what else.
-std::string Likeness(const RunConfig& config, int stage) {
+// Of each stage, what makes it like others: how many modules of which kind each chunk has, and whether it passes its
+// result on to another chunk of the stage.
+std::vector<std::string> Likenesses(const RunConfig& config) {
   const VirtualStages virtual_stages(config.parallel());
-  const auto homes_of = HomesOfVirtualStages(config.model(), virtual_stages);
-  std::string text;
-  for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
-    const std::vector<int>& homes = homes_of[static_cast<size_t>(virtual_stages.Of(stage, chunk))];
-    const bool embedding = homes.front() == 0, head = homes.back() == config.model().layers() + 1;
-    text += (embedding ? "e" : "") + std::to_string(homes.size()) + (head ? "h " : " ");
+  const std::vector<ModuleSpec> modules = ModulesOf(config.model());
+  const auto homes = HomesOfVirtualStages(modules, config.model().sequence_length(), virtual_stages);
+  std::vector<std::string> stages(static_cast<size_t>(virtual_stages.stages()));
+  for (int stage = 0; stage < virtual_stages.stages(); ++stage) {
+    std::string& text = stages[static_cast<size_t>(stage)];
+    for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
+      const int here = virtual_stages.Of(stage, chunk);
+      std::vector<std::pair<std::string_view, int>> kinds;
+      for (const int home : homes[static_cast<size_t>(here)]) {
+        const std::string_view kind = modules[static_cast<size_t>(home)].kind;
+        if (kinds.empty() || kinds.back().first != kind) kinds.emplace_back(kind, 0);
+        ++kinds.back().second;
+      }
+      for (const auto& [kind, count] : kinds) {
+        text.append(kind).append(" ").append(std::to_string(count)).append(" ");
+      }
+      text += here < virtual_stages.last() && virtual_stages.StageOf(here + 1) == stage ? "= " : "; ";
+    }
   }
-  return text;
+  return stages;
 }
 
 // How often each kind of action is in a list.
@@ -78,7 +93,8 @@ int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
 Planner::Planner(const Cluster& cluster) : cluster_(cluster) {}
 Planner::~Planner() = default;
 
-const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int rank, TimeModel& time) {
+const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int rank,
+                                     const std::vector<std::string>& likenesses, TimeModel& time) {
   RunConfig part = config;  // what a profile depends on
   const int micro_batches = MicroBatchesPerStep(config);
   part.clear_folder();
@@ -86,8 +102,8 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
   part.mutable_training()->set_steps(0);
   part.mutable_training()->set_global_batch(std::min(micro_batches, 3));
   part.mutable_parallel()->set_pipeline(0);
-  const int stage = MeshOf(config, rank).index(Axis::kPipeline);
-  const std::string key = part.SerializeAsString() + "/" + Likeness(config, stage) + "/" +
+  const auto stage = static_cast<size_t>(MeshOf(config, rank).index(Axis::kPipeline));
+  const std::string key = part.SerializeAsString() + "/" + likenesses[stage] + "/" +
                           std::to_string(MeshOf(config, rank).index(Axis::kTensor));
   const auto [found, is_new] = profiles_.try_emplace(key);
   if (is_new) found->second = ProfileStage(config, ActionsOf(config, rank), ranks, rank, time);
@@ -96,7 +112,8 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
 
 MemoryUse Planner::MemoryOf(const RunConfig& config, int ranks, int rank) {
   TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
-  return FoldMemory(Profile(config, ranks, rank, time), ActionsOf(config, rank), MicroBatchesPerStep(config));
+  const StageProfile& profile = Profile(config, ranks, rank, Likenesses(config), time);
+  return FoldMemory(profile, ActionsOf(config, rank), MicroBatchesPerStep(config));
 }
 
 double Planner::MemoryLimit(const RunConfig& config, int ranks) const {
@@ -113,9 +130,13 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
   const int stages = config.parallel().pipeline(), micro_batches = MicroBatchesPerStep(config);
   Estimate estimate;
   double busiest = 0, after = 0;
-  for (const int s : std::set<int>{0, std::min(1, stages - 1), stages - 1}) {
+  // Of stages that are alike the first, which holds most activations.
+  const std::vector<std::string> likenesses = Likenesses(config);
+  std::set<std::string_view> seen;
+  for (int s = 0; s < stages; ++s) {
+    if (!seen.insert(likenesses[static_cast<size_t>(s)]).second) continue;
     const int rank = RankOfStage(config, s);
-    const StageProfile& profile = Profile(config, ranks, rank, time);
+    const StageProfile& profile = Profile(config, ranks, rank, likenesses, time);
     const std::vector<Action> actions = ActionsOf(config, rank);
     const MemoryUse memory = FoldMemory(profile, actions, micro_batches);
     if (memory.held > estimate.memory.held) estimate.memory = memory;
@@ -146,11 +167,12 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   plan.model_flops = ModelFlopsPerToken(config.model(), config.model().sequence_length()) * plan.tokens;
   plan.peak_flops = time.Peak(WorkingDType(config.training().precision())) * ranks;
 
+  const std::vector<std::string> likenesses = Likenesses(config);
   std::vector<const StageProfile*> profiles;
   for (int s = 0; s < stages; ++s) {
     StagePlan& stage = plan.stages.emplace_back();
     stage.rank = RankOfStage(config, s);
-    const StageProfile& profile = Profile(config, ranks, stage.rank, time);
+    const StageProfile& profile = Profile(config, ranks, stage.rank, likenesses, time);
     profiles.push_back(&profile);
     const std::vector<Action>& actions = plan.actions.emplace_back(ActionsOf(config, stage.rank));
     stage.memory = FoldMemory(profile, actions, plan.micro_batches);
@@ -174,9 +196,10 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   const auto seconds = [&](int s, const Action& action) {
     const StageProfile& profile = *profiles[static_cast<size_t>(s)];
     const bool receive = action.kind == ActionKind::kReceiveActivation || action.kind == ActionKind::kReceiveGradient;
-    if (!receive) return profile.CostOf(profile.steady, action, plan.micro_batches).seconds;
+    const PartCost& cost = profile.CostOf(profile.steady, action, plan.micro_batches);
+    if (!receive) return cost.seconds;
     return time.MessageSeconds(plan.stages[static_cast<size_t>(action.peer)].rank,
-                               plan.stages[static_cast<size_t>(s)].rank, profile.message_bytes);
+                               plan.stages[static_cast<size_t>(s)].rank, cost.received);
   };
   plan.schedule = SimulateSchedule(plan.actions, seconds, speed);
 

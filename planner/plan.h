@@ -85,7 +85,8 @@ class Planner {
   const Cluster& cluster() const { return cluster_; }
 
  private:
-  const StageProfile& Profile(const RunConfig& config, int ranks, int rank, TimeModel& time);
+  const StageProfile& Profile(const RunConfig& config, int ranks, int rank, const std::vector<std::string>& likenesses,
+                              TimeModel& time);
 
   const Cluster cluster_;
   std::map<std::string, StageProfile> profiles_;

@@ -51,6 +51,7 @@ class Recorder {
     const std::string_view operation = call.operation;
     const bool message = operation == "Send" || operation == "Receive";
     const auto ranks = static_cast<double>(call.members.size());
+    if (operation == "Receive") part_->received += call.bytes;
     // Messages take the time that the simulation of the schedule gives them.
     const double seconds = message ? 0 : time_.CollectiveSeconds(call.operation, call.members, call.bytes);
     if (call.members.size() > 1) {
@@ -140,7 +141,7 @@ void OpTotal::Add(const OpTotal& other, double times) {
 }
 
 StageProfile::Key StageProfile::KeyOf(const Action& action, int micro_batches) {
-  return {action.kind, action.chunk, PlaceOf(action.micro_batch, micro_batches)};
+  return {action.kind, action.chunk, PlaceOf(action.micro_batch, micro_batches), action.divided};
 }
 
 const PartCost& StageProfile::CostOf(const Step& step, const Action& action, int micro_batches) const {
@@ -213,7 +214,6 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
     }
     recorder.SetPart(&end);
     profile.compiled = device->memory().compiled;
-    profile.message_bytes = static_cast<double>(worker.transformer.NewActivation().bytes());
   }
   device->arena().Observe(nullptr);
   return profile;

@@ -49,6 +49,7 @@ struct PartCost {
   double seconds = 0;                   // of the rank's own work and of what it waits for in collectives
   std::map<std::string, OpTotal> ops;   // by op
   std::map<std::string, OpTotal> sent;  // by group; bytes: what this rank sends
+  double received = 0;                  // bytes of messages that it receives
   // What is done beside that: the reductions and gathers over the data axis of GPUs. On CPUs, where they take the same
   // cores, they are part of `seconds`.
   struct Beside {
@@ -65,6 +66,7 @@ struct StageProfile {
     ActionKind kind;
     int chunk;
     Place place;
+    bool divided;  // of a forward: its backward comes in two
     auto operator<=>(const Key&) const = default;
   };
   struct Step {
@@ -76,7 +78,6 @@ struct StageProfile {
   MemoryTracks build;  // before the first step
   Step first, steady;  // the first step makes buffers that later ones find
   int micro_batches = 0;     // of the profile
-  double message_bytes = 0;  // of an activation between stages
   int64_t compiled = 0;      // bytes of compiled kernels
 
   static Key KeyOf(const Action& action, int micro_batches);

@@ -22,7 +22,8 @@ struct Found {
 
 class Search {
  public:
-  explicit Search(Worker& worker) : worker_(worker), last_home_(worker.config.model().layers() + 1) {}
+  explicit Search(Worker& worker)
+      : worker_(worker), last_home_(static_cast<int>(ModulesOf(worker.config.model()).size()) - 1) {}
 
   // Each of the parameters' values in a buffer.
   void Parameters(Tensor BucketMemory::*buffer, Found::Phase phase, const char* kind) {
@@ -30,7 +31,7 @@ class Search {
       for (const BucketEntry& entry : memory.bucket.entries) {
         const Tensor x = (memory.*buffer).Range(entry.begin, {entry.box.extent.elements()});
         if (Finite(x)) continue;
-        // On the last stage a tied parameter is the head's.
+        // Where only the second of its homes is here, a tied parameter is that one's.
         const Bucket& bucket = memory.bucket;
         const bool own = std::find(worker_.homes.begin(), worker_.homes.end(), bucket.home) != worker_.homes.end();
         const int home = own ? bucket.home : bucket.tied_home;

@@ -128,7 +128,7 @@ void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
   if (worker.observer) worker.observer(part, action);
 }
 
-// Runs `actions` on the batches and returns each one's losses; undefined on stages without the head.
+// Runs `actions` on the batches and returns each one's losses; undefined on stages that make none.
 std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches, const std::vector<Action>& actions,
                                bool training) {
   worker.transformer.Begin({});  // gives back what is left of the step before: every step takes what the first takes
@@ -212,7 +212,7 @@ struct Begin {
 // of all ranks of the job: what else is to be known of them goes into `sums`, or into RankFigures if rank 0 alone needs it.
 Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::span<const Tensor> losses,
                  std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr) {
-  const bool has_losses = worker.last_stage() && worker.tensor->rank() == 0;
+  const bool has_losses = worker.has_losses() && worker.tensor->rank() == 0;
   const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   const bool stop = stop_requested && stop_requested();
   double weights = 0;

@@ -1,17 +1,38 @@
 #include "training/worker.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <bit>
+#include <set>
+#include <utility>
 
 #include "training/config/micro_batches.h"
 
 namespace trefoil {
 namespace {
 
-std::unique_ptr<Group> TiedGroup(const RunConfig& config, const Mesh& mesh, World& world, Device& device) {
-  const int stages = mesh.size(Axis::kPipeline), stage = mesh.index(Axis::kPipeline);
-  if (!RecipeOf(config.model()).tied || stages == 1 || (stage != 0 && stage != stages - 1)) return nullptr;
-  return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, 0), mesh.RankAt(Axis::kPipeline, stages - 1)}, device);
+// Of the two stages that hold a tied parameter, where its homes lie on two and this rank is on one of them.
+std::unique_ptr<Group> TiedGroup(const ParameterTable& table, const RunConfig& config, const StagePlace& place,
+                                 const Mesh& mesh, World& world, Device& device) {
+  const auto homes = HomesOfVirtualStages(config.model(), place.virtual_stages);
+  const auto stage_of = [&](int home) {
+    for (size_t v = 0; v < homes.size(); ++v) {
+      if (std::count(homes[v].begin(), homes[v].end(), home) > 0) {
+        return place.virtual_stages.StageOf(static_cast<int>(v));
+      }
+    }
+    LOG(FATAL) << "no stage has home " << home;
+  };
+  std::set<std::pair<int, int>> pairs;  // of stages
+  for (const Parameter& parameter : table.all()) {
+    if (parameter.tied_home >= 0) pairs.insert(std::minmax({stage_of(parameter.home), stage_of(parameter.tied_home)}));
+  }
+  CHECK_LE(pairs.size(), 1u) << "tied parameters of several pairs of stages would need a group each";
+  if (pairs.empty()) return nullptr;
+  const auto [first, second] = *pairs.begin();
+  if (first == second || (place.stage != first && place.stage != second)) return nullptr;
+  return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, first), mesh.RankAt(Axis::kPipeline, second)}, device);
 }
 
 // Groups of micro-batches whose gradients each rank adds up by itself: a power of two.
@@ -53,9 +74,10 @@ std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
 }
 
 bool ReadsTokens(const RunConfig& config, int rank) {
-  const Mesh mesh(MeshSizes(config.parallel()), rank);
-  const int stage = mesh.index(Axis::kPipeline);
-  return stage == 0 || stage == mesh.size(Axis::kPipeline) - 1;
+  const int stage = Mesh(MeshSizes(config.parallel()), rank).index(Axis::kPipeline);
+  const StagePlace place = {.stage = stage, .virtual_stages = VirtualStages(config.parallel())};
+  const Role role = RoleOf(config.model(), Transformer::Homes(config.model(), place));
+  return role.reads_inputs || role.reads_targets;
 }
 
 DType WorkingDType(TrainingConfig::Precision precision) {
@@ -78,12 +100,13 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       place{.stage = mesh.index(Axis::kPipeline), .virtual_stages = virtual_stages},
       table(DeclareModel(config.model())),
       homes(Transformer::Homes(config.model(), place)),
+      role(RoleOf(config.model(), homes)),
       all(&world.all()),
       groups(world, mesh, device, GroupsOf(config, table)),
       tensor(&groups[Axis::kTensor]),
       data(&groups[Axis::kData]),
       pipeline(&groups[Axis::kPipeline]),
-      tied(TiedGroup(config, mesh, world, device)),
+      tied(TiedGroup(table, config, place, mesh, world, device)),
       optimizer(NewOptimizer(config.training().optimizer())),
       store(table, mesh, homes, device,
             {.working = WorkingDType(config.training().precision()),

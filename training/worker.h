@@ -28,7 +28,7 @@ DType WorkingDType(TrainingConfig::Precision precision);
 // For the CPU device.
 Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime);
 
-// Whether a rank's stage looks at tokens: it has the embedding or the head. Others see shapes only.
+// Whether a rank's stage looks at tokens: one of its modules reads inputs or targets. Others see shapes only.
 bool ReadsTokens(const RunConfig& config, int rank);
 
 // A rank's actions of one training step.
@@ -59,6 +59,7 @@ struct Worker {
   const StagePlace place;
   const ParameterTable table;
   const std::vector<int> homes;  // of this rank
+  const Role role;               // by its homes
 
   // If set, shown what the layers compute (model/context.h).
   Inspector inspector;
@@ -79,10 +80,10 @@ struct Worker {
   bool stepped = false;
   RecordedMicroBatch recorded;
 
-  bool last_stage() const { return place.stage == place.virtual_stages.stages() - 1; }
-  // What this rank's stage does with tokens: looks up inputs, compares with targets.
-  bool has_embedding() const { return place.stage == 0; }
-  bool has_head() const { return last_stage(); }
+  // What this rank's stage does with tokens: looks up inputs, compares with targets, makes the tokens' losses.
+  bool has_embedding() const { return role.reads_inputs; }
+  bool has_head() const { return role.reads_targets; }
+  bool has_losses() const { return role.makes_losses; }
   // Micro-batches of this rank per step.
   int micro_batches() const;
 };

@@ -57,7 +57,11 @@ Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& pe
     summary.memory.emplace_back(Name(static_cast<Purpose>(i)), fullest.memory.peak[static_cast<size_t>(i)]);
   }
   summary.held = fullest.memory.held;
-  summary.homes = HomesOfVirtualStages(config.model(), VirtualStages(config.parallel()));
+  const std::vector<ModuleSpec> modules = ModulesOf(config.model());
+  for (const auto& homes : HomesOfVirtualStages(config.model(), VirtualStages(config.parallel()))) {
+    std::vector<std::string>& names = summary.modules.emplace_back();
+    for (const int home : homes) names.push_back(modules[static_cast<size_t>(home)].name);
+  }
   return summary;
 }
 

@@ -1,5 +1,6 @@
 #include "launcher/report/describe.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
@@ -28,26 +29,46 @@ std::vector<int> Shown(int count, int most) {
   return shown;
 }
 
-// "embedding, layers 0-2, 6-8, head": layers counted from 0 as in parameter names.
-std::string LayersOfStage(const Summary& summary, const VirtualStages& virtual_stages, int stage, int layers) {
-  std::vector<std::string> ranges;
-  bool embedding = false, head = false;
-  for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
-    int first = -1, last = -1;
-    for (const int home : summary.homes[static_cast<size_t>(virtual_stages.Of(stage, chunk))]) {
-      embedding |= home == 0;
-      head |= home == layers + 1;
-      if (home == 0 || home == layers + 1) continue;
-      if (first < 0) first = home - 1;
-      last = home - 1;
+// "layer 3": 3 of the series "layer"; what ends in no number is alone.
+struct Numbered {
+  std::string series;
+  int number = -1;
+};
+Numbered NumberedOf(const std::string& name) {
+  const size_t space = name.rfind(' ');
+  int number = 0;
+  if (space == std::string::npos || !absl::SimpleAtoi(name.substr(space + 1), &number)) return {.series = name};
+  return {.series = name.substr(0, space), .number = number};
+}
+
+// "embedding, layers 0-2, 6-8, head": a series' numbers as in the modules' names, in ranges of a chunk each.
+std::string ModulesOfStage(const Summary& summary, const VirtualStages& virtual_stages, int stage) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> parts;  // series and its ranges, in order of appearance
+  const auto ranges_of = [&](const std::string& series) -> std::vector<std::string>& {
+    for (auto& [name, ranges] : parts) {
+      if (name == series) return ranges;
     }
-    if (first >= 0) ranges.push_back(first == last ? absl::StrCat(first) : absl::StrCat(first, "-", last));
+    return parts.emplace_back(series, std::vector<std::string>()).second;
+  };
+  for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
+    const std::vector<std::string>& names = summary.modules[static_cast<size_t>(virtual_stages.Of(stage, chunk))];
+    for (size_t i = 0, next; i < names.size(); i = next) {
+      const Numbered first = NumberedOf(names[i]);
+      int last = first.number;
+      for (next = i + 1; next < names.size(); ++next, ++last) {
+        const Numbered here = NumberedOf(names[next]);
+        if (here.series != first.series || here.number != last + 1 || last < 0) break;
+      }
+      std::vector<std::string>& ranges = ranges_of(first.series);
+      if (first.number < 0) continue;
+      ranges.push_back(last == first.number ? absl::StrCat(last) : absl::StrCat(first.number, "-", last));
+    }
   }
-  std::vector<std::string> parts;
-  if (embedding) parts.push_back("embedding");
-  if (!ranges.empty()) parts.push_back(absl::StrCat("layers ", absl::StrJoin(ranges, ", ")));
-  if (head) parts.push_back("head");
-  return absl::StrJoin(parts, ", ");
+  std::vector<std::string> texts;
+  for (const auto& [series, ranges] : parts) {
+    texts.push_back(ranges.empty() ? series : absl::StrCat(series, "s ", absl::StrJoin(ranges, ", ")));
+  }
+  return absl::StrJoin(texts, ", ");
 }
 
 // The ranks of one stage of one replica.
@@ -82,8 +103,7 @@ std::string Picture(const RunConfig& config, const Summary& summary) {
   for (const int stage : stages) {
     labels.push_back(stage < 0 ? "..."
                                : absl::StrCat("stage ", stage, "  ",
-                                              LayersOfStage(summary, VirtualStages(parallel), stage,
-                                                            config.model().layers())));
+                                              ModulesOfStage(summary, VirtualStages(parallel), stage)));
     label_width = std::max(label_width, labels.back().size());
   }
   const size_t cell_width = std::max<size_t>(10, Cell(parallel, 0, 0, digits).size() + 4);
@@ -133,7 +153,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   const TrainingConfig& training = config.training();
   const OptimizerConfig& optimizer = training.optimizer();
   CHECK_EQ(RanksOfMesh(parallel), summary.ranks);
-  CHECK_EQ(static_cast<size_t>(VirtualStages(parallel).size()), summary.homes.size());
+  CHECK_EQ(static_cast<size_t>(VirtualStages(parallel).size()), summary.modules.size());
 
   std::string text = absl::StrCat(
       "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelConfig::Family_Name(model.family()), ": ",

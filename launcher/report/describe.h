@@ -39,8 +39,8 @@ struct Summary {
   int worst_rank = 0;          // the one that needs most memory
   std::vector<std::pair<std::string, int64_t>> memory;  // its bytes by purpose, each at its highest
   int64_t held = 0;            // bytes that it gets from the system for all that
-  // The homes of each virtual stage of the pipeline, in order: 0 the embedding, 1 .. L the layers, L + 1 the head.
-  std::vector<std::vector<int>> homes;
+  // The names of the modules of each virtual stage of the pipeline, in order (model/module.h).
+  std::vector<std::vector<std::string>> modules;
 };
 
 // Several lines. The config is filled and legal for summary.ranks.

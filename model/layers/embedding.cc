@@ -40,15 +40,15 @@ void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, Para
               .decay = true});
 }
 
-TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& config)
-    : config_(config), table_(store.Weight({kToken})), d_table_(store.Gradient({kToken})) {
+TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int home)
+    : config_(config), home_(home), table_(store.Weight({kToken})), d_table_(store.Gradient({kToken})) {
   if (RecipeOf(config).learned_positions) {
     positions_ = store.Weight({kPosition});
     d_positions_ = store.Gradient({kPosition});
   }
 }
 
-Tensor TokenEmbedding::Forward(const Context& context, const MicroBatch& batch) const {
+Tensors TokenEmbedding::Forward(const Context& context, const MicroBatch& batch, const Tensors&, ForwardPass*) const {
   const Tensor partial = context.New({batch.rows(), table_.dim(1)});
   Embedding(context.device, batch.inputs, table_, FirstTableRow(context, config_), partial);
   const Tensor x = context.ReduceTokens(partial);
@@ -57,11 +57,13 @@ Tensor TokenEmbedding::Forward(const Context& context, const MicroBatch& batch) 
   }
   const DropoutMask mask = MaskOf(context, batch, config_.dropout(), "embedding", x.dim(1));
   if (mask.probability > 0) Dropout(context.device, x, mask, x);
-  return x;
+  context.Inspect(Pass::kForward, home_, "embedding", "", x);
+  return {x};
 }
 
-void TokenEmbedding::Backward(const Context& context, const MicroBatch& batch, const Tensor& dx,
-                              WeightGradients& weights) const {
+Tensors TokenEmbedding::Backward(const Context& context, const MicroBatch& batch, const Tensors& d_output,
+                                 std::unique_ptr<Module::Saved>, WeightGradients& weights) const {
+  const Tensor& dx = d_output.front();
   const DropoutMask mask = MaskOf(context, batch, config_.dropout(), "embedding", dx.dim(1));
   if (mask.probability > 0) Dropout(context.device, dx, mask, dx);
   const Tensor all_dx = context.GatherTokens(dx);
@@ -71,6 +73,7 @@ void TokenEmbedding::Backward(const Context& context, const MicroBatch& batch, c
       EmbeddingBackward(context.device, LocalPositions(context, batch), dx, 0, d_positions_);
     }
   });
+  return {};
 }
 
 }  // namespace trefoil

@@ -6,22 +6,26 @@
 
 #include "model/context.h"
 #include "model/families/recipe.h"
+#include "model/module.h"
 #include "parallel/parameter_store.h"
 
 namespace trefoil {
 
-class TokenEmbedding {
+class TokenEmbedding : public Module {
  public:
   // Adds embedding.token.weight (tied to home `head` where the recipe says so) and embedding.position.weight.
   static void Declare(const ModelConfig& config, int home, int head, ParameterTable* table);
-  TokenEmbedding(const ParameterStore& store, const ModelConfig& config);
+  TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int home);
 
-  // [n, C]
-  Tensor Forward(const Context& context, const MicroBatch& batch) const;
-  void Backward(const Context& context, const MicroBatch& batch, const Tensor& dx, WeightGradients& weights) const;
+  // {} -> x [n, C]
+  Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& none,
+                  ForwardPass* pass) const override;
+  Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& dx,
+                   std::unique_ptr<Module::Saved> kept, WeightGradients& weights) const override;
 
  private:
   const ModelConfig config_;
+  const int home_;
   Tensor table_, d_table_, positions_, d_positions_;  // positions undefined where not learned
 };
 

@@ -41,7 +41,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.worst_rank = 4;
   summary.memory = {{"weights", 3 << 20}, {"gradients", 1536}, {"workspace", 0}};
   summary.held = 9 << 19;
-  summary.homes = {{0, 1, 2, 3}, {4, 5, 6, 7}};
+  summary.modules = {{"embedding", "layer 0", "layer 1", "layer 2"}, {"layer 3", "layer 4", "layer 5", "head"}};
   EXPECT_EQ("\n" + Describe(config, summary), R"(
 run       runs/x
 program   build 3f9a1c0b5d7e2468 (GCC 12.2.0)
@@ -75,7 +75,7 @@ TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
                             "training { global_batch: 1 precision: BF16 }";
   Summary summary;
   summary.ranks = 1;
-  summary.homes = {{0, 1, 2}};
+  summary.modules = {{"embedding", "layer 0", "head"}};
   EXPECT_THAT(Describe(Filled(model, 1), summary), Not(HasSubstr("attention")));
   EXPECT_THAT(Describe(Filled(model + "runtime { device: CUDA }", 1), summary),
               HasSubstr("; precision: BF16; attention: CUDNN\n"));
@@ -88,7 +88,7 @@ TEST(DescribeTest, ShowsTheChunksOfAStage) {
                                   "parallel { pipeline: 2 schedule: INTERLEAVED } training { global_batch: 2 }", 2);
   Summary summary;
   summary.ranks = 2;
-  summary.homes = {{0, 1}, {2}, {3}, {4, 5, 6}};
+  summary.modules = {{"embedding", "layer 0"}, {"layer 1"}, {"layer 2"}, {"layer 3", "layer 4", "head"}};
   EXPECT_THAT(Describe(config, summary),
               AllOf(HasSubstr("stage 0  embedding, layers 0, 2  |"), HasSubstr("stage 1  layers 1, 3-4, head"),
                     HasSubstr("INTERLEAVED of 2 chunks"), Not(HasSubstr("peak"))));
@@ -99,7 +99,7 @@ TEST(DescribeTest, LeavesOutTheMiddleOfALargeMesh) {
                                   "parallel { tensor: 16 pipeline: 64 } training { global_batch: 128 }", 16 * 64 * 128);
   Summary summary;
   summary.ranks = 16 * 64 * 128;
-  for (int i = 0; i < 64; ++i) summary.homes.push_back({i + 1});
+  for (int i = 0; i < 64; ++i) summary.modules.push_back({"layer " + std::to_string(i)});
   const std::string text = Describe(config, summary);
   EXPECT_THAT(text, AllOf(HasSubstr("replica 127"), HasSubstr("stage 63  layers 63"), HasSubstr("stage 5"),
                           Not(HasSubstr("stage 6 ")), HasSubstr("|  131056 - 131071  |"),

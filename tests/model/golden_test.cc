@@ -244,8 +244,8 @@ TEST_P(GoldenTest, QueuedWeightGradientsAreTheSame) {
     }
     Transformer& stage = worker.transformer;
     stage.Begin(std::move(batches));
-    for (const int i : {0, 1}) stage.Forward(i, 0, Tensor());
-    for (const int i : {0, 1}) stage.BackwardInput(i, 0, Tensor());
+    for (const int i : {0, 1}) stage.Forward(i, 0, {}, /*divided=*/true);
+    for (const int i : {0, 1}) stage.BackwardInput(i, 0, {});
     // Freed activations are overwritten: what the queue needs must be its own.
     for (int64_t n = 16; n <= 4096; n += 16) {
       std::vector<Tensor> freed;

@@ -1,5 +1,7 @@
 // Every layer's backward against central differences of its forward, for its input and each of its weights. The loss is
 // a random projection of the output, added up in double. One rank: what tensor ranks add is layouts_test.cc's.
+#include "model/transformer.h"
+#include "parallel/pipeline.h"
 #include "tests/model/layers_testing.h"
 
 namespace trefoil {
@@ -32,10 +34,14 @@ TEST_F(LayersTest, SwiGluMlpWithActivationDropped) { CheckMlp(ModelConfig::LLAMA
 TEST_F(LayersTest, GptEmbedding) { CheckEmbedding(ModelConfig::GPT, 0); }
 TEST_F(LayersTest, GptEmbeddingWithDropout) { CheckEmbedding(ModelConfig::GPT, 0.3f); }
 TEST_F(LayersTest, LlamaEmbedding) { CheckEmbedding(ModelConfig::LLAMA, 0); }
-TEST_F(LayersTest, TiedHead) { CheckHead(ModelConfig::GPT, true); }
-TEST_F(LayersTest, UntiedHead) { CheckHead(ModelConfig::LLAMA, false); }
-TEST_F(LayersTest, LlamaTiedHead) { CheckHead(ModelConfig::LLAMA, true); }
-TEST_F(LayersTest, GptUntiedHead) { CheckHead(ModelConfig::GPT, false); }
+TEST_F(LayersTest, TiedHead) { CheckHead(ModelConfig::GPT, true, /*divided=*/false); }
+TEST_F(LayersTest, TiedHeadDivided) { CheckHead(ModelConfig::GPT, true, /*divided=*/true); }
+TEST_F(LayersTest, UntiedHead) { CheckHead(ModelConfig::LLAMA, false, /*divided=*/false); }
+TEST_F(LayersTest, UntiedHeadDivided) { CheckHead(ModelConfig::LLAMA, false, /*divided=*/true); }
+TEST_F(LayersTest, LlamaTiedHead) { CheckHead(ModelConfig::LLAMA, true, /*divided=*/false); }
+TEST_F(LayersTest, LlamaTiedHeadDivided) { CheckHead(ModelConfig::LLAMA, true, /*divided=*/true); }
+TEST_F(LayersTest, GptUntiedHead) { CheckHead(ModelConfig::GPT, false, /*divided=*/false); }
+TEST_F(LayersTest, GptUntiedHeadDivided) { CheckHead(ModelConfig::GPT, false, /*divided=*/true); }
 TEST_F(LayersTest, GptBlock) { CheckBlock(ModelConfig::GPT, 0, ParallelConfig::NOTHING); }
 TEST_F(LayersTest, LlamaBlock) { CheckBlock(ModelConfig::LLAMA, 0, ParallelConfig::NOTHING); }
 TEST_F(LayersTest, GptBlockWithDropout) { CheckBlock(ModelConfig::GPT, 0.3f, ParallelConfig::NOTHING); }
@@ -51,44 +57,111 @@ TEST_F(LayersTest, HeadInChunks) {
   config.set_hidden(4);
   Head::Declare(config, 0, &table_);
   ParameterStore& store = Store();
-  const Head head(store, config);
+  const Head head(store, config, 0);
   constexpr int64_t kLength = 40, kCount = 4;
   const Tensor x = RandomTensor({kCount * kLength, 4});
   const Tensor d_weight = store.Gradient({"head.output.weight"});
-  const auto run = [&](int64_t first, int64_t count, Values* loss, Values* dx) {
+  const auto run = [&](int64_t first, int64_t count, bool divided, Values* loss, Values* dx) {
     std::vector<int32_t> ids;
     for (int64_t row = first * kLength; row < (first + count) * kLength; ++row) {
       ids.push_back(static_cast<int32_t>(row * 7919 % config.vocabulary()));
     }
     const Batch batch = MakeBatch(kLength, first, ids, ids);
     const MicroBatch micro_batch = MakeMicroBatch(*device_, batch, /*training=*/true, 1);
-    Head::Saved saved;
-    head.Forward(*context_, micro_batch, x.Rows(first * kLength, (first + count) * kLength), &saved);
-    for (const double value : Get(*device_, saved.loss)) loss->push_back(value);
-    for (const double value : Get(*device_, head.Backward(*context_, saved))) dx->push_back(value);
+    ForwardPass pass = {.divided = divided};
+    WeightGradients weights(/*at_once=*/!divided);
+    head.Forward(*context_, micro_batch, {x.Rows(first * kLength, (first + count) * kLength)}, &pass);
+    for (const double value : Get(*device_, pass.losses.at(0).values)) loss->push_back(value);
+    const Values before = Get(*device_, d_weight);
+    const Tensors d = head.Backward(*context_, micro_batch, {}, std::move(pass.saved), weights);
+    for (const double value : Get(*device_, d.front())) dx->push_back(value);
+    EXPECT_EQ(Get(*device_, d_weight), before) << "made by the forward, or waits";
+    weights.Run();
   };
   Values loss, dx, losses, dxs;
-  run(0, kCount, &loss, &dx);
+  run(0, kCount, /*divided=*/false, &loss, &dx);
   const Values gradient = Get(*device_, d_weight);
   Fill(*device_, d_weight, 0);
-  for (int64_t i = 0; i < kCount; ++i) run(i, 1, &losses, &dxs);
+  for (int64_t i = 0; i < kCount; ++i) run(i, 1, /*divided=*/false, &losses, &dxs);
   ExpectClose(loss, losses, 1e-6, "loss");
   ExpectClose(dx, dxs, 1e-5, "dx");
   ExpectClose(Get(*device_, d_weight), gradient, 1e-5, "d_weight");
   EXPECT_GT(RootMeanSquare(gradient), 1e-3);
+  // Where the weights' gradient waits, the same products are made in the same order.
+  Fill(*device_, d_weight, 0);
+  Values divided_loss, divided_dx;
+  run(0, kCount, /*divided=*/true, &divided_loss, &divided_dx);
+  EXPECT_EQ(divided_loss, loss);
+  EXPECT_EQ(divided_dx, dx);
+  EXPECT_EQ(Get(*device_, d_weight), gradient);
+}
+
+// A module that makes a loss of its own of what it gives: 0.1 times each element, and its gradient.
+class WithAuxiliaryLoss : public Module {
+ public:
+  static constexpr float kWeight = 0.1f;
+  explicit WithAuxiliaryLoss(std::unique_ptr<Module> module) : module_(std::move(module)) {}
+  Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override {
+    const Tensors y = module_->Forward(context, batch, x, pass);
+    pass->losses.push_back({.name = "auxiliary", .values = Map(context, y.front(), [](double v) { return kWeight * v; })});
+    return y;
+  }
+  Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& dy, std::unique_ptr<Saved> saved,
+                   WeightGradients& weights) const override {
+    const Tensor both = Map(context, dy.front(), [](double v) { return v + kWeight; });
+    return module_->Backward(context, batch, {both}, std::move(saved), weights);
+  }
+
+ private:
+  static Tensor Map(const Context& context, const Tensor& x, const std::function<double(double)>& function) {
+    Values values = Get(context.device, x);
+    for (double& value : values) value = function(value);
+    const Tensor y = context.New(x.shape());
+    Set(context.device, y, values);
+    return y;
+  }
+
+  const std::unique_ptr<Module> module_;
+};
+
+TEST_F(LayersTest, AnyModuleMayMakeALoss) {
+  const ModelConfig config = Model(ModelConfig::LLAMA);
+  table_ = DeclareModel(config);
+  ParameterStore& store = Store();
+  std::vector<ModuleSpec> modules = ModulesOf(config);
+  modules[1].build = [inner = modules[1].build](const ParameterStore& from) -> std::unique_ptr<Module> {
+    return std::make_unique<WithAuxiliaryLoss>(inner(from));
+  };
+  Transformer stage(modules, config, store, *context_, {}, nullptr);
+  MicroBatch batch = Tokens(config.vocabulary());
+  const auto run = [&](bool training) {
+    batch.training = training;
+    stage.Begin({batch});
+    std::vector<Action> actions = BuildSchedule(ParallelConfig::ONE_F_ONE_B, 1, 1, 1, 0);
+    if (!training) actions = ForwardOnly(actions);
+    RunSchedule(actions, stage, *tensor_);
+    double sum = 0;
+    for (const double value : Get(*device_, stage.Losses().at(0))) sum += batch.loss_scale * value;
+    for (const double value : Get(*device_, stage.Losses("auxiliary").at(0))) sum += value;
+    return sum;
+  };
+  run(true);
+  const std::string name = "blocks.0.mlp.down.weight";
+  ExpectDerivative(store.Weight({name}), [&] { return run(false); }, Get(*device_, store.Gradient({name})), name);
+  EXPECT_FALSE(stage.Losses("none").at(0).defined());
 }
 
 // Without training nothing is dropped.
 TEST_F(LayersTest, NoDropoutOutsideTraining) {
   const ModelConfig config = Model(ModelConfig::GPT, 0.3f), plain = Model(ModelConfig::GPT);
   TokenEmbedding::Declare(config, 0, 1, &table_);
-  Block::Declare(config, 0, &table_);
+  Block::Declare(config, 0, 1, &table_);
   ParameterStore& store = Store();
   MicroBatch batch = Tokens(config.vocabulary());
   const auto output = [&](const ModelConfig& model) {
-    Block::Saved saved;
-    const Tensor x = TokenEmbedding(store, model).Forward(*context_, batch);
-    return Get(*device_, Block(store, model, 0).Forward(*context_, batch, x, &saved));
+    ForwardPass pass;
+    const Tensors x = TokenEmbedding(store, model, 0).Forward(*context_, batch, {}, &pass);
+    return Get(*device_, Block(store, model, 0, 1).Forward(*context_, batch, x, &pass).front());
   };
   EXPECT_NE(output(config), output(plain));
   batch.training = false;
@@ -99,10 +172,10 @@ TEST_F(LayersTest, NoDropoutOutsideTraining) {
 TEST_F(LayersTest, DropoutBelongsToTheSample) {
   const ModelConfig config = Model(ModelConfig::GPT, 0.3f);
   TokenEmbedding::Declare(config, 0, 1, &table_);
-  Block::Declare(config, 0, &table_);
+  Block::Declare(config, 0, 1, &table_);
   ParameterStore& store = Store();
-  const TokenEmbedding embedding(store, config);
-  const Block block(store, config, 0);
+  const TokenEmbedding embedding(store, config, 0);
+  const Block block(store, config, 0, 1);
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < kRows; ++i) ids.push_back(static_cast<int32_t>(i % kTokens));  // twice the same
   const Batch both = MakeBatch(kTokens, 8, ids, ids);
@@ -110,8 +183,9 @@ TEST_F(LayersTest, DropoutBelongsToTheSample) {
   const Batch second = MakeBatch(kTokens, 9, ids, ids);
   const auto output = [&](const Batch& batch) {
     const MicroBatch micro_batch = MakeMicroBatch(*device_, batch, /*training=*/true, 1);
-    Block::Saved saved;
-    return Get(*device_, block.Forward(*context_, micro_batch, embedding.Forward(*context_, micro_batch), &saved));
+    ForwardPass pass;
+    const Tensors x = embedding.Forward(*context_, micro_batch, {}, &pass);
+    return Get(*device_, block.Forward(*context_, micro_batch, x, &pass).front());
   };
   const Values together = output(both), alone = output(second);
   const size_t half = together.size() / 2;

@@ -245,36 +245,41 @@ class LayersTest : public testing::Test {
   void CheckBlock(ModelConfig::Family family, float dropout, ParallelConfig::Recompute recompute) {
     NewContext(recompute);
     const ModelConfig config = Model(family, dropout);
-    Block::Declare(config, 0, &table_);
-    const Block block(Store(), config, 0);
+    Block::Declare(config, 0, 1, &table_);
+    const Block block(Store(), config, 0, 1);
     const MicroBatch batch = Tokens(config.vocabulary());
     CheckLayer(
         RandomTensor({kRows, kHidden}),
         [&](const Tensor& x) {
-          Block::Saved saved;
-          return block.Forward(*context_, batch, x, &saved);
+          ForwardPass pass;
+          return block.Forward(*context_, batch, {x}, &pass).front();
         },
         [&](const Tensor& x, const Tensor& dy, WeightGradients& weights) {
-          Block::Saved saved;
-          block.Forward(*context_, batch, x, &saved);
-          return block.Backward(*context_, batch, dy, std::move(saved), weights);
+          ForwardPass pass;
+          block.Forward(*context_, batch, {x}, &pass);
+          return block.Backward(*context_, batch, {dy}, std::move(pass.saved), weights).front();
         });
   }
 
   void CheckEmbedding(ModelConfig::Family family, float dropout) {
     const ModelConfig config = Model(family, dropout);
     TokenEmbedding::Declare(config, 0, config.layers() + 1, &table_);
-    const TokenEmbedding embedding(Store(), config);
+    const TokenEmbedding embedding(Store(), config, 0);
     const MicroBatch batch = Tokens(config.vocabulary());
     CheckLayer(
-        Tensor(), [&](const Tensor&) { return embedding.Forward(*context_, batch); },
+        Tensor(),
+        [&](const Tensor&) {
+          ForwardPass pass;
+          return embedding.Forward(*context_, batch, {}, &pass).front();
+        },
         [&](const Tensor&, const Tensor& dy, WeightGradients& weights) {
-          embedding.Backward(*context_, batch, dy, weights);
+          EXPECT_TRUE(embedding.Backward(*context_, batch, {dy}, nullptr, weights).empty());
           return Tensor();
         });
   }
 
-  void CheckHead(ModelConfig::Family family, bool tied) {
+  // divided: as where weight gradients wait.
+  void CheckHead(ModelConfig::Family family, bool tied, bool divided) {
     ModelConfig config = Model(family);
     config.set_tied(tied);
     if (tied) {
@@ -283,7 +288,7 @@ class LayersTest : public testing::Test {
       table_.Add(unused.Find("embedding.token.weight"));  // the head's matrix
     }
     Head::Declare(config, 1, &table_);
-    const Head head(Store(), config);
+    const Head head(Store(), config, 1);
     const MicroBatch batch = Tokens(config.vocabulary());
     MicroBatch no_training = batch;
     no_training.training = false;
@@ -291,14 +296,14 @@ class LayersTest : public testing::Test {
     CheckLayer(
         RandomTensor({kRows, kHidden}),
         [&](const Tensor& x) {
-          Head::Saved saved;
-          head.Forward(*context_, no_training, x, &saved);
-          return saved.loss;
+          ForwardPass pass;
+          EXPECT_TRUE(head.Forward(*context_, no_training, {x}, &pass).empty());
+          return pass.losses.at(0).values;
         },
-        [&](const Tensor& x, const Tensor&, WeightGradients&) {
-          Head::Saved saved;
-          head.Forward(*context_, batch, x, &saved);
-          return head.Backward(*context_, saved);
+        [&](const Tensor& x, const Tensor&, WeightGradients& weights) {
+          ForwardPass pass = {.divided = divided};
+          head.Forward(*context_, batch, {x}, &pass);
+          return head.Backward(*context_, batch, {}, std::move(pass.saved), weights).front();
         });
   }
 

@@ -97,7 +97,7 @@ double Relative(double value, double reference) {
 
 }  // namespace
 
-Trace Train(const RunConfig& config, int steps, const BatchSource& given) {
+Trace Train(const RunConfig& config, int steps, const BatchSource& given, const NewWorker& new_worker) {
   const auto ranks = static_cast<size_t>(RanksOf(config));
   std::vector<Trace> traces(ranks);
   Collector initial, first, last;
@@ -119,7 +119,7 @@ Trace Train(const RunConfig& config, int steps, const BatchSource& given) {
     const auto held_out = Evaluate(worker, source, 2 * training.global_batch());
     CHECK(held_out.ok()) << held_out.status();
     trace.held_out = *held_out;
-  });
+  }, new_worker);
   for (const Trace& trace : traces) {
     EXPECT_EQ(trace.losses, traces[0].losses) << "ranks are told different losses";
     EXPECT_EQ(trace.norms, traces[0].norms) << "ranks are told different norms";

@@ -23,7 +23,8 @@ struct Trace {
 // Trains `steps` steps. Expects on the way: every element of the state is owned by exactly one rank; ranks that hold
 // copies of the same elements hold the same bits; every rank is told the same losses and norms. On LearnableTokens, or
 // on `source`.
-Trace Train(const RunConfig& config, int steps, const BatchSource& source = {});
+Trace Train(const RunConfig& config, int steps, const BatchSource& source = {},
+            const NewWorker& new_worker = nullptr);
 
 struct Deviation {
   double loss = 0, norm = 0;  // worst relative difference of any step

@@ -116,7 +116,7 @@ TEST_F(LayoutsTest, LlamaInBFloat16) {
   ExpectLayouts(ModelConfig::LLAMA, "training { precision: BF16 } ", kBFloat16);
 }
 
-// One block per piece; the first and the last have the embedding and the head besides.
+// One block per virtual stage; the first and the last have the embedding and the head besides.
 TEST_F(LayoutsTest, OneLayerPerStage) {
   const std::string model = "model { layers: 4 } ";
   const Trace reference = Train(TinyRun(ModelConfig::GPT, model), kSteps);
@@ -157,7 +157,7 @@ TEST_F(LayoutsTest, LossThatIsNotFinite) {
   const RunConfig config = TinyRun(ModelConfig::GPT, "parallel { tensor: 2 pipeline: 2 data: 2 }");
   WithWorkers(config, [&](Worker& worker) {
     // One data rank's last stage breaks.
-    const bool breaks = worker.last_stage() && worker.mesh.index(Axis::kData) == 1;
+    const bool breaks = worker.has_head() && worker.mesh.index(Axis::kData) == 1;
     if (breaks) {
       const Tensor norm = worker.store.Weight({"head.norm.weight"});
       Set(worker.device, norm, Values(static_cast<size_t>(norm.elements()), NAN));

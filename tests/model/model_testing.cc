@@ -92,13 +92,14 @@ Batch MakeBatch(int64_t length, int64_t first_sample, std::vector<int32_t> input
           .targets = {std::move(targets), {samples, length}}};
 }
 
-void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body) {
+void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body, const NewWorker& new_worker) {
   RunRanksAsThreads(RanksOf(config), [&](World& threads) {
     const TestWorld world(threads);
     const std::unique_ptr<Device> device = NewTestDevice();
-    Worker worker(config, *world, *device);
-    worker.store.Initialize(config.training().seed(), worker.groups);
-    body(worker);
+    const std::unique_ptr<Worker> worker =
+        new_worker ? new_worker(config, *world, *device) : std::make_unique<Worker>(config, *world, *device);
+    worker->store.Initialize(config.training().seed(), worker->groups);
+    body(*worker);
   }, TestThreads());
 }
 

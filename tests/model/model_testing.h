@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,11 @@ BatchSource LearnableTokens(const ModelConfig& config);
 // Of `length` tokens a sample, as many samples as there are; targets may be none.
 Batch MakeBatch(int64_t length, int64_t first_sample, std::vector<int32_t> inputs, std::vector<int32_t> targets);
 
+// Builds a rank's worker; without one, as the config says.
+using NewWorker = std::function<std::unique_ptr<Worker>(const RunConfig& config, World& world, Device& device)>;
 // A rank's worker with initial weights, given to `body` on every rank of the config, as threads.
-void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body);
+void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body,
+                 const NewWorker& new_worker = nullptr);
 
 MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, float loss_scale);
 // Forward and backward of the micro-batches of step 1 of `source`, up to and with the reduction of gradients.

@@ -1,4 +1,5 @@
-// A schedule over a fold of two chunks (VirtualStages::Order::kFold), for tests: what no schedule of the program does yet.
+// A schedule over a fold of two chunks (VirtualStages::Order::kFold), for tests: what no schedule of the program does
+// yet.
 #pragma once
 
 #include <vector>
@@ -9,8 +10,8 @@ namespace trefoil {
 
 VirtualStages FoldOf(int stages);
 
-// Every stage's list. Made greedily on a clock of equal units: a stage does a backward if one can be done, else a forward
-// if it holds less than two of each stage, else, of divided backwards, weights that wait.
+// Every stage's list. Made greedily on a clock of equal units: a stage does a backward if one can be done, else a
+// forward if it holds less than two of each stage, else, of divided backwards, weights that wait.
 std::vector<std::vector<Action>> FoldSchedule(int stages, int micro_batches, bool divided);
 
 }  // namespace trefoil

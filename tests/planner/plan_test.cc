@@ -34,7 +34,8 @@ TEST_P(FoldTest, IsWhatWholeStepsTake) {
   Planner planner;
   for (int rank = 0; rank < RanksOf(config); ++rank) {
     SCOPED_TRACE(rank);
-    const MemoryUse whole = WholeSteps(config, rank, ActionsOf(config, rank)), folded = planner.MemoryOf(config, RanksOf(config), rank);
+    const MemoryUse whole = WholeSteps(config, rank, ActionsOf(config, rank));
+    const MemoryUse folded = planner.MemoryOf(config, RanksOf(config), rank);
     for (int i = 0; i < kPurposes; ++i) {
       EXPECT_EQ(folded.peak[static_cast<size_t>(i)], whole.peak[static_cast<size_t>(i)]) << Name(static_cast<Purpose>(i));
     }
@@ -72,7 +73,10 @@ std::vector<Action> Divided(const std::vector<Action>& actions, int delay) {
   };
   int computations = 0;
   for (Action action : actions) {
-    if (action.kind == ActionKind::kForward) ++computations;
+    if (action.kind == ActionKind::kForward) {
+      action.divided = true;
+      ++computations;
+    }
     if (action.kind == ActionKind::kBackward) {
       action.kind = ActionKind::kBackwardWeight;
       weights.emplace_back(action, ++computations + delay);

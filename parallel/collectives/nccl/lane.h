@@ -1,5 +1,5 @@
-// The way of messages from one rank of a group to another in one of Group::kLanes: a communicator of the two, started by the
-// first message.
+// The way of messages from one rank of a group to another in one of Group::kLanes: a communicator of the two, started by
+// the first message.
 //
 // At the sender's end it has a stream and a thread of its own. The stream, because NCCL's send lasts until its receive
 // has begun: on the stream of the layers it would hold them up. The thread, because the host waits too, for the receiver

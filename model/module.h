@@ -1,0 +1,72 @@
+// A module: one part of the network, such as the embedding, a block or the head. A model is a list of modules, which the
+// family makes from the config alone (ModulesOf); their places in the list are their numbers, the homes of their parameters
+// (parallel/parameter.h). What spreads a model over pipeline stages, counts its FLOPs, builds it, runs it and names it in
+// reports goes by the list.
+//
+// Threads: the rank's main thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/context.h"
+#include "model/model.pb.h"
+#include "parallel/parameter_store.h"
+#include "parallel/stage.h"
+
+namespace trefoil {
+
+// A loss that a module made of a micro-batch. The module has seen to its gradient.
+struct Loss {
+  std::string name;
+  Tensor values;  // float32; what counts is their sum
+};
+// The name of what training minimises: the cross-entropy of each token [N], the same on all tensor ranks.
+inline constexpr char kTokenLoss[] = "loss";
+
+struct ForwardPass;
+
+class Module {
+ public:
+  // What a module keeps of a micro-batch from its forward to its backward.
+  struct Saved {
+    virtual ~Saved() = default;
+  };
+  virtual ~Module() = default;
+
+  // From what the module before gives to what the one behind takes: tensors of whatever number and shapes the two agree
+  // on, none at the beginning and the end of the model.
+  virtual Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x,
+                          ForwardPass* pass) const = 0;
+  // The gradients of x from those of what the forward gave. Weight gradients go through `weights`.
+  virtual Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& dy,
+                           std::unique_ptr<Saved> saved, WeightGradients& weights) const = 0;
+};
+
+// What a forward is told and what it makes besides its result.
+struct ForwardPass {
+  // Told: the backward's weight gradients will wait (Stage::BackwardInput), so that they must not be made on the way.
+  bool divided = false;
+  std::unique_ptr<Module::Saved> saved = nullptr;  // in training
+  std::vector<Loss> losses = {};                   // its own are added; any module may make some
+};
+
+struct ModuleSpec {
+  std::string name;  // for reports: "embedding", "layer 3"; those of a series differ in a last number
+  std::string kind;  // modules of one kind take the same time and memory: "block"
+  bool block = false;  // one of the blocks, all of one kind and one behind the other, that are spread over virtual stages
+  bool reads_inputs = false;   // of the batch
+  bool reads_targets = false;
+  bool makes_losses = false;   // with the name kTokenLoss
+  std::function<void(ParameterTable*)> declare;
+  std::function<std::unique_ptr<Module>(const ParameterStore&)> build;
+  // Of training on one token, forward and backward, recomputation not counted.
+  std::function<double(int64_t sequence_length)> flops_per_token;
+};
+
+// Of a config whose family is set.
+std::vector<ModuleSpec> ModulesOf(const ModelConfig& config);
+
+}  // namespace trefoil
