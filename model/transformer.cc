@@ -32,7 +32,7 @@ Transformer::Transformer(const ModelConfig& config, const ParameterStore& store,
 
 Transformer::Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
                          const Context& context, const StagePlace& place, std::function<void(int home)> home_added)
-    : config_(config), context_(context), home_added_(std::move(home_added)) {
+    : config_(config), store_(store), context_(context), home_added_(std::move(home_added)) {
   for (const std::vector<int>& homes : HomesOfChunks(modules, config, place)) {
     Chunk& chunk = chunks_.emplace_back();
     for (const int home : homes) {
@@ -72,6 +72,7 @@ Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& in
   Saved saved;
   Tensors x = input;
   for (const Part& part : chunks_[static_cast<size_t>(chunk_index)]) {
+    const ParameterStore::Use use = store_.UseHome(part.home);
     ForwardPass pass = {.divided = divided};
     x = part.module->Forward(context_, batch, x, &pass);
     saved.push_back(std::move(pass.saved));
@@ -100,6 +101,7 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
   Saved& saved = node.mapped();
   Tensors dx = d_output;
   for (size_t i = chunk.size(); i-- > 0;) {
+    const ParameterStore::Use use = store_.UseHome(chunk[i].home);
     dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
     weights.Add([this, home = chunk[i].home] { AddedTo(home); });
   }
@@ -109,6 +111,8 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
 void Transformer::BackwardWeight(int micro_batch, int chunk) {
   auto node = weight_gradients_.extract({micro_batch, chunk});
   CHECK(!node.empty()) << "weight gradients of micro-batch " << micro_batch << " before its backward";
+  std::vector<ParameterStore::Use> uses;
+  for (const Part& part : chunks_[static_cast<size_t>(chunk)]) uses.push_back(store_.UseHome(part.home));
   node.mapped().Run();
 }
 
@@ -123,9 +127,11 @@ Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {
   CHECK(head != nullptr) << "the model does not end with a head that chooses tokens";
   Tensors x;
   for (size_t i = 0; i + 1 < chunk.size(); ++i) {
+    const ParameterStore::Use use = store_.UseHome(chunk[i].home);
     ForwardPass unused;
     x = chunk[i].module->Forward(context_, batch, x, &unused);
   }
+  const ParameterStore::Use use = store_.UseHome(chunk.back().home);
   const Tensor logits = head->Logits(context_, x.front().Rows(batch.rows() - 1, batch.rows()));
   return logits.View({logits.dim(1)});
 }

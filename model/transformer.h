@@ -65,6 +65,7 @@ class Transformer : public Stage {
   void AddedTo(int home);
 
   const ModelConfig config_;
+  const ParameterStore& store_;
   const Context context_;
   const std::function<void(int home)> home_added_;
   std::vector<Chunk> chunks_;

@@ -35,6 +35,7 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
     }
     buckets_.push_back(std::move(memory));
   }
+  uses_.resize(buckets_.size());
   for (const BucketMemory& memory : buckets_) {
     for (int state = -1; state < static_cast<int>(memory.state.size()); ++state) {
       state_buffers_.push_back({.memory = &memory, .state = state});
@@ -42,9 +43,9 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
   }
 }
 
-Tensor ParameterStore::View(const std::vector<std::string>& names, Tensor BucketMemory::*buffer) const {
-  for (const BucketMemory& memory : buckets_) {
-    const auto& entries = memory.bucket.entries;
+ParameterView ParameterStore::View(const std::vector<std::string>& names) const {
+  for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+    const auto& entries = buckets_[bucket].bucket.entries;
     auto first = std::find_if(entries.begin(), entries.end(),
                               [&](const BucketEntry& e) { return e.parameter->name == names.front(); });
     if (first == entries.end()) continue;
@@ -56,17 +57,44 @@ Tensor ParameterStore::View(const std::vector<std::string>& names, Tensor Bucket
       CHECK_EQ(entry.begin, (&entry - 1)->end()) << names[i] << " is not fused with " << names[i - 1];
       shape[0] += entry.box.extent[0];
     }
-    return (memory.*buffer).Range(first->begin, shape);
+    return ParameterView(*this, bucket, first->begin, shape);
   }
   LOG(FATAL) << "this rank does not hold parameter " << names.front();
 }
 
+Tensor ParameterView::weight() const {
+  if (!defined()) return Tensor();
+  CHECK_GT(store_->uses_[bucket_], 0) << "weights of home " << store_->buckets_[bucket_].bucket.home << " are not in use";
+  return store_->buckets_[bucket_].weights.Range(begin_, shape_);
+}
+
+Tensor ParameterView::gradient() const {
+  if (!defined() || !store_->options_.trainable) return Tensor();
+  CHECK_GT(store_->uses_[bucket_], 0) << "gradients of home " << store_->buckets_[bucket_].bucket.home << " are not in use";
+  return store_->buckets_[bucket_].gradients.Range(begin_, shape_);
+}
+
+ParameterStore::Use::Use(const ParameterStore& store, int home) : store_(&store), home_(home) { store.CountUse(home, 1); }
+
+ParameterStore::Use::~Use() {
+  if (store_ != nullptr) store_->CountUse(home_, -1);
+}
+
+void ParameterStore::CountUse(int home, int times) const {
+  for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
+    const Bucket& b = buckets_[bucket].bucket;
+    if (b.home == home || b.tied_home == home) uses_[bucket] += times;
+  }
+}
+
 Tensor ParameterStore::Weight(const std::vector<std::string>& names) const {
-  return View(names, &BucketMemory::weights);
+  const ParameterView view = View(names);
+  return buckets_[view.bucket_].weights.Range(view.begin_, view.shape_);
 }
 
 Tensor ParameterStore::Gradient(const std::vector<std::string>& names) const {
-  return options_.trainable ? View(names, &BucketMemory::gradients) : Tensor();
+  const ParameterView view = View(names);
+  return options_.trainable ? buckets_[view.bucket_].gradients.Range(view.begin_, view.shape_) : Tensor();
 }
 
 void ParameterStore::Initialize(uint64_t seed, const AxisGroups& groups) {

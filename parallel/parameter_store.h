@@ -7,7 +7,13 @@
 //
 //   ParameterStore store(table, mesh, homes, device, {.working = DType::kBFloat16, .optimizer = adamw.layout()});
 //   store.Initialize(seed, groups);
-//   Tensor w = store.Weight({"blocks.0.attention.q.weight", "blocks.0.attention.k.weight", ...});  // one matrix
+//   const ParameterView qkv = store.View({"blocks.0.attention.q.weight", "blocks.0.attention.k.weight", ...});  // one matrix
+//   {
+//     const ParameterStore::Use use = store.UseHome(1);   // block 0 runs
+//     Matmul(device, x, Transpose::kNo, qkv.weight(), Transpose::kYes, y);
+//   }
+//
+// Layers keep views and not tensors: where weights and gradients lie between two uses of their home is the store's.
 //
 // Threads: built on one; after that tensors are the users' to synchronise.
 #pragma once
@@ -15,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/axis_groups.h"
@@ -47,13 +54,53 @@ struct StoreOptions {
   bool trainable = true;  // else only weights are held (to generate text), and working is float32
 };
 
+class ParameterStore;
+
+// One parameter's slice, or several's that are stored back to back, as one stacked on dim 0. A plain value; the store
+// outlives it.
+class ParameterView {
+ public:
+  ParameterView() = default;  // of no parameter: its tensors are undefined
+  bool defined() const { return store_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  // In the working dtype, and float32 (undefined in a store that is not trainable). CHECKs that a home of the parameter is in
+  // use; valid until it no longer is.
+  Tensor weight() const;
+  Tensor gradient() const;
+
+ private:
+  friend class ParameterStore;
+  ParameterView(const ParameterStore& store, size_t bucket, int64_t begin, const Shape& shape)
+      : store_(&store), bucket_(bucket), begin_(begin), shape_(shape) {}
+
+  const ParameterStore* store_ = nullptr;
+  size_t bucket_ = 0;
+  int64_t begin_ = 0;  // in the bucket
+  Shape shape_;
+};
+
 class ParameterStore {
  public:
+  // While one exists, the parameters of a home are in use.
+  class Use {
+   public:
+    Use(const ParameterStore& store, int home);
+    Use(Use&& other) noexcept : store_(std::exchange(other.store_, nullptr)), home_(other.home_) {}
+    Use& operator=(Use&&) = delete;
+    ~Use();
+
+   private:
+    const ParameterStore* store_;
+    int home_;
+  };
+
   // `table` and `device` outlive the store. Gradients and the optimizer's state start as zeros, weights undefined.
   ParameterStore(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& homes, Device& device,
                  StoreOptions options);
 
-  // This rank's slice of one parameter; of several that are stored back to back, as one stacked on dim 0.
+  ParameterView View(const std::vector<std::string>& names) const;
+  [[nodiscard]] Use UseHome(int home) const { return Use(*this, home); }
+  // A view's tensors at once, whatever is in use: to look at parameters or to set them between steps.
   Tensor Weight(const std::vector<std::string>& names) const;
   Tensor Gradient(const std::vector<std::string>& names) const;
 
@@ -95,7 +142,9 @@ class ParameterStore {
   bool Owns(const Parameter& parameter) const;
 
  private:
-  Tensor View(const std::vector<std::string>& names, Tensor BucketMemory::*buffer) const;
+  friend class ParameterView;
+  // Marks a home's buckets as used once more, or once less (times: 1, -1).
+  void CountUse(int home, int times) const;
 
   // Of the state: the master weights of `memory`, or its optimizer state number `state`.
   struct StateBuffer {
@@ -109,6 +158,7 @@ class ParameterStore {
   Device& device_;
   std::vector<BucketMemory> buckets_;
   std::vector<StateBuffer> state_buffers_;  // by part
+  mutable std::vector<int> uses_;           // of each bucket, now; of the main thread
 };
 
 }  // namespace trefoil

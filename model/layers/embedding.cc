@@ -41,19 +41,16 @@ void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, Para
 }
 
 TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int home)
-    : config_(config), home_(home), table_(store.Weight({kToken})), d_table_(store.Gradient({kToken})) {
-  if (RecipeOf(config).learned_positions) {
-    positions_ = store.Weight({kPosition});
-    d_positions_ = store.Gradient({kPosition});
-  }
+    : config_(config), home_(home), table_(store.View({kToken})) {
+  if (RecipeOf(config).learned_positions) positions_ = store.View({kPosition});
 }
 
 Tensors TokenEmbedding::Forward(const Context& context, const MicroBatch& batch, const Tensors&, ForwardPass*) const {
-  const Tensor partial = context.New({batch.rows(), table_.dim(1)});
-  Embedding(context.device, batch.inputs, table_, FirstTableRow(context, config_), partial);
+  const Tensor partial = context.New({batch.rows(), table_.shape()[1]});
+  Embedding(context.device, batch.inputs, table_.weight(), FirstTableRow(context, config_), partial);
   const Tensor x = context.ReduceTokens(partial);
   if (positions_.defined()) {
-    Embedding(context.device, LocalPositions(context, batch), positions_, 0, x, Accumulate::kYes);
+    Embedding(context.device, LocalPositions(context, batch), positions_.weight(), 0, x, Accumulate::kYes);
   }
   const DropoutMask mask = MaskOf(context, batch, config_.dropout(), "embedding", x.dim(1));
   if (mask.probability > 0) Dropout(context.device, x, mask, x);
@@ -68,9 +65,9 @@ Tensors TokenEmbedding::Backward(const Context& context, const MicroBatch& batch
   if (mask.probability > 0) Dropout(context.device, dx, mask, dx);
   const Tensor all_dx = context.GatherTokens(dx);
   weights.Add([this, &context, batch, dx, all_dx] {
-    EmbeddingBackward(context.device, batch.inputs, all_dx, FirstTableRow(context, config_), d_table_);
-    if (d_positions_.defined()) {
-      EmbeddingBackward(context.device, LocalPositions(context, batch), dx, 0, d_positions_);
+    EmbeddingBackward(context.device, batch.inputs, all_dx, FirstTableRow(context, config_), table_.gradient());
+    if (positions_.defined()) {
+      EmbeddingBackward(context.device, LocalPositions(context, batch), dx, 0, positions_.gradient());
     }
   });
   return {};

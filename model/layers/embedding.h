@@ -26,7 +26,7 @@ class TokenEmbedding : public Module {
  private:
   const ModelConfig config_;
   const int home_;
-  Tensor table_, d_table_, positions_, d_positions_;  // positions undefined where not learned
+  ParameterView table_, positions_;  // positions undefined where not learned
 };
 
 }  // namespace trefoil

@@ -44,8 +44,7 @@ Head::Head(const ParameterStore& store, const ModelConfig& config, int home)
     : config_(config),
       home_(home),
       norm_(store, config, kNorm),
-      weight_(store.Weight(OutputName(config))),
-      d_weight_(store.Gradient(OutputName(config))) {}
+      weight_(store.View(OutputName(config))) {}
 
 int64_t Head::ChunkRows(int64_t rows) const {
   return std::clamp<int64_t>(kChunkBytes / (4 * config_.vocabulary()), std::min<int64_t>(rows, 64), rows);
@@ -56,7 +55,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
   auto saved = std::make_unique<Saved>();
   const Tensor h = context.GatherTokens(norm_.Forward(context, x.front(), &saved->norm));
   context.Inspect(Pass::kForward, home_, kNorm, "", h);
-  const int64_t rows = h.dim(0), columns = weight_.dim(0);
+  const int64_t rows = h.dim(0), columns = weight_.shape()[0];
   const int64_t first_column = SplitBegin(config_.vocabulary(), context.tensor.size(), context.tensor.rank());
   const int64_t chunk = ChunkRows(rows);
   const Tensor loss = context.NewFloat({rows});
@@ -72,7 +71,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
     const bool in_place = context.dtype == DType::kFloat32;
     const Tensor kept = divided ? saved->d_logits.Rows(begin, end) : Tensor();
     const Tensor logits = divided && in_place ? kept : context.NewFloat({r, columns});
-    Matmul(device, h.Rows(begin, end), Transpose::kNo, weight_, Transpose::kYes, logits);
+    Matmul(device, h.Rows(begin, end), Transpose::kNo, weight_.weight(), Transpose::kYes, logits);
     const Tensor targets = batch.targets.Rows(begin, end);
     const Tensor weights = batch.weights.defined() ? batch.weights.Rows(begin, end) : Tensor();
     const Tensor statistics = context.NewFloat({context.tensor.size(), r, 3});
@@ -86,8 +85,8 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
     const Tensor d_logits = divided ? kept : in_place ? logits : context.New({r, columns});
     CrossEntropyBackward(device, logits, targets, weights, log_sum_exp, first_column, batch.loss_scale, d_logits);
     if (divided) continue;
-    Matmul(device, d_logits, Transpose::kNo, weight_, Transpose::kNo, dh.Rows(begin, end));
-    Matmul(device, d_logits, Transpose::kYes, h.Rows(begin, end), Transpose::kNo, d_weight_, Accumulate::kYes);
+    Matmul(device, d_logits, Transpose::kNo, weight_.weight(), Transpose::kNo, dh.Rows(begin, end));
+    Matmul(device, d_logits, Transpose::kYes, h.Rows(begin, end), Transpose::kNo, weight_.gradient(), Accumulate::kYes);
   }
   context.Inspect(Pass::kForward, home_, "head", ".loss", loss);
   pass->losses.push_back({.name = kTokenLoss, .values = loss});
@@ -106,7 +105,7 @@ Tensors Head::Backward(const Context& context, const MicroBatch&, const Tensors&
     const Tensor all_dh = context.New(h.shape());
     for (int64_t begin = 0; begin < rows; begin += chunk) {
       const int64_t end = std::min(rows, begin + chunk);
-      Matmul(context.device, d_logits.Rows(begin, end), Transpose::kNo, weight_, Transpose::kNo,
+      Matmul(context.device, d_logits.Rows(begin, end), Transpose::kNo, weight_.weight(), Transpose::kNo,
              all_dh.Rows(begin, end));
     }
     dh = context.ReduceTokens(all_dh);
@@ -114,7 +113,7 @@ Tensors Head::Backward(const Context& context, const MicroBatch&, const Tensors&
       for (int64_t begin = 0; begin < rows; begin += chunk) {
         const int64_t end = std::min(rows, begin + chunk);
         Matmul(context.device, d_logits.Rows(begin, end), Transpose::kYes, h.Rows(begin, end), Transpose::kNo,
-               d_weight_, Accumulate::kYes);
+               weight_.gradient(), Accumulate::kYes);
       }
     });
   }
@@ -128,8 +127,8 @@ Tensor Head::Logits(const Context& context, const Tensor& x) const {
   CHECK(!context.splits_tokens());
   Norm::Saved unused;
   const Tensor h = norm_.Forward(context, x, &unused);
-  const Tensor logits = context.NewFloat({h.dim(0), weight_.dim(0)});
-  Matmul(context.device, h, Transpose::kNo, weight_, Transpose::kYes, logits);
+  const Tensor logits = context.NewFloat({h.dim(0), weight_.shape()[0]});
+  Matmul(context.device, h, Transpose::kNo, weight_.weight(), Transpose::kYes, logits);
   return logits;
 }
 

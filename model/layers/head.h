@@ -52,7 +52,7 @@ class Head : public Module {
   const ModelConfig config_;
   const int home_;
   const Norm norm_;
-  Tensor weight_, d_weight_;
+  ParameterView weight_;
 };
 
 }  // namespace trefoil

@@ -37,57 +37,53 @@ void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table) {
 
 Linear::Linear(const ParameterStore& store, const LinearShape& shape)
     : split_(shape.split),
-      weight_(store.Weight(Names(shape, ".weight"))),
-      d_weight_(store.Gradient(Names(shape, ".weight"))) {
-  if (shape.bias) {
-    bias_ = store.Weight(Names(shape, ".bias"));
-    d_bias_ = store.Gradient(Names(shape, ".bias"));
-  }
+      weight_(store.View(Names(shape, ".weight"))) {
+  if (shape.bias) bias_ = store.View(Names(shape, ".bias"));
 }
 
 Tensor Linear::Forward(const Context& context, const Tensor& x) const {
   if (split_ == Split::kColumn) {
     const Tensor all = context.GatherTokens(x);
-    const Tensor y = context.New({all.dim(0), weight_.dim(0)});
-    Multiply(context, all, bias_, y);
+    const Tensor y = context.New({all.dim(0), weight_.shape()[0]});
+    Multiply(context, all, bias_.weight(), y);
     return y;
   }
   const bool whole = context.tensor.size() == 1;
-  const Tensor partial = context.New({x.dim(0), weight_.dim(0)});
-  Multiply(context, x, whole ? bias_ : Tensor(), partial);
+  const Tensor partial = context.New({x.dim(0), weight_.shape()[0]});
+  Multiply(context, x, whole ? bias_.weight() : Tensor(), partial);
   const Tensor y = context.ReduceTokens(partial);
-  if (!whole && bias_.defined()) AddBias(context.device, y, bias_);
+  if (!whole && bias_.defined()) AddBias(context.device, y, bias_.weight());
   return y;
 }
 
 Tensor Linear::ForwardGelu(const Context& context, const Tensor& x, Tensor* before) const {
   CHECK(split_ == Split::kColumn);
   const Tensor all = context.GatherTokens(x);
-  *before = context.New({all.dim(0), weight_.dim(0)});
+  *before = context.New({all.dim(0), weight_.shape()[0]});
   const Tensor y = context.New(before->shape());
   if (context.float8) {
-    Multiply(context, all, bias_, *before);
+    Multiply(context, all, bias_.weight(), *before);
     Gelu(context.device, *before, y);
   } else {
-    MatmulGelu(context.device, all, weight_, bias_, *before, y);
+    MatmulGelu(context.device, all, weight_.weight(), bias_.weight(), *before, y);
   }
   return y;
 }
 
 Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& x, WeightGradients& weights) const {
-  return Backward(context, dy, x, d_bias_, weights);
+  return Backward(context, dy, x, bias_, weights);
 }
 
-Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& d_bias,
+Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& x, const ParameterView& bias,
                         WeightGradients& weights) const {
   const bool column = split_ == Split::kColumn;
   const Tensor all_dy = column ? dy : context.GatherTokens(dy);
   const Tensor all_x = column ? context.GatherTokens(x) : x;
   const Float8Operand all_dy8 = OutputGradient(context, all_dy);
-  Tensor dx = context.New({all_dy.dim(0), weight_.dim(1)});
+  Tensor dx = context.New({all_dy.dim(0), weight_.shape()[1]});
   InputGradient(context, all_dy, all_dy8, dx);
   if (column) dx = context.ReduceTokens(dx);
-  AddWeightGradients(context, dy, all_dy, all_dy8, all_x, d_bias, weights);
+  AddWeightGradients(context, dy, all_dy, all_dy8, all_x, bias, weights);
   return dx;
 }
 
@@ -101,21 +97,21 @@ Tensor Linear::BackwardGelu(const Context& context, const Tensor& dy, const Tens
     if (context.float8) {
       InputGradient(context, all_dy, all_dy8, d_before);
       GeluBackward(context.device, d_before, before, d_before);
-      if (previous.d_bias_.defined()) BiasBackward(context.device, d_before, previous.d_bias_);
+      if (previous.bias_.defined()) BiasBackward(context.device, d_before, previous.bias_.gradient());
     } else {
-      MatmulGeluBackward(context.device, all_dy, weight_, before, d_before, previous.d_bias_);
+      MatmulGeluBackward(context.device, all_dy, weight_.weight(), before, d_before, previous.bias_.gradient());
     }
-    AddWeightGradients(context, dy, all_dy, all_dy8, x, d_bias_, weights);
+    AddWeightGradients(context, dy, all_dy, all_dy8, x, bias_, weights);
   }
-  return previous.Backward(context, d_before, previous_x, /*d_bias=*/Tensor(), weights);
+  return previous.Backward(context, d_before, previous_x, /*bias=*/ParameterView(), weights);
 }
 
 void Linear::Multiply(const Context& context, const Tensor& all_x, const Tensor& bias, const Tensor& y) const {
   if (!context.float8) {
-    return Matmul(context.device, all_x, Transpose::kNo, weight_, Transpose::kYes, y, Accumulate::kNo, bias);
+    return Matmul(context.device, all_x, Transpose::kNo, weight_.weight(), Transpose::kYes, y, Accumulate::kNo, bias);
   }
   const Float8Operand x8 = ToFloat8(context, all_x, DType::kFloat8E4M3, Layouts::kPlain);
-  const Float8Operand w8 = ToFloat8(context, weight_, DType::kFloat8E4M3, Layouts::kPlain);
+  const Float8Operand w8 = ToFloat8(context, weight_.weight(), DType::kFloat8E4M3, Layouts::kPlain);
   MatmulFloat8(context.device, x8.plain, x8.scale, w8.plain, w8.scale, y, Accumulate::kNo, bias);
 }
 
@@ -126,27 +122,27 @@ Float8Operand Linear::OutputGradient(const Context& context, const Tensor& all_d
 
 void Linear::InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
                            const Tensor& dx) const {
-  if (!context.float8) return Matmul(context.device, all_dy, Transpose::kNo, weight_, Transpose::kNo, dx);
-  const Float8Operand w8 = ToFloat8(context, weight_, DType::kFloat8E4M3, Layouts::kTransposed);
+  if (!context.float8) return Matmul(context.device, all_dy, Transpose::kNo, weight_.weight(), Transpose::kNo, dx);
+  const Float8Operand w8 = ToFloat8(context, weight_.weight(), DType::kFloat8E4M3, Layouts::kTransposed);
   MatmulFloat8(context.device, all_dy8.plain, all_dy8.scale, w8.transposed, w8.scale, dx);
 }
 
 void Linear::AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy,
-                                const Float8Operand& all_dy8, const Tensor& all_x, const Tensor& d_bias,
+                                const Float8Operand& all_dy8, const Tensor& all_x, const ParameterView& bias,
                                 WeightGradients& weights) const {
   if (context.float8) {
-    return weights.Add([this, &context, bias_dy = d_bias.defined() ? dy : Tensor(), dy8 = all_dy8.transposed,
-                        dy_scale = all_dy8.scale, all_x, d_bias] {
+    return weights.Add([this, &context, bias_dy = bias.defined() ? dy : Tensor(), dy8 = all_dy8.transposed,
+                        dy_scale = all_dy8.scale, all_x, bias] {
       const Float8Operand x8 = ToFloat8(context, all_x, DType::kFloat8E4M3, Layouts::kTransposed);
-      MatmulFloat8(context.device, dy8, dy_scale, x8.transposed, x8.scale, d_weight_, Accumulate::kYes);
-      if (d_bias.defined()) BiasBackward(context.device, bias_dy, d_bias);
+      MatmulFloat8(context.device, dy8, dy_scale, x8.transposed, x8.scale, weight_.gradient(), Accumulate::kYes);
+      if (bias.defined()) BiasBackward(context.device, bias_dy, bias.gradient());
     });
   }
   // A row layer adds its bias to this rank's tokens only.
-  const bool bias_apart = split_ == Split::kRow && context.splits_tokens() && d_bias.defined();
-  weights.Add([this, &device = context.device, dy, all_dy, all_x, d_bias, bias_apart] {
-    WeightGradient(device, all_dy, all_x, d_weight_, bias_apart ? Tensor() : d_bias);
-    if (bias_apart) BiasBackward(device, dy, d_bias);
+  const bool bias_apart = split_ == Split::kRow && context.splits_tokens() && bias.defined();
+  weights.Add([this, &device = context.device, dy, all_dy, all_x, bias, bias_apart] {
+    WeightGradient(device, all_dy, all_x, weight_.gradient(), bias_apart ? Tensor() : bias.gradient());
+    if (bias_apart) BiasBackward(device, dy, bias.gradient());
   });
 }
 

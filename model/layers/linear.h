@@ -47,8 +47,8 @@ class Linear {
                       const Linear& previous, const Tensor& previous_x, WeightGradients& weights) const;
 
  private:
-  // d_bias: d_bias_, or undefined to leave the bias's gradient out.
-  Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& d_bias,
+  // bias: bias_, or undefined to leave the bias's gradient out.
+  Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, const ParameterView& bias,
                   WeightGradients& weights) const;
   // y = x W^T + bias, and its gradients, from dy for this rank's tokens and for all. With float8 the latter comes
   // quantized too, from OutputGradient, which returns nothing otherwise.
@@ -57,10 +57,10 @@ class Linear {
   void InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
                      const Tensor& dx) const;
   void AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Float8Operand& all_dy8,
-                          const Tensor& all_x, const Tensor& d_bias, WeightGradients& weights) const;
+                          const Tensor& all_x, const ParameterView& bias, WeightGradients& weights) const;
 
   const Split split_;
-  Tensor weight_, bias_, d_weight_, d_bias_;  // bias tensors undefined where there is none
+  ParameterView weight_, bias_;  // bias undefined where there is none
 };
 
 }  // namespace trefoil

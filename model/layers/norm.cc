@@ -15,12 +15,8 @@ void Norm::Declare(const ModelConfig& config, const std::string& prefix, int hom
 Norm::Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)
     : kind_(RecipeOf(config).norm),
       epsilon_(config.norm_epsilon()),
-      weight_(store.Weight({prefix + ".weight"})),
-      d_weight_(store.Gradient({prefix + ".weight"})) {
-  if (kind_ == Recipe::Norm::kLayerNorm) {
-    bias_ = store.Weight({prefix + ".bias"});
-    d_bias_ = store.Gradient({prefix + ".bias"});
-  }
+      weight_(store.View({prefix + ".weight"})) {
+  if (kind_ == Recipe::Norm::kLayerNorm) bias_ = store.View({prefix + ".bias"});
 }
 
 Tensor Norm::Forward(const Context& context, const Tensor& x, Saved* saved) const {
@@ -29,9 +25,9 @@ Tensor Norm::Forward(const Context& context, const Tensor& x, Saved* saved) cons
   saved->rstd = context.NewFloat({x.dim(0)});
   if (kind_ == Recipe::Norm::kLayerNorm) {
     saved->mean = context.NewFloat({x.dim(0)});
-    LayerNorm(context.device, x, weight_, bias_, epsilon_, y, saved->mean, saved->rstd);
+    LayerNorm(context.device, x, weight_.weight(), bias_.weight(), epsilon_, y, saved->mean, saved->rstd);
   } else {
-    RmsNorm(context.device, x, weight_, epsilon_, y, saved->rstd);
+    RmsNorm(context.device, x, weight_.weight(), epsilon_, y, saved->rstd);
   }
   return y;
 }
@@ -39,10 +35,10 @@ Tensor Norm::Forward(const Context& context, const Tensor& x, Saved* saved) cons
 Tensor Norm::Backward(const Context& context, const Tensor& dy, const Saved& saved, const Tensor& d_residual) const {
   const Tensor dx = context.New(dy.shape());
   if (kind_ == Recipe::Norm::kLayerNorm) {
-    LayerNormBackward(context.device, dy, saved.x, weight_, saved.mean, saved.rstd, d_residual, dx, d_weight_,
-                      d_bias_);
+    LayerNormBackward(context.device, dy, saved.x, weight_.weight(), saved.mean, saved.rstd, d_residual, dx,
+                      weight_.gradient(), bias_.gradient());
   } else {
-    RmsNormBackward(context.device, dy, saved.x, weight_, saved.rstd, d_residual, dx, d_weight_);
+    RmsNormBackward(context.device, dy, saved.x, weight_.weight(), saved.rstd, d_residual, dx, weight_.gradient());
   }
   return dx;
 }

@@ -29,7 +29,7 @@ class Norm {
  private:
   const Recipe::Norm kind_;
   const float epsilon_;
-  Tensor weight_, bias_, d_weight_, d_bias_;
+  ParameterView weight_, bias_;
 };
 
 }  // namespace trefoil

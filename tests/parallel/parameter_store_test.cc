@@ -218,6 +218,31 @@ TEST(ParameterStore, FusedParametersAreOneMatrix) {
   });
 }
 
+// A view's tensors are there while its home is in use, and a tied parameter's while one of its two homes is.
+TEST(ParameterStoreDeathTest, ViewsAreForHomesInUse) {
+  const ParameterTable table = ExampleTable();
+  const auto device = NewTestDevice();
+  const ParameterStore store(table, Mesh({}, 0), {0, 1, 2, 3}, *device, {});
+  const ParameterView output = store.View({"blocks.1.output"}), token = store.View({"token"});
+  EXPECT_EQ(output.shape(), (Shape{5, 9}));
+  EXPECT_DEATH(output.weight(), "weights of home 1 are not in use");
+  {
+    const ParameterStore::Use use = store.UseHome(1);
+    {
+      const ParameterStore::Use again = store.UseHome(1);
+    }
+    EXPECT_EQ(output.weight().raw(), store.Weight({"blocks.1.output"}).raw());
+    EXPECT_EQ(output.gradient().raw(), store.Gradient({"blocks.1.output"}).raw());
+    EXPECT_DEATH(token.weight(), "weights of home 0 are not in use");
+  }
+  EXPECT_DEATH(output.gradient(), "gradients of home 1 are not in use");
+  for (const int home : {0, 3}) {
+    const ParameterStore::Use use = store.UseHome(home);
+    EXPECT_TRUE(token.weight().defined());
+  }
+  EXPECT_FALSE(ParameterView().weight().defined());
+}
+
 TEST(ParameterStoreDeathTest, WhatIsNotStoredSoCannotBeViewedSo) {
   const ParameterTable table = ExampleTable();
   const auto device = NewNullDevice();
