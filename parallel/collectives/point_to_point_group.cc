@@ -6,13 +6,10 @@
 
 #include "parallel/collectives/binomial_tree.h"
 #include "parallel/collectives/joined_texts.h"
-#include "runtime/ops.h"
 
 namespace trefoil {
 namespace {
 
-// Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
-constexpr int kCollectiveTag = 0;
 constexpr int kFirstUserTag = 1;
 
 }  // namespace
@@ -23,6 +20,8 @@ PointToPointGroup::PointToPointGroup(Membership membership, Device& device, std:
       device_(device),
       transport_(std::move(transport)),
       segments_(segments.value_or(SegmentsOfMessages(size()))),
+      one_round_(RoundsOf(size(), size())),
+      rounds_(RoundsOf(size(), segments_.direct_ranks)),
       buffer_(device, segments_) {
   CHECK(device.host_addressable() || !device.computes())
       << "group " << name() << ": messages are made in host memory, not on device " << device.name();
@@ -75,121 +74,6 @@ void PointToPointGroup::SendNow(const Operation& operation, int to, Bytes bytes)
 
 void PointToPointGroup::ReceiveNow(const Operation& operation, int from, Bytes bytes) {
   if (bytes.bytes > 0) Wait(operation, *transport_->Receive(from, kCollectiveTag, bytes.data, bytes.bytes), from);
-}
-
-void PointToPointGroup::Exchange(const Operation& operation, const std::vector<Bytes>& outgoing,
-                                 const std::vector<Bytes>& incoming) {
-  if (OnlyCounts()) {
-    for (int to = 0; to < size(); ++to) {
-      if (to == rank() || outgoing[to].bytes == 0) continue;
-      bytes_sent_ += outgoing[to].bytes;
-      ++messages_sent_;
-    }
-    return;
-  }
-  std::vector<std::pair<int, std::unique_ptr<Transport::Message>>> receives, sends;
-  // Each rank starts with the one after it, so that no rank is everyone's first.
-  for (int step = 1; step < size(); ++step) {
-    const int from = (rank() + size() - step) % size();
-    const Bytes& part = incoming[from];
-    if (part.bytes > 0) receives.emplace_back(from, transport_->Receive(from, kCollectiveTag, part.data, part.bytes));
-  }
-  for (int step = 1; step < size(); ++step) {
-    const int to = (rank() + step) % size();
-    if (outgoing[to].bytes > 0) sends.emplace_back(to, StartSend(to, kCollectiveTag, outgoing[to]));
-  }
-  for (auto& [peer, message] : receives) Wait(operation, *message, peer);
-  for (auto& [peer, message] : sends) Wait(operation, *message, peer);
-}
-
-void PointToPointGroup::Sum(const Tensor& parts, const Tensor& out) {
-  if (out.elements() == 0) return;
-  // In a null world the parts of a computing device hold nothing: its values stay as they are.
-  if (transport_->moves() || !device_.computes()) SumParts(device_, parts, out);
-}
-
-void PointToPointGroup::AllReduceSum(const Tensor& x) {
-  CHECK(x.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
-  CheckAddressable(x);
-  if (size() == 1 || x.elements() == 0) return;
-  const Operation operation{"AllReduceSum", x.bytes()};
-  if (x.bytes() <= segments_.small_bytes) {
-    AllReduceSmall(operation, x);
-    return;
-  }
-  const int64_t segment = size() * segments_.PartElements(x.dtype());
-  for (int64_t begin = 0; begin < x.elements(); begin += segment) {
-    AllReduceLarge(operation, x.Range(begin, {std::min(segment, x.elements() - begin)}));
-  }
-}
-
-void PointToPointGroup::AllReduceSmall(const Operation& operation, const Tensor& x) {
-  const int64_t n = x.elements();
-  const Tensor parts = buffer_.Parts(x.dtype(), size(), n, n);
-  std::vector<Bytes> outgoing(size(), Elements(x, 0, n)), incoming(size());
-  for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * n, (r + 1) * n);
-  Copy(outgoing[rank()], incoming[rank()]);
-  Exchange(operation, outgoing, incoming);
-  Sum(parts, x.View({n}));
-}
-
-void PointToPointGroup::AllReduceLarge(const Operation& operation, const Tensor& x) {
-  const int64_t n = x.elements();
-  auto begin = [&](int r) { return n * r / size(); };
-  const int64_t mine = begin(rank() + 1) - begin(rank());
-  std::vector<Bytes> chunks(size()), incoming(size());
-  for (int r = 0; r < size(); ++r) chunks[r] = Elements(x, begin(r), begin(r + 1));
-  const Tensor parts = buffer_.Parts(x.dtype(), size(), mine, (n + size() - 1) / size());
-  for (int r = 0; r < size(); ++r) incoming[r] = Elements(parts, r * mine, (r + 1) * mine);
-  Copy(chunks[rank()], incoming[rank()]);
-  Exchange(operation, chunks, incoming);
-  Sum(parts, x.Range(begin(rank()), {mine}));
-  Exchange(operation, std::vector<Bytes>(size(), chunks[rank()]), chunks);
-}
-
-void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
-  CHECK(in.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
-  CHECK(in.dtype() == out.dtype());
-  CheckAddressable(in);
-  CheckAddressable(out);
-  const int64_t n = out.elements();
-  CHECK_EQ(in.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
-  if (n == 0) return;
-  if (size() == 1) {
-    Copy(Elements(in, 0, n), Elements(out, 0, n));
-    return;
-  }
-  const int64_t segment = segments_.PartElements(in.dtype());
-  std::vector<Bytes> outgoing(size()), incoming(size());
-  for (int64_t begin = 0; begin < n; begin += segment) {
-    const int64_t m = std::min(segment, n - begin);
-    const Tensor parts = buffer_.Parts(in.dtype(), size(), m, m);
-    if (OnlyCounts()) {  // a planner's groups may have hundreds of ranks, and segments as many
-      bytes_sent_ += (size() - 1) * m * static_cast<int64_t>(SizeOf(in.dtype()));
-      messages_sent_ += size() - 1;
-    } else {
-      for (int r = 0; r < size(); ++r) {
-        outgoing[r] = Elements(in, r * n + begin, r * n + begin + m);
-        incoming[r] = Elements(parts, r * m, (r + 1) * m);
-      }
-      Copy(outgoing[rank()], incoming[rank()]);
-      Exchange({"ReduceScatterSum", in.bytes()}, outgoing, incoming);
-    }
-    Sum(parts, out.Range(begin, {m}));
-  }
-}
-
-void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {
-  CHECK(in.dtype() == out.dtype());
-  CheckAddressable(in);
-  CheckAddressable(out);
-  const int64_t n = in.elements();
-  CHECK_EQ(out.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
-  std::vector<Bytes> incoming(size());
-  for (int r = 0; r < size(); ++r) incoming[r] = Elements(out, r * n, (r + 1) * n);
-  Copy(Elements(in, 0, n), incoming[rank()]);
-  // Sent from `out`: `in` may be a part of it.
-  Exchange({"AllGather", out.bytes()}, std::vector<Bytes>(size(), incoming[rank()]), incoming);
 }
 
 void PointToPointGroup::Broadcast(const Tensor& x, int root) {

@@ -1,18 +1,20 @@
 // A Group out of messages between pairs of ranks. P ranks, n bytes:
 //
-//   AllReduceSum      up to 4 KiB: every rank sends all n bytes to every other and adds up what it got; sends (P-1) n.
-//                     Above: reduce-scatter, then all-gather, segment by segment; sends 2 n (P-1)/P (the cost of a
-//                     ring, with 2 messages one after the other instead of 2 (P-1)).
-//   ReduceScatterSum  each rank gets its part from every other rank and adds; sends n (P-1)/P of the input's n.
-//   AllGather         each rank sends its part to every other; sends n (P-1) for a part of n.
+//   AllReduceSum      up to 4 KiB: in each round every rank sends all n bytes to its peers and adds up what it got. Above:
+//                     a reduce-scatter, then an all-gather, segment by segment; sends 2 n (P-1)/P, as a ring does, in fewer
+//                     messages.
+//   ReduceScatterSum  in each round a rank sends its peers what is theirs to add on; sends n (P-1)/P of the input's n.
+//   AllGather         in each round a rank sends its peers all it has; sends n (P-1) for a part of n.
 //   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
 //   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them in rank order; the sum down the tree.
 //                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
 //   texts             the same way up or down; before each message another one with its length.
 //
-// Rank r's part of n elements that do not divide is [n r / P, n (r + 1) / P), rounded down. Additions are made by the
-// op SumParts over parts laid out in rank order, in both AllReduceSums: the sum never depends on the order of arrival.
-// Segments, 4 KiB and the memory for the parts: parallel/collectives/sum_buffer.h.
+// Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly; of more ranks log2 P where P is a
+// power of two. A small sum whose last round would be of more than 8 ranks goes along the tree instead, up and down. Additions
+// are made by the op SumParts over parts laid out in rank order, whose order of addition all these ways keep: they give the
+// same bits. It rounds bfloat16 once, at the end: partial sums in it would not have those bits, so its sums are made in one
+// round whatever the ranks. Segments, 4 KiB, 8 ranks and the memory for the parts: parallel/collectives/sum_buffer.h.
 //
 // Private to this folder.
 #pragma once
@@ -25,6 +27,7 @@
 #include <vector>
 
 #include "parallel/collectives/group.h"
+#include "parallel/collectives/rounds.h"
 #include "parallel/collectives/sum_buffer.h"
 #include "parallel/collectives/transport.h"
 
@@ -54,6 +57,8 @@ class PointToPointGroup : public Group {
   std::string BroadcastString(const std::string& text) override;
 
  private:
+  // Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
+  static constexpr int kCollectiveTag = 0;
   struct Bytes {
     void* data = nullptr;
     int64_t bytes = 0;
@@ -73,9 +78,10 @@ class PointToPointGroup : public Group {
   Pending& PostReceive(const Tensor& x, int from, int tag);
   static std::deque<Pending>::iterator Find(std::deque<Pending>& messages, int peer, int tag);
 
-  // Sends outgoing[r] to and receives incoming[r] from every other rank r (nothing where it has no bytes), and waits
-  // for all of it.
-  void Exchange(const Operation& operation, const std::vector<Bytes>& outgoing, const std::vector<Bytes>& incoming);
+  // Sends outgoing[i] to and receives incoming[i] from rank i of the round (nothing where it has no bytes), copies this
+  // rank's own, and waits for all of it.
+  void Exchange(const Operation& operation, const Round& round, const std::vector<Bytes>& outgoing,
+                const std::vector<Bytes>& incoming);
   void Wait(const Operation& operation, Transport::Message& message, int peer);
   std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
   void CheckAddressable(const Tensor& x) const;
@@ -87,8 +93,13 @@ class PointToPointGroup : public Group {
   void Copy(Bytes from, Bytes to) const;
   // out = sum over r of parts[r], unless there is nothing to add.
   void Sum(const Tensor& parts, const Tensor& out);
+  // Partial sums of bfloat16 do not travel.
+  const std::vector<Round>& SumRounds(DType dtype) const { return dtype == DType::kFloat32 ? rounds_ : one_round_; }
   void AllReduceSmall(const Operation& operation, const Tensor& x);
+  void AllReduceAlongTree(const Operation& operation, const Tensor& x);
   void AllReduceLarge(const Operation& operation, const Tensor& segment);
+  void ReduceScatterInRounds(const Operation& operation, const Tensor& in, int64_t begin, const Tensor& out);
+  void GatherInRounds(const Operation& operation, const Tensor& in, int64_t begin, const Tensor& out);
   // One message of a collective, start to end; nothing where it has no bytes.
   void SendNow(const Operation& operation, int to, Bytes bytes);
   void ReceiveNow(const Operation& operation, int from, Bytes bytes);
@@ -98,6 +109,7 @@ class PointToPointGroup : public Group {
   Device& device_;
   const std::unique_ptr<Transport> transport_;
   const SumSegments segments_;
+  const std::vector<Round> one_round_, rounds_;
   SumBuffer buffer_;
   std::deque<Pending> sends_, receives_;
 };

@@ -5,7 +5,7 @@
 //   const Tensor parts = buffer.Parts(DType::kFloat32, ranks, n, n);  // [ranks, n], undefined content
 //
 // A long sum is made segment by segment, so that the buffer stays small whatever is summed. Its size is that of the
-// largest segment so far, a function of what was summed and of nothing else: memory at its peak is the sum over groups,
+// largest segment so far, a function of what was summed (and of what was gathered in rounds) and of nothing else: memory at its peak is the sum over groups,
 // whichever of their sums overlap in time, and so the planner can say it. Hence kept, apart from what the arena hands
 // round, and one per group rather than one per device.
 //
@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "runtime/device.h"
@@ -26,13 +27,16 @@ struct SumSegments {
   // Whether a buffer that is replaced goes back to the system. Not on GPUs: giving memory back waits for all of the GPU's
   // work, and that may wait for a peer which waits for this rank.
   bool gives_back;
+  // Up to so many ranks exchange directly; more in rounds (parallel/collectives/rounds.h).
+  int direct_ranks = std::numeric_limits<int>::max();
 
   int64_t PartElements(DType dtype) const { return part_bytes / static_cast<int64_t>(SizeOf(dtype)); }
 };
 // Of MPI and threads: 1 MiB a rank, so that the parts to add are still in cache when they are added, and 4 KiB for the
 // small. For more than 16 ranks 16 MiB in all, but no part below 4 KiB: 512 ranks send 32 KiB at a time.
+// 8 exchange directly.
 SumSegments SegmentsOfMessages(int ranks);
-// Of NCCL: 64 MiB in all, as few calls as that allows, and nothing is small.
+// Of NCCL: 64 MiB in all, as few calls as that allows; nothing is small, and all ranks exchange directly.
 SumSegments SegmentsOfNccl(int ranks);
 
 class SumBuffer {
