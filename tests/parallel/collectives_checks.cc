@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 #include <thread>
+#include <valarray>
 
 #include "runtime/device.h"
 #include "tests/runtime/test_device.h"
@@ -33,16 +34,15 @@ std::vector<char> Bits(Device& device, const Tensor& x) {
 
 // Elements [begin, end) of the sum of all ranks' contributions, in float32.
 std::vector<char> ExpectedSum(DType dtype, int ranks, int64_t elements, int64_t begin, int64_t end) {
-  std::vector<std::vector<float>> parts;
-  for (int r = 0; r < ranks; ++r) parts.push_back(Contribution(r, elements));
-  std::vector<float> sum;
-  for (int64_t i = begin; i < end; ++i) {
-    std::vector<float> values;
-    for (const std::vector<float>& part : parts) {
-      values.push_back(dtype == DType::kFloat32 ? part[i] : static_cast<float>(BFloat16(part[i])));
-    }
-    sum.push_back(SumInOrder(values));
+  std::vector<std::valarray<float>> parts;
+  for (int r = 0; r < ranks; ++r) {
+    const std::vector<float> all = Contribution(r, elements);
+    parts.emplace_back(all.data() + begin, static_cast<size_t>(end - begin));
+    if (dtype == DType::kFloat32) continue;
+    for (float& value : parts.back()) value = static_cast<float>(BFloat16(value));
   }
+  const std::valarray<float> total = SumInOrder(parts);
+  const std::vector<float> sum(std::begin(total), std::end(total));
   std::vector<char> bits((end - begin) * SizeOf(dtype));
   if (bits.empty()) return bits;
   if (dtype == DType::kFloat32) {
