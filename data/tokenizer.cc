@@ -9,7 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 
 namespace trefoil {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "model/module.h"
 #include "parallel/parameter.h"
-#include "parallel/virtual_stages.h"
+#include "parallel/pipeline/virtual_stages.h"
 
 namespace trefoil {
 

@@ -14,7 +14,7 @@
 #include "model/context.h"
 #include "model/model.pb.h"
 #include "parallel/parameter_store.h"
-#include "parallel/stage.h"
+#include "parallel/pipeline/stage.h"
 
 namespace trefoil {
 

@@ -16,7 +16,7 @@
 
 #include "model/model.h"
 #include "model/module.h"
-#include "parallel/stage.h"
+#include "parallel/pipeline/stage.h"
 
 namespace trefoil {
 

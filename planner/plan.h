@@ -2,7 +2,7 @@
 // step, for a rank of every stage.
 //
 // Nothing is counted by formulas of its own: the trainer's step runs on the null device (planner/stage_profile.h), the
-// schedule's lists are simulated (parallel/schedule.h) with the times of planner/time_model.h, and a stage whose part
+// schedule's lists are simulated (parallel/pipeline/schedule.h) with the times of planner/time_model.h, and a stage whose part
 // of the model is as another's is not run again.
 //
 //   Planner planner(cluster);
@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 #include "planner/cluster.pb.h"
 #include "planner/stage_profile.h"
 #include "training/run.pb.h"

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 #include "planner/time_model.h"
 #include "runtime/arena.h"
 #include "training/run.pb.h"

@@ -7,11 +7,11 @@
 #include <limits>
 #include <numeric>
 
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 #include "runtime/host/process_memory.h"
 #include "runtime/ops.h"
 #include "training/non_finite.h"
-#include "training/optimizer.h"
+#include "training/optimizer/optimizer.h"
 
 namespace trefoil {
 namespace {

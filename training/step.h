@@ -3,7 +3,7 @@
 //   step s:  samples [first, first + global batch) of the run
 //     data rank i takes the i-th share of them, in micro-batches, through the schedule     (forward, backward)
 //     gradients are added over ranks                                                       (parallel/gradient_reducer.h)
-//     norm, clipping, AdamW                                                                (training/optimizer.h)
+//     norm, clipping, AdamW                                                                (training/optimizer/optimizer.h)
 //
 // Which samples make a step does not depend on the layout, and neither does the loss but for the rounding of sums: the
 // loss is the weighted mean over all targets of the global batch, 0 where all weights are 0.

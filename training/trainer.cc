@@ -4,10 +4,10 @@
 
 #include <chrono>
 
-#include "training/learning_rate.h"
 #include "training/log/metrics.h"
 #include "training/log/progress_meter.h"
 #include "training/log/trace.h"
+#include "training/optimizer/learning_rate.h"
 #include "training/replica_check.h"
 #include "training/saving/newest_checkpoint.h"
 #include "training/saving/resume.h"

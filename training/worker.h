@@ -16,8 +16,8 @@
 #include "parallel/gradient_reducer.h"
 #include "parallel/mesh.h"
 #include "parallel/parameter_store.h"
-#include "parallel/schedule.h"
-#include "training/optimizer.h"
+#include "parallel/pipeline/schedule.h"
+#include "training/optimizer/optimizer.h"
 #include "training/run.pb.h"
 
 namespace trefoil {

@@ -12,7 +12,7 @@
 #include <set>
 
 #include "checkpoint/directory.h"
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 #include "launcher/commands/commands.h"
 #include "launcher/commands/inspect_parts.h"
 #include "launcher/prepare.h"

@@ -14,7 +14,7 @@
 #include <ostream>
 #include <string>
 
-#include "data/tokenize_corpus.h"
+#include "data/text/tokenize_corpus.h"
 #include "parallel/collectives/group.h"
 #include "runtime/files/file.h"
 #include "runtime/status.h"

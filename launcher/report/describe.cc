@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "parallel/mesh.h"
-#include "parallel/virtual_stages.h"
+#include "parallel/pipeline/virtual_stages.h"
 #include "runtime/number_text.h"
 #include "training/config/micro_batches.h"
 

@@ -6,7 +6,7 @@
 //   timeline.step_seconds = 31.5;
 //   timeline.stages.resize(64);
 //   for (size_t s = 0; s < 64; ++s) {
-//     timeline.stages[s].actions = lists[s];        // of parallel/schedule.h
+//     timeline.stages[s].actions = lists[s];        // of parallel/pipeline/schedule.h
 //     timeline.stages[s].spans = times.spans[s];
 //     timeline.stages[s].extras = {{"optimizer", {31.2, 31.5}}};
 //   }
@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace trefoil {
 
@@ -48,7 +48,7 @@ struct Timeline {
 };
 
 // Chrome trace-event JSON. A process for each stage: a row of computations, "F12" ("F12.1" of chunk 1), "B12", and of
-// extras; a row of messages, "S12", "R12", "s12", "r12" (letters as in parallel/schedule.h), as long as the
+// extras; a row of messages, "S12", "R12", "s12", "r12" (letters as in parallel/pipeline/schedule.h), as long as the
 // stage waits for them; memory as a counter, in GiB. About 120 bytes for each action.
 std::string TimelineTrace(const Timeline& timeline);
 

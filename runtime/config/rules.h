@@ -1,5 +1,5 @@
 // The rules that a config must satisfy, as they are checked one after the other: each room has a function that checks its
-// own message (runtime/runtime_rules.h, parallel/parallel_rules.h ...), training/config/validate.h asks them all.
+// own message (runtime/config/runtime_rules.h, parallel/parallel_rules.h ...), training/config/validate.h asks them all.
 //
 //   Rules rules;
 //   rules.AtLeastOne("model.layers", model.layers());

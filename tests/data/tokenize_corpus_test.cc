@@ -1,4 +1,4 @@
-#include "data/tokenize_corpus.h"
+#include "data/text/tokenize_corpus.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

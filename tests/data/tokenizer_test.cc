@@ -6,8 +6,8 @@
 
 #include <random>
 
+#include "data/text/utf8.h"
 #include "data/text_stream.h"
-#include "data/utf8.h"
 
 namespace trefoil {
 namespace {

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <map>
 
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 #include "tests/golden/fixture.h"
 #include "tests/model/model_testing.h"
-#include "training/learning_rate.h"
+#include "training/optimizer/learning_rate.h"
 
 namespace trefoil {
 namespace {

@@ -1,7 +1,7 @@
 // Every layer's backward against central differences of its forward, for its input and each of its weights. The loss is
 // a random projection of the output, added up in double. One rank: what tensor ranks add is layouts_test.cc's.
 #include "model/transformer.h"
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 #include "tests/model/layers_testing.h"
 
 namespace trefoil {

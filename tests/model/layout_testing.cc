@@ -6,7 +6,7 @@
 #include <mutex>
 #include <utility>
 
-#include "training/learning_rate.h"
+#include "training/optimizer/learning_rate.h"
 
 namespace trefoil {
 namespace {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
 #include "training/config/validate.h"

@@ -9,8 +9,8 @@
 #include <valarray>
 
 #include "runtime/device.h"
-#include "tests/runtime/test_device.h"
 #include "tests/runtime/sum_order.h"
+#include "tests/runtime/test_device.h"
 
 namespace trefoil {
 namespace {

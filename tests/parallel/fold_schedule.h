@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace trefoil {
 

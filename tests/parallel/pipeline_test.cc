@@ -1,6 +1,6 @@
 // RunSchedule against what SimulateSchedule assumes of it: which tensors are sent, received and given up, and in which
 // order.
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 
 #include <gtest/gtest.h>
 

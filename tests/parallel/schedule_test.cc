@@ -1,4 +1,4 @@
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <map>
 #include <tuple>
 
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 #include "tests/parallel/fold_schedule.h"
 
 namespace trefoil {

@@ -1,4 +1,4 @@
-#include "training/learning_rate.h"
+#include "training/optimizer/learning_rate.h"
 
 #include <gtest/gtest.h>
 

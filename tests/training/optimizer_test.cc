@@ -1,6 +1,6 @@
 // The update of parameters against AdamW written out in double, element by element of the global tensors; however state is
 // cut over data and tensor ranks.
-#include "training/optimizer.h"
+#include "training/optimizer/optimizer.h"
 
 #include <gtest/gtest.h>
 

@@ -15,8 +15,8 @@
 #include "parallel/parallel_rules.h"
 #include "runtime/config/nearest.h"
 #include "runtime/config/rules.h"
+#include "runtime/config/runtime_rules.h"
 #include "runtime/devices/cuda.h"
-#include "runtime/runtime_rules.h"
 #include "training/training_rules.h"
 
 namespace trefoil {

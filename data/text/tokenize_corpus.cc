@@ -1,4 +1,4 @@
-#include "data/tokenize_corpus.h"
+#include "data/text/tokenize_corpus.h"
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>

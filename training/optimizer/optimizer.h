@@ -32,7 +32,7 @@ class Optimizer {
   virtual void Update(Device& device, BucketMemory& memory, const OptimizerStep& step) const = 0;
 };
 
-// AdamW (training/adamw.h), the only one so far.
+// AdamW (training/optimizer/adamw.h), the only one so far.
 std::unique_ptr<Optimizer> NewOptimizer(const OptimizerConfig& config);
 
 // The gradients that this rank owns: over all ranks of the job, each element of the whole model's gradient once. The

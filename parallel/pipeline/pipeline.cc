@@ -1,4 +1,4 @@
-#include "parallel/pipeline.h"
+#include "parallel/pipeline/pipeline.h"
 
 #include <map>
 #include <utility>

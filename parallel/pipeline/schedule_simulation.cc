@@ -1,4 +1,4 @@
-// SimulateSchedule of parallel/schedule.h.
+// SimulateSchedule of parallel/pipeline/schedule.h.
 //
 // Stages share one clock of work: while stages run at a common speed below 1, it goes slower than time does. Ends of
 // what runs are events on that clock.
@@ -11,7 +11,7 @@
 #include <tuple>
 #include <utility>
 
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace trefoil {
 namespace {

@@ -1,4 +1,4 @@
-#include "parallel/virtual_stages.h"
+#include "parallel/pipeline/virtual_stages.h"
 
 #include <glog/logging.h>
 

@@ -1,11 +1,11 @@
-#include "data/text_check.h"
+#include "data/text/text_check.h"
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 
 #include <algorithm>
 
-#include "data/utf8.h"
+#include "data/text/utf8.h"
 
 namespace trefoil {
 

@@ -11,7 +11,7 @@
 //   x.jsonl     one document a line: the string field "text" of a JSON object; empty lines are skipped
 //   x.txt.gz, x.jsonl.zst ...   the same, compressed by gzip or Zstandard
 //   any other name: as .txt
-// Text is UTF-8: a .txt that is something else is refused (data/text_check.h) unless `any_bytes` is asked for. JSON is
+// Text is UTF-8: a .txt that is something else is refused (data/text/text_check.h) unless `any_bytes` is asked for. JSON is
 // UTF-8 by itself.
 //
 // A *block* is what is handed over at once: a document is cut at the first blank line after each `block_bytes`; where

@@ -1,4 +1,4 @@
-#include "training/adamw.h"
+#include "training/optimizer/adamw.h"
 
 #include <vector>
 

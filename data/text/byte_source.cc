@@ -1,4 +1,4 @@
-#include "data/byte_source.h"
+#include "data/text/byte_source.h"
 
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>

@@ -1,4 +1,4 @@
-#include "runtime/runtime_rules.h"
+#include "runtime/config/runtime_rules.h"
 
 namespace trefoil {
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "runtime/config/rules.h"
-#include "runtime/runtime.pb.h"
+#include "runtime/config/runtime.pb.h"
 
 namespace trefoil {
 

@@ -1,7 +1,7 @@
-#include "training/optimizer.h"
+#include "training/optimizer/optimizer.h"
 
 #include "runtime/ops.h"
-#include "training/adamw.h"
+#include "training/optimizer/adamw.h"
 
 namespace trefoil {
 

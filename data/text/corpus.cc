@@ -1,4 +1,4 @@
-#include "data/corpus.h"
+#include "data/text/corpus.h"
 
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
@@ -11,9 +11,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "data/byte_source.h"
-#include "data/text_check.h"
-#include "data/utf8.h"
+#include "data/text/byte_source.h"
+#include "data/text/text_check.h"
+#include "data/text/utf8.h"
 #include "runtime/files/file.h"
 
 namespace trefoil {

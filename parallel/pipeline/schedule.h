@@ -1,7 +1,7 @@
 // Pipeline schedules as data: for each stage, the list of its actions in order. One short loop runs the list
-// (parallel/pipeline.h); tests prove it; the planner draws it.
+// (parallel/pipeline/pipeline.h); tests prove it; the planner draws it.
 //
-// The model is cut into virtual stages, which a stage holds as its chunks (parallel/virtual_stages.h). Each passes
+// The model is cut into virtual stages, which a stage holds as its chunks (parallel/pipeline/virtual_stages.h). Each passes
 // activations on to the next and gradients to the one before: by messages between stages; where both lie on one stage,
 // without.
 //
@@ -24,7 +24,7 @@
 #include <string>
 #include <vector>
 
-#include "parallel/virtual_stages.h"
+#include "parallel/pipeline/virtual_stages.h"
 
 namespace trefoil {
 
@@ -66,7 +66,7 @@ std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int
 std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages, int stage);
 
 // What running all stages' lists together does, by simulation of discrete events; CHECK-fails on a deadlock. As in
-// parallel/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent before of
+// parallel/pipeline/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent before of
 // the same kind (activation, gradient) to the same stage has been received.
 //
 // How long an action of a stage takes: a computation; a receive, from when its message has been sent and it is waited

@@ -1,4 +1,4 @@
-#include "parallel/schedule.h"
+#include "parallel/pipeline/schedule.h"
 
 #include <glog/logging.h>
 

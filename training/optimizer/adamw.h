@@ -1,7 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019, algorithm 2) on single elements: state "adam.m" and "adam.v".
 #pragma once
 
-#include "training/optimizer.h"
+#include "training/optimizer/optimizer.h"
 
 namespace trefoil {
 

@@ -11,7 +11,7 @@
 // end with the tokenizer's end of text. Shares take whole shards, so the files are the same, byte for byte, for any
 // number of shares.
 //
-// Held-out text is chosen by block (data/corpus.h), so that a corpus of a few long files has some too: of the blocks of
+// Held-out text is chosen by block (data/text/corpus.h), so that a corpus of a few long files has some too: of the blocks of
 // a slice, number b is held out when floor((b + 1) h + u) > floor(b h + u), where h is the share to hold out and u in
 // [0, 1) a hash of (seed, slice number). That is every 1/h-th block, begun anywhere: each long file gives its share to
 // within a block, and each short one with probability h. Neighbouring blocks of one document that go to the same side
@@ -26,7 +26,7 @@
 #include <string>
 #include <vector>
 
-#include "data/corpus.h"
+#include "data/text/corpus.h"
 #include "data/tokenizer.h"
 #include "runtime/files/file.h"
 #include "runtime/status.h"
@@ -39,7 +39,7 @@ struct CorpusOptions {
   uint64_t seed = 1;                // of the choice of held-out text
   int64_t shard_bytes = 0;          // input per shard; 0: 32 MiB, or more to make at most 1024 shards
   int64_t file_tokens = int64_t{1} << 29;
-  bool any_bytes = false;           // takes what is not text too (data/text_check.h)
+  bool any_bytes = false;           // takes what is not text too (data/text/text_check.h)
 };
 
 struct CorpusPlan {
