@@ -36,6 +36,12 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
   if (groups == 0) return;
   const int64_t micro_batches = training.global_batch() / training.micro_batch();
   if (training.global_batch() % Product(training.micro_batch(), data) != 0) return;  // said by itself
+  if (groups > data && rules.Good("parallel.schedule") && parallel.schedule() == ParallelConfig::GPIPE) {
+    // The head adds its weight gradients in the forward, where the next group's micro-batches come before this one's end.
+    rules.Broken("training.gradient_groups: ", groups, ", must not be above parallel.data ", data,
+                 " with parallel.schedule GPIPE; nearest legal: ", data, " (or schedule ONE_F_ONE_B)");
+    return;
+  }
   if (Doubles(data, groups) && micro_batches % groups == 0) return;
   int64_t nearest = data;
   while (nearest * 2 <= groups && micro_batches % (nearest * 2) == 0) nearest *= 2;

@@ -67,6 +67,10 @@ TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
   expect("3", "2");
   expect("6", "4");
   expect("16", "8");
+  EXPECT_THAT(Check(Changed("training { gradient_groups: 4 } parallel { schedule: GPIPE }")),
+              ElementsAre(AllOf(StartsWith("training.gradient_groups: 4, must not be above parallel.data 2 with"),
+                                HasSubstr("nearest legal: 2"))));
+  EXPECT_THAT(Check(Changed("training { gradient_groups: 2 } parallel { schedule: GPIPE }")), IsEmpty());
 }
 
 TEST(ViolationsTest, TheNearestMeshIsOneThatTheModelAllows) {
