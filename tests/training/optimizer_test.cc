@@ -145,9 +145,9 @@ Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
     collect(0);
     for (int step = 1; step <= kSteps; ++step) {
       SetGradients(store, *device, step);
-      double squares = Sums(*device, {}, OwnedGradients(store)).sum_of_squares.value();
-      world->all().AllReduceSum(std::span(&squares, 1));
-      const double norm = std::sqrt(squares);
+      ExactSum squares = Sums(*device, {}, OwnedGradients(store)).sum_of_squares;
+      world->all().AllReduceSum(squares.limbs());
+      const double norm = std::sqrt(squares.value());
       if (world->rank() == 0) trajectory.norms[static_cast<size_t>(step)] = norm;
       UpdateParameters(store, *device, reducer, *optimizer,
                        {.learning_rate = LearningRateOf(step),
