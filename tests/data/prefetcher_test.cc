@@ -24,7 +24,7 @@ int64_t Threads() {
 class Source {
  public:
   absl::StatusOr<Batch> Read(int64_t first, int64_t count) {
-    std::this_thread::sleep_for(delay);
+    std::this_thread::sleep_for(delay.load());
     const std::lock_guard lock(mutex_);
     asked_.push_back({first, count});
     if (first == bad) return absl::DataLossError("bad disk at " + std::to_string(first));
@@ -44,7 +44,7 @@ class Source {
     return asked().size() >= count;
   }
 
-  std::chrono::milliseconds delay = 0ms;
+  std::atomic<std::chrono::milliseconds> delay{0ms};
   std::atomic<int64_t> bad = -1;
 
  private:
