@@ -14,11 +14,12 @@
 // name, with only the manifest renamed, every reader would have to open folders to know which count, and a second save
 // of one step would overwrite files that the first one's manifest describes.) Removal goes the other way: renamed to
 // ".deleted" first, so that a half-removed folder does not look complete. OWNER is the id of the run folder's owner
-// (runtime/files/folder_lock.h): ranks of a job that lost the folder and does not know it yet write into a folder of their own.
+// (runtime/files/folder_lock.h): ranks of a job that lost the folder and does not know it yet write into a folder of
+// their own.
 //
 // Failure: every Status names the path.
-// Threads: one saving job per folder, its owner; any number of readers. RemoveOldCheckpoints may run beside anything but
-// a save.
+// Threads: one saving job per folder, its owner; any number of readers. RemoveOldCheckpoints may run beside anything
+// but a save.
 #pragma once
 
 #include <cstdint>

@@ -8,9 +8,9 @@
 //
 //   sum(weight * loss) / sum(weight)       over the targets of the global batch
 //
-// whatever ranks and micro-batches they are on. A weight of 0 leaves a target out: no loss, no gradient, and its id may be
-// anything. A source gives weights with every batch (BatchSource in training/step.h says so beforehand, so that ranks know
-// without asking each other) or with none: all 1.
+// whatever ranks and micro-batches they are on. A weight of 0 leaves a target out: no loss, no gradient, and its id may
+// be anything. A source gives weights with every batch (BatchSource in training/step.h says so beforehand, so that
+// ranks know without asking each other) or with none: all 1.
 //
 // A new task that needs another tensor adds it here, undefined for the others; its place on the device to MicroBatch
 // (model/context.h); and a line to UploadMicroBatch and ReplayBatches (training/step.cc), for the ranks that need it.

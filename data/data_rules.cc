@@ -10,8 +10,9 @@ namespace {
 void CheckWeights(const DataConfig& data, Rules& rules) {
   if (data.weights().empty()) return;
   if (data.weights_size() != data.train_size()) {
-    rules.Bad("data.weights", absl::StrCat(data.weights_size(), " of them, must be one for each entry of data.train, which has ",
-                                           data.train_size(), "; nearest legal: ", data.train_size(), ", or none"));
+    rules.Bad("data.weights",
+              absl::StrCat(data.weights_size(), " of them, must be one for each entry of data.train, which has ",
+                           data.train_size(), "; nearest legal: ", data.train_size(), ", or none"));
     return;
   }
   double sum = 0;
@@ -38,7 +39,9 @@ void CheckData(const DataConfig& data, Rules& rules) {
     rules.Bad("data.train", "empty, must name token files by prefix; for example: train: \"corpus/train-*\"");
   }
   for (int i = 0; i < data.train_size(); ++i) {
-    if (data.train(i).empty()) rules.Bad(absl::StrCat("data.train[", i, "]"), "empty, must name token files; remove it");
+    if (data.train(i).empty()) {
+      rules.Bad(absl::StrCat("data.train[", i, "]"), "empty, must name token files; remove it");
+    }
   }
   for (int i = 0; i < data.held_out_size(); ++i) {
     if (data.held_out(i).empty()) {

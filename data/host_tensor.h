@@ -24,7 +24,8 @@ class HostTensor {
   static HostTensor Zeros(DType dtype, Shape shape) {
     CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32) << Name(dtype);
     const auto n = static_cast<size_t>(shape.elements());
-    return dtype == DType::kInt32 ? HostTensor(std::vector<int32_t>(n), shape) : HostTensor(std::vector<float>(n), shape);
+    return dtype == DType::kInt32 ? HostTensor(std::vector<int32_t>(n), shape)
+                                  : HostTensor(std::vector<float>(n), shape);
   }
 
   bool defined() const { return !std::holds_alternative<std::monostate>(values_); }

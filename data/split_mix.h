@@ -1,5 +1,5 @@
-// SplitMix64's finaliser (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): a bijection
-// of 64-bit words in which each input bit flips about half of the output bits.
+// SplitMix64's finaliser (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): a
+// bijection of 64-bit words in which each input bit flips about half of the output bits.
 #pragma once
 
 #include <cstdint>

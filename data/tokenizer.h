@@ -40,8 +40,8 @@ namespace trefoil {
 
 class Tokenizer {
  public:
-  // Learns `vocabulary` pieces from `texts`, in memory of some 10 times their size (data/text/tokenize_corpus.h samples a
-  // larger corpus). Deterministic. Prints nothing.
+  // Learns `vocabulary` pieces from `texts`, in memory of some 10 times their size (data/text/tokenize_corpus.h samples
+  // a larger corpus). Deterministic. Prints nothing.
   // At most half of the pieces that are not bytes are single characters, the most frequent.
   // Failure: a vocabulary below 262, or larger than the texts support; both say the bound.
   static absl::StatusOr<Tokenizer> Train(std::span<const std::string> texts, int64_t vocabulary);

@@ -10,7 +10,8 @@ struct Command {
   const char* name;
   const char* summary;   // one line
   const char* examples;  // one or more lines, each indented by two spaces
-  // The sources that define its flags, as gflags knows them ("launcher/commands/train.cc"): no other command's flag is accepted.
+  // The sources that define its flags, as gflags knows them ("launcher/commands/train.cc"): no other command's flag is
+  // accepted.
   std::vector<const char*> flag_files;
   // Takes `--set PATH=VALUE`, any number of times; they stay in argv for TakeSets (launcher/config/config.h).
   bool sets = false;

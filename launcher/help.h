@@ -1,7 +1,8 @@
 // The command line of `trefoil COMMAND [flags]`: finding the command, its help, and its flags.
 //
-// Flags are gflags, defined in the source of their command (launcher/commands/tokenize.cc). gflags knows all flags of the program
-// at once and would accept any of them anywhere; here a command takes its own flags only (and glog's, such as
+// Flags are gflags, defined in the source of their command (launcher/commands/tokenize.cc). gflags knows all flags of
+// the program at once and would accept any of them anywhere; here a command takes its own flags only (and glog's, such
+// as
 // --logtostderr), and an unknown one is an error that names the nearest.
 #pragma once
 

@@ -37,8 +37,8 @@ Flops FlopsOf(const std::vector<ModuleSpec>& modules, const Blocks& blocks, int6
 }
 
 // How many of `blocks` each of several parts takes so that the most loaded has the least: at_least each, then one at a
-// time to the least loaded. Of equals the last: the first stages of a pipeline hold more activations. `other`: what each
-// part has to do besides.
+// time to the least loaded. Of equals the last: the first stages of a pipeline hold more activations. `other`: what
+// each part has to do besides.
 std::vector<int> Spread(int blocks, int at_least, double block, const std::vector<double>& other) {
   std::vector<int> taken(other.size(), at_least);
   std::vector<double> load = other;

@@ -20,9 +20,9 @@ namespace trefoil {
 ParameterTable DeclareModel(const ModelConfig& config);
 
 // The homes of each virtual stage, in order. What is spread are the blocks; what comes before them goes to the first
-// virtual stage, what comes behind to the last. Each has a block or more, and the most loaded stage has as few FLOPs as can
-// be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least as many blocks as virtual
-// stages.
+// virtual stage, what comes behind to the last. Each has a block or more, and the most loaded stage has as few FLOPs as
+// can be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least as many blocks as
+// virtual stages.
 std::vector<std::vector<int>> HomesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
                                                    const VirtualStages& virtual_stages);
 std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages);

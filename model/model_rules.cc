@@ -19,7 +19,8 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
   rules.AtLeastOne("model.sequence_length", model.sequence_length());
   // Their defaults come from heads and hidden.
   rules.Good("model.heads") ? rules.AtLeastOne("model.kv_heads", model.kv_heads()) : rules.Skip("model.kv_heads");
-  rules.Good("model.hidden") ? rules.AtLeastOne("model.feed_forward", model.feed_forward()) : rules.Skip("model.feed_forward");
+  rules.Good("model.hidden") ? rules.AtLeastOne("model.feed_forward", model.feed_forward())
+                             : rules.Skip("model.feed_forward");
   const bool llama = model.family() == ModelConfig::LLAMA;
 
   if (rules.Good("model.hidden", "model.heads", "model.head_dim") && model.head_dim() == 0) {
@@ -32,12 +33,13 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
                  "nearest legal: ", NearestMultiples(2, model.head_dim()));
   }
   if (rules.Good("model.heads", "model.kv_heads") && model.heads() % model.kv_heads() != 0) {
-    rules.Broken("model.kv_heads: ", model.kv_heads(), " does not divide model.heads ", model.heads(), "; nearest legal: ",
-                 NearestDivisors(model.heads(), model.kv_heads()));
+    rules.Broken("model.kv_heads: ", model.kv_heads(), " does not divide model.heads ", model.heads(),
+                 "; nearest legal: ", NearestDivisors(model.heads(), model.kv_heads()));
   }
   if (rules.Good("model.vocabulary") && model.vocabulary() == 0) {
-    rules.Bad("model.vocabulary", "not set, and no tokenizer says it (data.tokenizer, or tokenizer.model beside the first of "
-                                  "data.train); must be above every token id, such as 50257 for GPT-2's");
+    rules.Bad("model.vocabulary",
+              "not set, and no tokenizer says it (data.tokenizer, or tokenizer.model beside the first of "
+              "data.train); must be above every token id, such as 50257 for GPT-2's");
   }
   rules.Positive("model.norm_epsilon", model.norm_epsilon(), "1e-5");
   rules.Positive("model.initial_deviation", model.initial_deviation(), "0.02");

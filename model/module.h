@@ -1,7 +1,7 @@
-// A module: one part of the network, such as the embedding, a block or the head. A model is a list of modules, which the
-// family makes from the config alone (ModulesOf); their places in the list are their numbers, the homes of their parameters
-// (parallel/parameter.h). What spreads a model over pipeline stages, counts its FLOPs, builds it, runs it and names it in
-// reports goes by the list.
+// A module: one part of the network, such as the embedding, a block or the head. A model is a list of modules, which
+// the family makes from the config alone (ModulesOf); their places in the list are their numbers, the homes of their
+// parameters (parallel/parameter.h). What spreads a model over pipeline stages, counts its FLOPs, builds it, runs it
+// and names it in reports goes by the list.
 //
 // Threads: the rank's main thread.
 #pragma once
@@ -56,7 +56,8 @@ struct ForwardPass {
 struct ModuleSpec {
   std::string name;  // for reports: "embedding", "layer 3"; those of a series differ in a last number
   std::string kind;  // modules of one kind take the same time and memory: "block"
-  bool block = false;  // one of the blocks, all of one kind and one behind the other, that are spread over virtual stages
+  // One of the blocks, all of one kind and one behind the other, that are spread over virtual stages.
+  bool block = false;
   bool reads_inputs = false;   // of the batch
   bool reads_targets = false;
   bool makes_losses = false;   // with the name kTokenLoss

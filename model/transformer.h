@@ -27,8 +27,8 @@ struct StagePlace {
 
 class Transformer : public Stage {
  public:
-  // `home_added(home)` is called when a micro-batch has added to the home's weight gradients, in order of the schedule; may be
-  // empty. The store and what the context refers to outlive the stage.
+  // `home_added(home)` is called when a micro-batch has added to the home's weight gradients, in order of the schedule;
+  // may be empty. The store and what the context refers to outlive the stage.
   Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context, const StagePlace& place,
               std::function<void(int home)> home_added);
 

@@ -50,7 +50,8 @@ void ForEach(size_t axis, int ranks, ParallelConfig* config, const std::function
 std::span<const AxisEntry> Axes() { return kTable; }
 
 const AxisEntry& EntryOf(Axis axis) {
-  return *std::find_if(std::begin(kTable), std::end(kTable), [axis](const AxisEntry& entry) { return entry.axis == axis; });
+  return *std::find_if(std::begin(kTable), std::end(kTable),
+                       [axis](const AxisEntry& entry) { return entry.axis == axis; });
 }
 
 std::string MeshText(const ParallelConfig& parallel) {

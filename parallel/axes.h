@@ -49,8 +49,9 @@ std::string MeshText(const ParallelConfig& parallel);
 // The product of their sizes; 0 if one is 0, at most 2^62.
 int64_t RanksOfMesh(const ParallelConfig& parallel);
 
-// Calls visit with `base` at every choice of sizes, each at least 1, whose product is `ranks`; the last of Axes() varies
-// fastest. `allowed`, if set, is asked first whether an axis may have a size: what depends on that alone is cut off early.
+// Calls visit with `base` at every choice of sizes, each at least 1, whose product is `ranks`; the last of Axes()
+// varies fastest. `allowed`, if set, is asked first whether an axis may have a size: what depends on that alone is cut
+// off early.
 void ForEachMesh(int ranks, const ParallelConfig& base, const std::function<void(const ParallelConfig&)>& visit,
                  const std::function<bool(const AxisEntry& axis, int size)>& allowed = nullptr);
 

@@ -1,6 +1,7 @@
 // Adds up the partial sums that gradients are: over a bucket's replicas (parallel/placement.h) while the backward of
-// earlier blocks still computes, then over the axes that split tokens (Parameter::partial_over) and between the two stages
-// of a tied parameter. Brings the weights that came of them to every replica, while later buckets are still updated.
+// earlier blocks still computes, then over the axes that split tokens (Parameter::partial_over) and between the two
+// stages of a tied parameter. Brings the weights that came of them to every replica, while later buckets are still
+// updated.
 //
 //   GradientReducer reducer(store, device, homes, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
 //   reducer.HomeAdded(home);       // main thread: one more micro-batch has added to this home's gradients
@@ -13,13 +14,12 @@
 // ranks. With as many groups in all, the sum has the same bits however they are spread over the replicas.
 //
 // A home is done when all micro-batches have added. A bucket of one home is queued then, a tied bucket when both of its
-// homes on this rank are done. A thread
-// of its own takes buckets in that order, which is the same on all replicas, and reduce-scatters (optimizer split) or
-// all-reduces them. The sum is in rank order, so the result does not depend on timing. Gathers go to the same thread.
-// On a device that only counts there is no thread, and all is done at once: what is counted does not depend on timing
-// either. On a device with queues the thread's work starts after the backward (the update) whose results it sends, and
-// what the main thread does after Finish (FinishGathers) starts after the sums (gathers): neither waits on the host for
-// the device.
+// homes on this rank are done. A thread of its own takes buckets in that order, which is the same on all replicas, and
+// reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result does not depend on
+// timing. Gathers go to the same thread. On a device that only counts there is no thread, and all is done at once: what
+// is counted does not depend on timing either. On a device with queues the thread's work starts after the backward (the
+// update) whose results it sends, and what the main thread does after Finish (FinishGathers) starts after the sums
+// (gathers): neither waits on the host for the device.
 //
 // Threads: all functions from the main thread. Between a home's end and Finish its gradients belong to the reducer,
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.

@@ -14,13 +14,13 @@ void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
     if (interleaved && parallel.chunks() < 2) {
       rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be at least 2 with INTERLEAVED; nearest legal: 2");
     } else if (!interleaved && parallel.chunks() != 1) {
-      rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be 1 without the schedule INTERLEAVED; nearest legal: 1",
-                   " (or schedule: INTERLEAVED)");
+      rules.Broken("parallel.chunks: ", parallel.chunks(),
+                   ", must be 1 without the schedule INTERLEAVED; nearest legal: 1", " (or schedule: INTERLEAVED)");
     }
   }
   if (rules.Good("parallel.schedule", "parallel.pipeline") && interleaved && parallel.pipeline() < 2) {
-    rules.Broken("parallel.schedule: INTERLEAVED, must have a parallel.pipeline of at least 2, found ", parallel.pipeline(),
-                 "; nearest legal: ONE_F_ONE_B");
+    rules.Broken("parallel.schedule: INTERLEAVED, must have a parallel.pipeline of at least 2, found ",
+                 parallel.pipeline(), "; nearest legal: ONE_F_ONE_B");
   }
 }
 

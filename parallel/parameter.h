@@ -40,9 +40,9 @@ struct Parameter {
   Shape shape;
   // Each axis and each dim once at most; over the axes not named every rank holds all.
   std::vector<ParameterSplit> splits = {};
-  // The axes over which its gradient may be a partial sum, besides those that split samples, over which every gradient is
-  // one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it is
-  // used on. Must then be added over these axes.
+  // The axes over which its gradient may be a partial sum, besides those that split samples, over which every gradient
+  // is one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it
+  // is used on. Must then be added over these axes.
   AxisSet partial_over = {};
   Initial initial = Initial::kZeros;
   float deviation = 0;  // of kNormal

@@ -64,17 +64,21 @@ ParameterView ParameterStore::View(const std::vector<std::string>& names) const 
 
 Tensor ParameterView::weight() const {
   if (!defined()) return Tensor();
-  CHECK_GT(store_->uses_[bucket_], 0) << "weights of home " << store_->buckets_[bucket_].bucket.home << " are not in use";
+  CHECK_GT(store_->uses_[bucket_], 0) << "weights of home " << store_->buckets_[bucket_].bucket.home
+                                      << " are not in use";
   return store_->buckets_[bucket_].weights.Range(begin_, shape_);
 }
 
 Tensor ParameterView::gradient() const {
   if (!defined() || !store_->options_.trainable) return Tensor();
-  CHECK_GT(store_->uses_[bucket_], 0) << "gradients of home " << store_->buckets_[bucket_].bucket.home << " are not in use";
+  CHECK_GT(store_->uses_[bucket_], 0) << "gradients of home " << store_->buckets_[bucket_].bucket.home
+                                      << " are not in use";
   return store_->buckets_[bucket_].gradients.Range(begin_, shape_);
 }
 
-ParameterStore::Use::Use(const ParameterStore& store, int home) : store_(&store), home_(home) { store.CountUse(home, 1); }
+ParameterStore::Use::Use(const ParameterStore& store, int home) : store_(&store), home_(home) {
+  store.CountUse(home, 1);
+}
 
 ParameterStore::Use::~Use() {
   if (store_ != nullptr) store_->CountUse(home_, -1);
@@ -127,8 +131,8 @@ void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& group
 
 bool ParameterStore::Owns(const Parameter& parameter) const {
   const bool home_here = std::find(homes_.begin(), homes_.end(), parameter.home) != homes_.end();
-  // Over the axes that neither split it nor, with a split optimizer, its state: the first rank. The pipeline's stages hold
-  // different homes.
+  // Over the axes that neither split it nor, with a split optimizer, its state: the first rank. The pipeline's stages
+  // hold different homes.
   AxisSet elsewhere = parameter.split_over() | AxisSet::Of(AxisSplits::kPieces);
   if (options_.split_optimizer) elsewhere = elsewhere | parameter.replicated_over();
   return home_here && mesh_.index(AxisSet::All() - elsewhere) == 0;

@@ -1,13 +1,13 @@
 // This rank's parameters in memory: working weights for the layers, gradients, and the optimizer's state.
 //
-// Three placements of one global shape. Over the axes that split parameters all three follow the layers. Over those that
-// replicate them (of each bucket: parallel/placement.h): weights and gradients are whole on every rank; master weights and
-// the optimizer's state are whole (ZeRO stage 0) or this rank's share of each bucket (stage 1; Rajbhandari et al. 2020).
-// Where the working dtype is float32 the master weights are the working weights themselves, not a copy.
+// Three placements of one global shape. Over the axes that split parameters all three follow the layers. Over those
+// that replicate them (of each bucket: parallel/placement.h): weights and gradients are whole on every rank; master
+// weights and the optimizer's state are whole (ZeRO stage 0) or this rank's share of each bucket (stage 1; Rajbhandari
+// et al. 2020). Where the working dtype is float32 the master weights are the working weights themselves, not a copy.
 //
 //   ParameterStore store(table, mesh, homes, device, {.working = DType::kBFloat16, .optimizer = adamw.layout()});
 //   store.Initialize(seed, groups);
-//   const ParameterView qkv = store.View({"blocks.0.attention.q.weight", "blocks.0.attention.k.weight", ...});  // one matrix
+//   const ParameterView qkv = store.View({"blocks.0.attention.q.weight", ...});  // of q, k and v: one matrix
 //   {
 //     const ParameterStore::Use use = store.UseHome(1);   // block 0 runs
 //     Matmul(device, x, Transpose::kNo, qkv.weight(), Transpose::kYes, y);
@@ -30,7 +30,8 @@
 
 namespace trefoil {
 
-// A bucket and its memory. All flat; n = bucket.elements, s = n / ranks along its replicas with a split optimizer, else n.
+// A bucket and its memory. All flat; n = bucket.elements, s = n / ranks along its replicas with a split optimizer, else
+// n.
 struct BucketMemory {
   Bucket bucket;
   int64_t shard_begin = 0;    // this rank's share of the optimizer state: elements [shard_begin, shard_begin + s)
@@ -63,8 +64,8 @@ class ParameterView {
   ParameterView() = default;  // of no parameter: its tensors are undefined
   bool defined() const { return store_ != nullptr; }
   const Shape& shape() const { return shape_; }
-  // In the working dtype, and float32 (undefined in a store that is not trainable). CHECKs that a home of the parameter is in
-  // use; valid until it no longer is.
+  // In the working dtype, and float32 (undefined in a store that is not trainable). CHECKs that a home of the parameter
+  // is in use; valid until it no longer is.
   Tensor weight() const;
   Tensor gradient() const;
 
@@ -120,8 +121,9 @@ class ParameterStore {
   void PublishMasterWeights(const AxisGroups& groups);
 
   // Master weights ("NAME") and the optimizer's state ("adam.m/NAME" ...) as slices, in parts: one buffer of one bucket
-  // each, so that a name is in one part only. On devices whose memory the host cannot reach, the slices point into a copy
-  // on the host that lives as long as the part: whoever takes one part at a time needs most_copied_bytes() of host memory.
+  // each, so that a name is in one part only. On devices whose memory the host cannot reach, the slices point into a
+  // copy on the host that lives as long as the part: whoever takes one part at a time needs most_copied_bytes() of host
+  // memory.
   struct StatePart {
     bool of_weights = false;  // else of the optimizer's state
     std::vector<ShardedTensor> slices;

@@ -60,7 +60,9 @@ class Search {
           const int share = config_.training().global_batch() / mesh.data();
           for (const int64_t samples : Divisors(std::min(share, kMostSamples))) {
             if (Pinned("micro_batch") && samples != config_.training().micro_batch()) continue;
-            for (const int64_t chunks : chunks_) Add(mesh, static_cast<int>(samples), static_cast<int>(chunks), &layouts);
+            for (const int64_t chunks : chunks_) {
+              Add(mesh, static_cast<int>(samples), static_cast<int>(chunks), &layouts);
+            }
           }
         },
         [this](const AxisEntry& axis, int size) { return MayBe(axis, size); });

@@ -1,9 +1,9 @@
-// What a run will take on a cluster, before anything is allocated: memory by purpose, FLOPs, bytes sent, and the time of a
-// step, for a rank of every stage.
+// What a run will take on a cluster, before anything is allocated: memory by purpose, FLOPs, bytes sent, and the time
+// of a step, for a rank of every stage.
 //
 // Nothing is counted by formulas of its own: the trainer's step runs on the null device (planner/stage_profile.h), the
-// schedule's lists are simulated (parallel/pipeline/schedule.h) with the times of planner/time_model.h, and a stage whose part
-// of the model is as another's is not run again.
+// schedule's lists are simulated (parallel/pipeline/schedule.h) with the times of planner/time_model.h, and a stage
+// whose part of the model is as another's is not run again.
 //
 //   Planner planner(cluster);
 //   const Plan plan = planner.Make(config, /*ranks=*/3072);

@@ -24,9 +24,9 @@ class TimeModel {
   TimeModel(const Cluster& cluster, int devices_per_rank);
 
   double OpSeconds(const OpCount& count);
-  // `operation` as in GroupCall (parallel/collectives/world.h), of the first of `members`. Each rank sends (n-1)/n of the bytes to
-  // the n-1 others directly, those in its node over its node's link and at the same time the rest over the network; twice
-  // for AllReduceSum. Sums are ops of their own.
+  // `operation` as in GroupCall (parallel/collectives/world.h), of the first of `members`. Each rank sends (n-1)/n of
+  // the bytes to the n-1 others directly, those in its node over its node's link and at the same time the rest over the
+  // network; twice for AllReduceSum. Sums are ops of their own.
   double CollectiveSeconds(const std::string& operation, const std::vector<int>& members, double bytes) const;
   double MessageSeconds(int from, int to, double bytes) const;
   // What CollectiveSeconds and MessageSeconds take to be sent by a rank.

@@ -10,15 +10,15 @@
 // Work that will run again without asking for memory (a recording, runtime/device.h) needs blocks that nobody else gets
 // in the meantime:
 //
-//   std::unique_ptr<Arena::Reservation> mine = arena->Reserve();  // what this thread's queue allocates from here on ...
-//   mine->Close();                                                // ... to here, free or not, is kept out of use
+//   std::unique_ptr<Arena::Reservation> mine = arena->Reserve();  // what this thread's queue allocates from here
+//   mine->Close();                                                // to here, free or not, is kept out of use
 //   mine = nullptr;                                               // and is the arena's again
 //
-// A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) lies apart: else whether another finds
-// the old one free, and so what the arena holds in the end, would hang on timing.
+// A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) lies apart: else whether
+// another finds the old one free, and so what the arena holds in the end, would hang on timing.
 //
-// Where the device has no more to give, free blocks of other sizes go back to it first: all but the reserved ones. Only if
-// that does not help the process ends, with the bytes by purpose.
+// Where the device has no more to give, free blocks of other sizes go back to it first: all but the reserved ones. Only
+// if that does not help the process ends, with the bytes by purpose.
 //
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.
 #pragma once

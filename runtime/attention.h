@@ -125,8 +125,8 @@ inline AttentionHeads SeparateHeads(const Tensor& q, const Tensor& kv, const Att
 //
 //   (((first_sequence + b) * global_heads + first_head + h) * global_queries + q) * global_keys + k
 //
-// of a mask: dropped when Uniform(key, element) < probability, else divided by 1 - probability. So it depends neither on
-// which rank has the query nor on which part of the keys it meets. probability 0: nothing happens.
+// of a mask: dropped when Uniform(key, element) < probability, else divided by 1 - probability. So it depends neither
+// on which rank has the query nor on which part of the keys it meets. probability 0: nothing happens.
 struct AttentionDropout {
   float probability = 0;
   uint64_t key = 0;

@@ -1,10 +1,10 @@
-// Sums that do not depend on the order of addition: of losses, and of the squares that make the norm of gradients. So both
-// are the same number, to the bit, however elements lie on ranks.
+// Sums that do not depend on the order of addition: of losses, and of the squares that make the norm of gradients. So
+// both are the same number, to the bit, however elements lie on ranks.
 //
 // A number is kept to multiples of 2^-128, in fixed point: what is below is rounded off each summand, by itself, and
-// everything above is added exactly. That covers squares of float32 from 1e-19 to 1e27 (gradients; below, a square counts
-// as 0). In the spirit of Demmel & Nguyen 2015 (Parallel reproducible summation), with a fixed grid in place of theirs,
-// which follows the largest summand.
+// everything above is added exactly. That covers squares of float32 from 1e-19 to 1e27 (gradients; below, a square
+// counts as 0). In the spirit of Demmel & Nguyen 2015 (Parallel reproducible summation), with a fixed grid in place of
+// theirs, which follows the largest summand.
 //
 //   ExactSum sum;
 //   sum.AddBlock(bins);            // what a kernel made of some summands
@@ -21,8 +21,8 @@
 
 namespace trefoil {
 
-// A summand s is cut into bins: bin k takes a multiple of the grid 2^(36 k - 128), at most half of the next grid, so that
-// the bin's sum over 2^16 summands is exact in double.
+// A summand s is cut into bins: bin k takes a multiple of the grid 2^(36 k - 128), at most half of the next grid, so
+// that the bin's sum over 2^16 summands is exact in double.
 inline constexpr int kExactBins = 7, kExactBinBits = 36, kExactLowest = -128;
 // Summands below this in size are exact; others, and what is not finite, are added in double apart.
 inline constexpr double kExactMost = 0x1p120;
@@ -40,8 +40,8 @@ constexpr double ExactRounder(int bin) {
 
 class ExactSum {
  public:
-  // Limb k counts grids of bin k; the last one is of no grid: summands that are beyond kExactMost. Limbs of several sums
-  // may be added one by one: exactly for up to 2^16 sums that have been carried.
+  // Limb k counts grids of bin k; the last one is of no grid: summands that are beyond kExactMost. Limbs of several
+  // sums may be added one by one: exactly for up to 2^16 sums that have been carried.
   static constexpr int kLimbs = kExactBins + 1;
 
   // The sums of a block's bins, in their unit (not in grids), and what was beyond.

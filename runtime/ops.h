@@ -117,14 +117,14 @@ void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Ten
 void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
             float theta, bool inverse);
 
-// softmax(q k^T / sqrt(D)) v over the keys that a query sees (runtime/attention.h), in blocks that never hold Tq x Tk for
-// more than a head (Dao et al. 2022). out: [B*Tq, H*D]; log_sum_exp: [B, H, Tq] float32, saved for the backward. A query
-// that sees no key has an output of 0 and a log_sum_exp of -infinity.
+// softmax(q k^T / sqrt(D)) v over the keys that a query sees (runtime/attention.h), in blocks that never hold Tq x Tk
+// for more than a head (Dao et al. 2022). out: [B*Tq, H*D]; log_sum_exp: [B, H, Tq] float32, saved for the backward. A
+// query that sees no key has an output of 0 and a log_sum_exp of -infinity.
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp);
-// The gradients of what in.q, in.k and in.v are, every column of those heads written; with kYes added to. Their dtype is
-// that of `in`, or float32; with kYes float32. Where keys came in parts, each part has a call of its own, with the merged
-// `out` and `log_sum_exp` of all parts; the parts' gradients of q add up.
+// The gradients of what in.q, in.k and in.v are, every column of those heads written; with kYes added to. Their dtype
+// is that of `in`, or float32; with kYes float32. Where keys came in parts, each part has a call of its own, with the
+// merged `out` and `log_sum_exp` of all parts; the parts' gradients of q add up.
 void AttentionBackward(Device& device, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                        const AttentionHeads& gradients, Accumulate accumulate = Accumulate::kNo);
@@ -160,8 +160,8 @@ void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& 
 // whatever the logits and the target.
 void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
                          const Tensor& log_sum_exp);
-// d_logits = scale * weight * (softmax(logits) - onehot(target)), 0 with weight 0; d_logits: [N, V] in either activation
-// dtype, in place allowed where float32. weights as above.
+// d_logits = scale * weight * (softmax(logits) - onehot(target)), 0 with weight 0; d_logits: [N, V] in either
+// activation dtype, in place allowed where float32. weights as above.
 void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& weights,
                           const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
 
@@ -169,16 +169,17 @@ void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& ta
 
 // out = a + b, any shape, one dtype; in place allowed.
 void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out);
-// out = the sum over `parts` [P, n], in float32; out: [n], dtype of parts. The one place where sums over ranks are added, in
-// the one order of addition: neighbours first (0 + 1, 2 + 3, ...; an odd last one moves up as it is), then neighbours of
-// these sums, and so on. So the sum of 2^k parts in a row is the same whether they are parts here or were added before.
+// out = the sum over `parts` [P, n], in float32; out: [n], dtype of parts. The one place where sums over ranks are
+// added, in the one order of addition: neighbours first (0 + 1, 2 + 3, ...; an odd last one moves up as it is), then
+// neighbours of these sums, and so on. So the sum of 2^k parts in a row is the same whether they are parts here or were
+// added before.
 void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 // out = in, converted.
 void Cast(Device& device, const Tensor& in, const Tensor& out);
 // x = value everywhere (float dtypes).
 void Fill(Device& device, const Tensor& x, float value);
-// The sum of all elements of the tensors `summed`, and the sum of the squares of those of `squared`, exact and so the same
-// in whatever tensors the elements are (runtime/exact_sum.h). Waits for the device, once. 0 on the null device.
+// The sum of all elements of the tensors `summed`, and the sum of the squares of those of `squared`, exact and so the
+// same in whatever tensors the elements are (runtime/exact_sum.h). Waits for the device, once. 0 on the null device.
 struct ExactSums {
   ExactSum sum, sum_of_squares;
 };

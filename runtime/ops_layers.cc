@@ -1,4 +1,5 @@
-// What layers do beside products: norms, activations, dropout, embedding, cross-entropy; attention is in ops_attention.cc.
+// What layers do beside products: norms, activations, dropout, embedding, cross-entropy; attention is in
+// ops_attention.cc.
 #include "runtime/op_run.h"
 #include "runtime/ops.h"
 

@@ -14,8 +14,8 @@ namespace trefoil {
 
 // One rank's, of the step up to its sums; the update, which follows, is left out.
 struct RankFigures {
-  // In which it neither waited for messages (parallel/collectives/patience.h) nor for samples: computing, mostly. GPUs wait for
-  // each other on their queues, where the host does not see it: there this is about the same on all ranks.
+  // In which it neither waited for messages (parallel/collectives/patience.h) nor for samples: computing, mostly. GPUs
+  // wait for each other on their queues, where the host does not see it: there this is about the same on all ranks.
   double work_seconds = 0;
   double data_seconds = 0;    // that it waited for samples
   double held_bytes = 0;      // from the system for tensors, on its device

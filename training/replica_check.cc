@@ -21,8 +21,8 @@ struct Copy {
   Tensor elements;   // flat
 };
 
-// Adds the parameters' elements in a buffer that starts at element `start` of its bucket, of those that `copied_over` do
-// not split.
+// Adds the parameters' elements in a buffer that starts at element `start` of its bucket, of those that `copied_over`
+// do not split.
 void AddCopies(const BucketMemory& memory, const Tensor& buffer, int64_t start, const std::string& prefix,
                AxisSet copied_over, std::vector<Copy>* copies) {
   const int64_t stop = start + buffer.elements();
@@ -37,7 +37,8 @@ void AddWeights(const BucketMemory& memory, AxisSet copied_over, std::vector<Cop
   AddCopies(memory, memory.weights, 0, "", copied_over, copies);
 }
 
-void AddOptimizerState(const Worker& worker, const BucketMemory& memory, AxisSet copied_over, std::vector<Copy>* copies) {
+void AddOptimizerState(const Worker& worker, const BucketMemory& memory, AxisSet copied_over,
+                       std::vector<Copy>* copies) {
   // Where the working weights are float32 they are the master weights.
   if (worker.store.working_dtype() != DType::kFloat32) {
     AddCopies(memory, memory.master, memory.shard_begin, "master/", copied_over, copies);

@@ -1,14 +1,16 @@
 // The run's folder, owned: what every rank of a job makes before anything is written into it.
 //
-//   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<RunFolder> folder, RunFolder::Take(fs, config.folder(), all, &notes));
+//   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<RunFolder> folder, RunFolder::Take(fs, config.folder(), all,
+//   &notes));
 //   ... checkpoints are saved as folder->owner(), asking folder->Check() ...
 //
-// Rank 0 makes the folder and takes its lock (runtime/files/folder_lock.h); then every rank looks whether it sees that lock,
-// under rank 0's path: on hosts with a folder each of that name it does not. Both take milliseconds and need no model.
+// Rank 0 makes the folder and takes its lock (runtime/files/folder_lock.h); then every rank looks whether it sees that
+// lock, under rank 0's path: on hosts with a folder each of that name it does not. Both take milliseconds and need no
+// model.
 //
-// Failure: the same Status on every rank: the folder cannot be made; another run has it (FailedPrecondition, one line with
-// host, process, job, since when); a rank does not see it (its host is named). The folder is as it was.
-// Threads: the rank's main thread.
+// Failure: the same Status on every rank: the folder cannot be made; another run has it (FailedPrecondition, one line
+// with host, process, job, since when); a rank does not see it (its host is named). The folder is as it was. Threads:
+// the rank's main thread.
 #pragma once
 
 #include <memory>

@@ -81,8 +81,8 @@ double SumOfWeights(const Batch& batch, int64_t samples) {
   return std::accumulate(weights.begin(), weights.begin() + samples * batch.length, 0.0);
 }
 
-// Makes the mean weight of the global batch 1, so that dividing by its targets, whose number every step has alike, divides
-// by their weights. The data ranks of a stage that looks at tokens call it together.
+// Makes the mean weight of the global batch 1, so that dividing by its targets, whose number every step has alike,
+// divides by their weights. The data ranks of a stage that looks at tokens call it together.
 void NormaliseWeights(Worker& worker, const BatchSource& source, Input* input) {
   if (!source.weighted || !worker.has_head()) return;
   double sum = 0;

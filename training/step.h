@@ -2,8 +2,8 @@
 //
 //   step s:  samples [first, first + global batch) of the run
 //     data rank i takes the i-th share of them, in micro-batches, through the schedule     (forward, backward)
-//     gradients are added over ranks                                                       (parallel/gradient_reducer.h)
-//     norm, clipping, AdamW                                                                (training/optimizer/optimizer.h)
+//     gradients are added over ranks (parallel/gradient_reducer.h) norm, clipping, AdamW
+//     (training/optimizer/optimizer.h)
 //
 // Which samples make a step does not depend on the layout, and neither does the loss but for the rounding of sums: the
 // loss is the weighted mean over all targets of the global batch, 0 where all weights are 0.
@@ -42,7 +42,8 @@ BatchSource ZerosSource(int64_t length);
 struct StepResult {
   double loss = 0;           // nats per token, weighted
   double gradient_norm = 0;  // before clipping
-  double communication_seconds = 0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
+  double communication_seconds =
+      0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
   RanksSummary ranks;                // on rank 0
   bool stop = false;                 // some rank was asked to stop the run
   // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).
@@ -62,8 +63,9 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
                                      double learning_rate, int64_t skipped_before = 0,
                                      const std::function<bool()>& stop_requested = nullptr);
 
-// Weighted mean loss of the targets of the first `samples` samples of a source, at least 1, no gradients; the same for every layout
-// and global batch. They are taken in global batches, of which the last may be filled up with what does not count.
+// Weighted mean loss of the targets of the first `samples` samples of a source, at least 1, no gradients; the same for
+// every layout and global batch. They are taken in global batches, of which the last may be filled up with what does
+// not count.
 absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t samples);
 
 }  // namespace trefoil

@@ -15,7 +15,8 @@ void CheckBatch(const TrainingConfig& training, const ParallelConfig& parallel, 
       rules.Broken("training.global_batch: ", training.global_batch(), " is not a multiple of training.micro_batch ",
                    training.micro_batch(), " x parallel.data ", parallel.data(), " = ", unit, "; nearest legal: ",
                    NearestMultiples(unit, training.global_batch()));
-    } else if (rules.Good("parallel.schedule", "parallel.pipeline") && parallel.schedule() == ParallelConfig::INTERLEAVED &&
+    } else if (rules.Good("parallel.schedule", "parallel.pipeline") &&
+               parallel.schedule() == ParallelConfig::INTERLEAVED &&
                training.global_batch() / unit % parallel.pipeline() != 0) {
       rules.Broken("training.global_batch: ", training.global_batch(), " makes ", training.global_batch() / unit,
                    " micro-batches per step, which INTERLEAVED needs to be a multiple of parallel.pipeline ",
@@ -37,7 +38,8 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
   const int64_t micro_batches = training.global_batch() / training.micro_batch();
   if (training.global_batch() % Product(training.micro_batch(), data) != 0) return;  // said by itself
   if (groups > data && rules.Good("parallel.schedule") && parallel.schedule() == ParallelConfig::GPIPE) {
-    // The head adds its weight gradients in the forward, where the next group's micro-batches come before this one's end.
+    // The head adds its weight gradients in the forward, where the next group's micro-batches come before this one's
+    // end.
     rules.Broken("training.gradient_groups: ", groups, ", must not be above parallel.data ", data,
                  " with parallel.schedule GPIPE; nearest legal: ", data, " (or schedule ONE_F_ONE_B)");
     return;
@@ -46,18 +48,20 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
   int64_t nearest = data;
   while (nearest * 2 <= groups && micro_batches % (nearest * 2) == 0) nearest *= 2;
   rules.Broken("training.gradient_groups: ", groups, ", must be parallel.data ", data,
-               " times a power of two and divide the step's ", micro_batches, " micro-batches; nearest legal: ", nearest);
+               " times a power of two and divide the step's ", micro_batches,
+               " micro-batches; nearest legal: ", nearest);
 }
 
 void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
   rules.AtLeastOne("training.checkpoint.failed_saves", checkpoint.failed_saves());
   if (checkpoint.keep_every() > 0 && checkpoint.keep_last() == 0) {
-    rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(), ", but keep_last 0 keeps all; nearest legal: ",
-                 "keep_last 2, or keep_every 0");
+    rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(),
+                 ", but keep_last 0 keeps all; nearest legal: ", "keep_last 2, or keep_every 0");
   }
   if (checkpoint.keep_every() > 0 && checkpoint.every_steps() == 0) {
-    rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(), ", but every_steps is 0: there is a checkpoint at ",
-                 "the end only; nearest legal: every_steps ", checkpoint.keep_every(), ", or keep_every 0");
+    rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(),
+                 ", but every_steps is 0: there is a checkpoint at ", "the end only; nearest legal: every_steps ",
+                 checkpoint.keep_every(), ", or keep_every 0");
   }
 }
 
@@ -71,8 +75,8 @@ void CheckOptimizer(const TrainingConfig& training, Rules& rules) {
   rules.Positive(prefix + "epsilon", optimizer.epsilon(), "1e-8");
   rules.Share(prefix + "decay_share", optimizer.decay_share(), true);
   if (rules.Good(prefix + "warmup_steps", "training.steps") && optimizer.warmup_steps() > training.steps()) {
-    rules.Broken(prefix, "warmup_steps: ", optimizer.warmup_steps(), ", must be at most training.steps ", training.steps(),
-                 "; nearest legal: ", training.steps());
+    rules.Broken(prefix, "warmup_steps: ", optimizer.warmup_steps(), ", must be at most training.steps ",
+                 training.steps(), "; nearest legal: ", training.steps());
   }
 }
 

@@ -46,7 +46,8 @@ struct RecordedMicroBatch {
 enum class StepPart { kUpload, kAction, kReduce, kUpdate };
 
 struct Worker {
-  // The config is filled and legal (training/config/validate.h) with its vocabulary set. World and device outlive the worker.
+  // The config is filled and legal (training/config/validate.h) with its vocabulary set. World and device outlive the
+  // worker.
   Worker(const RunConfig& config, World& world, Device& device);
   // With a list of actions and virtual stages of its own in place of the config's schedule.
   Worker(const RunConfig& config, World& world, Device& device, const VirtualStages& virtual_stages,

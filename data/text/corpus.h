@@ -3,7 +3,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto paths, ExpandInputs({"corpus/*.txt|*.jsonl[.gz|.zst]"}));
 //   TREFOIL_ASSIGN_OR_RETURN(auto slices, SliceInputs(paths, /*slice_bytes=*/64 << 20));
 //   for (const TextSlice& slice : slices) {
-//     TREFOIL_RETURN_IF_ERROR(ReadSlice(slice, /*block_bytes=*/16 << 10, /*any_bytes=*/false, [&](const TextBlock& block) { ... }));
+//     TREFOIL_RETURN_IF_ERROR(ReadSlice(slice, /*block_bytes=*/16 << 10, /*any_bytes=*/false,
+//                                       [&](const TextBlock& block) { ... }));
 //   }
 //
 // Kinds of file, by name:
@@ -11,8 +12,8 @@
 //   x.jsonl     one document a line: the string field "text" of a JSON object; empty lines are skipped
 //   x.txt.gz, x.jsonl.zst ...   the same, compressed by gzip or Zstandard
 //   any other name: as .txt
-// Text is UTF-8: a .txt that is something else is refused (data/text/text_check.h) unless `any_bytes` is asked for. JSON is
-// UTF-8 by itself.
+// Text is UTF-8: a .txt that is something else is refused (data/text/text_check.h) unless `any_bytes` is asked for.
+// JSON is UTF-8 by itself.
 //
 // A *block* is what is handed over at once: a document is cut at the first blank line after each `block_bytes`; where
 // there is none within 4 times that, at a newline; else at 8 times that, between two characters. The blocks of a

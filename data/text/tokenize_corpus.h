@@ -11,11 +11,12 @@
 // end with the tokenizer's end of text. Shares take whole shards, so the files are the same, byte for byte, for any
 // number of shares.
 //
-// Held-out text is chosen by block (data/text/corpus.h), so that a corpus of a few long files has some too: of the blocks of
-// a slice, number b is held out when floor((b + 1) h + u) > floor(b h + u), where h is the share to hold out and u in
-// [0, 1) a hash of (seed, slice number). That is every 1/h-th block, begun anywhere: each long file gives its share to
-// within a block, and each short one with probability h. Neighbouring blocks of one document that go to the same side
-// stay one document; where the side changes the document ends. The choice depends on the files, the seed and h only.
+// Held-out text is chosen by block (data/text/corpus.h), so that a corpus of a few long files has some too: of the
+// blocks of a slice, number b is held out when floor((b + 1) h + u) > floor(b h + u), where h is the share to hold out
+// and u in [0, 1) a hash of (seed, slice number). That is every 1/h-th block, begun anywhere: each long file gives its
+// share to within a block, and each short one with probability h. Neighbouring blocks of one document that go to the
+// same side stay one document; where the side changes the document ends. The choice depends on the files, the seed and
+// h only.
 //
 // Memory: a few MB, the tokenizer, and 4 bytes per document of a shard; for SampleTexts up to twice the bytes asked
 // for.

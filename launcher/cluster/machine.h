@@ -22,9 +22,10 @@ struct Machine {
 };
 
 // `config` is filled and legal. CPU: runtime.threads threads; else OMP_NUM_THREADS; else the host's cores shared among
-// its ranks, or those that this rank is bound to, if fewer. CUDA: the GPU that launcher/cluster/gpu_choice.h says. Every rank
-// calls this, and what one rank cannot have is every rank's error: more threads than the cores it is bound to; too few
-// GPUs, none, one that lacks what training.precision needs, or a build without CUDA. `host` outlives the machine.
+// its ranks, or those that this rank is bound to, if fewer. CUDA: the GPU that launcher/cluster/gpu_choice.h says.
+// Every rank calls this, and what one rank cannot have is every rank's error: more threads than the cores it is bound
+// to; too few GPUs, none, one that lacks what training.precision needs, or a build without CUDA. `host` outlives the
+// machine.
 absl::StatusOr<std::unique_ptr<Machine>> OpenMachine(const RunConfig& config, World& host);
 
 // The CPU device alone, for a program of one rank.
@@ -33,9 +34,9 @@ std::unique_ptr<Device> OpenCpu(const RuntimeConfig& runtime, int ranks_on_host)
 // The sum of all ranks' rates, for runtime/host/peak.h. Every rank calls it as often.
 Together SumOver(Group& all);
 
-// FLOP/s at best of all ranks together, side by side: of the CPU in registers (runtime/host/peak.h); of a GPU in its largest
-// matrix products, which is some tenths below the vendor's figure. The GPU's memory that it takes is given back, and the
-// high-water marks of Device::memory() begin anew.
+// FLOP/s at best of all ranks together, side by side: of the CPU in registers (runtime/host/peak.h); of a GPU in its
+// largest matrix products, which is some tenths below the vendor's figure. The GPU's memory that it takes is given
+// back, and the high-water marks of Device::memory() begin anew.
 double MeasurePeak(Device& device, DType dtype, Group& all);
 
 // FLOP/s of all ranks together by the data sheets of their GPUs, in the run's precision, for MFU. 0: some rank has none

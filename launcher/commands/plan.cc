@@ -19,8 +19,9 @@
 #include "runtime/number_text.h"
 
 DEFINE_string(cluster, "",
-              "The machines: a file (planner/cluster.proto in text format, `trefoil calibrate` writes one) or the name of "
-              "one that is built in, such as selene_a100. Without it memory, FLOPs and bytes are planned, but no times.");
+              "The machines: a file (planner/cluster.proto in text format, `trefoil calibrate` writes one) or the name "
+              "of one that is built in, such as selene_a100. Without it memory, FLOPs and bytes are planned, but no "
+              "times.");
 DEFINE_int32(gpus, 0, "Ranks. 0: what parallel.tensor, pipeline and data ask for.");
 DEFINE_bool(search, false,
             "Try the layouts of --gpus ranks and list the fastest that fit. What --set gives of the layout stays.");
@@ -32,7 +33,8 @@ DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the conf
 namespace trefoil {
 namespace {
 
-// The fields of parallel and training that the command line sets itself: `--set parallel.tensor=8`, `--set 'parallel=tensor: 8'`.
+// The fields of parallel and training that the command line sets itself: `--set parallel.tensor=8`,
+// `--set 'parallel=tensor: 8'`.
 std::set<std::string> Pinned(const std::vector<std::string>& sets) {
   std::set<std::string> pinned;
   for (const std::string& set : sets) {

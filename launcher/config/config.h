@@ -3,8 +3,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> sets, TakeSets(&argc, argv));
 //   TREFOIL_ASSIGN_OR_RETURN(RunConfig config, ReadConfig(FileSystem::Posix(), FLAGS_config, sets));
 //
-// The file is protobuf text format (training/run.proto); a preset is one of launcher/config/presets, built into the program. A
-// name that is a preset's means the preset: a file of the same name is "./NAME".
+// The file is protobuf text format (training/run.proto); a preset is one of launcher/config/presets, built into the
+// program. A name that is a preset's means the preset: a file of the same name is "./NAME".
 //
 // `--set PATH=VALUE` sets any field by its path from RunConfig:
 //   --set parallel.tensor=2                  numbers; true and false; text without quotes

@@ -160,8 +160,8 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
       Plural(model.layers(), "layer"), ", hidden ", model.hidden(), ", ", Plural(model.heads(), "head"), " (",
       model.kv_heads(), " key/value), feed-forward ", model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
       ShortCount(static_cast<double>(summary.parameters)), " parameters\n");
-  absl::StrAppend(&text, "mesh      ", MeshText(parallel), " = ", Plural(summary.ranks, "rank"), ", ", Plural(summary.threads, "thread"),
-                  " each\n\n", Picture(config, summary), "\n");
+  absl::StrAppend(&text, "mesh      ", MeshText(parallel), " = ", Plural(summary.ranks, "rank"), ", ",
+                  Plural(summary.threads, "thread"), " each\n\n", Picture(config, summary), "\n");
 
   absl::StrAppend(&text, "schedule  ", ParallelConfig::Schedule_Name(parallel.schedule()));
   if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");

@@ -9,9 +9,9 @@
 // left. (The scale of the loss is known beforehand, and nothing stands between the loss and the end.)
 //
 // Where the backward comes in two (ForwardPass::divided), the three products, which take equal times, stand apart: the
-// forward ends with d_logits, the backward of the input makes dh of them and that of the weights dW. The d_logits of the
-// whole micro-batch [N, V/t] and h wait so long, in the working dtype; nothing is computed twice, and both ways give the
-// same bits where micro-batches come in the same order.
+// forward ends with d_logits, the backward of the input makes dh of them and that of the weights dW. The d_logits of
+// the whole micro-batch [N, V/t] and h wait so long, in the working dtype; nothing is computed twice, and both ways
+// give the same bits where micro-batches come in the same order.
 #pragma once
 
 #include "model/context.h"

@@ -28,7 +28,8 @@ void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table) {
     table->Add({.name = shape.prefixes[i] + ".bias",
                 .home = home,
                 .shape = {shape.outputs[i]},
-                .splits = column ? std::vector<ParameterSplit>{{.dim = 0, .axis = Axis::kTensor}} : std::vector<ParameterSplit>(),
+                .splits = column ? std::vector<ParameterSplit>{{.dim = 0, .axis = Axis::kTensor}}
+                                 : std::vector<ParameterSplit>(),
                 .partial_over = column ? AxisSet() : Axis::kTensor,
                 .initial = Initial::kZeros,
                 .fused_with_previous = i > 0});

@@ -8,8 +8,9 @@
 // A call returns when the result is there. Sums are added in rank order, in float32 for bf16, by the op SumParts: the
 // result is the same on every rank, on every run, and for every implementation (MPI, threads).
 //
-// Failure: a broken connection, or a rank that has not come within the time-out (parallel/collectives/patience.h), ends the program
-// with this rank, the operation, the group and the missing rank named, both ranks with their hosts; nothing is returned.
+// Failure: a broken connection, or a rank that has not come within the time-out (parallel/collectives/patience.h), ends
+// the program with this rank, the operation, the group and the missing rank named, both ranks with their hosts; nothing
+// is returned.
 // Threads: one thread at a time per Group; different groups may be used by different threads at once.
 #pragma once
 
@@ -63,9 +64,9 @@ class Group {
 
   // Point to point. Send returns at once and keeps x, whose elements must not be written to after, until FinishSend or
   // FinishSends gives it up: not when it happens to be delivered, so that memory does not depend on timing. Receive
-  // waits. Messages from one rank to another with one tag arrive in order of sending. Those of different tags may overtake
-  // each other if they are of different lanes, a tag's being tag % kLanes; in a lane all must be received in order of
-  // sending, since NCCL's messages travel without tags.
+  // waits. Messages from one rank to another with one tag arrive in order of sending. Those of different tags may
+  // overtake each other if they are of different lanes, a tag's being tag % kLanes; in a lane all must be received in
+  // order of sending, since NCCL's messages travel without tags.
   static constexpr int kLanes = 2;
   virtual void Send(const Tensor& x, int to, int tag) = 0;
   virtual void Receive(const Tensor& x, int from, int tag) = 0;
@@ -85,8 +86,8 @@ class Group {
   // implementation watches for calls that never end.
   virtual void Replayed() {}
 
-  // Numbers and text on the host, along a tree whose root is rank 0 (parallel/collectives/binomial_tree.h): a rank sends to and
-  // receives from at most log2 of the size others. Sums are in rank order.
+  // Numbers and text on the host, along a tree whose root is rank 0 (parallel/collectives/binomial_tree.h): a rank
+  // sends to and receives from at most log2 of the size others. Sums are in rank order.
   void AllReduceSum(std::span<double> values) { SumAndGather(values, {}); }
   // The same, and in the same messages rank 0 gets every rank's `own`, which has one length everywhere: all of them, in
   // rank order. The others get nothing.

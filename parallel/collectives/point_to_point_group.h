@@ -1,8 +1,8 @@
 // A Group out of messages between pairs of ranks. P ranks, n bytes:
 //
-//   AllReduceSum      up to 4 KiB: in each round every rank sends all n bytes to its peers and adds up what it got. Above:
-//                     a reduce-scatter, then an all-gather, segment by segment; sends 2 n (P-1)/P, as a ring does, in fewer
-//                     messages.
+//   AllReduceSum      up to 4 KiB: in each round every rank sends all n bytes to its peers and adds up what it got.
+//                     Above: a reduce-scatter, then an all-gather, segment by segment; sends 2 n (P-1)/P, as a ring
+//                     does, in fewer messages.
 //   ReduceScatterSum  in each round a rank sends its peers what is theirs to add on; sends n (P-1)/P of the input's n.
 //   AllGather         in each round a rank sends its peers all it has; sends n (P-1) for a part of n.
 //   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
@@ -10,11 +10,12 @@
 //                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
 //   texts             the same way up or down; before each message another one with its length.
 //
-// Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly; of more ranks log2 P where P is a
-// power of two. A small sum whose last round would be of more than 8 ranks goes along the tree instead, up and down. Additions
-// are made by the op SumParts over parts laid out in rank order, whose order of addition all these ways keep: they give the
-// same bits. It rounds bfloat16 once, at the end: partial sums in it would not have those bits, so its sums are made in one
-// round whatever the ranks. Segments, 4 KiB, 8 ranks and the memory for the parts: parallel/collectives/sum_buffer.h.
+// Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly; of more ranks log2 P where
+// P is a power of two. A small sum whose last round would be of more than 8 ranks goes along the tree instead, up and
+// down. Additions are made by the op SumParts over parts laid out in rank order, whose order of addition all these ways
+// keep: they give the same bits. It rounds bfloat16 once, at the end: partial sums in it would not have those bits, so
+// its sums are made in one round whatever the ranks. Segments, 4 KiB, 8 ranks and the memory for the parts:
+// parallel/collectives/sum_buffer.h.
 //
 // Private to this folder.
 #pragma once

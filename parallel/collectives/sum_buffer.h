@@ -5,9 +5,9 @@
 //   const Tensor parts = buffer.Parts(DType::kFloat32, ranks, n, n);  // [ranks, n], undefined content
 //
 // A long sum is made segment by segment, so that the buffer stays small whatever is summed. Its size is that of the
-// largest segment so far, a function of what was summed (and of what was gathered in rounds) and of nothing else: memory at its peak is the sum over groups,
-// whichever of their sums overlap in time, and so the planner can say it. Hence kept, apart from what the arena hands
-// round, and one per group rather than one per device.
+// largest segment so far, a function of what was summed (and of what was gathered in rounds) and of nothing else:
+// memory at its peak is the sum over groups, whichever of their sums overlap in time, and so the planner can say it.
+// Hence kept, apart from what the arena hands round, and one per group rather than one per device.
 //
 // Threads: the one that uses the group. Private to this folder.
 #pragma once

@@ -1,9 +1,9 @@
 // Pipeline schedules as data: for each stage, the list of its actions in order. One short loop runs the list
 // (parallel/pipeline/pipeline.h); tests prove it; the planner draws it.
 //
-// The model is cut into virtual stages, which a stage holds as its chunks (parallel/pipeline/virtual_stages.h). Each passes
-// activations on to the next and gradients to the one before: by messages between stages; where both lie on one stage,
-// without.
+// The model is cut into virtual stages, which a stage holds as its chunks (parallel/pipeline/virtual_stages.h). Each
+// passes activations on to the next and gradients to the one before: by messages between stages; where both lie on one
+// stage, without.
 //
 //   BuildSchedule(kOneFOneB, stages 2, chunks 1, micro-batches 3, stage 0):
 //     F0 S0  F1 S1  r0 B0  F2 S2  r1 B1  r2 B2
@@ -45,13 +45,13 @@ struct Action {
   int chunk = 0;      // of this stage
   int peer = 0;       // stage at the other end of a send or receive
   // Of a send or receive: the boundary between virtual stages that it crosses and in which direction, below twice their
-  // number: even for activations, odd for gradients, so that these travel in lanes of their own (Group::kLanes). Messages
-  // of one tag, and of one lane, are received in the order of sending.
+  // number: even for activations, odd for gradients, so that these travel in lanes of their own (Group::kLanes).
+  // Messages of one tag, and of one lane, are received in the order of sending.
   int tag = 0;
   // Of a forward: its backward comes in two.
   bool divided = false;
-  // Of a forward: the chunk of this stage that takes the activation over, where the next virtual stage lies here too; of a
-  // backward the chunk that takes the gradient. -1: none.
+  // Of a forward: the chunk of this stage that takes the activation over, where the next virtual stage lies here too;
+  // of a backward the chunk that takes the gradient. -1: none.
   int hand_to = -1;
   bool operator==(const Action&) const = default;
 };
@@ -61,13 +61,14 @@ struct Action {
 // backwards.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
-// A stage's computations in order (kind, micro-batch and chunk of each), with the messages and hand-overs that they need:
-// all that is to be written of a new schedule are its computations.
-std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages, int stage);
+// A stage's computations in order (kind, micro-batch and chunk of each), with the messages and hand-overs that they
+// need: all that is to be written of a new schedule are its computations.
+std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages,
+                                 int stage);
 
 // What running all stages' lists together does, by simulation of discrete events; CHECK-fails on a deadlock. As in
-// parallel/pipeline/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent before of
-// the same kind (activation, gradient) to the same stage has been received.
+// parallel/pipeline/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent
+// before of the same kind (activation, gradient) to the same stage has been received.
 //
 // How long an action of a stage takes: a computation; a receive, from when its message has been sent and it is waited
 // for. Sends take none.
@@ -81,7 +82,7 @@ struct ScheduleTimes {
   double makespan = 0;
   std::vector<std::vector<Span>> spans;      // per stage, of each action of its list
   std::vector<double> busy;                  // per stage: computing
-  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs between F and the end of the backward
+  std::vector<int> peak_in_flight;  // per stage: most (micro-batch, chunk) pairs between F and the end of the backward
   double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
 };
 ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, const ActionSeconds& seconds,

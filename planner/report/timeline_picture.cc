@@ -1,5 +1,5 @@
-// TimelinePicture of planner/report/timeline.h. From top to bottom: title, what the step amounts to, legend, a row of boxes
-// for each stage, an axis of time, memory with its own legend, the axis again.
+// TimelinePicture of planner/report/timeline.h. From top to bottom: title, what the step amounts to, legend, a row of
+// boxes for each stage, an axis of time, memory with its own legend, the axis again.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <glog/logging.h>
@@ -273,7 +273,8 @@ class Picture {
       if (width > 4) svg_.Rect(x, y, 0.6, height, "#ffffff");
       if (extra) continue;
       const std::string number = absl::StrCat(box.micro_batch);
-      const bool dark = box.layer == kBackward || box.layer == kInput || (box.layer == kForward && 2 * box.chunk <= timeline_.chunks - 1);
+      const bool dark = box.layer == kBackward || box.layer == kInput ||
+                        (box.layer == kForward && 2 * box.chunk <= timeline_.chunks - 1);
       if (fits(number, width)) {
         svg_.Text(x + width / 2, y + height / 2 + 0.36 * size, number,
                   {.size = size, .anchor = "middle", .color = dark ? "#ffffff" : "#222222"});

@@ -1,9 +1,11 @@
-// The rules that a config must satisfy, as they are checked one after the other: each room has a function that checks its
-// own message (runtime/config/runtime_rules.h, parallel/parallel_rules.h ...), training/config/validate.h asks them all.
+// The rules that a config must satisfy, as they are checked one after the other: each room has a function that checks
+// its own message (runtime/config/runtime_rules.h, parallel/parallel_rules.h ...), training/config/validate.h asks them
+// all.
 //
 //   Rules rules;
 //   rules.AtLeastOne("model.layers", model.layers());
-//   if (rules.Good("model.heads", "model.kv_heads") && ...) rules.Broken("model.kv_heads: ", ..., "; nearest legal: ", ...);
+//   if (rules.Good("model.heads", "model.kv_heads") && ...)
+//     rules.Broken("model.kv_heads: ", ..., "; nearest legal: ", ...);
 //   rules.lines();
 //
 // Each line names the field, the value found, the rule, and the nearest legal value. A field that is wrong by itself is

@@ -23,7 +23,8 @@ inline double Alone(double rate) { return rate; }
 enum class PeakTime { kWall, kThreads };
 
 // FLOP/s of multiply-adds on registers only, in the widest instructions the CPU has: AVX2, AVX-512, or for bfloat16 AMX
-// tiles or AVX-512 BF16 if they are the faster ones: bf16 products may also be made of float32's (runtime/host/cpu_features.h).
+// tiles or AVX-512 BF16 if they are the faster ones: bf16 products may also be made of float32's
+// (runtime/host/cpu_features.h).
 double MeasurePeakFlops(DType dtype, int threads, const Together& together = Alone, PeakTime time = PeakTime::kWall);
 
 // Bytes per second of adding one large array to another, reads and writes counted.

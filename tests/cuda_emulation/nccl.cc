@@ -1,5 +1,6 @@
-// The part of NCCL that parallel/collectives/nccl/nccl.cc uses, between ranks that are threads of one process. A send is
-// delivered when its stream comes to it and waits for nobody; a receive holds up its stream until the message is there.
+// The part of NCCL that parallel/collectives/nccl/nccl.cc uses, between ranks that are threads of one process. A send
+// is delivered when its stream comes to it and waits for nobody; a receive holds up its stream until the message is
+// there.
 #include <glog/logging.h>
 #include <nccl.h>
 

@@ -35,7 +35,8 @@ void ExpectFolds(ModelConfig::Family family, const std::string& more) {
         "parallel { tensor: 2 pipeline: 2 sequence_parallel: true recompute: FULL }"}) {
     for (const bool divided : {false, true}) {
       SCOPED_TRACE(std::string(layout) + (divided ? ", divided" : ""));
-      ExpectSameRun(Train(TinyRun(family, kModel + more + layout), kSteps, /*source=*/{}, WithFold(divided)), reference);
+      ExpectSameRun(Train(TinyRun(family, kModel + more + layout), kSteps, /*source=*/{}, WithFold(divided)),
+                    reference);
     }
   }
 }

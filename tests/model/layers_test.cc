@@ -103,7 +103,8 @@ class WithAuxiliaryLoss : public Module {
   explicit WithAuxiliaryLoss(std::unique_ptr<Module> module) : module_(std::move(module)) {}
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override {
     const Tensors y = module_->Forward(context, batch, x, pass);
-    pass->losses.push_back({.name = "auxiliary", .values = Map(context, y.front(), [](double v) { return kWeight * v; })});
+    pass->losses.push_back(
+        {.name = "auxiliary", .values = Map(context, y.front(), [](double v) { return kWeight * v; })});
     return y;
   }
   Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& dy, std::unique_ptr<Saved> saved,

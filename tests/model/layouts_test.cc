@@ -60,8 +60,8 @@ class LayoutsTest : public testing::Test {
   }
 };
 
-// With as many groups of micro-batches, gradients are added in one order whatever the number of data ranks: not the numbers
-// alone, but their bits, of losses, norms, weights and moments.
+// With as many groups of micro-batches, gradients are added in one order whatever the number of data ranks: not the
+// numbers alone, but their bits, of losses, norms, weights and moments.
 TEST_F(LayoutsTest, EveryDataSizeGivesTheSameBits) {
   for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
     for (const char* more : {"training { gradient_groups: 8 optimizer { clip_norm: 0.5 } }",

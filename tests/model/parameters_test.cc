@@ -186,8 +186,8 @@ TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
       std::iota(every.begin(), every.end(), 0);
       for (const VirtualStages& virtual_stages : WaysToCut(layers)) {
         const int stages = virtual_stages.stages(), chunks = virtual_stages.chunks();
-        SCOPED_TRACE(testing::Message() << layers << " layers, vocabulary " << vocabulary << ", " << stages << " stages, "
-                                        << chunks << " chunks, the head on stage "
+        SCOPED_TRACE(testing::Message() << layers << " layers, vocabulary " << vocabulary << ", " << stages
+                                        << " stages, " << chunks << " chunks, the head on stage "
                                         << virtual_stages.StageOf(virtual_stages.last()));
         const auto of_each = HomesOfVirtualStages(config, virtual_stages);
         ASSERT_EQ(of_each.size(), static_cast<size_t>(stages * chunks));

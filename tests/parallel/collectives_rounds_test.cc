@@ -41,7 +41,9 @@ TEST(Rounds, BringEveryRankTogetherWithFewOthers) {
 }
 
 // What `ranks` ranks add up, in one process; in the dtype's values.
-float Rounded(DType dtype, float value) { return dtype == DType::kFloat32 ? value : static_cast<float>(BFloat16(value)); }
+float Rounded(DType dtype, float value) {
+  return dtype == DType::kFloat32 ? value : static_cast<float>(BFloat16(value));
+}
 
 Tensor Upload(Device& device, DType dtype, const std::vector<float>& values) {
   const Tensor wide = device.Allocate(DType::kFloat32, {static_cast<int64_t>(values.size())}, Purpose::kActivations);
@@ -71,7 +73,9 @@ TEST(ManyRanks, GiveTheBitsOfOneProcess) {
         std::vector<float> expected;
         for (int64_t i = 0; i < n; ++i) {
           std::vector<float> values;
-          for (const std::vector<float>& of_rank : all) values.push_back(Rounded(dtype, of_rank[static_cast<size_t>(i)]));
+          for (const std::vector<float>& of_rank : all) {
+            values.push_back(Rounded(dtype, of_rank[static_cast<size_t>(i)]));
+          }
           expected.push_back(Rounded(dtype, SumInOrder(values)));
         }
         RunRanksAsThreads(ranks, [&](World& world) {

@@ -10,8 +10,8 @@ ParameterTable ExampleTable() {
     table.Add({.name = name, .home = home, .shape = shape, .splits = splits, .initial = Initial::kNormal,
                .deviation = 1, .fused_with_previous = fused});
   };
-  table.Add({.name = "token", .home = 0, .tied_home = 3, .shape = {11, 5}, .splits = {{0, Axis::kTensor}}, .initial = Initial::kNormal,
-             .deviation = 1});
+  table.Add({.name = "token", .home = 0, .tied_home = 3, .shape = {11, 5}, .splits = {{0, Axis::kTensor}},
+             .initial = Initial::kNormal, .deviation = 1});
   add("position", 0, {7, 5}, -1);
   for (int block = 1; block <= 2; ++block) {
     const std::string prefix = "blocks." + std::to_string(block) + ".";

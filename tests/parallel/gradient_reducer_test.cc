@@ -21,7 +21,8 @@ constexpr int kEmbedding = 0, kBlock = 1, kHead = 2;
 
 ParameterTable Table() {
   ParameterTable table;
-  table.Add({.name = "embedding", .home = kEmbedding, .tied_home = kHead, .shape = {6, 2}, .splits = {{0, Axis::kTensor}}});
+  table.Add(
+      {.name = "embedding", .home = kEmbedding, .tied_home = kHead, .shape = {6, 2}, .splits = {{0, Axis::kTensor}}});
   table.Add({.name = "position", .home = kEmbedding, .shape = {3, 2}, .partial_over = Axis::kTensor});
   table.Add({.name = "block", .home = kBlock, .shape = {4, 2}, .splits = {{1, Axis::kTensor}}});
   table.Add({.name = "norm", .home = kBlock, .shape = {5}, .partial_over = Axis::kTensor});
@@ -150,10 +151,12 @@ TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
   }
 }
 
-// Eight micro-batches whose gradients lose bits when they are added: on one rank in one to eight groups, and on two and four
-// ranks in as many groups in all. Each number of groups has its sum, whatever the ranks; steps do not mix.
+// Eight micro-batches whose gradients lose bits when they are added: on one rank in one to eight groups, and on two and
+// four ranks in as many groups in all. Each number of groups has its sum, whatever the ranks; steps do not mix.
 TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
-  const auto gradient = [](int micro_batch) { return std::ldexp(1.0f + static_cast<float>(micro_batch) / 7, 3 * (micro_batch % 5)); };
+  const auto gradient = [](int micro_batch) {
+    return std::ldexp(1.0f + static_cast<float>(micro_batch) / 7, 3 * (micro_batch % 5));
+  };
   for (const int groups : {1, 2, 4, 8}) {
     float expected = 0;  // neighbours first, of sums of groups in order
     std::vector<float> sums;
@@ -176,14 +179,18 @@ TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
         for (int step = 0; step < 2; ++step) {
           for (int i = world.rank() * mine; i < (world.rank() + 1) * mine; ++i) {
             for (BucketMemory& memory : rank.store.buckets()) {
-              for (int64_t j = 0; j < memory.gradients.elements(); ++j) memory.gradients.data<float>()[j] += gradient(i);
+              for (int64_t j = 0; j < memory.gradients.elements(); ++j) {
+                memory.gradients.data<float>()[j] += gradient(i);
+              }
             }
             for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeAdded(home);
           }
           rank.reducer.Finish();
           for (BucketMemory& memory : rank.store.buckets()) {
             const Tensor shard = memory.GradientShard();
-            for (int64_t j = 0; j < shard.elements(); ++j) ASSERT_EQ(shard.data<float>()[j], expected) << "step " << step;
+            for (int64_t j = 0; j < shard.elements(); ++j) {
+              ASSERT_EQ(shard.data<float>()[j], expected) << "step " << step;
+            }
             std::fill_n(memory.gradients.data<float>(), memory.gradients.elements(), 0.0f);
           }
         }

@@ -171,13 +171,13 @@ TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
   }
 }
 
-// A parameter that is split over an axis along which others are replicated: each replica has its own part, nothing of it
-// is gathered, and all parts together are the whole, once.
+// A parameter that is split over an axis along which others are replicated: each replica has its own part, nothing of
+// it is gathered, and all parts together are the whole, once.
 TEST(ParameterStore, AParameterMayBeSplitWhereOthersAreReplicated) {
   ParameterTable table;
   table.Add({.name = "router", .home = 0, .shape = {4, 3}, .initial = Initial::kNormal, .deviation = 1});
-  table.Add({.name = "experts", .home = 0, .shape = {4, 2, 3}, .splits = {{0, Axis::kData}}, .initial = Initial::kNormal,
-             .deviation = 1});
+  table.Add({.name = "experts", .home = 0, .shape = {4, 2, 3}, .splits = {{0, Axis::kData}},
+             .initial = Initial::kNormal, .deviation = 1});
   for (const bool split_optimizer : {false, true}) {
     std::mutex mutex;
     Seen owned, alone;

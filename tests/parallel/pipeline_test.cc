@@ -47,7 +47,8 @@ class RecordingStage : public Stage {
   Tensors NewOutputGradient(int chunk) override { return Of(-1, Here(chunk) + 1); }
   Tensors Forward(int micro_batch, int chunk, const Tensors& input, bool divided) override {
     journal_.Add((divided ? "F'" : "F") + Name(micro_batch, chunk) + " of " + Numbers(input));
-    return Here(chunk) == virtual_stages_.last() ? Tensors() : Of(Activation(micro_batch, Here(chunk)), Here(chunk) + 1);
+    return Here(chunk) == virtual_stages_.last() ? Tensors()
+                                                 : Of(Activation(micro_batch, Here(chunk)), Here(chunk) + 1);
   }
   Tensors Backward(int micro_batch, int chunk, const Tensors& d_output) override {
     journal_.Add("B" + Name(micro_batch, chunk) + " of " + Numbers(d_output));
@@ -134,8 +135,8 @@ class RecordingGroup : public Group {
   int started_ = 0;
 };
 
-// What SimulateSchedule takes a stage to do: a send waits until what it sent before of the same kind to the same stage is
-// taken, a receive until its message is there, and at the end all is delivered.
+// What SimulateSchedule takes a stage to do: a send waits until what it sent before of the same kind to the same stage
+// is taken, a receive until its message is there, and at the end all is delivered.
 std::vector<std::string> Expected(const std::vector<Action>& actions, const VirtualStages& virtual_stages, int stage) {
   std::vector<std::string> lines;
   const auto lane = [](const Action& a) { return std::to_string(a.peer) + ":" + std::to_string(a.tag); };

@@ -27,7 +27,8 @@ TEST(Placement, SlicesDifferByOneRowAtMostAndFollowEachOther) {
 
 TEST(Placement, AHomeIsABucketWithAlignedEntriesInOrderOfDeclaration) {
   const ParameterTable table = ExampleTable();
-  const auto buckets = PlaceParameters(table, Mesh({{Axis::kTensor, 2}, {Axis::kData, 3}}, 1), {2, 1}, kElements, kSplit);
+  const auto buckets =
+      PlaceParameters(table, Mesh({{Axis::kTensor, 2}, {Axis::kData, 3}}, 1), {2, 1}, kElements, kSplit);
   ASSERT_EQ(buckets.size(), 2u);
   EXPECT_EQ(buckets[0].home, 1);
   EXPECT_EQ(buckets[1].home, 2);
@@ -133,8 +134,8 @@ TEST(Placement, TwoDimsAreSplitOverTwoAxes) {
   EXPECT_EQ(buckets[1].entries[0].parameter->name, "router");
 }
 
-// For an optimizer of whole matrices: each share has whole parameters, the largest of them as even as can be; vectors are
-// of another group and cut anywhere.
+// For an optimizer of whole matrices: each share has whole parameters, the largest of them as even as can be; vectors
+// are of another group and cut anywhere.
 TEST(Placement, WholeParametersAreNotCut) {
   OptimizerLayout matrices;
   matrices.groups = {{.state = {"m", "v"}}, {.state = {"momentum"}, .whole_parameters = true}};
@@ -142,7 +143,8 @@ TEST(Placement, WholeParametersAreNotCut) {
   const ParameterTable table = ExampleTable();
   for (const int data : {1, 2, 3, 5}) {
     std::set<std::string> seen;
-    for (const Bucket& bucket : PlaceParameters(table, Mesh({{Axis::kData, data}}, 0), {0, 1, 2, 3}, matrices, kSplit)) {
+    for (const Bucket& bucket :
+         PlaceParameters(table, Mesh({{Axis::kData, data}}, 0), {0, 1, 2, 3}, matrices, kSplit)) {
       const int64_t share = bucket.elements / data;
       EXPECT_EQ(share % 32, 0);
       int64_t end = 0;

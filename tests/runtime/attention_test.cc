@@ -27,8 +27,10 @@ Reference NaiveAttention(const AttentionShape& s, const AttentionDropout& dropou
   const std::vector<int64_t> queries = PositionsOf(s.tokens), keys = PositionsOf(s.keys());
   const auto tq = static_cast<int64_t>(queries.size()), tk = static_cast<int64_t>(keys.size());
   const int64_t dim = s.head_dim;
-  Reference r = {Values(q.size()), Values(s.batch * s.heads * tq), Values(q.size()), Values(k.size()), Values(v.size())};
-  const double scale = 1 / std::sqrt(static_cast<double>(dim)), kept = 1 / (1 - static_cast<double>(dropout.probability));
+  Reference r = {Values(q.size()), Values(s.batch * s.heads * tq), Values(q.size()), Values(k.size()),
+                 Values(v.size())};
+  const double scale = 1 / std::sqrt(static_cast<double>(dim)),
+               kept = 1 / (1 - static_cast<double>(dropout.probability));
   for (int64_t b = 0; b < s.batch; ++b) {
     for (int64_t h = 0; h < s.heads; ++h) {
       const auto q_at = [&](int64_t t) { return ((b * tq + t) * s.heads + h) * dim; };
@@ -99,7 +101,8 @@ AttentionShape Ranged(int64_t batch, TokenRanges tokens, int64_t heads, int64_t 
 
 // Whole and causal, in ranges, between two sequences, with and without anything to see.
 std::vector<AttentionShape> OtherShapes() {
-  const TokenRanges early = {{16, 48}, {192, 48}}, late = {{64, 64}, {128, 64}}, few = {{3, 2}, {9, 1}, {70, 5}, {99, 1}};
+  const TokenRanges early = {{16, 48}, {192, 48}}, late = {{64, 64}, {128, 64}},
+                    few = {{3, 2}, {9, 1}, {70, 5}, {99, 1}};
   return {
       Ranged(2, 70, 4, 2, 16, std::nullopt, /*causal=*/false),  // an encoder's
       Ranged(2, 21, 4, 1, 8, 150, /*causal=*/false),            // from a decoder to an encoder

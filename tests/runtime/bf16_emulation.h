@@ -1,5 +1,5 @@
-// The intrinsics of runtime/kernels/cpu/bf16_block_tile.h in plain C++, for CPUs without bf16 instructions, strict about
-// the rules of AMX: an instruction that a CPU would refuse fails the test.
+// The intrinsics of runtime/kernels/cpu/bf16_block_tile.h in plain C++, for CPUs without bf16 instructions, strict
+// about the rules of AMX: an instruction that a CPU would refuse fails the test.
 //
 // Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, LDTILECFG, TILELOADD, TDPBF16PS, VDPBF16PS.
 #pragma once

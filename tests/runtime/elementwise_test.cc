@@ -55,8 +55,9 @@ TEST_P(DTypes, Add) {
 }
 
 TEST_P(DTypes, SumPartsAddsInOrder) {
-  for (const Shape& shape : {Shape{1, 7}, {2, 0}, {2, 33}, {3, 5000}, {5, 40}, {6, 40}, {7, 1100}, {8, 4097}, {11, 70}, {23, 9},
-                             {64, 40}, {100, 40}}) {
+  const std::vector<Shape> shapes = {{1, 7},    {2, 0},    {2, 33},  {3, 5000}, {5, 40},  {6, 40},
+                                     {7, 1100}, {8, 4097}, {11, 70}, {23, 9},   {64, 40}, {100, 40}};
+  for (const Shape& shape : shapes) {
     SCOPED_TRACE(shape);
     Values reference;
     const auto results = RunWithThreads([&](Device& device) {
@@ -185,7 +186,8 @@ TEST(Elementwise, SumsOfManyTensors) {
   EXPECT_EQ(results[0], results[1]);
 }
 
-// The same elements in other tensors, in another order, of sizes from 1e-30 to 1e13, some of which cancel: the same bits.
+// The same elements in other tensors, in another order, of sizes from 1e-30 to 1e13, some of which cancel: the same
+// bits.
 TEST(Elementwise, SumsAreExact) {
   const std::unique_ptr<Device> device = NewTestDevice(2);
   std::mt19937_64 engine(5);

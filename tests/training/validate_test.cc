@@ -59,9 +59,10 @@ TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
     EXPECT_THAT(Check(Changed(std::string("training { gradient_groups: ") + groups + " }")), IsEmpty());
   }
   const auto expect = [](const std::string& groups, const std::string& nearest) {
-    EXPECT_THAT(Check(Changed("training { gradient_groups: " + groups + " }")),
-                ElementsAre(AllOf(StartsWith("training.gradient_groups: " + groups + ", must be parallel.data 2 times a power"),
-                                  HasSubstr("8 micro-batches"), HasSubstr("nearest legal: " + nearest))));
+    EXPECT_THAT(
+        Check(Changed("training { gradient_groups: " + groups + " }")),
+        ElementsAre(AllOf(StartsWith("training.gradient_groups: " + groups + ", must be parallel.data 2 times a power"),
+                          HasSubstr("8 micro-batches"), HasSubstr("nearest legal: " + nearest))));
   };
   expect("1", "2");
   expect("3", "2");

@@ -84,14 +84,17 @@ void CheckSequenceParallel(const RunConfig& config, Rules& rules) {
 
 // Widths and tokens of the products that FP8 makes (runtime/ops.h, MatmulFloat8), each rank's share of them.
 void CheckFloat8(const RunConfig& config, Rules& rules) {
-  if (!rules.Good("training.precision", "parallel.tensor") || config.training().precision() != TrainingConfig::FP8) return;
+  if (!rules.Good("training.precision", "parallel.tensor") || config.training().precision() != TrainingConfig::FP8) {
+    return;
+  }
   constexpr char kRule[] = " must be a multiple of 16 with training.precision FP8; nearest ";
   const ModelConfig& model = config.model();
   const int64_t tensor = config.parallel().tensor();
   if (rules.Good("model.hidden") && model.hidden() % 16 != 0) {
     rules.Broken("model.hidden: ", model.hidden(), ",", kRule, "legal: ", NearestMultiples(16, model.hidden()));
   }
-  if (rules.Good("model.feed_forward") && model.feed_forward() % tensor == 0 && model.feed_forward() / tensor % 16 != 0) {
+  if (rules.Good("model.feed_forward") && model.feed_forward() % tensor == 0 &&
+      model.feed_forward() / tensor % 16 != 0) {
     rules.Broken("model.feed_forward: ", model.feed_forward(), " / parallel.tensor ", tensor, " = ",
                  model.feed_forward() / tensor, ",", kRule, "legal: ",
                  NearestMultiples(Product(16, tensor), model.feed_forward()));

@@ -37,8 +37,8 @@ struct StepMetrics {
   // sources are mixed by weight it may have gone through one more often and through another less.
   double epoch = 0;
   double seconds = 0;        // that it took: training only, neither evaluation nor save
-  // Of these, that rank 0's main thread waited for messages (parallel/collectives/patience.h): collectives, pipeline messages, and
-  // ranks that were slower or whose turn it was. What moves while it computes does not count.
+  // Of these, that rank 0's main thread waited for messages (parallel/collectives/patience.h): collectives, pipeline
+  // messages, and ranks that were slower or whose turn it was. What moves while it computes does not count.
   double communication_seconds = 0;
   RanksSummary ranks;        // of the same step
   double model_flops = 0;    // that the model needs for these tokens; recomputation does not count

@@ -5,7 +5,9 @@
 
 namespace trefoil {
 
-std::unique_ptr<Optimizer> NewOptimizer(const OptimizerConfig& config) { return std::make_unique<AdamWOptimizer>(config); }
+std::unique_ptr<Optimizer> NewOptimizer(const OptimizerConfig& config) {
+  return std::make_unique<AdamWOptimizer>(config);
+}
 
 std::vector<Tensor> OwnedGradients(ParameterStore& store) {
   std::vector<Tensor> owned;

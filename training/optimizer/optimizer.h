@@ -1,5 +1,5 @@
-// The end of a step: what the global gradient norm is made of, clipping, the optimizer on this rank's share of each bucket,
-// working weights brought up to date.
+// The end of a step: what the global gradient norm is made of, clipping, the optimizer on this rank's share of each
+// bucket, working weights brought up to date.
 //
 // Threads: the rank's main thread, after GradientReducer::Finish.
 #pragma once
@@ -27,8 +27,9 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual const OptimizerLayout& layout() const = 0;
-  // One step on this rank's share of a bucket: from the gradients [shard_begin, shard_begin + s) of `memory`, brings its
-  // master weights, its state and, where they are apart, its working weights up to date. Leaves the gradients as they are.
+  // One step on this rank's share of a bucket: from the gradients [shard_begin, shard_begin + s) of `memory`, brings
+  // its master weights, its state and, where they are apart, its working weights up to date. Leaves the gradients as
+  // they are.
   virtual void Update(Device& device, BucketMemory& memory, const OptimizerStep& step) const = 0;
 };
 

@@ -1,10 +1,10 @@
-// The way of messages from one rank of a group to another in one of Group::kLanes: a communicator of the two, started by
-// the first message.
+// The way of messages from one rank of a group to another in one of Group::kLanes: a communicator of the two, started
+// by the first message.
 //
 // At the sender's end it has a stream and a thread of its own. The stream, because NCCL's send lasts until its receive
-// has begun: on the stream of the layers it would hold them up. The thread, because the host waits too, for the receiver
-// to come, while the communicator starts and at its first message: two ranks that send to each other before they receive
-// would wait for ever. So Send returns at once. Receives are queued on the calling thread's stream.
+// has begun: on the stream of the layers it would hold them up. The thread, because the host waits too, for the
+// receiver to come, while the communicator starts and at its first message: two ranks that send to each other before
+// they receive would wait for ever. So Send returns at once. Receives are queued on the calling thread's stream.
 //
 // Messages arrive in order of sending.
 //

@@ -1,8 +1,9 @@
 // What the forward and the backward of attention on the CPU share: the blocks and how heads are loaded into them.
 //
 // In fp32, and in bf16 on CPUs without bf16 instructions, everything inside a block is fp32 in padded rows (gemm.h). A
-// head's keys are cut into blocks of kBlock; the queries likewise. What a query sees are the first rows of the keys, so a
-// block of queries meets the blocks of keys up to what its last query sees. With bf16 instructions, see attention_bf16.h.
+// head's keys are cut into blocks of kBlock; the queries likewise. What a query sees are the first rows of the keys, so
+// a block of queries meets the blocks of keys up to what its last query sees. With bf16 instructions, see
+// attention_bf16.h.
 #pragma once
 
 #include <cmath>
@@ -85,7 +86,8 @@ inline void StoreRows(const float* from, int64_t padded, int64_t rows, int64_t c
   }
 }
 
-// Where the gradient of head `head` of sample `b` goes: to float32, in place of or added to what is there, or to bfloat16.
+// Where the gradient of head `head` of sample `b` goes: to float32, in place of or added to what is there, or to
+// bfloat16.
 struct HeadGradient {
   // Writes at(r, d) to rows [row, row + rows).
   template <typename At>

@@ -11,7 +11,8 @@ namespace {
 constexpr int64_t kBlock = 4096;  // summands stay in the first cache for the second look
 static_assert(kBlock <= kExactBlock);
 
-// Adds the parts of the block's summands in bins top, top - 1 ... 0. In lanes, whose number does not matter to the result.
+// Adds the parts of the block's summands in bins top, top - 1 ... 0. In lanes, whose number does not matter to the
+// result.
 template <int kTop, typename F>
 void CutIntoBins(int64_t n, const F& summand, double (&bins)[kExactBins]) {
   constexpr int kLanes = 8;

@@ -59,7 +59,8 @@ struct AttentionGeometry {
 // Heads as columns of a matrix: HeadColumns on the GPU.
 template <typename T>
 struct HeadMatrix {
-  explicit HeadMatrix(const HeadColumns& x) : data(x.rows.data<std::remove_const_t<T>>() + x.first), stride(x.rows.dim(1)) {}
+  explicit HeadMatrix(const HeadColumns& x)
+      : data(x.rows.data<std::remove_const_t<T>>() + x.first), stride(x.rows.dim(1)) {}
   // The first row of a head.
   __device__ T* Head(int sequence, int tokens, int head, int head_dim) const {
     return data + static_cast<int64_t>(sequence) * tokens * stride + static_cast<int64_t>(head) * head_dim;

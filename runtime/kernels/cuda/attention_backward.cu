@@ -201,8 +201,8 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
         for (int i = 0; i < 4; ++i) {
           const int column = weights.Column(j, i), query = q0 + column, key = warp_k0 + weights.Row(i);
           const float factor = g.probability > 0 ? dropout.Factor(query, key) : 1.0f;
-          weights.value[j][i] = Backward<T>(g, first_seeing[i / 2] <= query && query < g.tokens, log_sum_exp[column], delta[column],
-                                            factor, weights.value[j][i], d_scores.value[j][i]);
+          weights.value[j][i] = Backward<T>(g, first_seeing[i / 2] <= query && query < g.tokens, log_sum_exp[column],
+                                            delta[column], factor, weights.value[j][i], d_scores.value[j][i]);
         }
       }
       AddProduct<D>(d_values, weights, d_out + at);

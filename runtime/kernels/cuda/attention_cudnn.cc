@@ -61,8 +61,8 @@ const char* NameOf(AttentionPass pass) {
 
 bool OneRange(const TokenRanges& tokens) { return tokens[0].tokens == tokens.tokens(); }
 
-// cuDNN reaches rows in accesses of 16 bytes, its dropout is not a function of global indices, and its causal mask is that
-// of tokens with themselves.
+// cuDNN reaches rows in accesses of 16 bytes, its dropout is not a function of global indices, and its causal mask is
+// that of tokens with themselves.
 bool Takes(const AttentionShape& s, const AttentionDropout& dropout, std::initializer_list<HeadColumns> operands) {
   if (dropout.probability > 0) return false;
   if (s.causal && !(OneRange(s.tokens) && s.keys() == s.tokens)) return false;

@@ -1,8 +1,8 @@
-// Attention as graphs that cuDNN's engines recognise: what kernels/cuda/attention_cudnn.cc runs, apart for tests that have
-// no GPU to run it on.
+// Attention as graphs that cuDNN's engines recognise: what kernels/cuda/attention_cudnn.cc runs, apart for tests that
+// have no GPU to run it on.
 //
-// A graph says how far the rows of its operands are apart: heads are columns of wider tensors (runtime/attention.h), and so
-// are their gradients. Its statistics are log-sum-exps of the scaled scores, natural logarithms, as ours are.
+// A graph says how far the rows of its operands are apart: heads are columns of wider tensors (runtime/attention.h),
+// and so are their gradients. Its statistics are log-sum-exps of the scaled scores, natural logarithms, as ours are.
 #pragma once
 
 #include <compare>

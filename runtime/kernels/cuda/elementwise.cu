@@ -66,8 +66,8 @@ __device__ inline Pack<A::kWidth> SumOfParts(const T* parts, int64_t n) {
 
 constexpr int kPartLevels = 24;  // fewer than 2^24 parts
 
-// A thread takes a pack of columns. Parts are added by eights in registers; sums[i]: of 2^i eights in a row that wait for
-// as many behind them.
+// A thread takes a pack of columns. Parts are added by eights in registers; sums[i]: of 2^i eights in a row that wait
+// for as many behind them.
 template <typename A, typename T>
 __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out) {
   constexpr int W = A::kWidth;
