@@ -16,6 +16,7 @@ void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out) {
 void SumParts(Device& device, const Tensor& parts, const Tensor& out) {
   CheckActivation("parts", parts, 2);
   CHECK_GE(parts.dim(0), 1);
+  CHECK_LT(parts.dim(0), int64_t{1} << kSumPartsLevels);
   Check("out", out, parts.dtype(), {parts.dim(1)});
   Run(device, "sum_parts", parts.elements(), Bytes({&parts, &out}),
       [&](Kernels& kernels) { kernels.SumParts(parts, out); });

@@ -173,6 +173,8 @@ void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out);
 // added, in the one order of addition: neighbours first (0 + 1, 2 + 3, ...; an odd last one moves up as it is), then
 // neighbours of these sums, and so on. So the sum of 2^k parts in a row is the same whether they are parts here or were
 // added before.
+// 1 <= P < 2^kSumPartsLevels: kernels keep a sum for each level of that tree.
+inline constexpr int kSumPartsLevels = 14;
 void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 // out = in, converted.
 void Cast(Device& device, const Tensor& in, const Tensor& out);

@@ -42,7 +42,6 @@ const std::map<std::string, const char*> kMayLoadNarrowly = {
     {"PlaceBucketsKernel", "ids"},
     {"PlaceMembersKernel", "ids"},
     {"SortKernel", "ids"},
-    {"SumOfSumsKernel", "one sum of each block"},
 };
 
 struct Kernel {

@@ -1,7 +1,5 @@
 #include <immintrin.h>
 
-#include <glog/logging.h>
-
 #include <cstring>
 #include <vector>
 
@@ -93,9 +91,7 @@ void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& 
 
 void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out) {
   constexpr int64_t kBlock = 1024;  // its sums stay in the first cache
-  constexpr int kLevels = 24;
   const int64_t count = parts.dim(0), n = parts.dim(1);
-  CHECK_LT(count, int64_t{1} << kLevels);
   WithType(parts.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* in = parts.data<T>();
@@ -103,14 +99,14 @@ void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out) {
     ParallelBlocks(cpu, n, kBlock, [=](int64_t begin, int64_t end) {
       const int64_t size = end - begin;
       // sums[i]: of 2^i parts in a row that wait for as many behind them; those of the set bits of `part`.
-      float sums[kLevels][kBlock], sum[kBlock];
+      float sums[kSumPartsLevels][kBlock], sum[kBlock];
       for (int64_t part = 0; part < count; ++part) {
         CastRange(in + part * n + begin, size, sum);
         int level = 0;
         for (; (part >> level & 1) != 0; ++level) AddTo(sums[level], size, sum);
         if (part + 1 < count) CastRange(sum, size, sums[level]);
         // The last one, with whatever waits.
-        for (++level; part + 1 == count && level < kLevels; ++level) {
+        for (++level; part + 1 == count && level < kSumPartsLevels; ++level) {
           if ((part >> level & 1) != 0) AddTo(sums[level], size, sum);
         }
       }

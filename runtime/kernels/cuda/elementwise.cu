@@ -64,23 +64,26 @@ __device__ inline Pack<A::kWidth> SumOfParts(const T* parts, int64_t n) {
   }
 }
 
-constexpr int kPartLevels = 24;  // fewer than 2^24 parts
-
-// A thread takes a pack of columns. Parts are added by eights in registers; sums[i]: of 2^i eights in a row that wait
-// for as many behind them.
-template <typename A, typename T>
+// A thread takes a pack of columns. Parts, fewer than 8 * 2^kLevels, are added by eights; sums[i]: of 2^i eights in a
+// row that wait for as many behind them, in registers, since the compiler knows every i.
+template <typename A, int kLevels, typename T>
 __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out) {
   constexpr int W = A::kWidth;
   const int64_t j = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * W;
   if (j >= n) return;
   parts += j;
-  Pack<W> sums[kPartLevels - 3];
+  Pack<W> sums[kLevels];
   const int64_t eights = count / 8;
   for (int64_t eight = 0; eight < eights; ++eight) {
     Pack<W> sum = SumOfParts<A, 8>(parts + eight * 8 * n, n);
-    int level = 0;
-    for (; (eight >> level & 1) != 0; ++level) sum = Apply<W>(Plus(), sums[level], sum);
-    sums[level] = sum;
+    bool carried = true;
+#pragma unroll
+    for (int level = 0; level < kLevels; ++level) {
+      const bool waits = (eight >> level & 1) != 0;
+      if (carried && waits) sum = Apply<W>(Plus(), sums[level], sum);
+      if (carried && !waits) sums[level] = sum;
+      carried = carried && waits;
+    }
   }
   // What is left, from behind: 1, 2 and 4 parts, then the eights that wait.
   Pack<W> sum = {};
@@ -92,7 +95,8 @@ __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out)
   if ((count & 1) != 0) before(SumOfParts<A, 1>(parts + (count - 1) * n, n));
   if ((count & 2) != 0) before(SumOfParts<A, 2>(parts + (count / 2 * 2 - 2) * n, n));
   if ((count & 4) != 0) before(SumOfParts<A, 4>(parts + (count / 4 * 4 - 4) * n, n));
-  for (int level = 0; (eights >> level) != 0; ++level) {
+#pragma unroll
+  for (int level = 0; level < kLevels; ++level) {
     if ((eights >> level & 1) != 0) before(sums[level]);
   }
   Store<A>(out + j, sum);
@@ -150,7 +154,8 @@ void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out) {
     T* o = out.data<T>();
     WithAccess<kFullWidth<T>>(n, Aligned<kFullWidth<T>>(in, o), [&](auto access) {
       using A = decltype(access);
-      Launch(cuda, SumPartsKernel<A, T>, GridSize(Blocks(n, 256 * A::kWidth)), 256, 0, in, count, n, o);
+      const auto kernel = count < 16 ? SumPartsKernel<A, 1, T> : SumPartsKernel<A, kSumPartsLevels - 3, T>;
+      Launch(cuda, kernel, GridSize(Blocks(n, 256 * A::kWidth)), 256, 0, in, count, n, o);
     });
   });
 }

@@ -6,7 +6,7 @@ namespace {
 // A warp takes a token's head.
 constexpr int kThreads = 128;
 
-template <typename T, typename P>
+template <typename A, typename T, typename P>
 __global__ void __launch_bounds__(kThreads)
     MergeKernel(T* out, float* log_sum_exp, const P* part, const float* part_log_sum_exp, int rows, int tokens,
                 int dim) {
@@ -19,11 +19,11 @@ __global__ void __launch_bounds__(kThreads)
   if (part_sum == -INFINITY) return;
   // With a first part of no keys, exp of -infinity makes the share 1.
   const float difference = part_sum - sum, share = 1.0f / (1.0f + expf(-difference));
+  const auto merge = [share](float before, float more) { return before + share * (more - before); };
 #pragma unroll 2
-  for (int d = lane; d < dim; d += 32) {
+  for (int d = lane * A::kWidth; d < dim; d += 32 * A::kWidth) {
     const int64_t i = (static_cast<int64_t>(row) * heads + head) * dim + d;
-    const float before = ToFloat(out[i]);
-    StoreElement(out + i, before + share * (ToFloat(part[i]) - before));
+    Store<A>(out + i, Apply<A::kWidth>(merge, Load<A>(out + i), Load<A>(part + i)));
   }
   __syncwarp();
   if (lane == 0) log_sum_exp[at] = fmaxf(sum, part_sum) + log1pf(expf(-fabsf(difference)));
@@ -39,9 +39,14 @@ void MergeAttention(const CudaContext& cuda, const Tensor& out, const Tensor& lo
     WithType(part.dtype(), [&](auto part_type) {
       using T = decltype(type);
       using P = decltype(part_type);
-      Launch(cuda, MergeKernel<T, P>, dim3(GridSize(Blocks(rows * 32, kThreads)), GridSize(heads)), kThreads, 0,
-             out.data<T>(), log_sum_exp.data<float>(), part.data<P>(), part_log_sum_exp.data<float>(), RowIndex(rows),
-             RowIndex(log_sum_exp.dim(2)), RowIndex(out.dim(1) / heads));
+      const int64_t dim = out.dim(1) / heads;
+      T* o = out.data<T>();
+      const P* p = part.data<P>();
+      WithAccess<kFullWidth<P>>(dim, Aligned<kFullWidth<P>>(o) && Aligned<kFullWidth<P>>(p), [&](auto access) {
+        Launch(cuda, MergeKernel<decltype(access), T, P>, dim3(GridSize(Blocks(rows * 32, kThreads)), GridSize(heads)),
+               kThreads, 0, o, log_sum_exp.data<float>(), p, part_log_sum_exp.data<float>(), RowIndex(rows),
+               RowIndex(log_sum_exp.dim(2)), RowIndex(dim));
+      });
     });
   });
 }
