@@ -5,8 +5,8 @@
 //   group.AllGather(mine, x);                 // every rank: x = all parts, in rank order
 //
 // Every rank of the group must make the same calls in the same order with the same sizes (Send and Receive excepted).
-// A call returns when the result is there. Sums are added in rank order, in float32 for bf16, by the op SumParts: the
-// result is the same on every rank, on every run, and for every implementation (MPI, threads).
+// A call returns when the result is there. Sums are added neighbours first, in float32 for bf16, by the op SumParts: the
+// result is the same on every rank, on every run, and for every implementation (MPI, NCCL, threads).
 //
 // Failure: a broken connection, or a rank that has not come within the time-out (parallel/collectives/patience.h), ends
 // the program with this rank, the operation, the group and the missing rank named, both ranks with their hosts; nothing
@@ -87,7 +87,7 @@ class Group {
   virtual void Replayed() {}
 
   // Numbers and text on the host, along a tree whose root is rank 0 (parallel/collectives/binomial_tree.h): a rank
-  // sends to and receives from at most log2 of the size others. Sums are in rank order.
+  // sends to and receives from at most log2 of the size others. Sums are added neighbours first, as those of tensors.
   void AllReduceSum(std::span<double> values) { SumAndGather(values, {}); }
   // The same, and in the same messages rank 0 gets every rank's `own`, which has one length everywhere: all of them, in
   // rank order. The others get nothing.

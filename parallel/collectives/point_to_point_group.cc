@@ -162,8 +162,15 @@ std::vector<double> PointToPointGroup::SumAndGather(std::span<double> values, st
   }
   for (int r = 0; r < size() && rank() == 0; ++r) {
     const double* part = parts.data() + (transport_->moves() ? r : 0) * each;  // else every rank has this rank's
-    for (int64_t i = 0; i < n && r > 0 && transport_->moves(); ++i) values[i] += part[i];
     gathered.insert(gathered.end(), part + n, part + each);
+  }
+  if (rank() == 0 && transport_->moves()) {
+    for (int64_t distance = 1; distance < size(); distance *= 2) {
+      for (int64_t r = 0; r + distance < size(); r += 2 * distance) {
+        for (int64_t i = 0; i < n; ++i) parts[r * each + i] += parts[(r + distance) * each + i];
+      }
+    }
+    std::copy_n(parts.begin(), n, values.begin());
   }
   SendDown(operation, /*root=*/0, {values.data(), n * static_cast<int64_t>(sizeof(double))});
   return gathered;

@@ -6,7 +6,7 @@
 //   ReduceScatterSum  in each round a rank sends its peers what is theirs to add on; sends n (P-1)/P of the input's n.
 //   AllGather         in each round a rank sends its peers all it has; sends n (P-1) for a part of n.
 //   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
-//   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them in rank order; the sum down the tree.
+//   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them neighbours first; the sum down the tree.
 //                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
 //   texts             the same way up or down; before each message another one with its length.
 //

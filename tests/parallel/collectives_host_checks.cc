@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tests/parallel/collectives_checks.h"
+#include "tests/runtime/sum_order.h"
 #include "tests/runtime/test_device.h"
 
 namespace trefoil {
@@ -18,10 +19,10 @@ void CheckHostNumbersAndTexts(World& world) {
   std::vector<double> sums, maxima, expected_sums(kNumbers), expected_maxima(kNumbers);
   for (int i = 0; i < kNumbers; ++i) {
     sums.push_back(value(group->rank(), i));
-    for (int r = 0; r < P; ++r) {
-      expected_sums[i] = r == 0 ? value(r, i) : expected_sums[i] + value(r, i);
-      expected_maxima[i] = r == 0 ? value(r, i) : std::max(expected_maxima[i], value(r, i));
-    }
+    std::vector<double> of_ranks;
+    for (int r = 0; r < P; ++r) of_ranks.push_back(value(r, i));
+    expected_sums[i] = SumInOrder(of_ranks);
+    expected_maxima[i] = *std::max_element(of_ranks.begin(), of_ranks.end());
   }
   maxima = sums;
   group->AllReduceSum(std::span<double>(sums));

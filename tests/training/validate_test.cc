@@ -53,7 +53,6 @@ TEST(ViolationsTest, WeightsGoWithTheSources) {
                                 HasSubstr("nearest legal: 0.0100001"))));
 }
 
-// Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.
 TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
   for (const char* groups : {"0", "2", "4"}) {
     EXPECT_THAT(Check(Changed(std::string("training { gradient_groups: ") + groups + " }")), IsEmpty());
@@ -68,12 +67,16 @@ TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
   expect("3", "2");
   expect("6", "4");
   expect("16", "8");
+  // 6 groups would divide these 12 micro-batches, but 3 on a rank are no power of two.
+  EXPECT_THAT(Check(Changed("training { gradient_groups: 6 global_batch: 24 }")),
+              ElementsAre(AllOf(HasSubstr("12 micro-batches"), HasSubstr("nearest legal: 4"))));
   EXPECT_THAT(Check(Changed("training { gradient_groups: 4 } parallel { schedule: GPIPE }")),
               ElementsAre(AllOf(StartsWith("training.gradient_groups: 4, must not be above parallel.data 2 with"),
                                 HasSubstr("nearest legal: 2"))));
   EXPECT_THAT(Check(Changed("training { gradient_groups: 2 } parallel { schedule: GPIPE }")), IsEmpty());
 }
 
+// Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.
 TEST(ViolationsTest, TheNearestMeshIsOneThatTheModelAllows) {
   EXPECT_THAT(Check(Changed("parallel { tensor: 3 pipeline: 2 data: 1 } training { global_batch: 1024 }")),
               ElementsAre(HasSubstr("nearest legal: tensor 2 x pipeline 2 x data 2")));

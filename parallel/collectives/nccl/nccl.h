@@ -5,7 +5,7 @@
 //   auto group = gpus->NewGroup("data", ranks, *cuda_device);
 //
 // The host world under it starts the communicators and carries numbers and texts. Sums are NCCL messages between pairs
-// and then the op SumParts in rank order: the result is the one that every other implementation gives, for as many bytes
+// and then the op SumParts: the result is the one that every other implementation gives, for as many bytes
 // as a ring sends (2 n (P-1)/P of an all-reduce), where NCCL's own reductions would add in an order of their choice.
 //
 // Each pair of ranks that sends has a communicator and, at the sender, a stream and a thread (lane.h): a rank that
