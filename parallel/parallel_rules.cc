@@ -1,26 +1,38 @@
 #include "parallel/parallel_rules.h"
 
+#include <algorithm>
 #include <string>
 
 #include "parallel/axes.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace trefoil {
+namespace {
+
+bool AllowsChunks(const ScheduleEntry& schedule, int chunks) {
+  return schedule.least_chunks <= chunks && chunks <= schedule.most_chunks;
+}
+
+}  // namespace
 
 void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
   for (const AxisEntry& axis : Axes()) rules.AtLeastOne(std::string("parallel.") + axis.name, (parallel.*axis.size)());
   rules.AtLeastOne("parallel.chunks", parallel.chunks());
-  const bool interleaved = parallel.schedule() == ParallelConfig::INTERLEAVED;
-  if (rules.Good("parallel.chunks", "parallel.schedule")) {
-    if (interleaved && parallel.chunks() < 2) {
-      rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be at least 2 with INTERLEAVED; nearest legal: 2");
-    } else if (!interleaved && parallel.chunks() != 1) {
-      rules.Broken("parallel.chunks: ", parallel.chunks(),
-                   ", must be 1 without the schedule INTERLEAVED; nearest legal: 1", " (or schedule: INTERLEAVED)");
+  const ScheduleEntry& schedule = EntryOf(parallel.schedule());
+  const std::string& name = ParallelConfig::Schedule_Name(schedule.schedule);
+  if (rules.Good("parallel.chunks", "parallel.schedule") && !AllowsChunks(schedule, parallel.chunks())) {
+    const int least = schedule.least_chunks, most = schedule.most_chunks;
+    std::string others;
+    for (const ScheduleEntry& other : Schedules()) {
+      if (!AllowsChunks(other, parallel.chunks()) || !others.empty()) continue;
+      others = " (or schedule: " + ParallelConfig::Schedule_Name(other.schedule) + ")";
     }
+    rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be ", least == most ? "" : "at least ", least, " with ",
+                 name, "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
   }
-  if (rules.Good("parallel.schedule", "parallel.pipeline") && interleaved && parallel.pipeline() < 2) {
-    rules.Broken("parallel.schedule: INTERLEAVED, must have a parallel.pipeline of at least 2, found ",
-                 parallel.pipeline(), "; nearest legal: ONE_F_ONE_B");
+  if (rules.Good("parallel.schedule", "parallel.pipeline") && parallel.pipeline() < schedule.least_stages) {
+    rules.Broken("parallel.schedule: ", name, ", must have a parallel.pipeline of at least ", schedule.least_stages,
+                 ", found ", parallel.pipeline(), "; nearest legal: ONE_F_ONE_B");
   }
 }
 

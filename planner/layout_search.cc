@@ -5,6 +5,7 @@
 
 #include "model/model_rules.h"
 #include "parallel/axes.h"
+#include "parallel/pipeline/schedule.h"
 #include "runtime/config/nearest.h"
 #include "training/config/validate.h"
 
@@ -72,20 +73,17 @@ class Search {
   void Add(const ParallelConfig& mesh, int samples, int chunks, std::vector<RunConfig>* layouts) const {
     const int pipeline = mesh.pipeline(), tensor = mesh.tensor(), data = mesh.data();
     if (config_.model().layers() % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
-    if (chunks > kMostChunks || (chunks > 1 && pipeline == 1)) return;
-    if (chunks > 1 && config_.training().global_batch() / data / samples % pipeline != 0) return;
-    if (Pinned("chunks") && chunks != config_.parallel().chunks()) return;
+    if (chunks > kMostChunks || (Pinned("chunks") && chunks != config_.parallel().chunks())) return;
+    const auto kind = chunks > 1 ? ParallelConfig::INTERLEAVED : ParallelConfig::ONE_F_ONE_B;
+    const ScheduleEntry& schedule = EntryOf(Pinned("schedule") ? config_.parallel().schedule() : kind);
+    if (chunks < schedule.least_chunks || chunks > schedule.most_chunks || pipeline < schedule.least_stages) return;
+    if (schedule.whole_rounds && config_.training().global_batch() / data / samples % pipeline != 0) return;
     RunConfig config = config_;
     ParallelConfig& parallel = *config.mutable_parallel();
     parallel = mesh;
     parallel.set_chunks(chunks);
     config.mutable_training()->set_micro_batch(samples);
-    const ParallelConfig::Schedule schedule = chunks > 1 ? ParallelConfig::INTERLEAVED : ParallelConfig::ONE_F_ONE_B;
-    if (!Pinned("schedule")) {
-      parallel.set_schedule(schedule);
-    } else if ((parallel.schedule() == ParallelConfig::INTERLEAVED) != (chunks > 1)) {
-      return;
-    }
+    parallel.set_schedule(schedule.schedule);
     if (!Pinned("sequence_parallel")) {
       parallel.set_sequence_parallel(tensor > 1 && samples * config.model().sequence_length() % tensor == 0);
     }

@@ -3,6 +3,7 @@
 #include <bit>
 #include <string>
 
+#include "parallel/pipeline/schedule.h"
 #include "runtime/config/nearest.h"
 
 namespace trefoil {
@@ -16,11 +17,11 @@ void CheckBatch(const TrainingConfig& training, const ParallelConfig& parallel, 
                    training.micro_batch(), " x parallel.data ", parallel.data(), " = ", unit, "; nearest legal: ",
                    NearestMultiples(unit, training.global_batch()));
     } else if (rules.Good("parallel.schedule", "parallel.pipeline") &&
-               parallel.schedule() == ParallelConfig::INTERLEAVED &&
+               EntryOf(parallel.schedule()).whole_rounds &&
                training.global_batch() / unit % parallel.pipeline() != 0) {
       rules.Broken("training.global_batch: ", training.global_batch(), " makes ", training.global_batch() / unit,
-                   " micro-batches per step, which INTERLEAVED needs to be a multiple of parallel.pipeline ",
-                   parallel.pipeline(), "; nearest legal: ",
+                   " micro-batches per step, which ", ParallelConfig::Schedule_Name(parallel.schedule()),
+                   " needs to be a multiple of parallel.pipeline ", parallel.pipeline(), "; nearest legal: ",
                    NearestMultiples(Product(unit, parallel.pipeline()), training.global_batch()));
     }
   }
@@ -37,11 +38,11 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
   if (groups == 0) return;
   const int64_t micro_batches = training.global_batch() / training.micro_batch();
   if (training.global_batch() % Product(training.micro_batch(), data) != 0) return;  // said by itself
-  if (groups > data && rules.Good("parallel.schedule") && parallel.schedule() == ParallelConfig::GPIPE) {
-    // The head adds its weight gradients in the forward, where the next group's micro-batches come before this one's
-    // end.
+  if (groups > data && rules.Good("parallel.schedule") && !EntryOf(parallel.schedule()).adds_in_turn) {
     rules.Broken("training.gradient_groups: ", groups, ", must not be above parallel.data ", data,
-                 " with parallel.schedule GPIPE; nearest legal: ", data, " (or schedule ONE_F_ONE_B)");
+                 " with parallel.schedule ", ParallelConfig::Schedule_Name(parallel.schedule()),
+                 ", in which the next group begins to add before this one ends; nearest legal: ", data,
+                 " (or schedule ONE_F_ONE_B)");
     return;
   }
   if (Doubles(data, groups) && micro_batches % groups == 0) return;

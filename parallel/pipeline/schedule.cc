@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -16,7 +17,7 @@ Action Backward(int micro_batch, int chunk) {
   return {.kind = ActionKind::kBackward, .micro_batch = micro_batch, .chunk = chunk};
 }
 
-std::vector<Action> GPipe(int micro_batches) {
+std::vector<Action> GPipe(int /*stages*/, int /*chunks*/, int micro_batches, int /*stage*/) {
   std::vector<Action> actions;
   for (int i = 0; i < micro_batches; ++i) actions.push_back(Forward(i, 0));
   for (int i = 0; i < micro_batches; ++i) actions.push_back(Backward(i, 0));
@@ -37,7 +38,7 @@ std::vector<Action> OneForwardOneBackward(int total, int warm_up, ForwardAt forw
   return actions;
 }
 
-std::vector<Action> OneFOneB(int stages, int micro_batches, int stage) {
+std::vector<Action> OneFOneB(int stages, int /*chunks*/, int micro_batches, int stage) {
   return OneForwardOneBackward(
       micro_batches, std::min(stages - stage - 1, micro_batches), [](int k) { return Forward(k, 0); },
       [](int k) { return Backward(k, 0); });
@@ -54,25 +55,55 @@ std::vector<Action> Interleaved(int stages, int chunks, int micro_batches, int s
       [=](int k) { return Backward(micro_batch(k), chunks - 1 - chunk(k)); });
 }
 
+constexpr ScheduleEntry kTable[] = {
+    {.schedule = ParallelConfig::GPIPE,
+     .order = VirtualStages::Order::kLoop,
+     .least_chunks = 1,
+     .most_chunks = 1,
+     .least_stages = 1,
+     .whole_rounds = false,
+     .adds_in_turn = false,  // the head adds in the forward, and all forwards come first
+     .computations = GPipe},
+    {.schedule = ParallelConfig::ONE_F_ONE_B,
+     .order = VirtualStages::Order::kLoop,
+     .least_chunks = 1,
+     .most_chunks = 1,
+     .least_stages = 1,
+     .whole_rounds = false,
+     .adds_in_turn = true,
+     .computations = OneFOneB},
+    {.schedule = ParallelConfig::INTERLEAVED,
+     .order = VirtualStages::Order::kLoop,
+     .least_chunks = 2,
+     .most_chunks = std::numeric_limits<int>::max(),
+     .least_stages = 2,
+     .whole_rounds = true,
+     .adds_in_turn = true,
+     .computations = Interleaved},
+};
+
 }  // namespace
+
+std::span<const ScheduleEntry> Schedules() { return kTable; }
+
+const ScheduleEntry& EntryOf(ParallelConfig::Schedule schedule) {
+  const auto find = [](ParallelConfig::Schedule one) {
+    return std::find_if(std::begin(kTable), std::end(kTable),
+                        [one](const ScheduleEntry& entry) { return entry.schedule == one; });
+  };
+  const auto found = find(schedule);
+  return found != std::end(kTable) ? *found : *find(ParallelConfig::ONE_F_ONE_B);
+}
 
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches,
                                   int stage) {
+  const ScheduleEntry& entry = EntryOf(kind);
   const VirtualStages virtual_stages(kind, stages, chunks);
   CHECK(0 <= stage && stage < stages) << "stage " << stage << " of " << stages;
   CHECK_GE(micro_batches, 1);
-  switch (kind) {
-    case ParallelConfig::GPIPE:
-      return WithMessages(GPipe(micro_batches), virtual_stages, stage);
-    case ParallelConfig::SCHEDULE_UNSET:
-    case ParallelConfig::ONE_F_ONE_B:
-      return WithMessages(OneFOneB(stages, micro_batches, stage), virtual_stages, stage);
-    case ParallelConfig::INTERLEAVED:
-      CHECK_EQ(micro_batches % stages, 0) << micro_batches << " micro-batches over " << stages << " stages";
-      return WithMessages(Interleaved(stages, chunks, micro_batches, stage), virtual_stages, stage);
-    default:
-      LOG(FATAL) << "schedule " << kind;
-  }
+  CHECK(!entry.whole_rounds || micro_batches % stages == 0)
+      << micro_batches << " micro-batches over " << stages << " stages";
+  return WithMessages(entry.computations(stages, chunks, micro_batches, stage), virtual_stages, stage);
 }
 
 std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages,

@@ -14,6 +14,9 @@
 //
 // A receive stands right before the computation that needs it, a send right after the one that makes it.
 //
+// A new schedule is an enumerator in parallel/parallel.proto and an entry of the table in schedule.cc, with the function
+// that lists its computations: rules, defaults, the planner's search and the map of virtual stages go by the table.
+//
 // Sources: GPipe (Huang et al. 2019), 1F1B (Narayanan et al. 2019, PipeDream-Flush in 2021), interleaved 1F1B
 // (Narayanan et al. 2021, section 2.2).
 // Threads: pure functions.
@@ -21,6 +24,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,13 +60,27 @@ struct Action {
   bool operator==(const Action&) const = default;
 };
 
-// The actions of `stage`. micro_batches >= 1; chunks > 1 only with INTERLEAVED, which needs micro_batches to be a
-// multiple of stages. These three schedules do whole
-// backwards.
+// All that differs between schedules.
+struct ScheduleEntry {
+  ParallelConfig::Schedule schedule;
+  VirtualStages::Order order;     // in which chunks lie on the stages
+  int least_chunks, most_chunks;  // of a stage; a config that leaves them open has the least
+  int least_stages;
+  bool whole_rounds;  // micro-batches come in rounds of as many as there are stages
+  // A stage's micro-batches add to the gradients of any of its weights one after the other, as they are numbered, each
+  // with its backward: what sums of groups of them ask for (parallel/gradient_reducer.h).
+  bool adds_in_turn;
+  // Of `stage`, in order: kind, micro-batch and chunk of each.
+  std::vector<Action> (*computations)(int stages, int chunks, int micro_batches, int stage);
+};
+std::span<const ScheduleEntry> Schedules();
+// That of ONE_F_ONE_B for SCHEDULE_UNSET, and for numbers that are no schedule's, which the rules refuse.
+const ScheduleEntry& EntryOf(ParallelConfig::Schedule schedule);
+
+// The actions of `stage`, of as many stages, chunks and micro-batches (1 or more) as the schedule's entry allows.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
-// A stage's computations in order (kind, micro-batch and chunk of each), with the messages and hand-overs that they
-// need: all that is to be written of a new schedule are its computations.
+// A stage's computations with the messages and hand-overs that they need.
 std::vector<Action> WithMessages(const std::vector<Action>& computations, const VirtualStages& virtual_stages,
                                  int stage);
 
@@ -82,7 +100,7 @@ struct ScheduleTimes {
   double makespan = 0;
   std::vector<std::vector<Span>> spans;      // per stage, of each action of its list
   std::vector<double> busy;                  // per stage: computing
-  std::vector<int> peak_in_flight;  // per stage: most (micro-batch, chunk) pairs between F and the end of the backward
+  std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs from F to the end of backward
   double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
 };
 ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, const ActionSeconds& seconds,

@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include "parallel/pipeline/schedule.h"
+
 namespace trefoil {
 
 VirtualStages::VirtualStages(Order order, int stages, int chunks) : order_(order), stages_(stages), chunks_(chunks) {
@@ -10,8 +12,8 @@ VirtualStages::VirtualStages(Order order, int stages, int chunks) : order_(order
 }
 
 VirtualStages::VirtualStages(ParallelConfig::Schedule kind, int stages, int chunks)
-    : VirtualStages(Order::kLoop, stages, chunks) {
-  CHECK(kind == ParallelConfig::INTERLEAVED ? chunks >= 2 : chunks == 1)
+    : VirtualStages(EntryOf(kind).order, stages, chunks) {
+  CHECK(EntryOf(kind).least_chunks <= chunks && chunks <= EntryOf(kind).most_chunks)
       << ParallelConfig::Schedule_Name(kind) << " with " << chunks << " chunks per stage";
 }
 

@@ -25,7 +25,7 @@ class VirtualStages {
   // One stage that holds all.
   VirtualStages() = default;
   VirtualStages(Order order, int stages, int chunks);
-  // As a schedule has them: all that exist loop.
+  // As a schedule has them (parallel/pipeline/schedule.h).
   VirtualStages(ParallelConfig::Schedule kind, int stages, int chunks);
   // Of a config without defaults.
   explicit VirtualStages(const ParallelConfig& parallel);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "parallel/pipeline/schedule.h"
@@ -45,6 +46,40 @@ TEST(Schedule, InterleavedByHand) {
             "R0 F0 S0 R1 F1 S1 R0.1 F0.1 B0.1 s0.1 R1.1 F1.1 B1.1 s1.1 "
             "r0 B0 s0 r1 B1 s1");
   EXPECT_EQ(Text(ParallelConfig::INTERLEAVED, 1, 2, 1, 0), "F0 F0.1 B0.1 B0");
+}
+
+// Every enumerator of the config is a schedule.
+TEST(Schedules, AreThoseOfTheConfig) {
+  std::set<int> entries, enumerators;
+  for (const ScheduleEntry& entry : Schedules()) {
+    entries.insert(entry.schedule);
+    EXPECT_EQ(&EntryOf(entry.schedule), &entry);
+  }
+  const google::protobuf::EnumDescriptor& type = *ParallelConfig::Schedule_descriptor();
+  for (int i = 0; i < type.value_count(); ++i) enumerators.insert(type.value(i)->number());
+  enumerators.erase(ParallelConfig::SCHEDULE_UNSET);
+  EXPECT_EQ(entries, enumerators);
+}
+
+// A forward of the last virtual stage, whose head adds to its weights there, and a backward of any add: whether the
+// next micro-batch comes to that before this one is through.
+TEST(Schedules, AddInTurnIfTheySaySo) {
+  for (const ScheduleEntry& entry : Schedules()) {
+    const int stages = 4, chunks = entry.least_chunks, micro_batches = 8;
+    const VirtualStages virtual_stages(entry.schedule, stages, chunks);
+    bool in_turn = true;
+    for (int stage = 0; stage < stages; ++stage) {
+      std::map<int, std::vector<int>> adding;  // by chunk
+      for (const Action& action : BuildSchedule(entry.schedule, stages, chunks, micro_batches, stage)) {
+        const bool head = virtual_stages.Of(stage, action.chunk) == virtual_stages.last();
+        const bool adds = action.kind == ActionKind::kBackward || action.kind == ActionKind::kBackwardWeight ||
+                          (action.kind == ActionKind::kForward && head);
+        if (adds) adding[action.chunk].push_back(action.micro_batch);
+      }
+      for (const auto& [chunk, order] : adding) in_turn = in_turn && std::is_sorted(order.begin(), order.end());
+    }
+    EXPECT_EQ(entry.adds_in_turn, in_turn) << ParallelConfig::Schedule_Name(entry.schedule);
+  }
 }
 
 // The last stage of a fold hands over to itself.

@@ -6,6 +6,7 @@
 
 #include "model/families/recipe.h"
 #include "parallel/axes.h"
+#include "parallel/pipeline/schedule.h"
 #include "runtime/config/nearest.h"
 #include "runtime/devices/cuda.h"
 #include "training/config/validate.h"
@@ -29,7 +30,7 @@ void ParallelDefaults(ParallelConfig* parallel, int ranks) {
     (parallel->*axis.set_size)(others > 0 ? static_cast<int32_t>(std::max<int64_t>(1, ranks / others)) : 1);
   }
   if (parallel->schedule() == ParallelConfig::SCHEDULE_UNSET) parallel->set_schedule(ParallelConfig::ONE_F_ONE_B);
-  if (parallel->chunks() == 0) parallel->set_chunks(parallel->schedule() == ParallelConfig::INTERLEAVED ? 2 : 1);
+  if (parallel->chunks() == 0) parallel->set_chunks(EntryOf(parallel->schedule()).least_chunks);
   if (parallel->zero() == ParallelConfig::ZERO_UNSET) parallel->set_zero(ParallelConfig::OPTIMIZER);
   if (parallel->recompute() == ParallelConfig::RECOMPUTE_UNSET) parallel->set_recompute(ParallelConfig::NOTHING);
 }

@@ -13,6 +13,7 @@
 #include "data/data_rules.h"
 #include "model/model_rules.h"
 #include "parallel/parallel_rules.h"
+#include "parallel/pipeline/schedule.h"
 #include "runtime/config/nearest.h"
 #include "runtime/config/rules.h"
 #include "runtime/config/runtime_rules.h"
@@ -30,7 +31,7 @@ int RulesBroken(const RunConfig& config, const ParallelConfig& layout, const Rul
     broken += divided.size % (layout.*EntryOf(divided.axis).size)() == 0 ? 0 : 1;
   }
   if (rules.Good("model.layers", "parallel.chunks") && config.model().layers() < LeastLayers(layout)) ++broken;
-  if (layout.schedule() == ParallelConfig::INTERLEAVED && layout.pipeline() == 1) ++broken;
+  if (layout.pipeline() < EntryOf(layout.schedule()).least_stages) ++broken;
   const TrainingConfig& training = config.training();
   if (rules.Good("training.global_batch", "training.micro_batch") &&
       training.global_batch() % Product(training.micro_batch(), layout.data()) != 0) {
