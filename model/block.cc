@@ -7,12 +7,12 @@ std::string Prefix(int layer) { return "blocks." + std::to_string(layer); }
 
 }  // namespace
 
-void Block::Declare(const ModelConfig& config, int layer, int home, ParameterTable* table) {
+void Block::Declare(const ModelConfig& config, int layer, int module, ParameterTable* table) {
   const std::string prefix = Prefix(layer);
-  Norm::Declare(config, prefix + ".attention_norm", home, table);
-  SelfAttention::Declare(config, prefix + ".attention", home, table);
-  Norm::Declare(config, prefix + ".mlp_norm", home, table);
-  Mlp::Declare(config, prefix + ".mlp", home, table);
+  Norm::Declare(config, prefix + ".attention_norm", module, table);
+  SelfAttention::Declare(config, prefix + ".attention", module, table);
+  Norm::Declare(config, prefix + ".mlp_norm", module, table);
+  Mlp::Declare(config, prefix + ".mlp", module, table);
 }
 
 double Block::FlopsPerToken(const ModelConfig& config, int64_t sequence_length) {
@@ -22,9 +22,9 @@ double Block::FlopsPerToken(const ModelConfig& config, int64_t sequence_length) 
   return 6 * static_cast<double>(table.elements()) + 6 * width * static_cast<double>(sequence_length);
 }
 
-Block::Block(const ParameterStore& store, const ModelConfig& config, int layer, int home)
+Block::Block(const ParameterStore& store, const ModelConfig& config, int layer, int module)
     : prefix_(Prefix(layer)),
-      home_(home),
+      module_(module),
       dropout_(config.dropout()),
       norm1_(store, config, prefix_ + ".attention_norm"),
       norm2_(store, config, prefix_ + ".mlp_norm"),
@@ -50,7 +50,7 @@ Tensor Block::BranchGradient(const Context& context, const MicroBatch& batch, co
 
 Tensor Block::ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
   const auto inspect = [&](const char* suffix, const Tensor& value) {
-    context.Inspect(Pass::kForward, home_, prefix_, suffix, value);
+    context.Inspect(Pass::kForward, module_, prefix_, suffix, value);
   };
   saved->x = x;
   saved->h1 = norm1_.Forward(context, x, &saved->norm1);
@@ -94,7 +94,7 @@ Tensors Block::Backward(const Context& context, const MicroBatch& batch, const T
     saved.h2 = norm2_.Forward(context, x2, &saved.norm2);
   }
   const auto inspect = [&](const char* suffix, const Tensor& gradient) {
-    context.Inspect(Pass::kBackward, home_, prefix_, suffix, gradient);
+    context.Inspect(Pass::kBackward, module_, prefix_, suffix, gradient);
   };
   const Tensor d_fed = BranchGradient(context, batch, dy, ".mlp");
   const Tensor dh2 = mlp_.Backward(context, d_fed, saved.h2, saved.mlp, weights);

@@ -30,10 +30,10 @@ class Block : public Module {
   };
 
   // Adds blocks.LAYER.*
-  static void Declare(const ModelConfig& config, int layer, int home, ParameterTable* table);
+  static void Declare(const ModelConfig& config, int layer, int module, ParameterTable* table);
   // 6 per parameter, and causal attention: 6 (H D) T.
   static double FlopsPerToken(const ModelConfig& config, int64_t sequence_length);
-  Block(const ParameterStore& store, const ModelConfig& config, int layer, int home);
+  Block(const ParameterStore& store, const ModelConfig& config, int layer, int module);
 
   // x -> y [n, C]
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override;
@@ -51,7 +51,7 @@ class Block : public Module {
                         const std::string& site) const;
 
   const std::string prefix_;
-  const int home_;
+  const int module_;
   const float dropout_;
   const Norm norm1_, norm2_;
   const SelfAttention attention_;

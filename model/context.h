@@ -21,9 +21,9 @@ namespace trefoil {
 
 // Which values an inspector is shown: activations of the forward, or gradients of activations.
 enum class Pass { kForward, kBackward };
-// Shown what the layers compute, in order of computation: of a home (parallel/parameter.h), by name ("blocks.3.mlp").
+// Shown what the layers compute, in order of computation: of a module (parallel/parameter.h), by name ("blocks.3.mlp").
 // In the backward x is the gradient of what goes into the named layer. Called between ops; x is on the device.
-using Inspector = std::function<void(Pass pass, int home, const std::string& name, const Tensor& x)>;
+using Inspector = std::function<void(Pass pass, int module, const std::string& name, const Tensor& x)>;
 
 struct Context {
   Device& device;
@@ -39,8 +39,8 @@ struct Context {
   Tensor NewFloat(Shape shape) const { return device.Allocate(DType::kFloat32, shape, Purpose::kActivations); }
 
   // Shows x to the inspector, if there is one.
-  void Inspect(Pass pass, int home, const std::string& prefix, const char* suffix, const Tensor& x) const {
-    if (inspector != nullptr && *inspector) (*inspector)(pass, home, prefix + suffix, x);
+  void Inspect(Pass pass, int module, const std::string& prefix, const char* suffix, const Tensor& x) const {
+    if (inspector != nullptr && *inspector) (*inspector)(pass, module, prefix + suffix, x);
   }
 
   bool splits_tokens() const { return sequence_parallel && tensor.size() > 1; }

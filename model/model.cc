@@ -7,7 +7,7 @@
 namespace trefoil {
 namespace {
 
-// Homes [begin, end) are the blocks.
+// Modules [begin, end) are the blocks.
 struct Blocks {
   int begin = 0, end = 0;
   int size() const { return end - begin; }
@@ -28,11 +28,11 @@ struct Flops {
 };
 
 Flops FlopsOf(const std::vector<ModuleSpec>& modules, const Blocks& blocks, int64_t sequence_length) {
-  const auto of = [&](int home) { return modules[static_cast<size_t>(home)].flops_per_token(sequence_length); };
+  const auto of = [&](int number) { return modules[static_cast<size_t>(number)].flops_per_token(sequence_length); };
   Flops flops;
-  for (int home = 0; home < blocks.begin; ++home) flops.before += of(home);
+  for (int number = 0; number < blocks.begin; ++number) flops.before += of(number);
   if (blocks.size() > 0) flops.block = of(blocks.begin);
-  for (int home = blocks.end; home < static_cast<int>(modules.size()); ++home) flops.behind += of(home);
+  for (int number = blocks.end; number < static_cast<int>(modules.size()); ++number) flops.behind += of(number);
   return flops;
 }
 
@@ -59,12 +59,12 @@ ParameterTable DeclareModel(const ModelConfig& config) {
   return table;
 }
 
-std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages) {
-  return HomesOfVirtualStages(ModulesOf(config), config.sequence_length(), virtual_stages);
+std::vector<std::vector<int>> ModulesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages) {
+  return ModulesOfVirtualStages(ModulesOf(config), config.sequence_length(), virtual_stages);
 }
 
-std::vector<std::vector<int>> HomesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
-                                                   const VirtualStages& virtual_stages) {
+std::vector<std::vector<int>> ModulesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
+                                                     const VirtualStages& virtual_stages) {
   const Blocks blocks = BlocksOf(modules);
   CHECK_GE(blocks.size(), virtual_stages.size());
   const Flops flops = FlopsOf(modules, blocks, sequence_length);
@@ -91,21 +91,21 @@ std::vector<std::vector<int>> HomesOfVirtualStages(const std::vector<ModuleSpec>
     }
   }
 
-  std::vector<std::vector<int>> homes(other.size());
-  int home = 0;
-  while (home < blocks.begin) homes.front().push_back(home++);
-  for (size_t v = 0; v < homes.size(); ++v) {
-    for (int block = 0; block < blocks_of[v]; ++block) homes[v].push_back(home++);
+  std::vector<std::vector<int>> numbers(other.size());
+  int number = 0;
+  while (number < blocks.begin) numbers.front().push_back(number++);
+  for (size_t v = 0; v < numbers.size(); ++v) {
+    for (int block = 0; block < blocks_of[v]; ++block) numbers[v].push_back(number++);
   }
-  while (home < static_cast<int>(modules.size())) homes.back().push_back(home++);
-  return homes;
+  while (number < static_cast<int>(modules.size())) numbers.back().push_back(number++);
+  return numbers;
 }
 
-Role RoleOf(const ModelConfig& config, const std::vector<int>& homes) {
+Role RoleOf(const ModelConfig& config, const std::vector<int>& numbers) {
   const std::vector<ModuleSpec> modules = ModulesOf(config);
   Role role;
-  for (const int home : homes) {
-    const ModuleSpec& module = modules[static_cast<size_t>(home)];
+  for (const int number : numbers) {
+    const ModuleSpec& module = modules[static_cast<size_t>(number)];
     role.reads_inputs |= module.reads_inputs;
     role.reads_targets |= module.reads_targets;
     role.makes_losses |= module.makes_losses;

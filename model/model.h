@@ -16,22 +16,22 @@
 
 namespace trefoil {
 
-// The parameters of all modules (model/module.h), whose numbers are their homes.
+// The parameters of all modules (model/module.h).
 ParameterTable DeclareModel(const ModelConfig& config);
 
-// The homes of each virtual stage, in order. What is spread are the blocks; what comes before them goes to the first
+// The modules of each virtual stage, in order. What is spread are the blocks; what comes before them goes to the first
 // virtual stage, what comes behind to the last. Each has a block or more, and the most loaded stage has as few FLOPs as
 // can be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least as many blocks as
 // virtual stages.
-std::vector<std::vector<int>> HomesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
-                                                   const VirtualStages& virtual_stages);
-std::vector<std::vector<int>> HomesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages);
+std::vector<std::vector<int>> ModulesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
+                                                     const VirtualStages& virtual_stages);
+std::vector<std::vector<int>> ModulesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages);
 
-// What the holder of some homes does with a batch.
+// What the holder of some modules does with a batch.
 struct Role {
   bool reads_inputs = false, reads_targets = false, makes_losses = false;
 };
-Role RoleOf(const ModelConfig& config, const std::vector<int>& homes);
+Role RoleOf(const ModelConfig& config, const std::vector<int>& modules);
 
 // FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter plus causal attention,
 // 6 L (H D) T. Parameters that are only looked up do not count (positions, and the input embedding where it is not tied):

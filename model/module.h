@@ -1,7 +1,7 @@
 // A module: one part of the network, such as the embedding, a block or the head. A model is a list of modules, which
-// the family makes from the config alone (ModulesOf); their places in the list are their numbers, the homes of their
-// parameters (parallel/parameter.h). What spreads a model over pipeline stages, counts its FLOPs, builds it, runs it
-// and names it in reports goes by the list.
+// the family makes from the config alone (ModulesOf); their places in the list are their numbers, by which parameters
+// say whose they are (parallel/parameter.h). What spreads a model over pipeline stages, counts its FLOPs, builds it,
+// runs it and names it in reports goes by the list.
 //
 // Threads: the rank's main thread.
 #pragma once

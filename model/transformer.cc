@@ -6,37 +6,37 @@ namespace trefoil {
 namespace {
 
 // Of a stage's chunks.
-std::vector<std::vector<int>> HomesOfChunks(const std::vector<ModuleSpec>& modules, const ModelConfig& config,
+std::vector<std::vector<int>> ModulesOfChunks(const std::vector<ModuleSpec>& modules, const ModelConfig& config,
                                             const StagePlace& place) {
-  const auto homes = HomesOfVirtualStages(modules, config.sequence_length(), place.virtual_stages);
+  const auto numbers = ModulesOfVirtualStages(modules, config.sequence_length(), place.virtual_stages);
   std::vector<std::vector<int>> of_chunks;
   for (int chunk = 0; chunk < place.virtual_stages.chunks(); ++chunk) {
-    of_chunks.push_back(homes[static_cast<size_t>(place.virtual_stages.Of(place.stage, chunk))]);
+    of_chunks.push_back(numbers[static_cast<size_t>(place.virtual_stages.Of(place.stage, chunk))]);
   }
   return of_chunks;
 }
 
 }  // namespace
 
-std::vector<int> Transformer::Homes(const ModelConfig& config, const StagePlace& place) {
-  std::vector<int> homes;
-  for (const std::vector<int>& of_chunk : HomesOfChunks(ModulesOf(config), config, place)) {
-    homes.insert(homes.end(), of_chunk.begin(), of_chunk.end());
+std::vector<int> Transformer::Modules(const ModelConfig& config, const StagePlace& place) {
+  std::vector<int> numbers;
+  for (const std::vector<int>& of_chunk : ModulesOfChunks(ModulesOf(config), config, place)) {
+    numbers.insert(numbers.end(), of_chunk.begin(), of_chunk.end());
   }
-  return homes;
+  return numbers;
 }
 
 Transformer::Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context,
-                         const StagePlace& place, std::function<void(int home)> home_added)
-    : Transformer(ModulesOf(config), config, store, context, place, std::move(home_added)) {}
+                         const StagePlace& place, std::function<void(int module)> module_added)
+    : Transformer(ModulesOf(config), config, store, context, place, std::move(module_added)) {}
 
 Transformer::Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
-                         const Context& context, const StagePlace& place, std::function<void(int home)> home_added)
-    : config_(config), store_(store), context_(context), home_added_(std::move(home_added)) {
-  for (const std::vector<int>& homes : HomesOfChunks(modules, config, place)) {
+                         const Context& context, const StagePlace& place, std::function<void(int module)> module_added)
+    : config_(config), store_(store), context_(context), module_added_(std::move(module_added)) {
+  for (const std::vector<int>& numbers : ModulesOfChunks(modules, config, place)) {
     Chunk& chunk = chunks_.emplace_back();
-    for (const int home : homes) {
-      chunk.push_back({.home = home, .module = modules[static_cast<size_t>(home)].build(store)});
+    for (const int number : numbers) {
+      chunk.push_back({.number = number, .module = modules[static_cast<size_t>(number)].build(store)});
     }
   }
 }
@@ -72,7 +72,7 @@ Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& in
   Saved saved;
   Tensors x = input;
   for (const Part& part : chunks_[static_cast<size_t>(chunk_index)]) {
-    const ParameterStore::Use use = store_.UseHome(part.home);
+    const ParameterStore::Use use = store_.UseModule(part.number);
     ForwardPass pass = {.divided = divided};
     x = part.module->Forward(context_, batch, x, &pass);
     saved.push_back(std::move(pass.saved));
@@ -101,9 +101,9 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
   Saved& saved = node.mapped();
   Tensors dx = d_output;
   for (size_t i = chunk.size(); i-- > 0;) {
-    const ParameterStore::Use use = store_.UseHome(chunk[i].home);
+    const ParameterStore::Use use = store_.UseModule(chunk[i].number);
     dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
-    weights.Add([this, home = chunk[i].home] { AddedTo(home); });
+    weights.Add([this, number = chunk[i].number] { AddedTo(number); });
   }
   return dx;
 }
@@ -112,12 +112,12 @@ void Transformer::BackwardWeight(int micro_batch, int chunk) {
   auto node = weight_gradients_.extract({micro_batch, chunk});
   CHECK(!node.empty()) << "weight gradients of micro-batch " << micro_batch << " before its backward";
   std::vector<ParameterStore::Use> uses;
-  for (const Part& part : chunks_[static_cast<size_t>(chunk)]) uses.push_back(store_.UseHome(part.home));
+  for (const Part& part : chunks_[static_cast<size_t>(chunk)]) uses.push_back(store_.UseModule(part.number));
   node.mapped().Run();
 }
 
-void Transformer::AddedTo(int home) {
-  if (home_added_) home_added_(home);
+void Transformer::AddedTo(int module) {
+  if (module_added_) module_added_(module);
 }
 
 Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {
@@ -127,11 +127,11 @@ Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {
   CHECK(head != nullptr) << "the model does not end with a head that chooses tokens";
   Tensors x;
   for (size_t i = 0; i + 1 < chunk.size(); ++i) {
-    const ParameterStore::Use use = store_.UseHome(chunk[i].home);
+    const ParameterStore::Use use = store_.UseModule(chunk[i].number);
     ForwardPass unused;
     x = chunk[i].module->Forward(context_, batch, x, &unused);
   }
-  const ParameterStore::Use use = store_.UseHome(chunk.back().home);
+  const ParameterStore::Use use = store_.UseModule(chunk.back().number);
   const Tensor logits = head->Logits(context_, x.front().Rows(batch.rows() - 1, batch.rows()));
   return logits.View({logits.dim(1)});
 }

@@ -1,6 +1,6 @@
 // One pipeline stage of a model: its chunks of modules (model/module.h). Implements what the pipeline drives.
 //
-//   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, home_added);
+//   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, module_added);
 //   stage.Begin(micro_batches);                       // of one step
 //   RunSchedule(actions, stage, pipeline_group);
 //   stage.Losses();                                   // where a module makes losses
@@ -27,17 +27,17 @@ struct StagePlace {
 
 class Transformer : public Stage {
  public:
-  // `home_added(home)` is called when a micro-batch has added to the home's weight gradients, in order of the schedule;
-  // may be empty. The store and what the context refers to outlive the stage.
+  // `module_added(module)` is called when a micro-batch has added to the module's weight gradients, in order of the
+  // schedule; may be empty. The store and what the context refers to outlive the stage.
   Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context, const StagePlace& place,
-              std::function<void(int home)> home_added);
+              std::function<void(int module)> module_added);
 
   // The same of a list of modules that another than the config's family makes.
   Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
-              const Context& context, const StagePlace& place, std::function<void(int home)> home_added);
+              const Context& context, const StagePlace& place, std::function<void(int module)> module_added);
 
-  // The homes that a stage holds, over all its chunks.
-  static std::vector<int> Homes(const ModelConfig& config, const StagePlace& place);
+  // The modules that a stage holds, over all its chunks.
+  static std::vector<int> Modules(const ModelConfig& config, const StagePlace& place);
 
   // Starts a step (or an evaluation) of these micro-batches; forgets the losses of the one before.
   void Begin(std::vector<MicroBatch> micro_batches);
@@ -56,18 +56,18 @@ class Transformer : public Stage {
 
  private:
   struct Part {
-    int home;
+    int number;
     std::unique_ptr<Module> module;
   };
   using Chunk = std::vector<Part>;
   using Saved = std::vector<std::unique_ptr<Module::Saved>>;  // by part of the chunk
   Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
-  void AddedTo(int home);
+  void AddedTo(int module);
 
   const ModelConfig config_;
   const ParameterStore& store_;
   const Context context_;
-  const std::function<void(int home)> home_added_;
+  const std::function<void(int module)> module_added_;
   std::vector<Chunk> chunks_;
 
   std::vector<MicroBatch> micro_batches_;

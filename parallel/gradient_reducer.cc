@@ -6,10 +6,10 @@
 
 namespace trefoil {
 
-GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes,
+GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& modules,
                                  const ReducerOptions& options)
     : store_(store), device_(device), options_(options) {
-  for (const int home : homes) added_[home] = 0;
+  for (const int module : modules) added_[module] = 0;
   CHECK_EQ(options.micro_batches % options.sum_groups, 0);
   const auto has_replicas = [&](const BucketMemory& memory) { return ReplicasOf(memory).size() > 1; };
   const std::vector<BucketMemory>& buckets = store.buckets();
@@ -30,21 +30,21 @@ GradientReducer::~GradientReducer() {
 
 int GradientReducer::AddedTo(const Bucket& bucket) const {
   int added = options_.micro_batches;
-  for (const int home : {bucket.home, bucket.tied_home}) {
-    const auto found = added_.find(home);
+  for (const int module : {bucket.module, bucket.tied_module}) {
+    const auto found = added_.find(module);
     if (found != added_.end()) added = std::min(added, found->second);
   }
   return added;
 }
 
-void GradientReducer::HomeAdded(int home) {
-  const auto found = added_.find(home);
-  CHECK(found != added_.end()) << home;
-  CHECK_LT(found->second, options_.micro_batches) << "home " << home << " is done already";
+void GradientReducer::ModuleAdded(int module) {
+  const auto found = added_.find(module);
+  CHECK(found != added_.end()) << module;
+  CHECK_LT(found->second, options_.micro_batches) << "module " << module << " is done already";
   const int group_size = options_.micro_batches / options_.sum_groups;
   for (BucketMemory& memory : store_.buckets()) {
     const Bucket& bucket = memory.bucket;
-    if (bucket.home != home && bucket.tied_home != home) continue;
+    if (bucket.module != module && bucket.tied_module != module) continue;
     const int before = AddedTo(bucket);
     ++found->second;
     const int added = AddedTo(bucket);
@@ -66,20 +66,20 @@ void GradientReducer::FoldGroup(BucketMemory& memory, int group) {
   Fill(device_, memory.gradients, 0);
 }
 
-void GradientReducer::AllHomesDone() {
+void GradientReducer::AllModulesDone() {
   for (const BucketMemory& memory : store_.buckets()) CHECK_EQ(ReplicasOf(memory).size(), 1);
-  for (auto& [home, added] : added_) added = options_.micro_batches;
+  for (auto& [module, added] : added_) added = options_.micro_batches;
 }
 
 void GradientReducer::Finish() {
-  for (auto& [home, added] : added_) {
-    CHECK_EQ(added, options_.micro_batches) << "home " << home << " has gradients missing";
+  for (auto& [module, added] : added_) {
+    CHECK_EQ(added, options_.micro_batches) << "module " << module << " has gradients missing";
     added = 0;
   }
   WaitForThread();
   for (BucketMemory& memory : store_.buckets()) {
     ReduceOverTokens(memory);
-    if (memory.bucket.tied_home >= 0 && options_.tied != nullptr) options_.tied->AllReduceSum(memory.GradientShard());
+    if (memory.bucket.tied_module >= 0 && options_.tied != nullptr) options_.tied->AllReduceSum(memory.GradientShard());
   }
 }
 

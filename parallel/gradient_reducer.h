@@ -3,8 +3,8 @@
 // stages of a tied parameter. Brings the weights that came of them to every replica, while later buckets are still
 // updated.
 //
-//   GradientReducer reducer(store, device, homes, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
-//   reducer.HomeAdded(home);       // main thread: one more micro-batch has added to this home's gradients
+//   GradientReducer reducer(store, device, modules, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
+//   reducer.ModuleAdded(module);   // main thread: one more micro-batch has added to this module's gradients
 //   reducer.Finish();              // every bucket's GradientShard() holds the gradient of the global batch
 //   reducer.GatherWeights(bucket); // this rank's shard of the bucket's working weights is updated
 //   reducer.FinishGathers();       // the working weights are whole
@@ -13,15 +13,15 @@
 // size: the sum of a group is a leaf of the order of addition that SumParts has (runtime/ops.h), which goes on over the
 // ranks. With as many groups in all, the sum has the same bits however they are spread over the replicas.
 //
-// A home is done when all micro-batches have added. A bucket of one home is queued then, a tied bucket when both of its
-// homes on this rank are done. A thread of its own takes buckets in that order, which is the same on all replicas, and
-// reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result does not depend on
-// timing. Gathers go to the same thread. On a device that only counts there is no thread, and all is done at once: what
-// is counted does not depend on timing either. On a device with queues the thread's work starts after the backward (the
-// update) whose results it sends, and what the main thread does after Finish (FinishGathers) starts after the sums
-// (gathers): neither waits on the host for the device.
+// A module is done when all micro-batches have added. A bucket of one module is queued then, a tied bucket when both of
+// its modules on this rank are done. A thread of its own takes buckets in that order, which is the same on all
+// replicas, and reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result does
+// not depend on timing. Gathers go to the same thread. On a device that only counts there is no thread, and all is done
+// at once: what is counted does not depend on timing either. On a device with queues the thread's work starts after the
+// backward (the update) whose results it sends, and what the main thread does after Finish (FinishGathers) starts after
+// the sums (gathers): neither waits on the host for the device.
 //
-// Threads: all functions from the main thread. Between a home's end and Finish its gradients belong to the reducer,
+// Threads: all functions from the main thread. Between a module's end and Finish its gradients belong to the reducer,
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.
 #pragma once
 
@@ -45,14 +45,16 @@ struct ReducerOptions {
 
 class GradientReducer {
  public:
-  // `homes`: of this rank. The store, device and groups outlive the reducer.
-  GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& homes, const ReducerOptions& options);
+  // `modules`: of this rank. The store, device and groups outlive the reducer.
+  GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& modules,
+                  const ReducerOptions& options);
   ~GradientReducer();
 
-  void HomeAdded(int home);
-  // Of all homes at once, in whatever order they became so (a replayed recording). Where nothing has a second replica.
-  void AllHomesDone();
-  // Every home must be done.
+  void ModuleAdded(int module);
+  // Of all modules at once, in whatever order they became so (a replayed recording). Where nothing has a second
+  // replica.
+  void AllModulesDone();
+  // Every module must be done.
   void Finish();
   // Every replica makes the same calls in the same order, and FinishGathers after the last.
   void GatherWeights(BucketMemory& memory);
@@ -73,7 +75,7 @@ class GradientReducer {
   // Waits until the thread has queued all that was started; this thread's later ops start after it.
   void WaitForThread();
   Group& ReplicasOf(const BucketMemory& memory) const { return options_.groups[memory.bucket.replicas]; }
-  // Micro-batches that all of the bucket's homes on this rank have added.
+  // Micro-batches that all of the bucket's modules on this rank have added.
   int AddedTo(const Bucket& bucket) const;
   // Adds the group of micro-batches that has ended, number `group` from 0, to those before it.
   void FoldGroup(BucketMemory& memory, int group);
@@ -83,7 +85,7 @@ class GradientReducer {
   ParameterStore& store_;
   Device& device_;
   const ReducerOptions options_;
-  std::map<int, int> added_;  // by home: micro-batches
+  std::map<int, int> added_;  // by module: micro-batches
 
   std::mutex mutex_;
   std::condition_variable changed_;

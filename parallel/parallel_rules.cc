@@ -27,8 +27,8 @@ void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
       if (!AllowsChunks(other, parallel.chunks()) || !others.empty()) continue;
       others = " (or schedule: " + ParallelConfig::Schedule_Name(other.schedule) + ")";
     }
-    rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be ", least == most ? "" : "at least ", least, " with ",
-                 name, "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
+    rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be ", least == most ? "" : "at least ", least,
+                 " with ", name, "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
   }
   if (rules.Good("parallel.schedule", "parallel.pipeline") && parallel.pipeline() < schedule.least_stages) {
     rules.Broken("parallel.schedule: ", name, ", must have a parallel.pipeline of at least ", schedule.least_stages,

@@ -24,7 +24,7 @@ void ParameterTable::Add(Parameter parameter) {
   }
   CHECK((axes & parameter.partial_over).empty()) << parameter.name;
   if (parameter.fused_with_previous) {
-    CHECK(!parameters_.empty() && parameters_.back().home == parameter.home) << parameter.name;
+    CHECK(!parameters_.empty() && parameters_.back().module == parameter.module) << parameter.name;
     CHECK(parameters_.back().splits == parameter.splits) << parameter.name;
   }
   parameters_.push_back(std::move(parameter));

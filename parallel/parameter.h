@@ -2,12 +2,14 @@
 // this rank's slices, initial values, ZeRO placement, gradient reduction, the checkpoint, the planner's bytes and the
 // parameter count are all derived from it. Nothing else knows a parameter by its position.
 //
-//   table.Add({.name = "blocks.3.mlp.down.weight", .home = 4, .shape = {hidden, feed_forward},
+//   table.Add({.name = "blocks.3.mlp.down.weight", .module = 4, .shape = {hidden, feed_forward},
 //              .splits = {{.dim = 1, .axis = Axis::kTensor}},
 //              .initial = Initial::kNormal, .deviation = 0.02f, .decay = true});
 //
-// Home: the module of the network that uses a parameter, by its number in the model's list of modules: 0 the embedding,
-// then the blocks, last the head. A pipeline stage holds some homes, and with them their parameters.
+// A parameter belongs to the module of the network that uses it. Modules are numbers here, their places in the model's
+// list (model/module.h): 0 the embedding, then the blocks, last the head. A pipeline stage holds some modules, and with
+// them their parameters.
+//
 // Threads: immutable once built.
 #pragma once
 
@@ -32,10 +34,10 @@ struct ParameterSplit {
 
 struct Parameter {
   std::string name;
-  int home = 0;
-  // A second home that uses the same parameter (the tied embedding: the head); -1: none. If the two homes lie on
+  int module = 0;
+  // A second module that uses the same parameter (the tied embedding: the head); -1: none. If the two modules lie on
   // different stages, both hold it and their gradients are added.
-  int tied_home = -1;
+  int tied_module = -1;
   // Global. One to three dims.
   Shape shape;
   // Each axis and each dim once at most; over the axes not named every rank holds all.
@@ -48,7 +50,7 @@ struct Parameter {
   float deviation = 0;  // of kNormal
   // Whether weight decay applies: matrices and embeddings, not biases and norms.
   bool decay = false;
-  // Stored right behind the parameter declared before it (same home, same tail dims), so that both can be used as one
+  // Stored right behind the parameter declared before it (same module, same tail dims), so that both can be used as one
   // matrix: q, k, v; gate, up.
   bool fused_with_previous = false;
 

@@ -7,12 +7,12 @@
 
 namespace trefoil {
 
-ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& homes,
+ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
                                Device& device, StoreOptions options)
-    : mesh_(mesh), homes_(homes), options_(std::move(options)), device_(device) {
+    : mesh_(mesh), modules_(modules), options_(std::move(options)), device_(device) {
   const DType working = options_.working;
   CHECK(options_.trainable || working == DType::kFloat32) << "a store that is not trained has no master weights";
-  for (Bucket& bucket : PlaceParameters(table, mesh, homes, options_.optimizer, options_.split_optimizer)) {
+  for (Bucket& bucket : PlaceParameters(table, mesh, modules, options_.optimizer, options_.split_optimizer)) {
     const int64_t n = bucket.elements;
     const int64_t shard = options_.split_optimizer ? n / mesh.size(bucket.replicas) : n;
     BucketMemory memory;
@@ -64,30 +64,30 @@ ParameterView ParameterStore::View(const std::vector<std::string>& names) const 
 
 Tensor ParameterView::weight() const {
   if (!defined()) return Tensor();
-  CHECK_GT(store_->uses_[bucket_], 0) << "weights of home " << store_->buckets_[bucket_].bucket.home
+  CHECK_GT(store_->uses_[bucket_], 0) << "weights of module " << store_->buckets_[bucket_].bucket.module
                                       << " are not in use";
   return store_->buckets_[bucket_].weights.Range(begin_, shape_);
 }
 
 Tensor ParameterView::gradient() const {
   if (!defined() || !store_->options_.trainable) return Tensor();
-  CHECK_GT(store_->uses_[bucket_], 0) << "gradients of home " << store_->buckets_[bucket_].bucket.home
+  CHECK_GT(store_->uses_[bucket_], 0) << "gradients of module " << store_->buckets_[bucket_].bucket.module
                                       << " are not in use";
   return store_->buckets_[bucket_].gradients.Range(begin_, shape_);
 }
 
-ParameterStore::Use::Use(const ParameterStore& store, int home) : store_(&store), home_(home) {
-  store.CountUse(home, 1);
+ParameterStore::Use::Use(const ParameterStore& store, int module) : store_(&store), module_(module) {
+  store.CountUse(module, 1);
 }
 
 ParameterStore::Use::~Use() {
-  if (store_ != nullptr) store_->CountUse(home_, -1);
+  if (store_ != nullptr) store_->CountUse(module_, -1);
 }
 
-void ParameterStore::CountUse(int home, int times) const {
+void ParameterStore::CountUse(int module, int times) const {
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     const Bucket& b = buckets_[bucket].bucket;
-    if (b.home == home || b.tied_home == home) uses_[bucket] += times;
+    if (b.module == module || b.tied_module == module) uses_[bucket] += times;
   }
 }
 
@@ -130,12 +130,12 @@ void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& group
 }
 
 bool ParameterStore::Owns(const Parameter& parameter) const {
-  const bool home_here = std::find(homes_.begin(), homes_.end(), parameter.home) != homes_.end();
+  const bool module_here = std::find(modules_.begin(), modules_.end(), parameter.module) != modules_.end();
   // Over the axes that neither split it nor, with a split optimizer, its state: the first rank. The pipeline's stages
-  // hold different homes.
+  // hold different modules.
   AxisSet elsewhere = parameter.split_over() | AxisSet::Of(AxisSplits::kPieces);
   if (options_.split_optimizer) elsewhere = elsewhere | parameter.replicated_over();
-  return home_here && mesh_.index(AxisSet::All() - elsewhere) == 0;
+  return module_here && mesh_.index(AxisSet::All() - elsewhere) == 0;
 }
 
 int64_t ParameterStore::most_copied_bytes() const {

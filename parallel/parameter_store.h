@@ -5,15 +5,15 @@
 // weights and the optimizer's state are whole (ZeRO stage 0) or this rank's share of each bucket (stage 1; Rajbhandari
 // et al. 2020). Where the working dtype is float32 the master weights are the working weights themselves, not a copy.
 //
-//   ParameterStore store(table, mesh, homes, device, {.working = DType::kBFloat16, .optimizer = adamw.layout()});
+//   ParameterStore store(table, mesh, modules, device, {.working = DType::kBFloat16, .optimizer = adamw.layout()});
 //   store.Initialize(seed, groups);
 //   const ParameterView qkv = store.View({"blocks.0.attention.q.weight", ...});  // of q, k and v: one matrix
 //   {
-//     const ParameterStore::Use use = store.UseHome(1);   // block 0 runs
+//     const ParameterStore::Use use = store.UseModule(1);   // block 0 runs
 //     Matmul(device, x, Transpose::kNo, qkv.weight(), Transpose::kYes, y);
 //   }
 //
-// Layers keep views and not tensors: where weights and gradients lie between two uses of their home is the store's.
+// Layers keep views and not tensors: where weights and gradients lie between two uses of their module is the store's.
 //
 // Threads: built on one; after that tensors are the users' to synchronise.
 #pragma once
@@ -64,8 +64,8 @@ class ParameterView {
   ParameterView() = default;  // of no parameter: its tensors are undefined
   bool defined() const { return store_ != nullptr; }
   const Shape& shape() const { return shape_; }
-  // In the working dtype, and float32 (undefined in a store that is not trainable). CHECKs that a home of the parameter
-  // is in use; valid until it no longer is.
+  // In the working dtype, and float32 (undefined in a store that is not trainable). CHECKs that a module of the
+  // parameter is in use; valid until it no longer is.
   Tensor weight() const;
   Tensor gradient() const;
 
@@ -82,25 +82,25 @@ class ParameterView {
 
 class ParameterStore {
  public:
-  // While one exists, the parameters of a home are in use.
+  // While one exists, the parameters of a module are in use.
   class Use {
    public:
-    Use(const ParameterStore& store, int home);
-    Use(Use&& other) noexcept : store_(std::exchange(other.store_, nullptr)), home_(other.home_) {}
+    Use(const ParameterStore& store, int module);
+    Use(Use&& other) noexcept : store_(std::exchange(other.store_, nullptr)), module_(other.module_) {}
     Use& operator=(Use&&) = delete;
     ~Use();
 
    private:
     const ParameterStore* store_;
-    int home_;
+    int module_;
   };
 
   // `table` and `device` outlive the store. Gradients and the optimizer's state start as zeros, weights undefined.
-  ParameterStore(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& homes, Device& device,
+  ParameterStore(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules, Device& device,
                  StoreOptions options);
 
   ParameterView View(const std::vector<std::string>& names) const;
-  [[nodiscard]] Use UseHome(int home) const { return Use(*this, home); }
+  [[nodiscard]] Use UseModule(int module) const { return Use(*this, module); }
   // A view's tensors at once, whatever is in use: to look at parameters or to set them between steps.
   Tensor Weight(const std::vector<std::string>& names) const;
   Tensor Gradient(const std::vector<std::string>& names) const;
@@ -145,8 +145,8 @@ class ParameterStore {
 
  private:
   friend class ParameterView;
-  // Marks a home's buckets as used once more, or once less (times: 1, -1).
-  void CountUse(int home, int times) const;
+  // Marks a module's buckets as used once more, or once less (times: 1, -1).
+  void CountUse(int module, int times) const;
 
   // Of the state: the master weights of `memory`, or its optimizer state number `state`.
   struct StateBuffer {
@@ -155,7 +155,7 @@ class ParameterStore {
   };
 
   const Mesh mesh_;
-  const std::vector<int> homes_;
+  const std::vector<int> modules_;
   const StoreOptions options_;
   Device& device_;
   std::vector<BucketMemory> buckets_;

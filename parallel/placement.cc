@@ -24,8 +24,8 @@ int64_t Room(const Parameter& parameter, const Mesh& mesh) {
   return room;
 }
 
-bool Contains(const std::vector<int>& homes, int home) {
-  return std::find(homes.begin(), homes.end(), home) != homes.end();
+bool Contains(const std::vector<int>& modules, int module) {
+  return std::find(modules.begin(), modules.end(), module) != modules.end();
 }
 
 // Parameters that lie back to back wherever they lie: one that is not fused and those that are with it.
@@ -99,16 +99,17 @@ Box SliceOf(const Parameter& parameter, const Mesh& mesh) {
   return box;
 }
 
-std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& homes,
+std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
                                     const OptimizerLayout& optimizer, bool split_optimizer) {
-  const auto key = [](const Bucket& b) { return std::tuple(b.home, b.tied_home, b.replicas, b.optimizer_group); };
+  const auto key = [](const Bucket& b) { return std::tuple(b.module, b.tied_module, b.replicas, b.optimizer_group); };
   std::vector<Bucket> buckets;
   for (const Parameter& parameter : table.all()) {
-    if (!Contains(homes, parameter.home) && !(parameter.tied_home >= 0 && Contains(homes, parameter.tied_home))) {
+    if (!Contains(modules, parameter.module) &&
+        !(parameter.tied_module >= 0 && Contains(modules, parameter.tied_module))) {
       continue;
     }
-    const Bucket wanted = {.home = parameter.home,
-                           .tied_home = parameter.tied_home,
+    const Bucket wanted = {.module = parameter.module,
+                           .tied_module = parameter.tied_module,
                            .replicas = parameter.replicated_over(),
                            .optimizer_group = optimizer.GroupOf(parameter),
                            .entries = {}};

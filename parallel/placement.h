@@ -1,11 +1,11 @@
 // Where a rank keeps its parameters: which slice of each, and where in which flat buffer. Pure arithmetic on the
 // ParameterTable and the mesh; the only slice arithmetic in the program.
 //
-// A bucket is one flat buffer with parameters of one home that are replicated over the same axes and that the optimizer
-// treats alike (a tied parameter has a bucket of its own), in order of declaration. Gradients are reduced, optimizer
-// state is split and weights are gathered again a bucket at a time, over its `replicas` axes: those that split samples
-// and not the parameters. With ZeRO, of d ranks along them rank i owns elements [i n / d, (i + 1) n / d) of a bucket of
-// n elements; n is padded so that this divides evenly. Where the optimizer needs whole parameters
+// A bucket is one flat buffer with parameters of one module that are replicated over the same axes and that the
+// optimizer treats alike (a tied parameter has a bucket of its own), in order of declaration. Gradients are reduced,
+// optimizer state is split and weights are gathered again a bucket at a time, over its `replicas` axes: those that
+// split samples and not the parameters. With ZeRO, of d ranks along them rank i owns elements [i n / d, (i + 1) n / d)
+// of a bucket of n elements; n is padded so that this divides evenly. Where the optimizer needs whole parameters
 // (parallel/optimizer_layout.h), they are laid out rank by rank so that no share's border cuts one. The padding holds
 // zeros for ever. All ranks of the other axes lay a bucket out alike.
 //
@@ -35,17 +35,17 @@ struct BucketEntry {
 };
 
 struct Bucket {
-  int home = 0;
-  int tied_home = -1;
+  int module = 0;
+  int tied_module = -1;
   AxisSet replicas = {};             // its parameters' replicated_over()
   size_t optimizer_group = 0;
   std::vector<BucketEntry> entries;  // ascending
   int64_t elements = 0;              // with padding; a multiple of the ranks along `replicas`
 };
 
-// The buckets of the rank at `mesh` that holds `homes`, in order of home. Entries that are not fused start on a
+// The buckets of the rank at `mesh` that holds `modules`, in order of module. Entries that are not fused start on a
 // multiple of 32 elements (64 bytes in bf16). split_optimizer: each rank along a bucket's replicas owns a share of it.
-std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& homes,
+std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
                                     const OptimizerLayout& optimizer, bool split_optimizer);
 
 // One contiguous piece of a global parameter within elements [begin, end) of a bucket.

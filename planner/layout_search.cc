@@ -28,7 +28,7 @@ class Search {
               [](const Layout& a, const Layout& b) { return a.seconds < b.seconds; });
     Simulate();
     std::stable_sort(result_.too_large.begin(), result_.too_large.end(),
-                     [](const Layout& a, const Layout& b) { return a.held < b.held; });
+                     [](const Layout& a, const Layout& b) { return a.reserved < b.reserved; });
     return std::move(result_);
   }
 
@@ -100,7 +100,7 @@ class Search {
                              .seconds = estimate.seconds,
                              .utilisation = 0,
                              .bubble = 0,
-                             .held = estimate.memory.held,
+                             .reserved = estimate.memory.reserved,
                              .memory = estimate.memory};
       if (estimate.fits) {
         estimates_.push_back(layout);
@@ -133,7 +133,7 @@ class Search {
       layout.seconds = plan.step_seconds;
       layout.utilisation = plan.utilisation();
       layout.bubble = plan.bubble;
-      layout.held = plan.held();
+      layout.reserved = plan.reserved();
       layout.memory = plan.stages[static_cast<size_t>(plan.fullest)].memory;
       const auto [found, is_new] = best.try_emplace(mesh, layout);
       if (!is_new && layout.seconds < found->second.seconds) found->second = layout;

@@ -24,7 +24,7 @@ struct Layout {
   RunConfig config;
   double seconds = 0;  // of a step
   double utilisation = 0, bubble = 0;
-  int64_t held = 0;    // bytes, of the fullest rank
+  int64_t reserved = 0;    // bytes, of the fullest rank
   MemoryUse memory;    // of that rank
 };
 

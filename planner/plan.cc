@@ -31,15 +31,15 @@ int RankOfStage(const RunConfig& config, int stage) {
 std::vector<std::string> Likenesses(const RunConfig& config) {
   const VirtualStages virtual_stages(config.parallel());
   const std::vector<ModuleSpec> modules = ModulesOf(config.model());
-  const auto homes = HomesOfVirtualStages(modules, config.model().sequence_length(), virtual_stages);
+  const auto numbers = ModulesOfVirtualStages(modules, config.model().sequence_length(), virtual_stages);
   std::vector<std::string> stages(static_cast<size_t>(virtual_stages.stages()));
   for (int stage = 0; stage < virtual_stages.stages(); ++stage) {
     std::string& text = stages[static_cast<size_t>(stage)];
     for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
       const int here = virtual_stages.Of(stage, chunk);
       std::vector<std::pair<std::string_view, int>> kinds;
-      for (const int home : homes[static_cast<size_t>(here)]) {
-        const std::string_view kind = modules[static_cast<size_t>(home)].kind;
+      for (const int number : numbers[static_cast<size_t>(here)]) {
+        const std::string_view kind = modules[static_cast<size_t>(number)].kind;
         if (kinds.empty() || kinds.back().first != kind) kinds.emplace_back(kind, 0);
         ++kinds.back().second;
       }
@@ -139,7 +139,7 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
     const StageProfile& profile = Profile(config, ranks, rank, likenesses, time);
     const std::vector<Action> actions = ActionsOf(config, rank);
     const MemoryUse memory = FoldMemory(profile, actions, micro_batches);
-    if (memory.held > estimate.memory.held) estimate.memory = memory;
+    if (memory.reserved > estimate.memory.reserved) estimate.memory = memory;
     double busy = 0;
     for (const auto& [key, count] : CountKinds(profile, actions, micro_batches)) {
       busy += count * profile.steady.actions.at(key).seconds;
@@ -150,7 +150,7 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
   const double idle = (stages - 1.0) / config.parallel().chunks() / micro_batches;
   estimate.seconds = busiest * (1 + idle) + after;
   const double limit = MemoryLimit(config, ranks);
-  estimate.fits = limit <= 0 || static_cast<double>(estimate.memory.held) <= limit;
+  estimate.fits = limit <= 0 || static_cast<double>(estimate.memory.reserved) <= limit;
   return estimate;
 }
 
@@ -176,7 +176,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
     profiles.push_back(&profile);
     const std::vector<Action>& actions = plan.actions.emplace_back(ActionsOf(config, stage.rank));
     stage.memory = FoldMemory(profile, actions, plan.micro_batches);
-    if (stage.memory.held > plan.held()) plan.fullest = s;
+    if (stage.memory.reserved > plan.reserved()) plan.fullest = s;
     const StageProfile::Step& step = profile.steady;
     const auto add = [&](const PartCost& part, double times) {
       for (const auto& [op, total] : part.ops) stage.ops[op].Add(total, times);

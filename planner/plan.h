@@ -7,7 +7,7 @@
 //
 //   Planner planner(cluster);
 //   const Plan plan = planner.Make(config, /*ranks=*/3072);
-//   plan.stages[plan.fullest].memory.held;
+//   plan.stages[plan.fullest].memory.reserved;
 //
 // Threads: one planner is for one thread.
 #pragma once
@@ -52,8 +52,8 @@ struct Plan {
   double peak_flops = 0;   // of all ranks
   double memory_limit = 0; // bytes of one rank that tensors may take; 0: unknown
 
-  int64_t held() const { return stages[static_cast<size_t>(fullest)].memory.held; }
-  bool fits() const { return memory_limit <= 0 || static_cast<double>(held()) <= memory_limit; }
+  int64_t reserved() const { return stages[static_cast<size_t>(fullest)].memory.reserved; }
+  bool fits() const { return memory_limit <= 0 || static_cast<double>(reserved()) <= memory_limit; }
   double tokens_per_second() const { return step_seconds > 0 ? tokens / step_seconds : 0; }
   double utilisation() const {  // MFU, 0 to 1
     return step_seconds > 0 && peak_flops > 0 ? model_flops / step_seconds / peak_flops : 0;

@@ -32,11 +32,11 @@ class Recorder {
     beside_ = false;
   }
 
-  void Memory(Purpose purpose, int64_t bytes, bool apart) {
+  void Memory(Purpose purpose, int64_t bytes, bool dedicated) {
     MemoryTracks& memory = part_->memory;
     memory.purposes[static_cast<size_t>(purpose)].Add(bytes);
     memory.total.Add(bytes);
-    (apart ? memory.apart : memory.sizes[std::abs(bytes)]).Add(bytes);
+    (dedicated ? memory.dedicated : memory.sizes[std::abs(bytes)]).Add(bytes);
   }
 
   void Op(const OpCount& count) {
@@ -91,20 +91,20 @@ class Fold {
       auto& [current, peak] = sizes_[size];
       Apply(repeat(track), current, peak);
     }
-    apart_ += tracks.apart.net * times;
+    dedicated_ += tracks.dedicated.net * times;
   }
   int64_t current_total() const { return use_.current_total; }
   MemoryUse use() const {
     MemoryUse use = use_;
-    use.held = apart_;
-    for (const auto& [size, bytes] : sizes_) use.held += bytes.second;
+    use.reserved = dedicated_;
+    for (const auto& [size, bytes] : sizes_) use.reserved += bytes.second;
     return use;
   }
 
  private:
   MemoryUse use_;
   std::map<int64_t, std::pair<int64_t, int64_t>> sizes_;  // current, peak
-  int64_t apart_ = 0;
+  int64_t dedicated_ = 0;
 };
 
 // A steady step's start, for another number of micro-batches than was profiled: it gives back as much for each.
@@ -181,7 +181,7 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
                      .threads = gpu ? 1 : time.devices_per_rank(),
                      .bf16_products = Bf16ProductsOf(config.runtime())});
   device->arena().Observe(
-      [&](Purpose purpose, int64_t bytes, bool apart) { recorder.Memory(purpose, bytes, apart); });
+      [&](Purpose purpose, int64_t bytes, bool dedicated) { recorder.Memory(purpose, bytes, dedicated); });
   device->Observe([&](const OpCount& count, std::chrono::steady_clock::time_point) { recorder.Op(count); });
   const std::unique_ptr<World> world =
       NewNullWorld(ranks, rank, [&](const GroupCall& call) { recorder.Call(call); },

@@ -35,7 +35,7 @@ struct MemoryTracks {
   std::array<Track, kPurposes> purposes;
   Track total;
   std::map<int64_t, Track> sizes;  // by size of block: an arena keeps each size's blocks for that size
-  Track apart;                     // blocks that an arena gives back
+  Track dedicated;                 // blocks that an arena gives back
 };
 
 struct OpTotal {
@@ -93,7 +93,7 @@ StageProfile ProfileStage(const RunConfig& config, const std::vector<Action>& ac
 // than `few`, which is at least 1.
 std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few);
 
-// Peaks, and what is held, after two steps and any number more, of a rank with this list of actions.
+// Peaks, and what is reserved, after two steps and any number more, of a rank with this list of actions.
 MemoryUse FoldMemory(const StageProfile& profile, const std::vector<Action>& actions, int micro_batches);
 
 // Bytes in use after each action of a steady step, and the most during it.

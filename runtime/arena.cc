@@ -34,19 +34,19 @@ Arena::~Arena() {
   }
 }
 
-void Arena::CountIn(int64_t bytes, Purpose purpose, bool apart) {
+void Arena::CountIn(int64_t bytes, Purpose purpose, bool dedicated) {
   const auto i = static_cast<size_t>(purpose);
   use_.current[i] += bytes;
   use_.peak[i] = std::max(use_.peak[i], use_.current[i]);
   use_.current_total += bytes;
   use_.peak_total = std::max(use_.peak_total, use_.current_total);
-  if (observer_) observer_(purpose, bytes, apart);
+  if (observer_) observer_(purpose, bytes, dedicated);
 }
 
-void Arena::CountOut(int64_t bytes, Purpose purpose, bool apart) {
+void Arena::CountOut(int64_t bytes, Purpose purpose, bool dedicated) {
   use_.current[static_cast<size_t>(purpose)] -= bytes;
   use_.current_total -= bytes;
-  if (observer_) observer_(purpose, -bytes, apart);
+  if (observer_) observer_(purpose, -bytes, dedicated);
 }
 
 Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
@@ -56,7 +56,7 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   bool reused = false;
   {
     std::lock_guard lock(mutex_);
-    CountIn(bytes, purpose, /*apart=*/false);
+    CountIn(bytes, purpose, /*dedicated=*/false);
     const Shelf common = shelf;
     if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
@@ -69,18 +69,18 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   return Block{std::move(owner), data};
 }
 
-Arena::Block Arena::AllocateApart(int64_t bytes, Purpose purpose) {
+Arena::Block Arena::AllocateDedicated(int64_t bytes, Purpose purpose) {
   bytes = Rounded(bytes);
   {
     std::lock_guard lock(mutex_);
-    CountIn(bytes, purpose, /*apart=*/true);
+    CountIn(bytes, purpose, /*dedicated=*/true);
   }
   void* data = TakeFromDevice(bytes);
   std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, bytes, purpose](void*) {
     arena->release_(data, bytes);
     std::lock_guard lock(arena->mutex_);
-    arena->CountOut(bytes, purpose, /*apart=*/true);
-    arena->held_ -= bytes;
+    arena->CountOut(bytes, purpose, /*dedicated=*/true);
+    arena->reserved_ -= bytes;
   });
   return Block{std::move(owner), data};
 }
@@ -91,8 +91,8 @@ void* Arena::TakeFromDevice(int64_t bytes) {
   if (data) {
     std::lock_guard lock(mutex_);
     ++acquisitions_;
-    held_ += bytes;
-    use_.held = std::max(use_.held, held_);
+    reserved_ += bytes;
+    use_.reserved = std::max(use_.reserved, reserved_);
     return *data;
   }
   const MemoryUse now = use();
@@ -116,7 +116,7 @@ int64_t Arena::GiveBackFree() {
       bytes += shelf->first.bytes * static_cast<int64_t>(shelf->second.size());
       free.insert(free_.extract(shelf++));
     }
-    held_ -= bytes;
+    reserved_ -= bytes;
   }
   for (auto& [shelf, blocks] : free) {
     for (void* block : blocks) release_(block, shelf.bytes);
@@ -134,7 +134,7 @@ bool Arena::TakeFree(const Shelf& shelf, void** data) {
 
 void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
   std::lock_guard lock(mutex_);
-  CountOut(shelf.bytes, purpose, /*apart=*/false);
+  CountOut(shelf.bytes, purpose, /*dedicated=*/false);
   if (!reserved_.contains(shelf.reservation)) shelf.reservation = 0;
   free_[shelf].push_back(data);
 }
@@ -177,7 +177,7 @@ void Arena::ResetPeak() {
   std::lock_guard lock(mutex_);
   use_.peak = use_.current;
   use_.peak_total = use_.current_total;
-  use_.held = held_;
+  use_.reserved = reserved_;
 }
 
 int64_t Arena::acquisitions() const {

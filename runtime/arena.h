@@ -14,8 +14,8 @@
 //   mine->Close();                                                // to here, free or not, is kept out of use
 //   mine = nullptr;                                               // and is the arena's again
 //
-// A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) lies apart: else whether
-// another finds the old one free, and so what the arena holds in the end, would hang on timing.
+// A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) is dedicated to it: else
+// whether another finds the old one free, and so what the arena holds in the end, would hang on timing.
 //
 // Where the device has no more to give, free blocks of other sizes go back to it first: all but the reserved ones. Only
 // if that does not help the process ends, with the bytes by purpose.
@@ -45,7 +45,8 @@ struct MemoryUse {
   std::array<int64_t, kPurposes> current = {};  // bytes
   std::array<int64_t, kPurposes> peak = {};     // bytes, high-water mark since the start or ResetPeak
   int64_t current_total = 0, peak_total = 0;
-  int64_t held = 0;  // the most bytes that the device gave: those in use, and those that wait for a request of their size
+  // The most bytes that the device gave: those in use, and those that wait for a request of their size.
+  int64_t reserved = 0;
   int64_t compiled = 0;  // beside the arena: about what compiled kernels take (Device::memory())
 };
 
@@ -68,7 +69,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   Block Allocate(int64_t bytes, Purpose purpose);
   // A block that the device is asked for now and gets back with the last copy: it serves no other request. Work that
   // uses it must be done by then.
-  Block AllocateApart(int64_t bytes, Purpose purpose);
+  Block AllocateDedicated(int64_t bytes, Purpose purpose);
 
   class Reservation {
    public:
@@ -87,9 +88,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   MemoryUse use() const;
   void ResetPeak();
-  // Called at every allocation with its rounded size, and at every return with minus that; `apart` for those of
-  // AllocateApart. Set while nothing is running; for one thread.
-  using Observer = std::function<void(Purpose purpose, int64_t bytes, bool apart)>;
+  // Called at every allocation with its rounded size, and at every return with minus that; `dedicated` for those of
+  // AllocateDedicated. Set while nothing is running; for one thread.
+  using Observer = std::function<void(Purpose purpose, int64_t bytes, bool dedicated)>;
   void Observe(Observer observer) { observer_ = std::move(observer); }
   // Times that the arena had to ask the device for memory. Constant over steady steps.
   int64_t acquisitions() const;
@@ -104,8 +105,8 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   Arena(Acquire acquire, Release release, Queue queue);
   // Both with the mutex held.
-  void CountIn(int64_t bytes, Purpose purpose, bool apart);
-  void CountOut(int64_t bytes, Purpose purpose, bool apart);
+  void CountIn(int64_t bytes, Purpose purpose, bool dedicated);
+  void CountOut(int64_t bytes, Purpose purpose, bool dedicated);
   bool TakeFree(const Shelf& shelf, void** data);
   // Without the mutex: from the device, giving free blocks back where it has no more.
   void* TakeFromDevice(int64_t bytes);
@@ -125,7 +126,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   std::map<int, int64_t> open_;   // by queue
   MemoryUse use_;
   int64_t acquisitions_ = 0;
-  int64_t held_ = 0;  // now
+  int64_t reserved_ = 0;  // now
   Observer observer_;
 };
 

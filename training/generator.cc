@@ -14,7 +14,7 @@ Generator::Generator(const ModelConfig& model, World& world, Device& device)
       device_(device),
       table_(DeclareModel(model)),
       group_(world.NewGroupOfAll(device)),
-      store_(table_, Mesh({}, 0), Transformer::Homes(model, place_), device, {.trainable = false}),
+      store_(table_, Mesh({}, 0), Transformer::Modules(model, place_), device, {.trainable = false}),
       transformer_(model, store_, Context{.device = device, .tensor = *group_}, place_, nullptr) {
   CHECK_EQ(world.size(), 1);
 }

@@ -23,7 +23,7 @@ struct Found {
 class Search {
  public:
   explicit Search(Worker& worker)
-      : worker_(worker), last_home_(static_cast<int>(ModulesOf(worker.config.model()).size()) - 1) {}
+      : worker_(worker), last_module_(static_cast<int>(ModulesOf(worker.config.model()).size()) - 1) {}
 
   // Each of the parameters' values in a buffer.
   void Parameters(Tensor BucketMemory::*buffer, Found::Phase phase, const char* kind) {
@@ -31,11 +31,12 @@ class Search {
       for (const BucketEntry& entry : memory.bucket.entries) {
         const Tensor x = (memory.*buffer).Range(entry.begin, {entry.box.extent.elements()});
         if (Finite(x)) continue;
-        // Where only the second of its homes is here, a tied parameter is that one's.
+        // Where only the second of its modules is here, a tied parameter is that one's.
         const Bucket& bucket = memory.bucket;
-        const bool own = std::find(worker_.homes.begin(), worker_.homes.end(), bucket.home) != worker_.homes.end();
-        const int home = own ? bucket.home : bucket.tied_home;
-        Note({phase, phase == Found::kForward ? home : last_home_ - home, 0, 0}, kind + entry.parameter->name);
+        const bool own =
+            std::find(worker_.modules.begin(), worker_.modules.end(), bucket.module) != worker_.modules.end();
+        const int module = own ? bucket.module : bucket.tied_module;
+        Note({phase, phase == Found::kForward ? module : last_module_ - module, 0, 0}, kind + entry.parameter->name);
       }
     }
   }
@@ -45,13 +46,14 @@ class Search {
       if (action != nullptr) micro_batch_ = action->micro_batch;
       layer_ = {};
     });
-    worker_.inspector = [this](Pass pass, int home, const std::string& name, const Tensor& x) {
-      if (layer_ != std::pair(pass, home)) place_ = 0;
-      layer_ = {pass, home};
+    worker_.inspector = [this](Pass pass, int module, const std::string& name, const Tensor& x) {
+      if (layer_ != std::pair(pass, module)) place_ = 0;
+      layer_ = {pass, module};
       ++place_;  // from 1: weights come before
       if (Finite(x)) return;
       const bool forward = pass == Pass::kForward;
-      Note({forward ? Found::kForward : Found::kBackward, forward ? home : last_home_ - home, place_, micro_batch_},
+      Note({forward ? Found::kForward : Found::kBackward, forward ? module : last_module_ - module, place_,
+            micro_batch_},
            (forward ? "output of " : "gradient of the input of ") + name + ", micro-batch " +
                std::to_string(micro_batch_) + ",");
     };
@@ -87,7 +89,7 @@ class Search {
   }
 
   Worker& worker_;
-  const int last_home_;
+  const int last_module_;
   std::optional<Found> first_;
   int micro_batch_ = 0, place_ = 0;
   std::optional<std::pair<Pass, int>> layer_;  // that was inspected last

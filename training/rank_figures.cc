@@ -22,7 +22,7 @@ RanksSummary Summarise(std::span<const double> packed, const Group& group) {
   std::ranges::nth_element(work, work.begin() + static_cast<std::ptrdiff_t>(ranks / 2));
   summary.median_work_seconds = work[ranks / 2];
   summary.data_seconds = largest(1);
-  summary.held_bytes = largest(2);
+  summary.reserved_bytes = largest(2);
   summary.resident_bytes = largest(3);
   return summary;
 }

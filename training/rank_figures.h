@@ -18,17 +18,17 @@ struct RankFigures {
   // wait for each other on their queues, where the host does not see it: there this is about the same on all ranks.
   double work_seconds = 0;
   double data_seconds = 0;    // that it waited for samples
-  double held_bytes = 0;      // from the system for tensors, on its device
+  double reserved_bytes = 0;      // from the system for tensors, on its device
   double resident_bytes = 0;  // of its process in the host's memory
 
-  std::array<double, 4> Packed() const { return {work_seconds, data_seconds, held_bytes, resident_bytes}; }
+  std::array<double, 4> Packed() const { return {work_seconds, data_seconds, reserved_bytes, resident_bytes}; }
 };
 
 struct RanksSummary {
   int slowest = 0;           // the rank with most work_seconds; of equals the lowest
   std::string slowest_host;  // where it is
   double slowest_work_seconds = 0, median_work_seconds = 0;
-  double data_seconds = 0, held_bytes = 0, resident_bytes = 0;  // the largest of all ranks, each
+  double data_seconds = 0, reserved_bytes = 0, resident_bytes = 0;  // the largest of all ranks, each
 };
 
 // `packed`: every rank's RankFigures, in rank order.

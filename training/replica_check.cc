@@ -73,7 +73,7 @@ std::vector<Copy> CopiesOverTensor(Worker& worker) {
 std::vector<Copy> CopiesOverTied(Worker& worker) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
-    if (memory.bucket.tied_home < 0) continue;
+    if (memory.bucket.tied_module < 0) continue;
     AddWeights(memory, AxisSet(), &copies);
     AddOptimizerState(worker, memory, AxisSet(), &copies);
   }

@@ -173,7 +173,7 @@ std::vector<Tensor> ReplayBatches(Worker& worker, const std::vector<Batch>& batc
     losses.push_back(worker.device.Allocate(DType::kFloat32, recorded.loss.shape(), Purpose::kActivations));
     Cast(worker.device, recorded.loss, losses.back());
   }
-  worker.reducer.AllHomesDone();
+  worker.reducer.AllModulesDone();
   return losses;
 }
 
@@ -228,7 +228,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   sums[2 * kLimbs + 2] = weights;
   const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
                                .data_seconds = input.seconds,
-                               .held_bytes = static_cast<double>(worker.device.memory().held),
+                               .reserved_bytes = static_cast<double>(worker.device.memory().reserved),
                                .resident_bytes = static_cast<double>(Resident())};
   std::vector<double> of_all = worker.all->SumAndGather(sums, figures.Packed());
   ExactSum loss, squares;

@@ -12,21 +12,22 @@
 namespace trefoil {
 namespace {
 
-// Of the two stages that hold a tied parameter, where its homes lie on two and this rank is on one of them.
+// Of the two stages that hold a tied parameter, where its modules lie on two and this rank is on one of them.
 std::unique_ptr<Group> TiedGroup(const ParameterTable& table, const RunConfig& config, const StagePlace& place,
                                  const Mesh& mesh, World& world, Device& device) {
-  const auto homes = HomesOfVirtualStages(config.model(), place.virtual_stages);
-  const auto stage_of = [&](int home) {
-    for (size_t v = 0; v < homes.size(); ++v) {
-      if (std::count(homes[v].begin(), homes[v].end(), home) > 0) {
+  const auto modules = ModulesOfVirtualStages(config.model(), place.virtual_stages);
+  const auto stage_of = [&](int module) {
+    for (size_t v = 0; v < modules.size(); ++v) {
+      if (std::count(modules[v].begin(), modules[v].end(), module) > 0) {
         return place.virtual_stages.StageOf(static_cast<int>(v));
       }
     }
-    LOG(FATAL) << "no stage has home " << home;
+    LOG(FATAL) << "no stage has module " << module;
   };
   std::set<std::pair<int, int>> pairs;  // of stages
   for (const Parameter& parameter : table.all()) {
-    if (parameter.tied_home >= 0) pairs.insert(std::minmax({stage_of(parameter.home), stage_of(parameter.tied_home)}));
+    if (parameter.tied_module >= 0)
+      pairs.insert(std::minmax({stage_of(parameter.module), stage_of(parameter.tied_module)}));
   }
   CHECK_LE(pairs.size(), 1u) << "tied parameters of several pairs of stages would need a group each";
   if (pairs.empty()) return nullptr;
@@ -76,7 +77,7 @@ std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
 bool ReadsTokens(const RunConfig& config, int rank) {
   const int stage = Mesh(MeshSizes(config.parallel()), rank).index(Axis::kPipeline);
   const StagePlace place = {.stage = stage, .virtual_stages = VirtualStages(config.parallel())};
-  const Role role = RoleOf(config.model(), Transformer::Homes(config.model(), place));
+  const Role role = RoleOf(config.model(), Transformer::Modules(config.model(), place));
   return role.reads_inputs || role.reads_targets;
 }
 
@@ -99,8 +100,8 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       mesh(MeshSizes(config.parallel()), world.rank()),
       place{.stage = mesh.index(Axis::kPipeline), .virtual_stages = virtual_stages},
       table(DeclareModel(config.model())),
-      homes(Transformer::Homes(config.model(), place)),
-      role(RoleOf(config.model(), homes)),
+      modules(Transformer::Modules(config.model(), place)),
+      role(RoleOf(config.model(), modules)),
       all(&world.all()),
       groups(world, mesh, device, GroupsOf(config, table)),
       tensor(&groups[Axis::kTensor]),
@@ -108,12 +109,12 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       pipeline(&groups[Axis::kPipeline]),
       tied(TiedGroup(table, config, place, mesh, world, device)),
       optimizer(NewOptimizer(config.training().optimizer())),
-      store(table, mesh, homes, device,
+      store(table, mesh, modules, device,
             {.working = WorkingDType(config.training().precision()),
              .optimizer = optimizer->layout(),
              .split_optimizer = config.parallel().zero() == ParallelConfig::OPTIMIZER,
              .group_sums = std::countr_zero(static_cast<unsigned>(GroupsPerRank(config)))}),
-      reducer(store, device, homes,
+      reducer(store, device, modules,
               {.groups = groups,
                .tokens = TokenAxes(config.parallel()),
                .tied = tied.get(),
@@ -121,7 +122,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
                // A planner's shortened step may have a number that they do not divide: its groups are not added up.
                .sum_groups = MicroBatchesPerStep(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
       transformer(config.model(), store, ContextOf(config, *tensor, device, inspector), place,
-                  [this](int home) { reducer.HomeAdded(home); }),
+                  [this](int module) { reducer.ModuleAdded(module); }),
       actions(std::move(list)) {
   CHECK_EQ(MeshSizes(config.parallel()).ranks(), world.size());
 }

@@ -59,8 +59,8 @@ struct Worker {
   const Mesh mesh;
   const StagePlace place;
   const ParameterTable table;
-  const std::vector<int> homes;  // of this rank
-  const Role role;               // by its homes
+  const std::vector<int> modules;  // of this rank
+  const Role role;                 // by its modules
 
   // If set, shown what the layers compute (model/context.h).
   Inspector inspector;

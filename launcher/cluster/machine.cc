@@ -73,7 +73,7 @@ class Borrowed {
   // Of small numbers.
   Tensor Allocate(DType dtype, const Shape& shape) const {
     const int64_t bytes = shape.elements() * static_cast<int64_t>(SizeOf(dtype));
-    Arena::Block block = device_.arena().AllocateApart(bytes, Purpose::kWorkspace);
+    Arena::Block block = device_.arena().AllocateDedicated(bytes, Purpose::kWorkspace);
     const Tensor tensor(std::move(block.owner), block.data, dtype, shape);
     Fill(device_, tensor, 0.01f);
     return tensor;

@@ -88,11 +88,11 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   std::cout << "rehearsal rank " << FLAGS_rank << " of " << ranks << " on " << device.name() << " with "
             << device.threads() << " threads\nlayout    " << LayoutText(config) << ", "
             << TrainingConfig::Precision_Name(config.training().precision()) << "\nplanned   "
-            << BytesText(planned.held) << " for tensors, " << BytesText(device.available_bytes()) << " available"
+            << BytesText(planned.reserved) << " for tensors, " << BytesText(device.available_bytes()) << " available"
             << std::endl;
-  if (planned.held > device.available_bytes() && device.available_bytes() > 0) {
+  if (planned.reserved > device.available_bytes() && device.available_bytes() > 0) {
     return absl::ResourceExhaustedError(
-        "rank " + std::to_string(FLAGS_rank) + " would take " + BytesText(planned.held) + " for tensors, but " +
+        "rank " + std::to_string(FLAGS_rank) + " would take " + BytesText(planned.reserved) + " for tensors, but " +
         BytesText(device.available_bytes()) + " are available here; split the model more (parallel.tensor, pipeline), or " +
         "recompute, or give fewer --micro_batches");
   }

@@ -56,11 +56,11 @@ Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& pe
   for (int i = 0; i < kPurposes; ++i) {
     summary.memory.emplace_back(Name(static_cast<Purpose>(i)), fullest.memory.peak[static_cast<size_t>(i)]);
   }
-  summary.held = fullest.memory.held;
+  summary.reserved = fullest.memory.reserved;
   const std::vector<ModuleSpec> modules = ModulesOf(config.model());
-  for (const auto& homes : HomesOfVirtualStages(config.model(), VirtualStages(config.parallel()))) {
+  for (const auto& numbers : ModulesOfVirtualStages(config.model(), VirtualStages(config.parallel()))) {
     std::vector<std::string>& names = summary.modules.emplace_back();
-    for (const int home : homes) names.push_back(modules[static_cast<size_t>(home)].name);
+    for (const int number : numbers) names.push_back(modules[static_cast<size_t>(number)].name);
   }
   return summary;
 }
@@ -69,7 +69,7 @@ Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& pe
 absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
   std::string message = absl::StrCat(
-      "memory: rank ", fullest.rank, " would hold ", BytesText(plan.held()), ", must be at most ",
+      "memory: rank ", fullest.rank, " would reserve ", BytesText(plan.reserved()), ", must be at most ",
       BytesText(static_cast<int64_t>(plan.memory_limit)),
       config.runtime().memory_limit_gib() > 0 ? " (runtime.memory_limit_gib)" : " (its share of what is available)",
       "\n", MemoryTable(plan));
@@ -89,7 +89,7 @@ absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
     absl::StrAppend(&message, "nearest legal, of the layouts that fit on ", plan.ranks, " ranks the fastest:");
   }
   for (size_t i = 0; i < found.fits.size() && i < kShown; ++i) {
-    absl::StrAppend(&message, "\n  ", BytesText(found.fits[i].held), "  ", LayoutText(found.fits[i].config));
+    absl::StrAppend(&message, "\n  ", BytesText(found.fits[i].reserved), "  ", LayoutText(found.fits[i].config));
   }
   return absl::ResourceExhaustedError(message);
 }
@@ -116,16 +116,16 @@ void ReportMemory(const RunConfig& config, World& world, const Device& device, i
   const auto largest = [&](const MemoryUse& use) {
     std::vector<double> values(use.peak.begin(), use.peak.end());
     values.push_back(static_cast<double>(use.peak_total));
-    values.push_back(static_cast<double>(use.held));
+    values.push_back(static_cast<double>(use.reserved));
     world.all().AllReduceMax(std::span(values));
     MemoryUse most;
     for (size_t i = 0; i < kPurposes; ++i) most.peak[i] = static_cast<int64_t>(values[i]);
     most.peak_total = static_cast<int64_t>(values[kPurposes]);
-    most.held = static_cast<int64_t>(values[kPurposes + 1]);
+    most.reserved = static_cast<int64_t>(values[kPurposes + 1]);
     return most;
   };
   const MemoryUse most_planned = largest(planned), most_real = largest(real);
-  double exact = planned.peak == real.peak && planned.held == real.held ? 1 : 0;
+  double exact = planned.peak == real.peak && planned.reserved == real.reserved ? 1 : 0;
   world.all().AllReduceSum(std::span(&exact, 1));
   if (world.rank() != 0) return;
   std::cout << "memory    high-water marks, the largest of all ranks; exact on " << exact << " of " << world.size()

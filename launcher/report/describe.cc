@@ -139,7 +139,7 @@ std::string Memory(const Summary& summary) {
   for (const auto& [name, bytes] : summary.memory) {
     if (bytes > 0) line(name, bytes);
   }
-  line("held for it", summary.held);
+  line("reserved", summary.reserved);
   return text;
 }
 

@@ -38,7 +38,7 @@ struct Summary {
   PeakFlops peak;              // of all ranks together
   int worst_rank = 0;          // the one that needs most memory
   std::vector<std::pair<std::string, int64_t>> memory;  // its bytes by purpose, each at its highest
-  int64_t held = 0;            // bytes that it gets from the system for all that
+  int64_t reserved = 0;        // bytes that it gets from the system for all that
   // The names of the modules of each virtual stage of the pipeline, in order (model/module.h).
   std::vector<std::vector<std::string>> modules;
 };

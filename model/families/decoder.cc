@@ -24,13 +24,13 @@ std::vector<ModuleSpec> ModulesOf(const ModelConfig& config) {
                      // Looked up, not multiplied.
                      .flops_per_token = [](int64_t) { return 0.0; }});
   for (int layer = 0; layer < config.layers(); ++layer) {
-    const int home = layer + 1;
+    const int number = layer + 1;
     modules.push_back({.name = absl::StrCat("layer ", layer),
                        .kind = "block",
                        .block = true,
-                       .declare = [=](ParameterTable* table) { Block::Declare(*shared, layer, home, table); },
+                       .declare = [=](ParameterTable* table) { Block::Declare(*shared, layer, number, table); },
                        .build = [=](const ParameterStore& store) -> std::unique_ptr<Module> {
-                         return std::make_unique<Block>(store, *shared, layer, home);
+                         return std::make_unique<Block>(store, *shared, layer, number);
                        },
                        .flops_per_token = [=](int64_t length) { return Block::FlopsPerToken(*shared, length); }});
   }

@@ -29,9 +29,9 @@ LinearShape OutputShape(const ModelConfig& config, const std::string& prefix) {
 
 }  // namespace
 
-void SelfAttention::Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table) {
-  DeclareLinear(QkvShape(config, prefix), home, table);
-  DeclareLinear(OutputShape(config, prefix), home, table);
+void SelfAttention::Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table) {
+  DeclareLinear(QkvShape(config, prefix), module, table);
+  DeclareLinear(OutputShape(config, prefix), module, table);
 }
 
 SelfAttention::SelfAttention(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)

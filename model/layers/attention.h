@@ -17,7 +17,7 @@ class SelfAttention {
     Tensor qkv, out, log_sum_exp;
   };
 
-  static void Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table);
+  static void Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table);
   SelfAttention(const ParameterStore& store, const ModelConfig& config, const std::string& prefix);
 
   Tensor Forward(const Context& context, const MicroBatch& batch, const Tensor& h, Saved* saved) const;

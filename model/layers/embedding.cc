@@ -20,11 +20,11 @@ int64_t FirstTableRow(const Context& context, const ModelConfig& config) {
 
 }  // namespace
 
-void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, ParameterTable* table) {
+void TokenEmbedding::Declare(const ModelConfig& config, int module, int head, ParameterTable* table) {
   const Recipe recipe = RecipeOf(config);
   table->Add({.name = kToken,
-              .home = home,
-              .tied_home = recipe.tied ? head : -1,
+              .module = module,
+              .tied_module = recipe.tied ? head : -1,
               .shape = {config.vocabulary(), config.hidden()},
               .splits = {{.dim = 0, .axis = Axis::kTensor}},
               .initial = Initial::kNormal,
@@ -32,7 +32,7 @@ void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, Para
               .decay = true});
   if (!recipe.learned_positions) return;
   table->Add({.name = kPosition,
-              .home = home,
+              .module = module,
               .shape = {config.sequence_length(), config.hidden()},
               .partial_over = Axis::kTensor,
               .initial = Initial::kNormal,
@@ -40,8 +40,8 @@ void TokenEmbedding::Declare(const ModelConfig& config, int home, int head, Para
               .decay = true});
 }
 
-TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int home)
-    : config_(config), home_(home), table_(store.View({kToken})) {
+TokenEmbedding::TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int module)
+    : config_(config), module_(module), table_(store.View({kToken})) {
   if (RecipeOf(config).learned_positions) positions_ = store.View({kPosition});
 }
 
@@ -54,7 +54,7 @@ Tensors TokenEmbedding::Forward(const Context& context, const MicroBatch& batch,
   }
   const DropoutMask mask = MaskOf(context, batch, config_.dropout(), "embedding", x.dim(1));
   if (mask.probability > 0) Dropout(context.device, x, mask, x);
-  context.Inspect(Pass::kForward, home_, "embedding", "", x);
+  context.Inspect(Pass::kForward, module_, "embedding", "", x);
   return {x};
 }
 

@@ -13,9 +13,9 @@ namespace trefoil {
 
 class TokenEmbedding : public Module {
  public:
-  // Adds embedding.token.weight (tied to home `head` where the recipe says so) and embedding.position.weight.
-  static void Declare(const ModelConfig& config, int home, int head, ParameterTable* table);
-  TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int home);
+  // Adds embedding.token.weight (tied to module `head` where the recipe says so) and embedding.position.weight.
+  static void Declare(const ModelConfig& config, int module, int head, ParameterTable* table);
+  TokenEmbedding(const ParameterStore& store, const ModelConfig& config, int module);
 
   // {} -> x [n, C]
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& none,
@@ -25,7 +25,7 @@ class TokenEmbedding : public Module {
 
  private:
   const ModelConfig config_;
-  const int home_;
+  const int module_;
   ParameterView table_, positions_;  // positions undefined where not learned
 };
 

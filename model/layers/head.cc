@@ -21,11 +21,11 @@ std::vector<std::string> OutputName(const ModelConfig& config) {
 
 }  // namespace
 
-void Head::Declare(const ModelConfig& config, int home, ParameterTable* table) {
-  Norm::Declare(config, kNorm, home, table);
+void Head::Declare(const ModelConfig& config, int module, ParameterTable* table) {
+  Norm::Declare(config, kNorm, module, table);
   if (RecipeOf(config).tied) return;
   table->Add({.name = kOutput,
-              .home = home,
+              .module = module,
               .shape = {config.vocabulary(), config.hidden()},
               .splits = {{.dim = 0, .axis = Axis::kTensor}},
               .initial = Initial::kNormal,
@@ -40,9 +40,9 @@ double Head::FlopsPerToken(const ModelConfig& config) {
   return 6 * static_cast<double>(table.elements() + tied);
 }
 
-Head::Head(const ParameterStore& store, const ModelConfig& config, int home)
+Head::Head(const ParameterStore& store, const ModelConfig& config, int module)
     : config_(config),
-      home_(home),
+      module_(module),
       norm_(store, config, kNorm),
       weight_(store.View(OutputName(config))) {}
 
@@ -54,7 +54,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
   Device& device = context.device;
   auto saved = std::make_unique<Saved>();
   const Tensor h = context.GatherTokens(norm_.Forward(context, x.front(), &saved->norm));
-  context.Inspect(Pass::kForward, home_, kNorm, "", h);
+  context.Inspect(Pass::kForward, module_, kNorm, "", h);
   const int64_t rows = h.dim(0), columns = weight_.shape()[0];
   const int64_t first_column = SplitBegin(config_.vocabulary(), context.tensor.size(), context.tensor.rank());
   const int64_t chunk = ChunkRows(rows);
@@ -88,7 +88,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
     Matmul(device, d_logits, Transpose::kNo, weight_.weight(), Transpose::kNo, dh.Rows(begin, end));
     Matmul(device, d_logits, Transpose::kYes, h.Rows(begin, end), Transpose::kNo, weight_.gradient(), Accumulate::kYes);
   }
-  context.Inspect(Pass::kForward, home_, "head", ".loss", loss);
+  context.Inspect(Pass::kForward, module_, "head", ".loss", loss);
   pass->losses.push_back({.name = kTokenLoss, .values = loss});
   if (whole) saved->dh = context.ReduceTokens(dh);
   if (batch.training) pass->saved = std::move(saved);
@@ -117,9 +117,9 @@ Tensors Head::Backward(const Context& context, const MicroBatch&, const Tensors&
       }
     });
   }
-  context.Inspect(Pass::kBackward, home_, "head", ".output", dh);
+  context.Inspect(Pass::kBackward, module_, "head", ".output", dh);
   const Tensor dx = norm_.Backward(context, dh, saved.norm, Tensor());
-  context.Inspect(Pass::kBackward, home_, kNorm, "", dx);
+  context.Inspect(Pass::kBackward, module_, kNorm, "", dx);
   return {dx};
 }
 

@@ -31,10 +31,10 @@ class Head : public Module {
   };
 
   // Adds head.norm and, untied, head.output.weight.
-  static void Declare(const ModelConfig& config, int home, ParameterTable* table);
+  static void Declare(const ModelConfig& config, int module, ParameterTable* table);
   // 6 per parameter, of a tied matrix too.
   static double FlopsPerToken(const ModelConfig& config);
-  Head(const ParameterStore& store, const ModelConfig& config, int home);
+  Head(const ParameterStore& store, const ModelConfig& config, int module);
 
   // x [n, C] -> {}, and kTokenLoss. In training, and not divided, adds to the output matrix's gradient.
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override;
@@ -50,7 +50,7 @@ class Head : public Module {
   int64_t ChunkRows(int64_t rows) const;
 
   const ModelConfig config_;
-  const int home_;
+  const int module_;
   const Norm norm_;
   ParameterView weight_;
 };

@@ -11,11 +11,11 @@ std::vector<std::string> Names(const LinearShape& shape, const std::string& suff
 
 }  // namespace
 
-void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table) {
+void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table) {
   const bool column = shape.split == Split::kColumn;
   for (size_t i = 0; i < shape.prefixes.size(); ++i) {
     table->Add({.name = shape.prefixes[i] + ".weight",
-                .home = home,
+                .module = module,
                 .shape = {shape.outputs[i], shape.inputs},
                 .splits = {{.dim = column ? 0 : 1, .axis = Axis::kTensor}},
                 .initial = Initial::kNormal,
@@ -26,7 +26,7 @@ void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table) {
   if (!shape.bias) return;
   for (size_t i = 0; i < shape.prefixes.size(); ++i) {
     table->Add({.name = shape.prefixes[i] + ".bias",
-                .home = home,
+                .module = module,
                 .shape = {shape.outputs[i]},
                 .splits = column ? std::vector<ParameterSplit>{{.dim = 0, .axis = Axis::kTensor}}
                                  : std::vector<ParameterSplit>(),

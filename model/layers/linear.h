@@ -29,7 +29,7 @@ struct LinearShape {
   float deviation = 0;
   Split split = Split::kColumn;
 };
-void DeclareLinear(const LinearShape& shape, int home, ParameterTable* table);
+void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table);
 
 class Linear {
  public:

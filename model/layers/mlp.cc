@@ -30,9 +30,9 @@ LinearShape DownShape(const ModelConfig& config, const std::string& prefix) {
 
 }  // namespace
 
-void Mlp::Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table) {
-  DeclareLinear(UpShape(config, prefix), home, table);
-  DeclareLinear(DownShape(config, prefix), home, table);
+void Mlp::Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table) {
+  DeclareLinear(UpShape(config, prefix), module, table);
+  DeclareLinear(DownShape(config, prefix), module, table);
 }
 
 Mlp::Mlp(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)

@@ -18,7 +18,7 @@ class Mlp {
     Tensor f, a;  // a may be dropped: the backward computes it again
   };
 
-  static void Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table);
+  static void Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table);
   Mlp(const ParameterStore& store, const ModelConfig& config, const std::string& prefix);
 
   Tensor Forward(const Context& context, const Tensor& h, Saved* saved) const;

@@ -2,14 +2,14 @@
 
 namespace trefoil {
 
-void Norm::Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table) {
+void Norm::Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table) {
   table->Add({.name = prefix + ".weight",
-              .home = home,
+              .module = module,
               .shape = {config.hidden()},
               .partial_over = Axis::kTensor,
               .initial = Initial::kOnes});
   if (RecipeOf(config).norm == Recipe::Norm::kRmsNorm) return;
-  table->Add({.name = prefix + ".bias", .home = home, .shape = {config.hidden()}, .partial_over = Axis::kTensor});
+  table->Add({.name = prefix + ".bias", .module = module, .shape = {config.hidden()}, .partial_over = Axis::kTensor});
 }
 
 Norm::Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)

@@ -17,7 +17,7 @@ class Norm {
   };
 
   // Adds PREFIX.weight and, for LayerNorm, PREFIX.bias.
-  static void Declare(const ModelConfig& config, const std::string& prefix, int home, ParameterTable* table);
+  static void Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table);
   Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix);
 
   // x, result: [n, C].

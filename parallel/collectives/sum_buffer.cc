@@ -32,7 +32,7 @@ Tensor SumBuffer::Parts(DType dtype, int ranks, int64_t count, int64_t largest) 
     }
     pinned_ = false;
     buffer_ = {};
-    buffer_ = gives_back_ ? device_.arena().AllocateApart(bytes, Purpose::kCommunication)
+    buffer_ = gives_back_ ? device_.arena().AllocateDedicated(bytes, Purpose::kCommunication)
                           : device_.arena().Allocate(bytes, Purpose::kCommunication);
     bytes_ = bytes;
   }

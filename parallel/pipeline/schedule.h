@@ -14,8 +14,9 @@
 //
 // A receive stands right before the computation that needs it, a send right after the one that makes it.
 //
-// A new schedule is an enumerator in parallel/parallel.proto and an entry of the table in schedule.cc, with the function
-// that lists its computations: rules, defaults, the planner's search and the map of virtual stages go by the table.
+// A new schedule is an enumerator in parallel/parallel.proto and an entry of the table in schedule.cc, with the
+// function that lists its computations: rules, defaults, the planner's search and the map of virtual stages go by the
+// table.
 //
 // Sources: GPipe (Huang et al. 2019), 1F1B (Narayanan et al. 2019, PipeDream-Flush in 2021), interleaved 1F1B
 // (Narayanan et al. 2021, section 2.2).

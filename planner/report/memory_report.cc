@@ -16,16 +16,16 @@ std::string CompareMemory(const MemoryUse& planned, const MemoryUse& real) {
   };
   for (size_t i = 0; i < kPurposes; ++i) row(Name(static_cast<Purpose>(i)), planned.peak[i], real.peak[i]);
   row("all at once", planned.peak_total, real.peak_total);
-  row("held", planned.held, real.held);
+  row("reserved", planned.reserved, real.reserved);
   return text;
 }
 
 std::string CompareProcess(const MemoryUse& planned, const ProcessMemory& process) {
   std::string compiled;
   if (planned.compiled > 0) compiled = ", " + BytesText(planned.compiled) + " of compiled products";
-  std::string text = absl::StrFormat("          rank 0's process: planned %s (%s before, %s held%s), real %s\n",
-                                     BytesText(process.before + planned.held + planned.compiled),
-                                     BytesText(process.before), BytesText(planned.held), compiled,
+  std::string text = absl::StrFormat("          rank 0's process: planned %s (%s before, %s reserved%s), real %s\n",
+                                     BytesText(process.before + planned.reserved + planned.compiled),
+                                     BytesText(process.before), BytesText(planned.reserved), compiled,
                                      BytesText(process.real));
   if (process.files_since > 0) {
     absl::StrAppendFormat(&text, "          and %s of files touched since (code, data), which the ranks of a host share\n",

@@ -22,8 +22,8 @@ struct ProcessMemory {
   int64_t files_since = 0;  // by how much ResidentFiles() grew
 };
 
-//   rank 0's process: planned 54.4 MiB (25.3 MiB before, 27.0 MiB held, 2.12 MiB of compiled products), real 54.9 MiB,
-//   and 2.05 MiB of files touched since (code, data), which the ranks of a host share
+//   rank 0's process: planned 54.4 MiB (25.3 MiB before, 27.0 MiB reserved, 2.12 MiB of compiled products),
+//   real 54.9 MiB, and 2.05 MiB of files touched since (code, data), which the ranks of a host share
 std::string CompareProcess(const MemoryUse& planned, const ProcessMemory& process);
 
 }  // namespace trefoil

@@ -27,7 +27,7 @@ std::string MemoryRow(const MemoryUse& memory, int rank, const std::string& stag
   std::string row = absl::StrFormat("          %-9s %6d", stages, rank);
   const auto add = [&](int64_t bytes) { absl::StrAppendFormat(&row, " %11.3f", static_cast<double>(bytes) / unit); };
   for (const int64_t bytes : memory.peak) add(bytes);
-  add(memory.held);
+  add(memory.reserved);
   return row + "\n";
 }
 
@@ -92,15 +92,15 @@ std::string Times(const Plan& plan, double train_tokens) {
 
 // Neighbouring stages that need the same share a row; of many rows those in the middle are left out.
 std::string MemoryTable(const Plan& plan) {
-  const bool small = Gib(plan.held()) < 1;
+  const bool small = Gib(plan.reserved()) < 1;
   const double unit = small ? 1 << 20 : 1 << 30;
   std::string text = absl::StrFormat("memory    %s of a rank of each stage, at its highest\n          %-9s %6s",
                                      small ? "MiB" : "GiB", "stage", "rank");
-  for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "held"}) {
+  for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "reserved"}) {
     absl::StrAppendFormat(&text, " %11s", name);
   }
   text += "\n";
-  const auto same = [](const MemoryUse& a, const MemoryUse& b) { return a.peak == b.peak && a.held == b.held; };
+  const auto same = [](const MemoryUse& a, const MemoryUse& b) { return a.peak == b.peak && a.reserved == b.reserved; };
   std::vector<std::string> rows;
   for (size_t first = 0; first < plan.stages.size();) {
     size_t last = first;
@@ -118,10 +118,10 @@ std::string MemoryTable(const Plan& plan) {
     text += rows[i];
   }
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
-  absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.held()), " held",
+  absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.reserved()), " reserved",
                   WhenFullest(plan), "\n");
   if (plan.memory_limit > 0) {
-    const double share = static_cast<double>(fullest.memory.held) / plan.memory_limit;
+    const double share = static_cast<double>(fullest.memory.reserved) / plan.memory_limit;
     absl::StrAppendFormat(&text, "          %s: %.1f%% of the %s that a rank has for tensors\n",
                           plan.fits() ? "fits" : "DOES NOT FIT", 100 * share,
                           BytesText(static_cast<int64_t>(plan.memory_limit)));
@@ -144,12 +144,14 @@ std::string ReportSearch(const SearchResult& result, double memory_limit, int mo
   std::string text = absl::StrFormat("layouts   %d tried, %d meshes fit; the fastest of each mesh:\n", result.tried,
                                      static_cast<int>(result.fits.size()));
   if (!result.fits.empty()) {
-    absl::StrAppendFormat(&text, "          %3s %10s %7s %7s %10s  %s\n", "", "step", "MFU", "bubble", "held GiB", "layout");
+    absl::StrAppendFormat(&text, "          %3s %10s %7s %7s %12s  %s\n", "", "step", "MFU", "bubble", "reserved GiB",
+                          "layout");
   }
   for (size_t i = 0; i < result.fits.size() && static_cast<int>(i) < most; ++i) {
     const Layout& layout = result.fits[i];
-    absl::StrAppendFormat(&text, "          %3d %10s %6.1f%% %6.1f%% %10.1f  %s\n", i + 1, Duration(layout.seconds),
-                          100 * layout.utilisation, 100 * layout.bubble, Gib(layout.held), LayoutText(layout.config));
+    absl::StrAppendFormat(&text, "          %3d %10s %6.1f%% %6.1f%% %12.1f  %s\n", i + 1, Duration(layout.seconds),
+                          100 * layout.utilisation, 100 * layout.bubble, Gib(layout.reserved),
+                          LayoutText(layout.config));
   }
   if (result.too_large.empty()) return text;
   absl::StrAppendFormat(&text, "too large %d more layouts, even with all that saves memory; the nearest to the %.1f GiB:\n",
@@ -163,7 +165,7 @@ std::string ReportSearch(const SearchResult& result, double memory_limit, int mo
         parts.push_back(absl::StrFormat("%s %.1f", Name(static_cast<Purpose>(purpose)), Gib(bytes)));
       }
     }
-    absl::StrAppendFormat(&text, "          %.1f GiB (%s): %s\n", Gib(layout.held), absl::StrJoin(parts, ", "),
+    absl::StrAppendFormat(&text, "          %.1f GiB (%s): %s\n", Gib(layout.reserved), absl::StrJoin(parts, ", "),
                           LayoutText(layout.config));
   }
   return text;

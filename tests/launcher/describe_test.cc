@@ -40,7 +40,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.peak.measured = 1.5e11;
   summary.worst_rank = 4;
   summary.memory = {{"weights", 3 << 20}, {"gradients", 1536}, {"workspace", 0}};
-  summary.held = 9 << 19;
+  summary.reserved = 9 << 19;
   summary.modules = {{"embedding", "layer 0", "layer 1", "layer 2"}, {"layer 3", "layer 4", "layer 5", "head"}};
   EXPECT_EQ("\n" + Describe(config, summary), R"(
 run       runs/x
@@ -62,7 +62,7 @@ steps     500: 8.19M tokens in all; learning rate 0.002, warm-up 50, then COSINE
 memory    rank 4, the fullest:
           weights          3.00 MiB
           gradients        1.50 KiB
-          held for it      4.50 MiB
+          reserved             4.50 MiB
 compute   328 GFLOP per step; MFU is of the measured peak, 150 GFLOP/s of all ranks together
 )");
   summary.peak.vendor = 2e11;

@@ -95,7 +95,7 @@ TEST(PlanProgram, RehearsalTakesWhatIsPlanned) {
                                        "parallel.data=4", "--rank=17", "--micro_batches=2"});
   EXPECT_EQ(ended.status, 0) << ended.output;
   ExpectSaid(ended, {"rehearsal rank 17 of 32", "weights", "measured"});
-  EXPECT_EQ(Count(ended.output, "exact"), 8) << ended.output;  // six purposes, all at once, held
+  EXPECT_EQ(Count(ended.output, "exact"), 8) << ended.output;  // six purposes, all at once, reserved
 }
 
 TEST(PlanProgram, TrainingThatDoesNotFitIsNotStarted) {

@@ -23,7 +23,7 @@ NewWorker WithFold(bool divided) {
     EXPECT_EQ(worker->has_embedding(), stage == 0);
     EXPECT_EQ(worker->has_head(), stage == 0);
     EXPECT_EQ(worker->has_losses(), stage == 0);
-    EXPECT_EQ(worker->tied, nullptr) << "both homes are on stage 0";
+    EXPECT_EQ(worker->tied, nullptr) << "both modules are on stage 0";
     return worker;
   };
 }

@@ -50,13 +50,13 @@ class LayersTest : public testing::Test {
 
   // Gives the declared parameters memory and random values, norms and biases too.
   ParameterStore& Store() {
-    int homes = 0;
-    for (const Parameter& parameter : table_.all()) homes = std::max(homes, parameter.home + 1);
+    int modules = 0;
+    for (const Parameter& parameter : table_.all()) modules = std::max(modules, parameter.module + 1);
     std::vector<int> all;
-    for (int home = 0; home < homes; ++home) all.push_back(home);
+    for (int module = 0; module < modules; ++module) all.push_back(module);
     uses_.clear();
     store_ = std::make_unique<ParameterStore>(table_, Mesh({}, 0), all, *device_, StoreOptions());
-    for (const int home : all) uses_.push_back(store_->UseHome(home));
+    for (const int module : all) uses_.push_back(store_->UseModule(module));
     for (const Parameter& parameter : table_.all()) {
       Values values = Random(parameter.shape.elements(), 0.4);
       if (parameter.initial == Initial::kOnes) {
@@ -328,7 +328,7 @@ class LayersTest : public testing::Test {
   std::unique_ptr<Context> context_;
   ParameterTable table_;
   std::unique_ptr<ParameterStore> store_;
-  std::vector<ParameterStore::Use> uses_;  // of all its homes
+  std::vector<ParameterStore::Use> uses_;  // of all its modules
   Values projection_;    // of a layer that knows its own; else random
   bool rotary_ = false;  // the layer has rotary positions
 };

@@ -1,4 +1,4 @@
-// Parameter counts against closed formulas, and the spreading of homes over pipeline stages.
+// Parameter counts against closed formulas, and the spreading of modules over pipeline stages.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -85,7 +85,7 @@ TEST(ParametersTest, LlamaSizesWithTiedEmbeddingsAndQkvBiases) {
     config.set_qkv_bias(qkv_bias);
     const ParameterTable table = DeclareModel(config);
     EXPECT_EQ(table.elements(), s.parameters) << s.name;
-    EXPECT_EQ(table.Find("embedding.token.weight").tied_home, tied ? s.layers + 1 : -1) << s.name;
+    EXPECT_EQ(table.Find("embedding.token.weight").tied_module, tied ? s.layers + 1 : -1) << s.name;
     // A tied embedding multiplies in the head, another one is only looked up.
     const double multiplied = static_cast<double>(s.parameters - (tied ? 0 : s.vocabulary * s.hidden));
     EXPECT_DOUBLE_EQ(ModelFlopsPerToken(config, 1024),
@@ -107,7 +107,7 @@ TEST(ParametersTest, TiedAndQkvBiasLeftOutAreTheFamilys) {
     const auto names = [](const ModelConfig& config) {
       std::vector<std::string> all;
       const ParameterTable table = DeclareModel(config);
-      for (const Parameter& p : table.all()) all.push_back(p.name + std::to_string(p.tied_home));
+      for (const Parameter& p : table.all()) all.push_back(p.name + std::to_string(p.tied_module));
       return all;
     };
     EXPECT_EQ(names(left_out), names(filled));
@@ -143,7 +143,7 @@ TEST(ParametersTest, DeclarationsAreConsistent) {
       EXPECT_EQ(p.initial == Initial::kNormal, matrix) << p.name;
       const bool norm = p.name.find("norm") != std::string::npos;
       EXPECT_EQ(p.initial == Initial::kOnes, norm && p.name.ends_with(".weight")) << p.name;
-      EXPECT_EQ(p.tied_home >= 0, tied && p.name == "embedding.token.weight") << p.name;
+      EXPECT_EQ(p.tied_module >= 0, tied && p.name == "embedding.token.weight") << p.name;
       // What every tensor rank holds whole is used on this rank's tokens only.
       EXPECT_EQ(p.partial_over.contains(Axis::kTensor), p.splits.empty()) << p.name;
     }
@@ -172,7 +172,7 @@ std::vector<VirtualStages> WaysToCut(int layers) {
   return ways;
 }
 
-TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
+TEST(ParametersTest, EveryModuleIsOnOneStageAndStagesHaveEqualWork) {
   for (int layers = 1; layers <= 12; ++layers) {
     for (const int vocabulary : {8, 1000, 5000}) {  // the head weighs from nothing to many blocks
       ModelConfig config = TinyRun(ModelConfig::GPT).model();
@@ -189,19 +189,19 @@ TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
         SCOPED_TRACE(testing::Message() << layers << " layers, vocabulary " << vocabulary << ", " << stages
                                         << " stages, " << chunks << " chunks, the head on stage "
                                         << virtual_stages.StageOf(virtual_stages.last()));
-        const auto of_each = HomesOfVirtualStages(config, virtual_stages);
+        const auto of_each = ModulesOfVirtualStages(config, virtual_stages);
         ASSERT_EQ(of_each.size(), static_cast<size_t>(stages * chunks));
-        std::vector<int> homes;
+        std::vector<int> modules;
         std::vector<double> load(static_cast<size_t>(stages));
         for (int v = 0; v < virtual_stages.size(); ++v) {
           const std::vector<int>& here = of_each[static_cast<size_t>(v)];
-          homes.insert(homes.end(), here.begin(), here.end());
+          modules.insert(modules.end(), here.begin(), here.end());
           const size_t ends = (v == 0 ? 1 : 0) + (v == virtual_stages.last() ? 1 : 0);
           EXPECT_GT(here.size(), ends) << "no block";
           load[static_cast<size_t>(virtual_stages.StageOf(v))] += static_cast<double>(here.size() - ends) * block;
         }
         load[static_cast<size_t>(virtual_stages.StageOf(virtual_stages.last()))] += head;
-        EXPECT_EQ(homes, every);
+        EXPECT_EQ(modules, every);
         const double most = *std::max_element(load.begin(), load.end());
         if (chunks == 1) {
           EXPECT_NEAR(most, LeastMost(layers, stages, block, head), 1e-6 * all);
@@ -210,8 +210,8 @@ TEST(ParametersTest, EveryHomeIsOnOneStageAndStagesHaveEqualWork) {
 
         std::multiset<int> of_stages;
         for (int stage = 0; stage < stages; ++stage) {
-          for (int home : Transformer::Homes(config, {.stage = stage, .virtual_stages = virtual_stages})) {
-            of_stages.insert(home);
+          for (int module : Transformer::Modules(config, {.stage = stage, .virtual_stages = virtual_stages})) {
+            of_stages.insert(module);
           }
         }
         EXPECT_EQ(std::vector<int>(of_stages.begin(), of_stages.end()), every);
@@ -234,11 +234,11 @@ TEST(ParametersTest, SlicesCoverTheModelOnce) {
       std::map<std::pair<int, int>, std::pair<int64_t, std::vector<int64_t>>> layouts;  // by stage, bucket
       for (int rank = 0; rank < sizes.ranks(); ++rank) {
         const Mesh mesh(sizes, rank);
-        const std::vector<int> homes =
-            Transformer::Homes(config, {.stage = mesh.index(Axis::kPipeline),
+        const std::vector<int> modules =
+            Transformer::Modules(config, {.stage = mesh.index(Axis::kPipeline),
                                         .virtual_stages = VirtualStages(VirtualStages::Order::kLoop, stages, 1)});
         int number = 0;
-        for (const Bucket& bucket : PlaceParameters(table, mesh, homes, {}, true)) {
+        for (const Bucket& bucket : PlaceParameters(table, mesh, modules, {}, true)) {
           EXPECT_EQ(bucket.elements % data, 0);
           std::vector<int64_t> begins;
           for (const BucketEntry& entry : bucket.entries) {
@@ -251,8 +251,8 @@ TEST(ParametersTest, SlicesCoverTheModelOnce) {
           if (mesh.index(Axis::kData) != 0) continue;
           for (const BucketEntry& entry : bucket.entries) {
             const Parameter& p = *entry.parameter;
-            const bool home_here = std::count(homes.begin(), homes.end(), p.home) > 0;
-            if (!home_here || (p.splits.empty() && mesh.index(Axis::kTensor) != 0)) continue;
+            const bool module_here = std::count(modules.begin(), modules.end(), p.module) > 0;
+            if (!module_here || (p.splits.empty() && mesh.index(Axis::kTensor) != 0)) continue;
             const Box& box = entry.box;
             const int64_t columns = p.shape.rank() == 2 ? p.shape[1] : 1;
             const int64_t width = p.shape.rank() == 2 ? box.extent[1] : 1;

@@ -4,13 +4,13 @@ namespace trefoil {
 
 ParameterTable ExampleTable() {
   ParameterTable table;
-  const auto add = [&](const std::string& name, int home, const Shape& shape, int split_dim, bool fused = false) {
+  const auto add = [&](const std::string& name, int module, const Shape& shape, int split_dim, bool fused = false) {
     std::vector<ParameterSplit> splits;
     if (split_dim >= 0) splits.push_back({.dim = split_dim, .axis = Axis::kTensor});
-    table.Add({.name = name, .home = home, .shape = shape, .splits = splits, .initial = Initial::kNormal,
+    table.Add({.name = name, .module = module, .shape = shape, .splits = splits, .initial = Initial::kNormal,
                .deviation = 1, .fused_with_previous = fused});
   };
-  table.Add({.name = "token", .home = 0, .tied_home = 3, .shape = {11, 5}, .splits = {{0, Axis::kTensor}},
+  table.Add({.name = "token", .module = 0, .tied_module = 3, .shape = {11, 5}, .splits = {{0, Axis::kTensor}},
              .initial = Initial::kNormal, .deviation = 1});
   add("position", 0, {7, 5}, -1);
   for (int block = 1; block <= 2; ++block) {
@@ -20,9 +20,9 @@ ParameterTable ExampleTable() {
     add(prefix + "v", block, {8, 5}, 0, /*fused=*/true);
     add(prefix + "output", block, {5, 9}, 1);
     add(prefix + "bias", block, {9}, 0);
-    table.Add({.name = prefix + "norm", .home = block, .shape = {5}, .initial = Initial::kOnes});
+    table.Add({.name = prefix + "norm", .module = block, .shape = {5}, .initial = Initial::kOnes});
   }
-  table.Add({.name = "norm", .home = 3, .shape = {5}, .initial = Initial::kOnes});
+  table.Add({.name = "norm", .module = 3, .shape = {5}, .initial = Initial::kOnes});
   return table;
 }
 

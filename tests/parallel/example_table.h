@@ -1,5 +1,5 @@
 // A small network's parameters for the tests of where they lie: an embedding whose matrix is tied to the head's, two
-// blocks with fused, column-split, row-split and unsplit ones, a last norm. Homes 0 to 3.
+// blocks with fused, column-split, row-split and unsplit ones, a last norm. Modules 0 to 3.
 #pragma once
 
 #include <functional>

@@ -21,23 +21,26 @@ constexpr int kEmbedding = 0, kBlock = 1, kHead = 2;
 
 ParameterTable Table() {
   ParameterTable table;
-  table.Add(
-      {.name = "embedding", .home = kEmbedding, .tied_home = kHead, .shape = {6, 2}, .splits = {{0, Axis::kTensor}}});
-  table.Add({.name = "position", .home = kEmbedding, .shape = {3, 2}, .partial_over = Axis::kTensor});
-  table.Add({.name = "block", .home = kBlock, .shape = {4, 2}, .splits = {{1, Axis::kTensor}}});
-  table.Add({.name = "norm", .home = kBlock, .shape = {5}, .partial_over = Axis::kTensor});
+  table.Add({.name = "embedding",
+             .module = kEmbedding,
+             .tied_module = kHead,
+             .shape = {6, 2},
+             .splits = {{0, Axis::kTensor}}});
+  table.Add({.name = "position", .module = kEmbedding, .shape = {3, 2}, .partial_over = Axis::kTensor});
+  table.Add({.name = "block", .module = kBlock, .shape = {4, 2}, .splits = {{1, Axis::kTensor}}});
+  table.Add({.name = "norm", .module = kBlock, .shape = {5}, .partial_over = Axis::kTensor});
   return table;
 }
 
 // A rank with its store and reducer.
 struct Rank {
-  Rank(World& world, MeshSizes sizes, const std::vector<int>& homes, bool split_optimizer, bool sequence_parallel,
+  Rank(World& world, MeshSizes sizes, const std::vector<int>& modules, bool split_optimizer, bool sequence_parallel,
        int micro_batches = 1, int group_sums = 0)
       : mesh(sizes, world.rank()),
         groups(world, mesh, *device, {Axis::kTensor, Axis::kData}),
         tied(sizes[Axis::kPipeline] == 1 ? nullptr : world.NewGroup("tied", mesh.Group(Axis::kPipeline), *device)),
-        store(table, mesh, homes, *device, {.split_optimizer = split_optimizer, .group_sums = group_sums}),
-        reducer(store, *device, homes,
+        store(table, mesh, modules, *device, {.split_optimizer = split_optimizer, .group_sums = group_sums}),
+        reducer(store, *device, modules,
                 {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied.get(),
                  .micro_batches = micro_batches,
                  .sum_groups = 1 << group_sums}) {}
@@ -73,18 +76,18 @@ struct Rank {
   GradientReducer reducer;
 };
 
-const std::vector<int> kHomes = {kEmbedding, kBlock, kHead};
+const std::vector<int> kModules = {kEmbedding, kBlock, kHead};
 
-TEST(GradientReducer, SumsOverTheDataRanksWhateverTheOrderOfHomes) {
+TEST(GradientReducer, SumsOverTheDataRanksWhateverTheOrderOfModules) {
   for (const bool split_optimizer : {false, true}) {
     for (const std::vector<int>& order : {std::vector<int>{kHead, kBlock, kEmbedding}, {kEmbedding, kBlock, kHead}}) {
       SCOPED_TRACE(testing::Message() << "split " << split_optimizer << ", first done " << order.front());
       RunRanksAsThreads(3, [&](World& world) {
-        Rank rank(world, {{Axis::kData, 3}}, kHomes, split_optimizer, false);
-        // Twice: the second step's homes are done anew.
+        Rank rank(world, {{Axis::kData, 3}}, kModules, split_optimizer, false);
+        // Twice: the second step's modules are done anew.
         for (int step = 0; step < 2; ++step) {
           rank.AddGradients(static_cast<float>(world.rank() + 1));
-          for (const int home : order) rank.reducer.HomeAdded(home);
+          for (const int module : order) rank.reducer.ModuleAdded(module);
           rank.reducer.Finish();
           for (const char* name : {"embedding", "position", "block", "norm"}) rank.ExpectGradient(name, 6);
           for (BucketMemory& memory : rank.store.buckets()) {
@@ -96,22 +99,22 @@ TEST(GradientReducer, SumsOverTheDataRanksWhateverTheOrderOfHomes) {
   }
 }
 
-// A tied parameter's gradient is whole when both of its homes have added to it, not before.
-TEST(GradientReducer, ATiedBucketWaitsForBothOfItsHomes) {
+// A tied parameter's gradient is whole when both of its modules have added to it, not before.
+TEST(GradientReducer, ATiedBucketWaitsForBothOfItsModules) {
   for (const auto& [first, second] : {std::pair{kEmbedding, kHead}, std::pair{kHead, kEmbedding}}) {
     SCOPED_TRACE(first);
     RunRanksAsThreads(2, [first = first, second = second](World& world) {
-      Rank rank(world, {{Axis::kData, 2}}, kHomes, /*split_optimizer=*/false, false);
+      Rank rank(world, {{Axis::kData, 2}}, kModules, /*split_optimizer=*/false, false);
       BucketMemory* embedding = nullptr;
       for (BucketMemory& memory : rank.store.buckets()) {
-        if (memory.bucket.tied_home == kHead) embedding = &memory;
+        if (memory.bucket.tied_module == kHead) embedding = &memory;
       }
       ASSERT_NE(embedding, nullptr);
       rank.AddGradients(*embedding, 1);
-      rank.reducer.HomeAdded(first);
-      rank.reducer.HomeAdded(kBlock);
+      rank.reducer.ModuleAdded(first);
+      rank.reducer.ModuleAdded(kBlock);
       rank.AddGradients(*embedding, 10);
-      rank.reducer.HomeAdded(second);
+      rank.reducer.ModuleAdded(second);
       rank.reducer.Finish();
       rank.ExpectGradient("embedding", 22);
     });
@@ -127,8 +130,8 @@ TEST(GradientReducer, ATiedParameterIsSummedOverItsStages) {
       Rank rank(world, sizes, first_stage ? std::vector<int>{kEmbedding} : std::vector<int>{kBlock, kHead},
                 split_optimizer, false);
       rank.AddGradients(static_cast<float>(1 + world.rank()));
-      if (!first_stage) rank.reducer.HomeAdded(kHead);
-      rank.reducer.HomeAdded(first_stage ? kEmbedding : kBlock);
+      if (!first_stage) rank.reducer.ModuleAdded(kHead);
+      rank.reducer.ModuleAdded(first_stage ? kEmbedding : kBlock);
       rank.reducer.Finish();
       rank.ExpectGradient("embedding", 1 + 2 + 3 + 4);
       rank.ExpectGradient(first_stage ? "position" : "norm", first_stage ? 1 + 2 : 3 + 4);
@@ -140,10 +143,10 @@ TEST(GradientReducer, ATiedParameterIsSummedOverItsStages) {
 TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
   for (const bool sequence_parallel : {false, true}) {
     RunRanksAsThreads(2, [&](World& world) {
-      Rank rank(world, {{Axis::kTensor, 2}}, kHomes, /*split_optimizer=*/false, sequence_parallel);
+      Rank rank(world, {{Axis::kTensor, 2}}, kModules, /*split_optimizer=*/false, sequence_parallel);
       const auto mine = static_cast<float>(world.rank() + 1);
       rank.AddGradients(mine);
-      for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeAdded(home);
+      for (const int module : {kHead, kBlock, kEmbedding}) rank.reducer.ModuleAdded(module);
       rank.reducer.Finish();
       for (const char* name : {"position", "norm"}) rank.ExpectGradient(name, sequence_parallel ? 3 : mine);
       for (const char* name : {"embedding", "block"}) rank.ExpectGradient(name, mine);
@@ -174,7 +177,7 @@ TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
       SCOPED_TRACE(testing::Message() << groups << " groups, " << ranks << " ranks");
       RunRanksAsThreads(ranks, [&](World& world) {
         const int mine = 8 / ranks;
-        Rank rank(world, {{Axis::kData, ranks}}, kHomes, /*split_optimizer=*/ranks == 2, false, mine,
+        Rank rank(world, {{Axis::kData, ranks}}, kModules, /*split_optimizer=*/ranks == 2, false, mine,
                   std::countr_zero(static_cast<unsigned>(groups / ranks)));
         for (int step = 0; step < 2; ++step) {
           for (int i = world.rank() * mine; i < (world.rank() + 1) * mine; ++i) {
@@ -183,7 +186,7 @@ TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
                 memory.gradients.data<float>()[j] += gradient(i);
               }
             }
-            for (const int home : {kHead, kBlock, kEmbedding}) rank.reducer.HomeAdded(home);
+            for (const int module : {kHead, kBlock, kEmbedding}) rank.reducer.ModuleAdded(module);
           }
           rank.reducer.Finish();
           for (BucketMemory& memory : rank.store.buckets()) {
@@ -202,7 +205,7 @@ TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
 // Each data rank updates its shard; after the gathers all have the whole.
 TEST(GradientReducer, GathersTheShardsOfWeights) {
   RunRanksAsThreads(3, [&](World& world) {
-    Rank rank(world, {{Axis::kData, 3}}, kHomes, /*split_optimizer=*/true, false);
+    Rank rank(world, {{Axis::kData, 3}}, kModules, /*split_optimizer=*/true, false);
     for (BucketMemory& memory : rank.store.buckets()) {
       const Tensor shard = memory.WeightShard();
       for (int64_t i = 0; i < shard.elements(); ++i) {

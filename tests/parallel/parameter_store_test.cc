@@ -33,8 +33,8 @@ const Layout kLayouts[] = {
     {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, false, DType::kFloat32},
 };
 
-// Homes 0 to 3 over the stages.
-std::vector<int> HomesOf(const Mesh& mesh) {
+// Modules 0 to 3 over the stages.
+std::vector<int> ModulesOf(const Mesh& mesh) {
   if (mesh.size(Axis::kPipeline) == 1) return {0, 1, 2, 3};
   return mesh.index(Axis::kPipeline) == 0 ? std::vector<int>{0, 1} : std::vector<int>{2, 3};
 }
@@ -51,7 +51,7 @@ void OnEveryRank(const Layout& layout, const std::function<void(ParameterStore&,
     const Mesh mesh(layout.sizes, world->rank());
     const AxisGroups groups(*world, mesh, *device, {Axis::kData});
     ParameterStore store(
-        table, mesh, HomesOf(mesh), *device,
+        table, mesh, ModulesOf(mesh), *device,
         {.working = layout.working, .optimizer = kMoments, .split_optimizer = layout.split_optimizer});
     body(store, groups, *device);
   });
@@ -175,8 +175,8 @@ TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
 // it is gathered, and all parts together are the whole, once.
 TEST(ParameterStore, AParameterMayBeSplitWhereOthersAreReplicated) {
   ParameterTable table;
-  table.Add({.name = "router", .home = 0, .shape = {4, 3}, .initial = Initial::kNormal, .deviation = 1});
-  table.Add({.name = "experts", .home = 0, .shape = {4, 2, 3}, .splits = {{0, Axis::kData}},
+  table.Add({.name = "router", .module = 0, .shape = {4, 3}, .initial = Initial::kNormal, .deviation = 1});
+  table.Add({.name = "experts", .module = 0, .shape = {4, 2, 3}, .splits = {{0, Axis::kData}},
              .initial = Initial::kNormal, .deviation = 1});
   for (const bool split_optimizer : {false, true}) {
     std::mutex mutex;
@@ -218,26 +218,26 @@ TEST(ParameterStore, FusedParametersAreOneMatrix) {
   });
 }
 
-// A view's tensors are there while its home is in use, and a tied parameter's while one of its two homes is.
-TEST(ParameterStoreDeathTest, ViewsAreForHomesInUse) {
+// A view's tensors are there while its module is in use, and a tied parameter's while one of its two modules is.
+TEST(ParameterStoreDeathTest, ViewsAreForModulesInUse) {
   const ParameterTable table = ExampleTable();
   const auto device = NewTestDevice();
   const ParameterStore store(table, Mesh({}, 0), {0, 1, 2, 3}, *device, {});
   const ParameterView output = store.View({"blocks.1.output"}), token = store.View({"token"});
   EXPECT_EQ(output.shape(), (Shape{5, 9}));
-  EXPECT_DEATH(output.weight(), "weights of home 1 are not in use");
+  EXPECT_DEATH(output.weight(), "weights of module 1 are not in use");
   {
-    const ParameterStore::Use use = store.UseHome(1);
+    const ParameterStore::Use use = store.UseModule(1);
     {
-      const ParameterStore::Use again = store.UseHome(1);
+      const ParameterStore::Use again = store.UseModule(1);
     }
     EXPECT_EQ(output.weight().raw(), store.Weight({"blocks.1.output"}).raw());
     EXPECT_EQ(output.gradient().raw(), store.Gradient({"blocks.1.output"}).raw());
-    EXPECT_DEATH(token.weight(), "weights of home 0 are not in use");
+    EXPECT_DEATH(token.weight(), "weights of module 0 are not in use");
   }
-  EXPECT_DEATH(output.gradient(), "gradients of home 1 are not in use");
-  for (const int home : {0, 3}) {
-    const ParameterStore::Use use = store.UseHome(home);
+  EXPECT_DEATH(output.gradient(), "gradients of module 1 are not in use");
+  for (const int module : {0, 3}) {
+    const ParameterStore::Use use = store.UseModule(module);
     EXPECT_TRUE(token.weight().defined());
   }
   EXPECT_FALSE(ParameterView().weight().defined());

@@ -25,19 +25,19 @@ TEST(Placement, SlicesDifferByOneRowAtMostAndFollowEachOther) {
   EXPECT_EQ(SliceOf({.name = "w", .shape = {3, 10}}, tensor_rank(1)), (Box{{0, 0}, {3, 10}}));
 }
 
-TEST(Placement, AHomeIsABucketWithAlignedEntriesInOrderOfDeclaration) {
+TEST(Placement, AModuleIsABucketWithAlignedEntriesInOrderOfDeclaration) {
   const ParameterTable table = ExampleTable();
   const auto buckets =
       PlaceParameters(table, Mesh({{Axis::kTensor, 2}, {Axis::kData, 3}}, 1), {2, 1}, kElements, kSplit);
   ASSERT_EQ(buckets.size(), 2u);
-  EXPECT_EQ(buckets[0].home, 1);
-  EXPECT_EQ(buckets[1].home, 2);
+  EXPECT_EQ(buckets[0].module, 1);
+  EXPECT_EQ(buckets[1].module, 2);
   for (const Bucket& bucket : buckets) {
     EXPECT_EQ(bucket.elements % (32 * 3), 0);
     const auto& entries = bucket.entries;
     ASSERT_EQ(entries.size(), 6u);
     for (size_t i = 0; i < entries.size(); ++i) {
-      EXPECT_EQ(entries[i].parameter->home, bucket.home);
+      EXPECT_EQ(entries[i].parameter->module, bucket.module);
       EXPECT_GE(entries[i].begin, i == 0 ? 0 : entries[i - 1].end());
       // Fused ones lie back to back, all others on a multiple of 32.
       if (entries[i].parameter->fused_with_previous) {
@@ -72,10 +72,10 @@ TEST(Placement, AllTensorRanksLayABucketOutAlike) {
 
 TEST(Placement, ATiedParameterIsABucketOfItsOwnOnBothStages) {
   const ParameterTable table = ExampleTable();
-  const auto names = [&](const std::vector<int>& homes) {
+  const auto names = [&](const std::vector<int>& modules) {
     std::vector<std::string> all;
-    for (const Bucket& bucket : PlaceParameters(table, Mesh({}, 0), homes, kElements, kSplit)) {
-      all.push_back(std::to_string(bucket.home) + "/" + std::to_string(bucket.tied_home) + ":");
+    for (const Bucket& bucket : PlaceParameters(table, Mesh({}, 0), modules, kElements, kSplit)) {
+      all.push_back(std::to_string(bucket.module) + "/" + std::to_string(bucket.tied_module) + ":");
       for (const BucketEntry& entry : bucket.entries) all.back() += " " + entry.parameter->name;
     }
     return all;
@@ -121,8 +121,8 @@ TEST(Placement, PiecesOfAllSharesTileEveryParameter) {
 // Experts, say: a matrix for each, split over two axes, one of which other parameters are replicated over.
 TEST(Placement, TwoDimsAreSplitOverTwoAxes) {
   ParameterTable table;
-  table.Add({.name = "router", .home = 1, .shape = {4, 3}});
-  table.Add({.name = "experts", .home = 1, .shape = {4, 6, 3}, .splits = {{0, Axis::kData}, {1, Axis::kTensor}}});
+  table.Add({.name = "router", .module = 1, .shape = {4, 3}});
+  table.Add({.name = "experts", .module = 1, .shape = {4, 6, 3}, .splits = {{0, Axis::kData}, {1, Axis::kTensor}}});
   const Mesh mesh({{Axis::kTensor, 3}, {Axis::kData, 2}}, /*tensor 2, data 1*/ 5);
   EXPECT_EQ(SliceOf(table.Find("experts"), mesh), (Box{{2, 4, 0}, {2, 2, 3}}));
   const auto buckets = PlaceParameters(table, mesh, {1}, kElements, kSplit);
@@ -162,7 +162,7 @@ TEST(Placement, WholeParametersAreNotCut) {
       }
       EXPECT_LE(end, bucket.elements);
       // A block's q, k, v (120 elements) and output (45): of two shares or more the fullest holds the first three.
-      if (bucket.home == 1 && bucket.optimizer_group == 1 && data > 1) {
+      if (bucket.module == 1 && bucket.optimizer_group == 1 && data > 1) {
         EXPECT_EQ(share, 128);
       }
     }

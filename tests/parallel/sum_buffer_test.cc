@@ -16,7 +16,7 @@ class SumBufferTest : public testing::Test {
  protected:
   int64_t current() const { return device_->memory().current[static_cast<size_t>(Purpose::kCommunication)]; }
   int64_t peak() const { return device_->memory().peak[static_cast<size_t>(Purpose::kCommunication)]; }
-  int64_t held() const { return device_->memory().held; }
+  int64_t reserved() const { return device_->memory().reserved; }
 
   const std::unique_ptr<Device> device_ = NewCpuDevice(/*threads=*/1);
 };
@@ -86,7 +86,7 @@ TEST_F(SumBufferTest, WhatIsReplacedGoesBackWhereItMay) {
     SumBuffer buffer(*device, {.part_bytes = kMiB, .small_bytes = 0, .gives_back = gives_back});
     buffer.Parts(DType::kFloat32, 2, 1 << 17, 1 << 17);
     buffer.Parts(DType::kFloat32, 2, 1 << 18, 1 << 18);
-    EXPECT_EQ(device->memory().held, gives_back ? 2 * kMiB : 3 * kMiB);
+    EXPECT_EQ(device->memory().reserved, gives_back ? 2 * kMiB : 3 * kMiB);
   }
 }
 

@@ -40,7 +40,7 @@ TEST_P(FoldTest, IsWhatWholeStepsTake) {
       EXPECT_EQ(folded.peak[static_cast<size_t>(i)], whole.peak[static_cast<size_t>(i)]) << Name(static_cast<Purpose>(i));
     }
     EXPECT_EQ(folded.peak_total, whole.peak_total);
-    EXPECT_EQ(folded.held, whole.held);
+    EXPECT_EQ(folded.reserved, whole.reserved);
     EXPECT_EQ(folded.current, whole.current);
     EXPECT_EQ(folded.compiled, whole.compiled);
   }
@@ -103,7 +103,7 @@ TEST(PlanTest, DividedBackwardsTakeWhatWholeStepsTake) {
       const MemoryUse folded =
           FoldMemory(profile, actions, config.training().global_batch() / config.training().micro_batch());
       EXPECT_EQ(folded.peak, whole.peak);
-      EXPECT_EQ(folded.held, whole.held);
+      EXPECT_EQ(folded.reserved, whole.reserved);
       EXPECT_GT(whole.peak_total, before) << "what waits takes room";
       before = whole.peak_total;
     }
@@ -164,7 +164,7 @@ TEST_P(MemoryOfEveryRank, IsPlannedToTheByte) {
     const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), number);
     Rank rank(config, *world, *device);
     rank.Step();
-    EXPECT_EQ(device->memory().held, real.held) << name << " after one step";
+    EXPECT_EQ(device->memory().reserved, real.reserved) << name << " after one step";
     // The buffers of sums are there from a sum on: only a second step has them from its beginning.
     rank.Step();
     const MemoryUse planned = device->memory();
@@ -172,12 +172,12 @@ TEST_P(MemoryOfEveryRank, IsPlannedToTheByte) {
       EXPECT_EQ(planned.peak[i], real.peak[i]) << Name(static_cast<Purpose>(i)) << " of " << name;
     }
     EXPECT_EQ(planned.peak_total, real.peak_total) << name;
-    EXPECT_EQ(planned.held, real.held) << name;
+    EXPECT_EQ(planned.reserved, real.reserved) << name;
     const MemoryUse folded = Planner().MemoryOf(
         With(config, "runtime { threads: " + std::to_string(threads) + " }"), RanksOf(config), number);
     EXPECT_EQ(folded.peak, real.peak) << name << ", folded";
     EXPECT_EQ(folded.peak_total, real.peak_total) << name << ", folded";
-    EXPECT_EQ(folded.held, real.held) << name << ", folded";
+    EXPECT_EQ(folded.reserved, real.reserved) << name << ", folded";
     EXPECT_EQ(folded.compiled, real.compiled) << name << ", folded";
   }
 }

@@ -158,12 +158,12 @@ TEST(PublishedPlans, SearchFindsThePublishedLayout) {
     if (i > 0) {
       EXPECT_LE(found.fits[i - 1].seconds, found.fits[i].seconds);
     }
-    EXPECT_LE(static_cast<double>(found.fits[i].held), planner.MemoryLimit(found.fits[i].config, run.gpus));
+    EXPECT_LE(static_cast<double>(found.fits[i].reserved), planner.MemoryLimit(found.fits[i].config, run.gpus));
   }
   EXPECT_TRUE(published);
   EXPECT_FALSE(found.too_large.empty());
   for (const Layout& layout : found.too_large) {
-    EXPECT_GT(static_cast<double>(layout.held), planner.MemoryLimit(layout.config, run.gpus));
+    EXPECT_GT(static_cast<double>(layout.reserved), planner.MemoryLimit(layout.config, run.gpus));
   }
 }
 

@@ -60,7 +60,7 @@ TEST(Arena, GivesFreeBlocksBackBeforeItFails) {
       });
   { const Arena::Block small = arena->Allocate(200 << 10, Purpose::kActivations); }
   { const Arena::Block other = arena->Allocate(300 << 10, Purpose::kWorkspace); }
-  EXPECT_EQ(arena->use().held, 500 << 10);
+  EXPECT_EQ(arena->use().reserved, 500 << 10);
   const Arena::Block kept = arena->Allocate(400 << 10, Purpose::kWeights);
   EXPECT_TRUE(released.empty());
   std::unique_ptr<Arena::Reservation> reservation = arena->Reserve();
@@ -71,7 +71,7 @@ TEST(Arena, GivesFreeBlocksBackBeforeItFails) {
     EXPECT_EQ(released, (std::vector<int64_t>{200 << 10, 300 << 10}));
     EXPECT_EQ(left, 24 << 10);
   }
-  EXPECT_EQ(arena->use().held, 1000 << 10) << "the high-water mark";
+  EXPECT_EQ(arena->use().reserved, 1000 << 10) << "the high-water mark";
   EXPECT_EQ(arena->use().current_total, 400 << 10);
   EXPECT_DEATH(arena->Allocate(700 << 10, Purpose::kCommunication),
                "out of memory: 716800 bytes more are wanted; in use, these included: 400 KiB of weights, .*"
@@ -107,21 +107,21 @@ TEST_F(ArenaTest, BlocksOutliveTheArenaAndThenAllIsGivenBack) {
   EXPECT_TRUE(taken_.empty());
 }
 
-TEST_F(ArenaTest, BlocksThatLieApartServeNothingElse) {
+TEST_F(ArenaTest, DedicatedBlocksServeNothingElse) {
   { const Arena::Block block = arena_->Allocate(128, Purpose::kCommunication); }
   {
-    const Arena::Block apart = arena_->AllocateApart(100, Purpose::kCommunication), copy = apart;
+    const Arena::Block dedicated = arena_->AllocateDedicated(100, Purpose::kCommunication), copy = dedicated;
     EXPECT_EQ(arena_->acquisitions(), 2);
-    EXPECT_EQ(arena_->use().held, 256);
+    EXPECT_EQ(arena_->use().reserved, 256);
     EXPECT_EQ(arena_->use().current_total, 128);
     EXPECT_EQ(taken_.size(), 2u);
   }
   EXPECT_EQ(taken_.size(), 1u);
-  EXPECT_EQ(arena_->use().held, 256) << "the most so far";
+  EXPECT_EQ(arena_->use().reserved, 256) << "the most so far";
   EXPECT_EQ(arena_->use().current_total, 0);
   EXPECT_EQ(arena_->use().peak[static_cast<size_t>(Purpose::kCommunication)], 128);
   arena_->ResetPeak();
-  EXPECT_EQ(arena_->use().held, 128);
+  EXPECT_EQ(arena_->use().reserved, 128);
 }
 
 TEST_F(ArenaTest, EmptyBlocks) {

@@ -126,7 +126,7 @@ TEST(Device, ANullDeviceThatStandsForTheCpuTakesTheSameMemory) {
       CallAll(*cpu, dtype);
       CallAll(*null, dtype);
       EXPECT_EQ(taken, planned) << threads;
-      EXPECT_EQ(cpu->memory().held, null->memory().held);
+      EXPECT_EQ(cpu->memory().reserved, null->memory().reserved);
       EXPECT_GT(cpu->memory().peak[static_cast<size_t>(Purpose::kWorkspace)], 0);
     }
   }

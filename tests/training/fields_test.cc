@@ -172,7 +172,7 @@ std::string PlanText(const RunConfig& config) {
   for (const StagePlan& stage : plan.stages) {
     for (const int64_t peak : stage.memory.peak) absl::StrAppend(&text, peak, " ");
     for (const auto& [group, total] : stage.sent) absl::StrAppend(&text, group, " ", total.bytes, " ");
-    absl::StrAppend(&text, stage.memory.peak_total, " ", stage.memory.held, "\n");
+    absl::StrAppend(&text, stage.memory.peak_total, " ", stage.memory.reserved, "\n");
   }
   for (const auto& actions : plan.actions) {
     for (const Action& action : actions) {

@@ -118,7 +118,7 @@ TEST(MetricsJsonTest, ReadsBackExactly) {
                    .slowest_work_seconds = 0.375,
                    .median_work_seconds = 0.25,
                    .data_seconds = 0.0625,
-                   .held_bytes = 1 << 20,
+                   .reserved_bytes = 1 << 20,
                    .resident_bytes = 1 << 25};
   const std::string text = MetricsJson(metrics);
   EXPECT_EQ(text.find('\n'), std::string::npos);
@@ -145,7 +145,7 @@ TEST(MetricsJsonTest, ReadsBackExactly) {
   EXPECT_EQ(json["slowest_host"], "node\"7");
   EXPECT_EQ(json["slowest_work_seconds"], 0.375);
   EXPECT_EQ(json["median_work_seconds"], 0.25);
-  EXPECT_EQ(json["held_bytes"], 1 << 20);
+  EXPECT_EQ(json["reserved_bytes"], 1 << 20);
   EXPECT_EQ(json["resident_bytes"], 1 << 25);
   EXPECT_FALSE(json.contains("skipped"));
 }

@@ -39,8 +39,8 @@ void Scale(Worker& worker, const std::string& name, float factor, bool first_onl
 }
 
 bool Holds(const Worker& worker, const std::string& name) {
-  const int home = worker.table.Find(name).home;
-  return std::find(worker.homes.begin(), worker.homes.end(), home) != worker.homes.end();
+  const int module = worker.table.Find(name).module;
+  return std::find(worker.modules.begin(), worker.modules.end(), module) != worker.modules.end();
 }
 
 BatchSource Tokens() {

@@ -125,13 +125,13 @@ Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
     const TestWorld world(threads);
     const auto device = NewTestDevice();
     const Mesh mesh(sizes, world->rank());
-    const std::vector<int> homes = {0, 1, 2, 3};
+    const std::vector<int> modules = {0, 1, 2, 3};
     const AxisGroups groups(*world, mesh, *device, {Axis::kData});
     const std::unique_ptr<Optimizer> optimizer = NewOptimizer(config);
     ParameterStore store(
-        table, mesh, homes, *device,
+        table, mesh, modules, *device,
         {.working = layout.working, .optimizer = optimizer->layout(), .split_optimizer = layout.split_optimizer});
-    GradientReducer reducer(store, *device, homes, {.groups = groups, .tokens = {}});
+    GradientReducer reducer(store, *device, modules, {.groups = groups, .tokens = {}});
     store.Initialize(kSeed, groups);
     const auto collect = [&](int step) {
       {

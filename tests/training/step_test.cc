@@ -228,7 +228,7 @@ TEST(TrainStep, RankZeroHearsWhichRankIsSlow) {
         EXPECT_LT(result->ranks.median_work_seconds, 0.2);
         EXPECT_GT(result->ranks.data_seconds, 0.25);
         EXPECT_GT(result->communication_seconds, 0.2) << "rank 0 waits for both";
-        EXPECT_GE(result->ranks.held_bytes, static_cast<double>(device->memory().held));
+        EXPECT_GE(result->ranks.reserved_bytes, static_cast<double>(device->memory().reserved));
         EXPECT_GT(result->ranks.resident_bytes, 1 << 20);
       },
       {.hosts = {"a", "a", "b", "b"}});

@@ -102,7 +102,7 @@ TEST_F(TrainTest, EachLineSaysWhenHowFarAndHowFastTheRanksAre) {
     EXPECT_GT(json["communication_seconds"], 0);
     EXPECT_LE(json["communication_seconds"], seconds);
     EXPECT_LE(json["data_seconds"], 1);
-    EXPECT_GT(json["held_bytes"], 0);
+    EXPECT_GT(json["reserved_bytes"], 0);
     EXPECT_GT(json["resident_bytes"], 1 << 20);
   }
   EXPECT_EQ(step, 14);

@@ -110,7 +110,7 @@ std::vector<Scalar> Curves(const StepMetrics& metrics) {
   scalars.push_back({"slowest_rank", static_cast<double>(metrics.ranks.slowest)});
   scalars.push_back({"slowest_work_seconds", metrics.ranks.slowest_work_seconds});
   scalars.push_back({"median_work_seconds", metrics.ranks.median_work_seconds});
-  scalars.push_back({"held_bytes", metrics.ranks.held_bytes});
+  scalars.push_back({"reserved_bytes", metrics.ranks.reserved_bytes});
   scalars.push_back({"resident_bytes", metrics.ranks.resident_bytes});
   if (metrics.held_out_loss) scalars.push_back({"held_out_loss", *metrics.held_out_loss});
   return scalars;
