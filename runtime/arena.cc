@@ -51,14 +51,14 @@ void Arena::CountOut(int64_t bytes, Purpose purpose, bool dedicated) {
 
 Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   bytes = Rounded(bytes);
-  Shelf shelf = {.reservation = 0, .queue = queue_(), .bytes = bytes};
+  Shelf shelf = {.pool = 0, .queue = queue_(), .bytes = bytes};
   void* data = nullptr;
   bool reused = false;
   {
     std::lock_guard lock(mutex_);
     CountIn(bytes, purpose, /*dedicated=*/false);
     const Shelf common = shelf;
-    if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.reservation = open->second;
+    if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.pool = open->second;
     reused = TakeFree(shelf, &data) || TakeFree(common, &data);
   }
   if (!reused) data = TakeFromDevice(bytes);
@@ -109,7 +109,7 @@ int64_t Arena::GiveBackFree() {
   {
     std::lock_guard lock(mutex_);
     for (auto shelf = free_.begin(); shelf != free_.end();) {
-      if (shelf->first.reservation != 0) {
+      if (shelf->first.pool != 0) {
         ++shelf;
         continue;
       }
@@ -135,38 +135,38 @@ bool Arena::TakeFree(const Shelf& shelf, void** data) {
 void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
   std::lock_guard lock(mutex_);
   CountOut(shelf.bytes, purpose, /*dedicated=*/false);
-  if (!reserved_.contains(shelf.reservation)) shelf.reservation = 0;
+  if (!pools_.contains(shelf.pool)) shelf.pool = 0;
   free_[shelf].push_back(data);
 }
 
-std::unique_ptr<Arena::Reservation> Arena::Reserve() {
+std::unique_ptr<Arena::PrivatePool> Arena::NewPrivatePool() {
   const int queue = queue_();
   std::lock_guard lock(mutex_);
-  const int64_t number = ++reservations_;
-  reserved_.insert(number);
-  CHECK(open_.emplace(queue, number).second) << "queue " << queue << " has an open reservation";
-  return std::unique_ptr<Reservation>(new Reservation(shared_from_this(), number));
+  const int64_t number = ++pools_made_;
+  pools_.insert(number);
+  CHECK(open_.emplace(queue, number).second) << "queue " << queue << " has an open private pool";
+  return std::unique_ptr<PrivatePool>(new PrivatePool(shared_from_this(), number));
 }
 
-void Arena::Close(int64_t reservation) {
+void Arena::Close(int64_t pool) {
   std::lock_guard lock(mutex_);
-  std::erase_if(open_, [&](const auto& open) { return open.second == reservation; });
+  std::erase_if(open_, [&](const auto& open) { return open.second == pool; });
 }
 
-void Arena::GiveUp(int64_t reservation) {
-  Close(reservation);
+void Arena::GiveUp(int64_t pool) {
+  Close(pool);
   std::lock_guard lock(mutex_);
-  reserved_.erase(reservation);
-  const auto first = free_.lower_bound({.reservation = reservation, .queue = std::numeric_limits<int>::min(), .bytes = 0});
-  for (auto shelf = first; shelf != free_.end() && shelf->first.reservation == reservation;) {
-    std::vector<void*>& common = free_[{.reservation = 0, .queue = shelf->first.queue, .bytes = shelf->first.bytes}];
+  pools_.erase(pool);
+  const auto first = free_.lower_bound({.pool = pool, .queue = std::numeric_limits<int>::min(), .bytes = 0});
+  for (auto shelf = first; shelf != free_.end() && shelf->first.pool == pool;) {
+    std::vector<void*>& common = free_[{.pool = 0, .queue = shelf->first.queue, .bytes = shelf->first.bytes}];
     common.insert(common.end(), shelf->second.begin(), shelf->second.end());
     shelf = free_.erase(shelf);
   }
 }
 
-Arena::Reservation::~Reservation() { arena_->GiveUp(number_); }
-void Arena::Reservation::Close() { arena_->Close(number_); }
+Arena::PrivatePool::~PrivatePool() { arena_->GiveUp(number_); }
+void Arena::PrivatePool::Close() { arena_->Close(number_); }
 
 MemoryUse Arena::use() const {
   std::lock_guard lock(mutex_);

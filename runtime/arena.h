@@ -10,15 +10,15 @@
 // Work that will run again without asking for memory (a recording, runtime/device.h) needs blocks that nobody else gets
 // in the meantime:
 //
-//   std::unique_ptr<Arena::Reservation> mine = arena->Reserve();  // what this thread's queue allocates from here
-//   mine->Close();                                                // to here, free or not, is kept out of use
-//   mine = nullptr;                                               // and is the arena's again
+//   auto mine = arena->NewPrivatePool();  // what this thread's queue allocates from here
+//   mine->Close();                        // to here is nobody else's, free or not,
+//   mine = nullptr;                       // until here
 //
 // A block that one thread replaces while others allocate (parallel/collectives/sum_buffer.h) is dedicated to it: else
 // whether another finds the old one free, and so what the arena holds in the end, would hang on timing.
 //
-// Where the device has no more to give, free blocks of other sizes go back to it first: all but the reserved ones. Only
-// if that does not help the process ends, with the bytes by purpose.
+// Where the device has no more to give, free blocks of other sizes go back to it first: all but those of private pools.
+// Only if that does not help the process ends, with the bytes by purpose.
 //
 // Block sizes are rounded up to 64 bytes, and so are addresses. Threads: all functions may be called from any thread.
 #pragma once
@@ -71,20 +71,20 @@ class Arena : public std::enable_shared_from_this<Arena> {
   // uses it must be done by then.
   Block AllocateDedicated(int64_t bytes, Purpose purpose);
 
-  class Reservation {
+  class PrivatePool {
    public:
-    ~Reservation();
+    ~PrivatePool();
     void Close();
 
    private:
     friend class Arena;
-    Reservation(std::shared_ptr<Arena> arena, int64_t number) : arena_(std::move(arena)), number_(number) {}
+    PrivatePool(std::shared_ptr<Arena> arena, int64_t number) : arena_(std::move(arena)), number_(number) {}
     const std::shared_ptr<Arena> arena_;
     const int64_t number_;
   };
   // For the calling thread's queue, which has none open. Blocks that come free while it is open serve it again, and so
   // do those that were free before; only then is the device asked for memory. Counts in `use` are as without it.
-  std::unique_ptr<Reservation> Reserve();
+  std::unique_ptr<PrivatePool> NewPrivatePool();
 
   MemoryUse use() const;
   void ResetPeak();
@@ -97,7 +97,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
  private:
   struct Shelf {
-    int64_t reservation;  // 0: none
+    int64_t pool;  // 0: none
     int queue;
     int64_t bytes;  // of each block
     auto operator<=>(const Shelf&) const = default;
@@ -110,20 +110,20 @@ class Arena : public std::enable_shared_from_this<Arena> {
   bool TakeFree(const Shelf& shelf, void** data);
   // Without the mutex: from the device, giving free blocks back where it has no more.
   void* TakeFromDevice(int64_t bytes);
-  // Gives back what is free and not reserved; its bytes.
+  // Gives back what is free and in no private pool; its bytes.
   int64_t GiveBackFree();
   void Return(void* data, Shelf shelf, Purpose purpose);
-  void Close(int64_t reservation);
-  void GiveUp(int64_t reservation);
+  void Close(int64_t pool);
+  void GiveUp(int64_t pool);
 
   const Acquire acquire_;
   const Release release_;
   const Queue queue_;
   mutable std::mutex mutex_;
   std::map<Shelf, std::vector<void*>> free_;
-  int64_t reservations_ = 0;      // made so far
-  std::set<int64_t> reserved_;    // that exist
-  std::map<int, int64_t> open_;   // by queue
+  int64_t pools_made_ = 0;       // so far
+  std::set<int64_t> pools_;      // that exist
+  std::map<int, int64_t> open_;  // by queue
   MemoryUse use_;
   int64_t acquisitions_ = 0;
   int64_t reserved_ = 0;  // now

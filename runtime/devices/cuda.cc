@@ -217,7 +217,7 @@ class CudaKernels : public Kernels {
 // A CUDA graph of what a queue was given while it recorded.
 class CudaRecording : public Device::Recording {
  public:
-  CudaRecording(std::shared_ptr<Queues> queues, std::unique_ptr<Arena::Reservation> memory, cudaGraph_t graph)
+  CudaRecording(std::shared_ptr<Queues> queues, std::unique_ptr<Arena::PrivatePool> memory, cudaGraph_t graph)
       : queues_(std::move(queues)), queue_(queues_->Mine()), memory_(std::move(memory)) {
     TREFOIL_CUDA(cudaGraphInstantiate(&graph_, graph, 0));
   }
@@ -232,7 +232,7 @@ class CudaRecording : public Device::Recording {
  private:
   const std::shared_ptr<Queues> queues_;
   const Queues::Queue& queue_;
-  const std::unique_ptr<Arena::Reservation> memory_;
+  const std::unique_ptr<Arena::PrivatePool> memory_;
   cudaGraphExec_t graph_ = nullptr;
 };
 
@@ -277,7 +277,7 @@ class CudaDevice : public Device {
   std::unique_ptr<Recording> Record(const std::function<void()>& ops) override {
     CHECK(!observer()) << "a recording cannot be observed";
     Queues::Queue& queue = queues_->MineUnrecorded("Record");
-    std::unique_ptr<Arena::Reservation> memory = arena().Reserve();
+    std::unique_ptr<Arena::PrivatePool> memory = arena().NewPrivatePool();
     queue.recording = true;
     TREFOIL_CUDA(cudaStreamBeginCapture(queue.stream, cudaStreamCaptureModeThreadLocal));
     ops();

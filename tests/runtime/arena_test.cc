@@ -63,9 +63,9 @@ TEST(Arena, GivesFreeBlocksBackBeforeItFails) {
   EXPECT_EQ(arena->use().reserved, 500 << 10);
   const Arena::Block kept = arena->Allocate(400 << 10, Purpose::kWeights);
   EXPECT_TRUE(released.empty());
-  std::unique_ptr<Arena::Reservation> reservation = arena->Reserve();
+  std::unique_ptr<Arena::PrivatePool> pool = arena->NewPrivatePool();
   { const Arena::Block reserved = arena->Allocate(100 << 10, Purpose::kActivations); }
-  reservation->Close();
+  pool->Close();
   {
     const Arena::Block large = arena->Allocate(500 << 10, Purpose::kActivations);
     EXPECT_EQ(released, (std::vector<int64_t>{200 << 10, 300 << 10}));
@@ -171,7 +171,7 @@ TEST_F(ArenaTest, ReservedBlocksAreNobodyElses) {
     const Arena::Block a = arena_->Allocate(64, Purpose::kActivations), b = arena_->Allocate(64, Purpose::kActivations);
     before = {a.data, b.data};
   }
-  auto reservation = arena_->Reserve();
+  auto pool = arena_->NewPrivatePool();
   std::set<void*> reserved;
   {
     // What was free is taken first, and what comes free is taken again.
@@ -183,7 +183,7 @@ TEST_F(ArenaTest, ReservedBlocksAreNobodyElses) {
   EXPECT_EQ(arena_->acquisitions(), 2);
   void* more = arena_->Allocate(128, Purpose::kActivations).data;
   EXPECT_EQ(arena_->acquisitions(), 3);
-  reservation->Close();
+  pool->Close();
 
   const Arena::Block other = arena_->Allocate(64, Purpose::kWeights), large = arena_->Allocate(128, Purpose::kWeights);
   EXPECT_FALSE(before.contains(other.data));
@@ -191,21 +191,21 @@ TEST_F(ArenaTest, ReservedBlocksAreNobodyElses) {
   EXPECT_EQ(arena_->acquisitions(), 5);
   EXPECT_EQ(arena_->use().current_total, 192);
 
-  reservation = nullptr;
+  pool = nullptr;
   const Arena::Block again = arena_->Allocate(64, Purpose::kWeights), last = arena_->Allocate(64, Purpose::kWeights);
   EXPECT_EQ((std::set<void*>{again.data, last.data}), before);
   EXPECT_EQ(arena_->Allocate(128, Purpose::kWeights).data, more);
   EXPECT_EQ(arena_->acquisitions(), 5);
 }
 
-TEST_F(ArenaTest, ABlockMayOutliveItsReservation) {
-  auto reservation = arena_->Reserve();
+TEST_F(ArenaTest, ABlockMayOutliveItsPrivatePool) {
+  auto pool = arena_->NewPrivatePool();
   Arena::Block kept = arena_->Allocate(64, Purpose::kActivations), longer = arena_->Allocate(64, Purpose::kActivations);
   void *first = kept.data, *second = longer.data;
-  reservation->Close();
-  kept = {};  // goes to the reservation
+  pool->Close();
+  kept = {};  // goes to the pool
   EXPECT_NE(arena_->Allocate(64, Purpose::kActivations).data, first);
-  reservation = nullptr;
+  pool = nullptr;
   longer = {};  // goes to all
   const Arena::Block a = arena_->Allocate(64, Purpose::kWeights), b = arena_->Allocate(64, Purpose::kWeights);
   const Arena::Block c = arena_->Allocate(64, Purpose::kWeights);
@@ -214,13 +214,13 @@ TEST_F(ArenaTest, ABlockMayOutliveItsReservation) {
   EXPECT_TRUE((std::set<void*>{a.data, b.data, c.data}.contains(second)));
 }
 
-TEST(Arena, AReservationIsOfOneQueue) {
+TEST(Arena, APrivatePoolIsOfOneQueue) {
   int queue = 0, acquired = 0;
   const auto arena = Arena::Create([&](int64_t) { return ++acquired, nullptr; }, [](void*, int64_t) {},
                                    [&] { return queue; });
   arena->Allocate(64, Purpose::kWeights);
   queue = 1;
-  const auto reservation = arena->Reserve();
+  const auto pool = arena->NewPrivatePool();
   queue = 0;
   arena->Allocate(64, Purpose::kWeights);  // its own free block
   EXPECT_EQ(acquired, 1);
@@ -232,12 +232,12 @@ TEST(Arena, AReservationIsOfOneQueue) {
   EXPECT_EQ(acquired, 3);
 }
 
-TEST_F(ArenaTest, AReservationKeepsTheArena) {
-  auto reservation = arena_->Reserve();
+TEST_F(ArenaTest, APrivatePoolKeepsTheArena) {
+  auto pool = arena_->NewPrivatePool();
   { const Arena::Block block = arena_->Allocate(64, Purpose::kWeights); }
   arena_.reset();
   EXPECT_EQ(taken_.size(), 1u);
-  reservation = nullptr;
+  pool = nullptr;
   EXPECT_TRUE(taken_.empty());
 }
 

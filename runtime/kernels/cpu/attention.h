@@ -116,6 +116,20 @@ struct HeadGradient {
   bool add;
 };
 
+// What the backward of attention is given; `kernel` multiplies the blocks, `layout` says where they lie in scratch.
+template <typename Kernel, typename Layout>
+struct BackwardArguments {
+  const Kernel& kernel;
+  const Tensor& d_out;
+  const AttentionHeads& in;
+  const Tensor &out, &log_sum_exp;
+  const AttentionShape& shape;
+  const AttentionDropout& dropout;
+  const AttentionHeads& gradients;
+  const bool add;
+  const Layout& layout;
+};
+
 // The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far; of no keys at first.
 struct Running {
   explicit Running(int64_t rows) {

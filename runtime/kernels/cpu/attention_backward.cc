@@ -43,24 +43,14 @@ void ScoresRow(float* scores, float* d_weights, int64_t valid, int64_t columns, 
   for (int64_t k = valid; k < columns; ++k) scores[k] = d_weights[k] = 0;
 }
 
-struct Arguments {
-  const GemmKernel& gemm;
-  const Tensor& d_out;
-  const AttentionHeads& in;
-  const Tensor &out, &log_sum_exp;
-  const AttentionShape& shape;
-  const AttentionDropout& dropout;
-  const AttentionHeads& gradients;
-  const bool add;
-  const Layout& layout;
-};
+using Arguments = BackwardArguments<GemmKernel, Layout>;
 
 // The part of one query head: writes d_query, adds to d_keys and d_values. The keys are in scratch.
 template <typename T>
 void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const GemmKernel& gemm = a.gemm;
+  const GemmKernel& gemm = a.kernel;
   const int64_t tokens = shape.tokens.tokens(), dim = shape.head_dim, padded = layout.padded;
   const HeadRows<T> query(a.in.q, b, tokens, head, dim), output({a.out, 0}, b, tokens, head, dim),
       d_output({a.d_out, 0}, b, tokens, head, dim);

@@ -30,17 +30,7 @@ struct Layout : Bf16Layout {
   int64_t d_scores_packed;             // packed [kKeyBlock / 2, kBlock]
 };
 
-struct Arguments {
-  const Bf16Kernel& kernel;
-  const Tensor& d_out;
-  const AttentionHeads& in;
-  const Tensor &out, &log_sum_exp;
-  const AttentionShape& shape;
-  const AttentionDropout& dropout;
-  const AttentionHeads& gradients;
-  const bool add;
-  const Layout& layout;
-};
+using Arguments = BackwardArguments<Bf16Kernel, Layout>;
 
 // One key against the queries [first, rows) of a block; zeros for the others up to kBlock.
 template <bool kDropout>

@@ -24,14 +24,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   T* const keys = queries + TileSize<T, D>(kRows);  // two of [kStep, D]
   T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
-  const T* const all_keys = in.k.Head(sequence, g.key_tokens, kv_head, g.head_dim);
-  const T* const all_values = in.v.Head(sequence, g.key_tokens, kv_head, g.head_dim);
-  const auto load = [&](int tile) {
-    const int64_t first = static_cast<int64_t>(tile) * kStep<T, D>;
-    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.key_tokens - tile * kStep<T, D>;
-    LoadTile<D>(g, all_keys + first * in.k.stride, in.k.stride, kStep<T, D>, inside, keys + at);
-    LoadTile<D>(g, all_values + first * in.v.stride, in.v.stride, kStep<T, D>, inside, values + at);
-  };
+  const auto load = [&](int tile) { LoadKeyTile<D>(g, in, sequence, kv_head, tile, keys, values); };
   LoadTile<D>(g, in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * in.q.stride, in.q.stride, kRows, g.tokens - q0,
               queries);
   const int tiles = (g.Seen(q0 + kRows - 1) + kStep<T, D> - 1) / kStep<T, D>;

@@ -175,6 +175,21 @@ __device__ inline void LoadTile(const AttentionGeometry& g, const T* from, int64
   }
 }
 
+// The same for the tile of keys and of values that begins with key number tile * kStep. keys, values: two tiles each,
+// which are filled by turns.
+template <int D, typename T>
+__device__ inline void LoadKeyTile(const AttentionGeometry& g, const HeadMatrices<const T>& in, int sequence,
+                                   int kv_head, int tile, T* keys, T* values) {
+  const int first = tile * kStep<T, D>, inside = g.key_tokens - first;
+  const int at = tile % 2 * TileSize<T, D>(kStep<T, D>);
+  const auto load = [&](const HeadMatrix<const T>& from, T* to) {
+    LoadTile<D>(g, from.Head(sequence, g.key_tokens, kv_head, g.head_dim) + first * from.stride, from.stride,
+                kStep<T, D>, inside, to + at);
+  };
+  load(in.k, keys);
+  load(in.v, values);
+}
+
 // Writes a warp's 16 rows, of which `inside` (which may be none, or more than 16) are real, to a head. `tile`: 16 rows
 // that no other warp uses and this one no longer needs; they are overwritten.
 template <int D, typename T>

@@ -71,14 +71,7 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
   T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const T* const warp_d_out = d_out + TileSize<T, D>(16) * warp;
-  const T* const all_keys = x.in.k.Head(sequence, g.key_tokens, kv_head, g.head_dim);
-  const T* const all_values = x.in.v.Head(sequence, g.key_tokens, kv_head, g.head_dim);
-  const auto load = [&](int tile) {
-    const int64_t first = static_cast<int64_t>(tile) * kStep<T, D>;
-    const int at = tile % 2 * TileSize<T, D>(kStep<T, D>), inside = g.key_tokens - tile * kStep<T, D>;
-    LoadTile<D>(g, all_keys + first * x.in.k.stride, x.in.k.stride, kStep<T, D>, inside, keys + at);
-    LoadTile<D>(g, all_values + first * x.in.v.stride, x.in.v.stride, kStep<T, D>, inside, values + at);
-  };
+  const auto load = [&](int tile) { LoadKeyTile<D>(g, x.in, sequence, kv_head, tile, keys, values); };
   LoadTile<D>(g, x.in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * x.in.q.stride, x.in.q.stride, kRows,
               g.tokens - q0, queries);
   LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kRows, g.tokens - q0, d_out);
