@@ -1,8 +1,8 @@
 // Jane Austen's six novels out of Debian's package r-cran-janeaustenr, as .txt files: launcher/corpora/extract_austen.
 //
 //   apt-get download r-cran-janeaustenr && dpkg -x r-cran-janeaustenr_*.deb unpacked
-//   bazel run //launcher/corpora:extract_austen \
-//       $PWD/unpacked/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb $PWD/text
+//   data=$PWD/unpacked/usr/lib/R/site-library/janeaustenr/data
+//   bazel run //launcher/corpora:extract_austen $data/Rdata.rdb $PWD/text
 //
 // writes text/emma.txt, mansfield_park.txt, northanger_abbey.txt, persuasion.txt, pride_and_prejudice.txt and
 // sense_and_sensibility.txt: 4.03 MB of the public domain.
