@@ -62,7 +62,7 @@ steps     500: 8.19M tokens in all; learning rate 0.002, warm-up 50, then COSINE
 memory    rank 4, the fullest:
           weights          3.00 MiB
           gradients        1.50 KiB
-          reserved             4.50 MiB
+          reserved         4.50 MiB
 compute   328 GFLOP per step; MFU is of the measured peak, 150 GFLOP/s of all ranks together
 )");
   summary.peak.vendor = 2e11;
