@@ -50,12 +50,11 @@ class Recorder {
   void Call(const GroupCall& call) {
     const std::string_view operation = call.operation;
     const bool message = operation == "Send" || operation == "Receive";
-    const auto ranks = static_cast<double>(call.members.size());
     if (operation == "Receive") part_->received += call.bytes;
     // Messages take the time that the simulation of the schedule gives them.
-    const double seconds = message ? 0 : time_.CollectiveSeconds(call.operation, call.members, call.bytes);
+    const double seconds = message ? 0 : time_.CollectiveSeconds(call.exchanges, call.members, call.bytes);
     if (call.members.size() > 1) {
-      const double sent = TimeModel::BytesSent(call.operation, ranks, call.bytes);
+      const double sent = TimeModel::BytesSent(call.exchanges, call.bytes);
       part_->sent[call.group].Add({.calls = 1, .bytes = sent, .seconds = seconds});
     }
     beside_ = time_.cluster().gpu() && call.group == "data" && !message;

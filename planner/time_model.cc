@@ -57,24 +57,24 @@ double TimeModel::OpSeconds(const OpCount& count) {
   return trefoil::OpSeconds(*speed, DevicePeak(count.dtype), PerDevice(count, devices_per_rank_));
 }
 
-double TimeModel::BytesSent(const std::string& operation, double ranks, double bytes) {
-  if (operation == "Send") return bytes;
-  if (operation == "Receive") return 0;
-  const double once = bytes * (ranks - 1) / ranks;
-  return operation == "AllReduceSum" ? 2 * once : once;
+double TimeModel::BytesSent(const Exchanges& exchanges, double bytes) {
+  double sent = 0;
+  for (const Round& round : exchanges.rounds) sent += exchanges.BytesToEach(round, bytes) * (round.ranks - 1);
+  return exchanges.times * sent;
 }
 
-double TimeModel::CollectiveSeconds(const std::string& operation, const std::vector<int>& members,
-                                    double bytes) const {
-  const auto ranks = static_cast<double>(members.size());
-  if (members.size() < 2) return 0;
-  const auto near = static_cast<double>(std::count_if(
-      members.begin(), members.end(), [&](int rank) { return NodeOf(rank) == NodeOf(members.front()); }));
-  const double sent = BytesSent(operation, ranks, bytes);
-  const double to_each = sent / (ranks - 1);
-  const double rounds = operation == "AllReduceSum" ? 2 : 1;
-  return rounds * std::max(LinkSeconds(cluster_.node(), to_each / rounds * (near - 1)),
-                           LinkSeconds(cluster_.network(), to_each / rounds * (ranks - near)));
+double TimeModel::CollectiveSeconds(const Exchanges& exchanges, const std::vector<int>& members, double bytes) const {
+  double seconds = 0;
+  for (const Round& round : exchanges.rounds) {
+    int near = 0;
+    for (int digit = 1; digit < round.ranks; ++digit) {
+      near += NodeOf(members[static_cast<size_t>(round.PeerOf(0, digit))]) == NodeOf(members.front());
+    }
+    const double to_each = exchanges.BytesToEach(round, bytes);
+    seconds += std::max(LinkSeconds(cluster_.node(), to_each * near),
+                        LinkSeconds(cluster_.network(), to_each * (round.ranks - 1 - near)));
+  }
+  return exchanges.times * seconds;
 }
 
 double TimeModel::MessageSeconds(int from, int to, double bytes) const {

@@ -3,7 +3,7 @@
 //
 //   const TimeModel model(cluster, /*devices_per_rank=*/1);
 //   model.OpSeconds(count);                                  // of one rank, undisturbed
-//   model.CollectiveSeconds("AllGather", members, bytes);
+//   model.CollectiveSeconds(call.exchanges, call.members, call.bytes);  // a GroupCall (parallel/collectives/world.h)
 //
 // Threads: any, at the same time on objects of their own.
 #pragma once
@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "parallel/collectives/rounds.h"
 #include "planner/cluster.pb.h"
 #include "runtime/device.h"
 
@@ -24,13 +25,12 @@ class TimeModel {
   TimeModel(const Cluster& cluster, int devices_per_rank);
 
   double OpSeconds(const OpCount& count);
-  // `operation` as in GroupCall (parallel/collectives/world.h), of the first of `members`. Each rank sends (n-1)/n of
-  // the bytes to the n-1 others directly, those in its node over its node's link and at the same time the rest over the
-  // network; twice for AllReduceSum. Sums are ops of their own.
-  double CollectiveSeconds(const std::string& operation, const std::vector<int>& members, double bytes) const;
+  // Of the first of `members`. In each round it sends to its peers, those in its node over its node's link and at the
+  // same time the rest over the network; the next round begins when both are done. Sums are ops of their own.
+  double CollectiveSeconds(const Exchanges& exchanges, const std::vector<int>& members, double bytes) const;
   double MessageSeconds(int from, int to, double bytes) const;
-  // What CollectiveSeconds and MessageSeconds take to be sent by a rank.
-  static double BytesSent(const std::string& operation, double ranks, double bytes);
+  // What CollectiveSeconds takes to be sent by a rank.
+  static double BytesSent(const Exchanges& exchanges, double bytes);
 
   // FLOP/s of a rank's devices at best. 0 if the cluster does not say.
   double Peak(DType dtype) const { return DevicePeak(dtype) * devices_per_rank_; }

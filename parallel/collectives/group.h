@@ -14,6 +14,7 @@
 // Threads: one thread at a time per Group; different groups may be used by different threads at once.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -41,7 +42,7 @@ struct Membership {
 
 class Group {
  public:
-  explicit Group(Membership membership) : membership_(std::move(membership)) {}
+  explicit Group(Membership membership) : membership_(std::move(membership)), is_peer_(membership_.ranks.size()) {}
   virtual ~Group() = default;
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -53,6 +54,8 @@ class Group {
   // What this rank has sent so far. Messages are counted by MPI, threads and null worlds.
   int64_t bytes_sent() const { return bytes_sent_; }
   int64_t messages_sent() const { return messages_sent_; }
+  // How many others this rank has sent to or received from so far, its connections; counted as messages are.
+  int peers() const { return static_cast<int>(std::count(is_peer_.begin(), is_peer_.end(), true)); }
 
   // x: float32 or bfloat16, any shape; in place.
   virtual void AllReduceSum(const Tensor& x) = 0;
@@ -108,11 +111,13 @@ class Group {
   absl::Status Agree(const absl::Status& status);
 
  protected:
+  void CountPeer(int peer) { is_peer_[static_cast<size_t>(peer)] = peer != rank(); }
   int64_t bytes_sent_ = 0;
   int64_t messages_sent_ = 0;
 
  private:
   const Membership membership_;
+  std::vector<bool> is_peer_;
 };
 
 // While it lives, the job is in `phase` for this rank, in all groups of the group's world.

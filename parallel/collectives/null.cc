@@ -34,15 +34,15 @@ class NullGroup : public PointToPointGroup {
         receives_early_(stands_for == StandsFor::kMessages) {}
 
   void AllReduceSum(const Tensor& x) override {
-    Note("AllReduceSum", x);
+    Note("AllReduceSum", x, ExchangesOfAllReduce(x));
     PointToPointGroup::AllReduceSum(x);
   }
   void ReduceScatterSum(const Tensor& in, const Tensor& out) override {
-    Note("ReduceScatterSum", in);
+    Note("ReduceScatterSum", in, {.rounds = SumRounds(in.dtype())});
     PointToPointGroup::ReduceScatterSum(in, out);
   }
   void AllGather(const Tensor& in, const Tensor& out) override {
-    Note("AllGather", out);
+    Note("AllGather", out, {.rounds = rounds()});
     const int64_t n = in.elements();
     for (int r = 0; r < size(); ++r) {
       if (r != rank()) SetToZeros(out.Range(r * n, {n}));
@@ -50,15 +50,15 @@ class NullGroup : public PointToPointGroup {
     PointToPointGroup::AllGather(in, out);
   }
   void Broadcast(const Tensor& x, int root) override {
-    Note("Broadcast", x);
+    Note("Broadcast", x, ExchangesOfBroadcast());
     PointToPointGroup::Broadcast(x, root);
   }
   void Send(const Tensor& x, int to, int tag) override {
-    Note("Send", x);
+    Note("Send", x, {.rounds = {{.ranks = 2, .distance = 1}}, .whole = true});
     PointToPointGroup::Send(x, to, tag);
   }
   void Receive(const Tensor& x, int from, int tag) override {
-    Note("Receive", x);
+    Note("Receive", x, {});
     SetToZeros(x);
     PointToPointGroup::Receive(x, from, tag);
   }
@@ -69,8 +69,9 @@ class NullGroup : public PointToPointGroup {
   static void SetToZeros(const Tensor& x) {
     if (x.raw() != nullptr) std::memset(x.raw(), 0, static_cast<size_t>(x.bytes()));
   }
-  void Note(const char* operation, const Tensor& x) {
-    if (observer_) observer_({name(), membership().ranks, operation, static_cast<double>(x.bytes())});
+  void Note(const char* operation, const Tensor& x, Exchanges exchanges) {
+    if (!observer_) return;
+    observer_({name(), membership().ranks, operation, static_cast<double>(x.bytes()), std::move(exchanges)});
   }
 
   const GroupObserver observer_;

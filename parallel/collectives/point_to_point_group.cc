@@ -65,7 +65,13 @@ std::unique_ptr<Transport::Message> PointToPointGroup::StartSend(int to, int tag
     bytes_sent_ += bytes.bytes;
     ++messages_sent_;
   }
+  CountPeer(to);
   return transport_->Send(to, tag, bytes.data, bytes.bytes);
+}
+
+std::unique_ptr<Transport::Message> PointToPointGroup::Expect(int from, int tag, Bytes bytes) {
+  CountPeer(from);
+  return transport_->Receive(from, tag, bytes.data, bytes.bytes);
 }
 
 void PointToPointGroup::SendNow(const Operation& operation, int to, Bytes bytes) {
@@ -73,7 +79,7 @@ void PointToPointGroup::SendNow(const Operation& operation, int to, Bytes bytes)
 }
 
 void PointToPointGroup::ReceiveNow(const Operation& operation, int from, Bytes bytes) {
-  if (bytes.bytes > 0) Wait(operation, *transport_->Receive(from, kCollectiveTag, bytes.data, bytes.bytes), from);
+  if (bytes.bytes > 0) Wait(operation, *Expect(from, kCollectiveTag, bytes), from);
 }
 
 void PointToPointGroup::Broadcast(const Tensor& x, int root) {
@@ -114,8 +120,7 @@ PointToPointGroup::Pending& PointToPointGroup::PostReceive(const Tensor& x, int 
   CHECK(0 <= from && from < size()) << "rank " << from << " of " << size();
   CHECK_GE(tag, 0);
   CheckAddressable(x);
-  const Bytes all = Elements(x, 0, x.elements());
-  receives_.push_back({x, transport_->Receive(from, kFirstUserTag + tag, all.data, all.bytes), from, tag});
+  receives_.push_back({x, Expect(from, kFirstUserTag + tag, Elements(x, 0, x.elements())), from, tag});
   return receives_.back();
 }
 

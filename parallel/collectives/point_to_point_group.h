@@ -57,6 +57,14 @@ class PointToPointGroup : public Group {
   std::vector<std::string> GatherStrings(const std::string& text) override;
   std::string BroadcastString(const std::string& text) override;
 
+ protected:
+  const std::vector<Round>& rounds() const { return rounds_; }
+  // Partial sums of bfloat16 do not travel.
+  const std::vector<Round>& SumRounds(DType dtype) const { return dtype == DType::kFloat32 ? rounds_ : one_round_; }
+  // For who times what is called. Of one round small sums count as large ones, and broadcasts as gathers.
+  Exchanges ExchangesOfAllReduce(const Tensor& x) const;
+  Exchanges ExchangesOfBroadcast() const;
+
  private:
   // Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
   static constexpr int kCollectiveTag = 0;
@@ -84,7 +92,9 @@ class PointToPointGroup : public Group {
   void Exchange(const Operation& operation, const Round& round, const std::vector<Bytes>& outgoing,
                 const std::vector<Bytes>& incoming);
   void Wait(const Operation& operation, Transport::Message& message, int peer);
+  // Every message is made by these two, which count it.
   std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
+  std::unique_ptr<Transport::Message> Expect(int from, int tag, Bytes bytes);
   void CheckAddressable(const Tensor& x) const;
   // Nothing to move, and nowhere to move it.
   bool OnlyCounts() const { return !transport_->moves() && !device_.computes(); }
@@ -94,8 +104,9 @@ class PointToPointGroup : public Group {
   void Copy(Bytes from, Bytes to) const;
   // out = sum over r of parts[r], unless there is nothing to add.
   void Sum(const Tensor& parts, const Tensor& out);
-  // Partial sums of bfloat16 do not travel.
-  const std::vector<Round>& SumRounds(DType dtype) const { return dtype == DType::kFloat32 ? rounds_ : one_round_; }
+  bool IsSmall(const Tensor& x) const { return x.bytes() <= segments_.small_bytes; }
+  // A small sum whose last round would be of too many ranks.
+  bool GoesAlongTree(const Tensor& x) const;
   void AllReduceSmall(const Operation& operation, const Tensor& x);
   void AllReduceAlongTree(const Operation& operation, const Tensor& x);
   void AllReduceLarge(const Operation& operation, const Tensor& segment);

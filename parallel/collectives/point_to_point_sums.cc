@@ -12,9 +12,10 @@ void PointToPointGroup::Exchange(const Operation& operation, const Round& round,
   const int mine = round.DigitOf(rank());
   if (OnlyCounts()) {
     for (int digit = 0; digit < round.ranks; ++digit) {
-      if (digit == mine || outgoing[digit].bytes == 0) continue;
+      if (digit == mine || outgoing[digit].bytes + incoming[digit].bytes == 0) continue;
+      CountPeer(round.PeerOf(rank(), digit));
       bytes_sent_ += outgoing[digit].bytes;
-      ++messages_sent_;
+      messages_sent_ += outgoing[digit].bytes > 0;
     }
     return;
   }
@@ -23,8 +24,7 @@ void PointToPointGroup::Exchange(const Operation& operation, const Round& round,
   // Each rank starts with the one after it, so that no rank is everyone's first.
   for (int step = 1; step < round.ranks; ++step) {
     const int digit = (mine + round.ranks - step) % round.ranks, from = round.PeerOf(rank(), digit);
-    const Bytes& part = incoming[digit];
-    if (part.bytes > 0) receives.emplace_back(from, transport_->Receive(from, kCollectiveTag, part.data, part.bytes));
+    if (incoming[digit].bytes > 0) receives.emplace_back(from, Expect(from, kCollectiveTag, incoming[digit]));
   }
   for (int step = 1; step < round.ranks; ++step) {
     const int digit = (mine + step) % round.ranks, to = round.PeerOf(rank(), digit);
@@ -45,18 +45,36 @@ void PointToPointGroup::AllReduceSum(const Tensor& x) {
   CheckAddressable(x);
   if (size() == 1 || x.elements() == 0) return;
   const Operation operation{"AllReduceSum", x.bytes()};
-  if (x.bytes() <= segments_.small_bytes) {
-    if (x.dtype() == DType::kFloat32 && rounds_.back().ranks > segments_.direct_ranks) {
-      AllReduceAlongTree(operation, x);
-    } else {
-      AllReduceSmall(operation, x);
-    }
-    return;
-  }
+  if (GoesAlongTree(x)) return AllReduceAlongTree(operation, x);
+  if (IsSmall(x)) return AllReduceSmall(operation, x);
   const int64_t segment = size() * segments_.PartElements(x.dtype());
   for (int64_t begin = 0; begin < x.elements(); begin += segment) {
     AllReduceLarge(operation, x.Range(begin, {std::min(segment, x.elements() - begin)}));
   }
+}
+
+bool PointToPointGroup::GoesAlongTree(const Tensor& x) const {
+  return IsSmall(x) && x.dtype() == DType::kFloat32 && rounds_.back().ranks > segments_.direct_ranks;
+}
+
+Exchanges PointToPointGroup::ExchangesOfAllReduce(const Tensor& x) const {
+  if (size() == 1) return {};
+  if (GoesAlongTree(x)) {
+    Exchanges up_and_down = ExchangesOfBroadcast();
+    up_and_down.times = 2;
+    return up_and_down;
+  }
+  const std::vector<Round>& rounds = SumRounds(x.dtype());
+  if (IsSmall(x) && rounds.size() > 1) return {.rounds = rounds, .whole = true};
+  return {.rounds = rounds, .times = 2};
+}
+
+// On the longest way from the root.
+Exchanges PointToPointGroup::ExchangesOfBroadcast() const {
+  if (size() <= segments_.direct_ranks) return {.rounds = one_round_};
+  Exchanges down{.rounds = {}, .whole = true};
+  for (const int child : ChildrenInTree(0, size())) down.rounds.push_back({.ranks = 2, .distance = child});
+  return down;
 }
 
 void PointToPointGroup::AllReduceSmall(const Operation& operation, const Tensor& x) {
@@ -137,6 +155,7 @@ void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
   const bool direct = SumRounds(in.dtype()).size() == 1;
   // Rounds take two buffers in the place of one.
   const int64_t segment = segments_.PartElements(in.dtype()) / (direct ? 1 : 2);
+  for (int r = 0; r < size() && direct && OnlyCounts(); ++r) CountPeer(r);
   for (int64_t begin = 0; begin < n; begin += segment) {
     const int64_t m = std::min(segment, n - begin);
     if (!direct) {
@@ -170,9 +189,9 @@ void PointToPointGroup::ReduceScatterInRounds(const Operation& operation, const 
     const int64_t place = PlaceByDigits(r, rounds_);
     Copy(Elements(in, r * n + begin, r * n + begin + m), Elements(blocks, place * m, (place + 1) * m));
   }
-  int64_t left = size() * m;  // elements that this rank has to do with, at the start of `blocks`
+  // What this rank has to do with is at the start of `blocks`.
   for (const Round& round : rounds_) {
-    left /= round.ranks;
+    const int64_t left = size() / round.Parts() * m;
     const Tensor parts = both.Range(size() * m, {round.ranks, left});
     std::vector<Bytes> outgoing, incoming;
     for (int digit = 0; digit < round.ranks; ++digit) {
@@ -211,15 +230,15 @@ void PointToPointGroup::GatherInRounds(const Operation& operation, const Tensor&
   const int64_t n = out.elements() / size(), m = in.elements();
   const Tensor blocks = buffer_.Parts(in.dtype(), size(), m, m);
   const auto places = [&](int64_t first, int64_t count) { return Elements(blocks, first * m, (first + count) * m); };
-  int64_t first = PlaceByDigits(rank(), rounds_), count = 1;  // what this rank has
-  Copy(Elements(in, 0, m), places(first, count));
+  int64_t first = PlaceByDigits(rank(), rounds_);  // of what this rank has
+  Copy(Elements(in, 0, m), places(first, 1));
   for (auto round = rounds_.rbegin(); round != rounds_.rend(); ++round) {
+    const int64_t count = size() / round->Parts();
     const Bytes mine = places(first, count);
     first -= round->DigitOf(rank()) * count;
     std::vector<Bytes> incoming;
     for (int digit = 0; digit < round->ranks; ++digit) incoming.push_back(places(first + digit * count, count));
     Exchange(operation, *round, std::vector<Bytes>(round->ranks, mine), incoming);
-    count *= round->ranks;
   }
   for (int r = 0; r < size() && !OnlyCounts(); ++r) {
     if (r != rank() && !transport_->moves()) continue;

@@ -25,6 +25,9 @@ struct Round {
 
   int DigitOf(int rank) const { return rank / distance % ranks; }
   int PeerOf(int rank, int digit) const { return rank + (digit - DigitOf(rank)) * distance; }
+  // After the round in a scatter, and before it in a gather, a rank has one part in Parts() of everything: as much as
+  // goes to each peer.
+  int Parts() const { return ranks * distance; }
 };
 
 inline std::vector<Round> RoundsOf(int ranks, int direct) {
@@ -44,5 +47,14 @@ inline int PlaceByDigits(int rank, const std::vector<Round>& rounds) {
   for (const Round& round : rounds) place = place * round.ranks + round.DigitOf(rank);
   return place;
 }
+
+// The exchanges that a collective takes its time for: what a planner needs to know of it.
+struct Exchanges {
+  std::vector<Round> rounds;  // one after the other
+  bool whole = false;         // all bytes go to each peer of every round; else one part in Round::Parts() of them
+  int times = 1;              // that the rounds are gone through: 2 to scatter sums and gather them
+
+  double BytesToEach(const Round& round, double bytes) const { return whole ? bytes : bytes / round.Parts(); }
+};
 
 }  // namespace trefoil

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "parallel/collectives/group.h"
+#include "parallel/collectives/rounds.h"
 
 namespace trefoil {
 
@@ -68,6 +69,7 @@ struct GroupCall {
   const std::vector<int>& members;  // its world ranks
   const char* operation;            // static, "AllReduceSum"
   double bytes;                     // of the larger of its tensors: all parts of a gather, say
+  Exchanges exchanges;              // of which it is made; of a receive none
 };
 using GroupObserver = std::function<void(const GroupCall& call)>;
 std::unique_ptr<World> NewNullWorld(int size, int rank, GroupObserver observer = nullptr,

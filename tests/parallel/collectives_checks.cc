@@ -333,6 +333,7 @@ void CheckBytesSent(World& world) {
     g.Barrier();
   });
   EXPECT_EQ(null.group->messages_sent(), real.group->messages_sent());
+  EXPECT_EQ(null.group->peers(), real.group->peers());
   // The memory for messages is planned too.
   const auto purpose = static_cast<size_t>(Purpose::kCommunication);
   EXPECT_EQ(null_device->memory().peak[purpose], device->memory().peak[purpose]);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <functional>
 #include <set>
+#include <tuple>
 
 #include "parallel/collectives/rounds.h"
 #include "tests/parallel/collectives_checks.h"
@@ -104,7 +105,7 @@ TEST(ManyRanks, DoWhatTheNullWorldCounts) {
   }
 }
 
-// Messages and bytes of one rank, the busiest of a tree, against the formulas.
+// Messages, bytes and peers of one rank, the busiest of a tree, against the formulas; and what a planner is told.
 TEST(ManyRanks, SendLogarithmicallyManyMessages) {
   constexpr int64_t kSmall = 256, kLarge = int64_t{1} << 20;  // floats; the large in one segment
   for (const int ranks : {8, 64, 512, 1024}) {
@@ -113,7 +114,14 @@ TEST(ManyRanks, SendLogarithmicallyManyMessages) {
     const int64_t once = direct ? ranks - 1 : logarithm;  // messages of a collective: of as many others
     for (const int rank : {0, ranks / 2, ranks - 1}) {
       const auto device = NewNullDevice();
-      const auto world = NewNullWorld(ranks, rank);
+      double told_messages = 0, told_bytes = 0;
+      const auto world = NewNullWorld(ranks, rank, [&](const GroupCall& call) {
+        told_messages = told_bytes = 0;
+        for (const Round& round : call.exchanges.rounds) {
+          told_messages += call.exchanges.times * (round.ranks - 1);
+          told_bytes += call.exchanges.times * (round.ranks - 1) * call.exchanges.BytesToEach(round, call.bytes);
+        }
+      });
       const auto group = world->NewGroupOfAll(*device);
       const auto floats = [&](int64_t n) { return device->Allocate(DType::kFloat32, {n}, Purpose::kActivations); };
       const auto expect = [&](const char* what, const std::function<void()>& call, int64_t messages, int64_t bytes) {
@@ -121,6 +129,9 @@ TEST(ManyRanks, SendLogarithmicallyManyMessages) {
         call();
         EXPECT_EQ(group->messages_sent() - messages_before, messages) << what << ", rank " << rank << " of " << ranks;
         EXPECT_EQ(group->bytes_sent() - bytes_before, bytes) << what << ", rank " << rank << " of " << ranks;
+        if (direct) return;  // a small sum is told as a large one
+        EXPECT_EQ(told_messages, messages) << what << ", " << ranks;
+        EXPECT_EQ(told_bytes, bytes) << what << ", " << ranks;
       };
       const int64_t others = kLarge * 4 / ranks * (ranks - 1);  // (d-1)/d of the bytes
       expect("small sum", [&] { group->AllReduceSum(floats(kSmall)); }, once, once * kSmall * 4);
@@ -135,8 +146,44 @@ TEST(ManyRanks, SendLogarithmicallyManyMessages) {
       const int64_t before = group->messages_sent();
       group->GatherStrings("text");
       EXPECT_EQ(group->messages_sent() - before, rank == 0 ? 0 : 2) << "length and text";
+      // The tree's parents and children are peers in the rounds.
+      EXPECT_EQ(group->peers(), direct ? ranks - 1 : logarithm) << "rank " << rank << " of " << ranks;
+      const Tensor narrow = device->Allocate(DType::kBFloat16, {kLarge}, Purpose::kActivations);
+      group->ReduceScatterSum(narrow, narrow.Range(0, {kLarge / ranks}));
+      EXPECT_EQ(group->peers(), ranks - 1) << "sums of bfloat16 are direct";
     }
   }
+}
+
+TEST(ManyRanks, TellInHowManyRounds) {
+  Exchanges told;
+  const auto device = NewNullDevice();
+  const auto rounds_of = [&](int ranks, StandsFor stands_for, DType dtype, int64_t elements) {
+    const auto world = NewNullWorld(ranks, 0, [&](const GroupCall& call) { told = call.exchanges; }, stands_for);
+    const Tensor x = device->Allocate(dtype, {elements}, Purpose::kActivations);
+    world->NewGroupOfAll(*device)->AllReduceSum(x);
+    return told.rounds.size();
+  };
+  constexpr int64_t kSmall = 100, kLarge = 100000;
+  for (const int64_t elements : {kSmall, kLarge}) {
+    const bool small = elements == kSmall;
+    EXPECT_EQ(rounds_of(16, StandsFor::kMessages, DType::kFloat32, elements), 4u);
+    EXPECT_EQ(told.whole, small);
+    EXPECT_EQ(told.times, small ? 1 : 2);
+    for (const auto& [ranks, stands_for, dtype] : {std::tuple(16, StandsFor::kMessages, DType::kBFloat16),
+                                                   std::tuple(16, StandsFor::kNccl, DType::kFloat32),
+                                                   std::tuple(8, StandsFor::kMessages, DType::kFloat32)}) {
+      EXPECT_EQ(rounds_of(ranks, stands_for, dtype, elements), 1u);
+      EXPECT_FALSE(told.whole);
+      EXPECT_EQ(told.times, 2);
+    }
+  }
+  // Up a tree and down: 0, 1, 2, 4 and 8 of 13.
+  EXPECT_EQ(rounds_of(13, StandsFor::kMessages, DType::kFloat32, kSmall), 4u);
+  EXPECT_EQ(told.rounds.back().distance, 8);
+  EXPECT_TRUE(told.whole);
+  EXPECT_EQ(told.times, 2);
+  EXPECT_EQ(rounds_of(13, StandsFor::kMessages, DType::kFloat32, kLarge), 1u);
 }
 
 }  // namespace

@@ -47,16 +47,41 @@ TEST(TimeModel, OpsAreBoundByFlopsOrBytes) {
 
 TEST(TimeModel, CollectivesTakeTheSlowerLink) {
   TimeModel model(ClusterOf(), 1);
-  EXPECT_EQ(model.CollectiveSeconds("AllGather", {3}, 1e9), 0);
-  EXPECT_DOUBLE_EQ(model.CollectiveSeconds("AllGather", {0, 1}, 1e9), 1e-6 + 0.5e9 / 100e9);
+  const auto once = [](int ranks) { return Exchanges{.rounds = RoundsOf(ranks, /*direct=*/8)}; };
+  EXPECT_EQ(model.CollectiveSeconds(once(1), {3}, 1e9), 0);
+  EXPECT_DOUBLE_EQ(model.CollectiveSeconds(once(2), {0, 1}, 1e9), 1e-6 + 0.5e9 / 100e9);
   // One peer in the node, two beyond: a quarter and a half of the bytes.
-  EXPECT_DOUBLE_EQ(model.CollectiveSeconds("ReduceScatterSum", {0, 1, 2, 3}, 1e9), 1e-5 + 0.5e9 / 10e9);
-  EXPECT_DOUBLE_EQ(model.CollectiveSeconds("AllReduceSum", {0, 1}, 1e9), 2 * (1e-6 + 0.5e9 / 100e9));
+  EXPECT_DOUBLE_EQ(model.CollectiveSeconds(once(4), {0, 1, 2, 3}, 1e9), 1e-5 + 0.5e9 / 10e9);
+  const Exchanges sum = {.rounds = RoundsOf(2, 8), .times = 2};
+  EXPECT_DOUBLE_EQ(model.CollectiveSeconds(sum, {0, 1}, 1e9), 2 * (1e-6 + 0.5e9 / 100e9));
   EXPECT_DOUBLE_EQ(model.MessageSeconds(0, 1, 1e9), 1e-6 + 1e-2);
   EXPECT_DOUBLE_EQ(model.MessageSeconds(1, 2, 1e9), 1e-5 + 1e-1);
   // All-reduce 2 (n-1)/n S, gather and scatter (n-1)/n S.
-  EXPECT_DOUBLE_EQ(TimeModel::BytesSent("AllReduceSum", 4, 100), 150);
-  EXPECT_DOUBLE_EQ(TimeModel::BytesSent("AllGather", 4, 100), 75);
+  EXPECT_DOUBLE_EQ(TimeModel::BytesSent({.rounds = RoundsOf(4, 8), .times = 2}, 100), 150);
+  EXPECT_DOUBLE_EQ(TimeModel::BytesSent(once(4), 100), 75);
+  EXPECT_DOUBLE_EQ(TimeModel::BytesSent(once(16), 160), 150);
+}
+
+TEST(TimeModel, EachRoundTakesTheLinkToItsPeers) {
+  TimeModel model(ClusterOf(), 1);
+  // Every second rank of 24: 4 to a node of 8, so that 1 and 2 places on is near.
+  Cluster of_eight = ClusterOf();
+  of_eight.set_devices_per_node(8);
+  TimeModel wide(of_eight, 1);
+  std::vector<int> all(16), every_second(12);
+  for (int i = 0; i < 16; ++i) all[static_cast<size_t>(i)] = i;
+  for (int i = 0; i < 12; ++i) every_second[static_cast<size_t>(i)] = 2 * i;
+  const std::vector<Round> of_16 = RoundsOf(16, /*direct=*/8), of_12 = RoundsOf(12, 8);
+  // Half of the bytes to the neighbour; a quarter, an eighth and a sixteenth beyond the node.
+  const double scattered = 1e-6 + 0.5e9 / 100e9 + 3 * 1e-5 + (0.25e9 + 0.125e9 + 0.0625e9) / 10e9;
+  EXPECT_DOUBLE_EQ(model.CollectiveSeconds({.rounds = of_16}, all, 1e9), scattered);
+  EXPECT_DOUBLE_EQ(model.CollectiveSeconds({.rounds = of_16, .times = 2}, all, 1e9), 2 * scattered);
+  EXPECT_DOUBLE_EQ(wide.CollectiveSeconds({.rounds = of_12}, every_second, 1.2e9),
+                   2 * 1e-6 + (0.6e9 + 0.3e9) / 100e9 + 1e-5 + 2 * 0.1e9 / 10e9);
+  // A small sum goes whole in each round.
+  EXPECT_DOUBLE_EQ(model.CollectiveSeconds({.rounds = of_16, .whole = true}, all, 1e3),
+                   1e-6 + 1e3 / 100e9 + 3 * (1e-5 + 1e3 / 10e9));
+  EXPECT_DOUBLE_EQ(TimeModel::BytesSent({.rounds = of_16, .whole = true}, 1e3), 4e3);
 }
 
 TEST(TimeModel, RanksOfSeveralDevices) {
