@@ -171,7 +171,7 @@ class MpiTransport : public Transport {
 
 class MpiWorld : public World {
  public:
-  MpiWorld(int* argc, char*** argv) {
+  MpiWorld(int* argc, char*** argv, std::optional<int> direct_ranks) : direct_ranks_(direct_ranks) {
     int initialized = 0, provided = 0;
     MPI_Initialized(&initialized);
     if (initialized) {
@@ -233,7 +233,10 @@ class MpiWorld : public World {
                                    .place = PlaceInGroup(name, ranks, rank_),
                                    .hosts = hosts_,
                                    .patience = patience_};
-    return std::make_unique<PointToPointGroup>(membership, device, std::make_unique<MpiTransport>(membership, comm, *progress_));
+    SumSegments segments = SegmentsOfMessages(static_cast<int>(ranks.size()));
+    segments.direct_ranks = direct_ranks_.value_or(segments.direct_ranks);
+    return std::make_unique<PointToPointGroup>(membership, device,
+                                               std::make_unique<MpiTransport>(membership, comm, *progress_), segments);
   }
 
   // `first`: the lowest rank on this rank's host. Hosts that call themselves the same are told apart by it.
@@ -269,6 +272,7 @@ class MpiWorld : public World {
     return static_cast<int>((hash ^ hash >> 15) & 0x7fff);
   }
 
+  const std::optional<int> direct_ranks_;
   bool finalize_ = false;
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::shared_ptr<const Hosts> hosts_;
@@ -280,6 +284,8 @@ class MpiWorld : public World {
 
 }  // namespace
 
-std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv) { return std::make_unique<MpiWorld>(argc, argv); }
+std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv, std::optional<int> direct_ranks) {
+  return std::make_unique<MpiWorld>(argc, argv, direct_ranks);
+}
 
 }  // namespace trefoil

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,8 +42,9 @@ class World {
 };
 
 // The ranks that mpirun or srun started; a program started by hand is a world of one. Initialises MPI with
-// MPI_THREAD_MULTIPLE; finalises it when destroyed. At most one per process.
-std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv);
+// MPI_THREAD_MULTIPLE; finalises it when destroyed: at most one per process, or any number where the caller did both.
+// `direct_ranks`: how many ranks exchange directly at most, for comparisons; 8 unless given (SegmentsOfMessages).
+std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv, std::optional<int> direct_ranks = std::nullopt);
 
 // Runs body(world) on `ranks` threads of this process, rank by rank, and returns when all have returned. A rank that
 // waits longer than its time-out CHECK-fails the process.
