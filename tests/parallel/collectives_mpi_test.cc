@@ -33,19 +33,22 @@ std::vector<float> Sum(World& world, Device& device, int64_t elements) {
   return sum;
 }
 
+// Directly, as the threads do, and in rounds.
 TEST(CollectivesOnMpi, GiveTheBitsThatThreadsGive) {
-  const auto world = NewMpiWorld(nullptr, nullptr);
-  const TestWorld tested(*world);
-  const auto device = NewTestDevice();
-  for (int64_t n : {1000, 50001}) {
-    const std::vector<float> mine = Sum(*tested, *device, n);
-    std::vector<float> other;
-    RunRanksAsThreads(world->size(), [&](World& threads) {
-      const std::vector<float> sum = Sum(threads, *NewCpuDevice(1), n);
-      if (threads.rank() == world->rank()) other = sum;
-    });
-    ASSERT_EQ(mine.size(), other.size());
-    EXPECT_EQ(std::memcmp(mine.data(), other.data(), n * sizeof(float)), 0);
+  for (const int direct_ranks : {8, 1}) {
+    const auto world = NewMpiWorld(nullptr, nullptr, direct_ranks);
+    const TestWorld tested(*world);
+    const auto device = NewTestDevice();
+    for (int64_t n : {1000, 50001}) {
+      const std::vector<float> mine = Sum(*tested, *device, n);
+      std::vector<float> other;
+      RunRanksAsThreads(world->size(), [&](World& threads) {
+        const std::vector<float> sum = Sum(threads, *NewCpuDevice(1), n);
+        if (threads.rank() == world->rank()) other = sum;
+      });
+      ASSERT_EQ(mine.size(), other.size());
+      EXPECT_EQ(std::memcmp(mine.data(), other.data(), n * sizeof(float)), 0) << direct_ranks;
+    }
   }
 }
 

@@ -151,6 +151,9 @@ TEST(ManyRanks, SendLogarithmicallyManyMessages) {
       const Tensor narrow = device->Allocate(DType::kBFloat16, {kLarge}, Purpose::kActivations);
       group->ReduceScatterSum(narrow, narrow.Range(0, {kLarge / ranks}));
       EXPECT_EQ(group->peers(), ranks - 1) << "sums of bfloat16 are direct";
+      const auto pair = world->NewGroupOfAll(*device);
+      for (const int tag : {0, 1}) pair->Receive(floats(9), (rank + 1) % ranks, tag);
+      EXPECT_EQ(pair->peers(), 1) << "received from, twice";
     }
   }
 }
