@@ -15,10 +15,11 @@ std::string NameOf(AxisSet axes) {
 
 }  // namespace
 
-AxisGroups::AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets) {
+AxisGroups::AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets,
+                       RankSums sums) {
   for (const AxisSet axes : sets) {
     const auto [found, is_new] = groups_.try_emplace(axes);
-    if (is_new) found->second = world.NewGroup(NameOf(axes), mesh.Group(axes), device);
+    if (is_new) found->second = world.NewGroup(NameOf(axes), mesh.Group(axes), device, sums);
   }
 }
 

@@ -20,7 +20,8 @@ class AxisGroups {
  public:
   // Every rank of the job names the same sets in the same order; one named twice is made once. World and device outlive
   // it.
-  AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets);
+  AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets,
+             RankSums sums = RankSums::kOrdered);
   // CHECKs that it was named.
   Group& operator[](AxisSet axes) const;
 

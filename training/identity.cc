@@ -71,6 +71,11 @@ std::string ProductsText(const Identity& run) {
   return products == RuntimeConfig::BF16_PRODUCTS_UNSET ? "" : RuntimeConfig::Bf16Products_Name(products);
 }
 
+std::string SumsText(const Identity& run) {
+  const bool fastest = run.state.sums() == RuntimeConfig::FASTEST;
+  return RuntimeConfig::Sums_Name(fastest ? RuntimeConfig::FASTEST : RuntimeConfig::ORDERED);
+}
+
 struct Row {
   const char* name;
   std::string (*value)(const Identity& run);  // for comparing and for people; empty: unknown
@@ -96,6 +101,7 @@ const Row kRows[] = {
     {"training.precision", PrecisionText, kHarmless,
      "products are rounded otherwise; master weights and moments go on as they were"},
     {"runtime.bf16_products", ProductsText, kHarmless, "products are added up in another order"},
+    {"runtime.sums", SumsText, kHarmless, "sums over ranks are added up in another order"},
     {"model.dropout", [](const Identity& run) { return absl::StrCat(run.model.dropout()); }, kHarmless,
      "losses from here on are with the new share"},
     {"model.initial_deviation", [](const Identity& run) { return Number(run.model.initial_deviation()); }, kHarmless,
@@ -131,6 +137,7 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   state.set_precision(training.precision());
   state.set_program_version(VersionText());
   state.set_bf16_products(config.runtime().bf16_products());
+  state.set_sums(config.runtime().sums());
   return state;
 }
 

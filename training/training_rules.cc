@@ -32,7 +32,8 @@ bool Doubles(int64_t data, int64_t groups) {
   return data > 0 && groups >= data && groups % data == 0 && std::has_single_bit(static_cast<uint64_t>(groups / data));
 }
 
-void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& parallel, Rules& rules) {
+void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& parallel, const RuntimeConfig& runtime,
+                         Rules& rules) {
   const int64_t groups = training.gradient_groups(), data = parallel.data();
   if (!rules.Good("training.gradient_groups", "training.global_batch", "training.micro_batch", "parallel.data")) return;
   if (groups == 0) return;
@@ -43,6 +44,12 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
                  " with parallel.schedule ", ParallelConfig::Schedule_Name(parallel.schedule()),
                  ", in which the next group begins to add before this one ends; nearest legal: ", data,
                  " (or schedule ONE_F_ONE_B)");
+    return;
+  }
+  if (groups > data && rules.Good("runtime.sums") && runtime.sums() == RuntimeConfig::FASTEST) {
+    rules.Broken("training.gradient_groups: ", groups, ", must not be above parallel.data ", data,
+                 " with runtime.sums FASTEST, which has no one order of addition; nearest legal: ", data,
+                 " (or sums ORDERED)");
     return;
   }
   if (Doubles(data, groups) && micro_batches % groups == 0) return;
@@ -83,7 +90,8 @@ void CheckOptimizer(const TrainingConfig& training, Rules& rules) {
 
 }  // namespace
 
-void CheckTraining(const TrainingConfig& training, const ParallelConfig& parallel, Rules& rules) {
+void CheckTraining(const TrainingConfig& training, const ParallelConfig& parallel, const RuntimeConfig& runtime,
+                   Rules& rules) {
   rules.AtLeastOne("training.steps", training.steps());
   rules.AtLeastOne("training.micro_batch", training.micro_batch());
   rules.AtLeastOne("training.global_batch", training.global_batch());
@@ -91,7 +99,7 @@ void CheckTraining(const TrainingConfig& training, const ParallelConfig& paralle
   rules.AtLeastOne("training.on_nan_limit", training.on_nan_limit());
   if (training.has_evaluate_samples()) rules.AtLeastOne("training.evaluate_samples", training.evaluate_samples());
   CheckBatch(training, parallel, rules);
-  CheckGradientGroups(training, parallel, rules);
+  CheckGradientGroups(training, parallel, runtime, rules);
   CheckCheckpoint(training.checkpoint(), rules);
   CheckOptimizer(training, rules);
 }

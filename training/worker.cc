@@ -33,7 +33,8 @@ std::unique_ptr<Group> TiedGroup(const ParameterTable& table, const RunConfig& c
   if (pairs.empty()) return nullptr;
   const auto [first, second] = *pairs.begin();
   if (first == second || (place.stage != first && place.stage != second)) return nullptr;
-  return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, first), mesh.RankAt(Axis::kPipeline, second)}, device);
+  return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, first), mesh.RankAt(Axis::kPipeline, second)}, device,
+                        SumsOf(config.runtime()));
 }
 
 // Groups of micro-batches whose gradients each rank adds up by itself: a power of two.
@@ -90,6 +91,10 @@ Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime) {
   return runtime.bf16_products() == RuntimeConfig::FLOAT32 ? Bf16Products::kFloat32 : Bf16Products::kNative;
 }
 
+RankSums SumsOf(const RuntimeConfig& runtime) {
+  return runtime.sums() == RuntimeConfig::FASTEST ? RankSums::kFastest : RankSums::kOrdered;
+}
+
 Worker::Worker(const RunConfig& run, World& world, Device& device)
     : Worker(run, world, device, VirtualStages(run.parallel()), ActionsOf(run, world.rank())) {}
 
@@ -103,7 +108,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       modules(Transformer::Modules(config.model(), place)),
       role(RoleOf(config.model(), modules)),
       all(&world.all()),
-      groups(world, mesh, device, GroupsOf(config, table)),
+      groups(world, mesh, device, GroupsOf(config, table), SumsOf(config.runtime())),
       tensor(&groups[Axis::kTensor]),
       data(&groups[Axis::kData]),
       pipeline(&groups[Axis::kPipeline]),

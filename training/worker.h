@@ -28,6 +28,9 @@ DType WorkingDType(TrainingConfig::Precision precision);
 // For the CPU device.
 Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime);
 
+// Of a run's groups.
+RankSums SumsOf(const RuntimeConfig& runtime);
+
 // Whether a rank's stage looks at tokens: one of its modules reads inputs or targets. Others see shapes only.
 bool ReadsTokens(const RunConfig& config, int rank);
 

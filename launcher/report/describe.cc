@@ -174,6 +174,9 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   }
   text += "\n";
 
+  if (config.runtime().sums() == RuntimeConfig::FASTEST) {
+    text += "sums      FASTEST: over ranks in the library's order; another layout or run may give other bits\n";
+  }
   if (!summary.products.empty()) absl::StrAppend(&text, "products  ", summary.products, "\n");
 
   const int micro_batches = MicroBatchesPerStep(config);

@@ -25,6 +25,34 @@ std::string Membership::NameOf(int place) const {
   return "rank " + std::to_string(rank) + " on " + hosts->of(rank);
 }
 
+void Group::CheckSum(const Tensor& x) const {
+  CHECK(x.dtype() == DType::kFloat32 || x.dtype() == DType::kBFloat16) << "sums are of float32 or bfloat16";
+}
+
+void Group::CheckScatter(const Tensor& in, const Tensor& out) const {
+  CheckSum(in);
+  CHECK(in.dtype() == out.dtype());
+  CHECK_EQ(in.elements(), out.elements() * size()) << in.shape() << " to " << out.shape() << " over " << size()
+                                                   << " ranks";
+}
+
+void Group::CheckGather(const Tensor& in, const Tensor& out) const {
+  CHECK(in.dtype() == out.dtype());
+  CHECK_EQ(in.elements() * size(), out.elements()) << in.shape() << " to " << out.shape() << " over " << size()
+                                                   << " ranks";
+}
+
+void Group::CheckRoot(int root) const {
+  CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
+}
+
+void Group::CountRing(int64_t bytes, int times) {
+  bytes_sent_ += times * (bytes * (size() - 1) / size());
+  messages_sent_ += times * (size() - 1);
+  CountPeer((rank() + 1) % size());
+  CountPeer((rank() + size() - 1) % size());
+}
+
 std::vector<std::string> Group::AllGatherStrings(const std::string& text) {
   return SplitTexts(BroadcastString(JoinTexts(GatherStrings(text))));
 }

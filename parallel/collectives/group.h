@@ -5,8 +5,7 @@
 //   group.AllGather(mine, x);                 // every rank: x = all parts, in rank order
 //
 // Every rank of the group must make the same calls in the same order with the same sizes (Send and Receive excepted).
-// A call returns when the result is there. Sums are added neighbours first, in float32 for bf16, by the op SumParts: the
-// result is the same on every rank, on every run, and for every implementation (MPI, NCCL, threads).
+// A call returns when the result is there. Sums are those of RankSums::kOrdered unless the group was made otherwise.
 //
 // Failure: a broken connection, or a rank that has not come within the time-out (parallel/collectives/patience.h), ends
 // the program with this rank, the operation, the group and the missing rank named, both ranks with their hosts; nothing
@@ -27,6 +26,17 @@
 #include "runtime/status.h"
 
 namespace trefoil {
+
+// How a group adds up, gathers and broadcasts tensors.
+enum class RankSums {
+  // Neighbours first, in float32 for bf16, by the op SumParts: the result is the same on every rank, on every run, and
+  // for every implementation (MPI, NCCL, threads).
+  kOrdered,
+  // By the library's own collectives (MPI's, NCCL's), which choose an order of addition by sizes and ranks, and whose
+  // partial sums in bf16 are rounded. Other layouts, and perhaps other runs, give other bits. Threads have no such
+  // library.
+  kFastest,
+};
 
 // Who the ranks of a group are.
 struct Membership {
@@ -51,7 +61,8 @@ class Group {
   int rank() const { return membership_.place; }  // within the group
   int size() const { return static_cast<int>(membership_.ranks.size()); }
   const Membership& membership() const { return membership_; }
-  // What this rank has sent so far. Messages are counted by MPI, threads and null worlds.
+  // What this rank has sent so far. Messages are counted by MPI, threads and null worlds; those of the libraries' own
+  // collectives everywhere, as a ring's.
   int64_t bytes_sent() const { return bytes_sent_; }
   int64_t messages_sent() const { return messages_sent_; }
   // How many others this rank has sent to or received from so far, its connections; counted as messages are.
@@ -59,7 +70,8 @@ class Group {
 
   // x: float32 or bfloat16, any shape; in place.
   virtual void AllReduceSum(const Tensor& x) = 0;
-  // in: [size * n, ...] with out: [n, ...], same dtype; rank r gets the sum of the r-th parts.
+  // in: [size * n, ...] with out: [n, ...], same dtype; rank r gets the sum of the r-th parts. `out` may be this rank's
+  // part of `in`, whose other parts are then undefined.
   virtual void ReduceScatterSum(const Tensor& in, const Tensor& out) = 0;
   // in: [n, ...], out: [size * n, ...], any dtype. `in` may be this rank's part of `out`.
   virtual void AllGather(const Tensor& in, const Tensor& out) = 0;
@@ -112,6 +124,16 @@ class Group {
 
  protected:
   void CountPeer(int peer) { is_peer_[static_cast<size_t>(peer)] = peer != rank(); }
+  // What a call asks of its tensors, CHECKed.
+  void CheckSum(const Tensor& x) const;
+  void CheckScatter(const Tensor& in, const Tensor& out) const;
+  void CheckGather(const Tensor& in, const Tensor& out) const;
+  void CheckRoot(int root) const;
+  // Counts what a rank sends when `bytes` go round a ring of all P ranks, in the mean of the ranks: (P-1)/P of them in
+  // P-1 messages each time. For a library's own collectives, whose way it does not tell: an all-reduce goes round
+  // twice, the others once.
+  void CountRing(int64_t bytes, int times);
+
   int64_t bytes_sent_ = 0;
   int64_t messages_sent_ = 0;
 

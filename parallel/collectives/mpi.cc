@@ -1,177 +1,21 @@
 // Ranks as MPI processes. Every group has a communicator of its own, so messages of different groups never mix.
 #include <mpi.h>
-#include <sched.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <mutex>
 #include <numeric>
-#include <thread>
 
+#include "parallel/collectives/library_group.h"
 #include "parallel/collectives/mpi_progress.h"
-#include "parallel/collectives/point_to_point_group.h"
+#include "parallel/collectives/mpi_transport.h"
 #include "parallel/collectives/world.h"
 
 namespace trefoil {
 namespace {
 
-// Longer messages are sent in pieces: MPI counts in int, and no piece need be large to be fast.
-constexpr int64_t kLargestPiece = int64_t{16} << 20;
-
-std::string ErrorText(int error) {
-  char text[MPI_MAX_ERROR_STRING];
-  int length = 0;
-  MPI_Error_string(error, text, &length);
-  return std::string(text, length);
-}
-
-// How a rank waits: by looking again and again. At first at once, for the latency of tens of microseconds that a
-// balanced job needs; then yielding the core, which a rank with work to do may share; then asleep for a small share of
-// the time waited so far, so that a long wait costs next to nothing.
-class Pauses {
- public:
-  // False when `deadline` has passed.
-  bool Pause(Transport::Clock::time_point deadline) {
-    if (++looks_ < 50) return true;
-    const auto now = Transport::Clock::now();
-    if (now >= deadline) return false;
-    if (looks_ == 50) start_ = now;
-    const auto waited = now - start_;
-    if (waited < std::chrono::microseconds(200)) {
-      sched_yield();
-    } else {
-      std::this_thread::sleep_for(
-          std::min<Transport::Clock::duration>(waited / 16, std::chrono::microseconds(250)));
-    }
-    return true;
-  }
-
- private:
-  int64_t looks_ = 0;
-  Transport::Clock::time_point start_;
-};
-
-class MpiTransport : public Transport {
- public:
-  // Takes over the communicator. `progress` outlives it.
-  MpiTransport(const Membership& membership, MPI_Comm comm, MpiProgress& progress)
-      : membership_(membership), comm_(comm), progress_(progress) {
-    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
-    int *value = nullptr, found = 0;
-    MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &value, &found);
-    CHECK(found);
-    largest_tag_ = *value;
-  }
-  ~MpiTransport() override { MPI_Comm_free(&comm_); }
-
-  std::unique_ptr<Message> Send(int to, int tag, const void* data, int64_t bytes) override {
-    return Start(to, tag, bytes, [&](int64_t begin, int n, MPI_Request* request) {
-      return MPI_Isend(static_cast<const char*>(data) + begin, n, MPI_BYTE, to, tag, comm_, request);
-    });
-  }
-  std::unique_ptr<Message> Receive(int from, int tag, void* data, int64_t bytes) override {
-    auto message = Start(from, tag, bytes, [&](int64_t begin, int n, MPI_Request* request) {
-      return MPI_Irecv(static_cast<char*>(data) + begin, n, MPI_BYTE, from, tag, comm_, request);
-    });
-    message->expected = bytes;
-    return message;
-  }
-  bool Wait(Message& message, Clock::time_point deadline) override {
-    Pauses pauses;
-    while (!message.Done()) {
-      if (!pauses.Pause(deadline)) return false;
-    }
-    return true;
-  }
-  bool moves() const override { return true; }
-  [[noreturn]] void Abort(const std::string& message) override {
-    LOG(ERROR) << message;
-    google::FlushLogFiles(google::GLOG_INFO);
-    MPI_Abort(MPI_COMM_WORLD, 1);
-    std::abort();
-  }
-
- private:
-  class MpiMessage : public Message {
-   public:
-    MpiMessage(MpiTransport& transport, int peer) : transport_(transport), peer_(peer) {}
-    ~MpiMessage() override {
-      if (watched_) transport_.progress_.Forget(*this);
-    }
-    bool Done() override {
-      std::lock_guard lock(mutex_);
-      for (; next_ < requests.size(); ++next_) {
-        MPI_Status status;
-        int done = 0;
-        transport_.Check(MPI_Test(&requests[next_], &done, &status), "MPI_Test", peer_);
-        if (!done) return false;
-        if (expected >= 0) {
-          int n = 0;
-          MPI_Get_count(&status, MPI_BYTE, &n);
-          received_ += n;
-        }
-      }
-      if (expected >= 0) {
-        CHECK_EQ(received_, expected) << "group \"" << transport_.membership_.group << "\": "
-                                      << transport_.membership_.NameOf(peer_)
-                                      << " sent another number of bytes than expected";
-      }
-      return true;
-    }
-    // Between hosts; on one host the receiver fetches the message alone.
-    void MoveAlone() override {
-      if (watched_ || !transport_.IsFar(peer_) || Done()) return;
-      watched_ = true;
-      transport_.progress_.Watch(*this);
-    }
-    std::vector<MPI_Request> requests;
-    int64_t expected = -1;  // bytes, of a receive
-
-   private:
-    MpiTransport& transport_;
-    const int peer_;
-    bool watched_ = false;
-    std::mutex mutex_;  // of what follows
-    size_t next_ = 0;  // the first request that may not be done
-    int64_t received_ = 0;
-  };
-
-  template <typename StartPiece>
-  std::unique_ptr<MpiMessage> Start(int peer, int tag, int64_t bytes, const StartPiece& start_piece) {
-    CHECK_LE(tag, largest_tag_) << "group \"" << membership_.group << "\": MPI's largest tag";
-    auto message = std::make_unique<MpiMessage>(*this, peer);
-    int64_t begin = 0;
-    do {
-      const int n = static_cast<int>(std::min(bytes - begin, kLargestPiece));
-      message->requests.emplace_back();
-      Check(start_piece(begin, n, &message->requests.back()), "MPI_Isend or MPI_Irecv", peer);
-      begin += n;
-    } while (begin < bytes);
-    return message;
-  }
-
-  bool IsFar(int peer) const {
-    const Hosts& hosts = *membership_.hosts;
-    return hosts.of(membership_.ranks[static_cast<size_t>(peer)]) !=
-           hosts.of(membership_.ranks[static_cast<size_t>(membership_.place)]);
-  }
-
-  void Check(int error, const char* call, int peer) {
-    if (error == MPI_SUCCESS) return;
-    Abort("group \"" + membership_.group + "\": " + call + " of " + membership_.NameOf(membership_.place) + " with " +
-          membership_.NameOf(peer) + " failed: " + ErrorText(error));
-  }
-
-  const Membership membership_;
-  MPI_Comm comm_;
-  MpiProgress& progress_;
-  int largest_tag_ = 0;
-};
-
 class MpiWorld : public World {
  public:
-  MpiWorld(int* argc, char*** argv, std::optional<int> direct_ranks) : direct_ranks_(direct_ranks) {
+  MpiWorld(int* argc, char*** argv, const MpiOptions& options) : options_(options) {
     int initialized = 0, provided = 0;
     MPI_Initialized(&initialized);
     if (initialized) {
@@ -197,7 +41,7 @@ class MpiWorld : public World {
     MPI_Comm_dup(MPI_COMM_WORLD, &all);
     std::vector<int> ranks(static_cast<size_t>(size_));
     std::iota(ranks.begin(), ranks.end(), 0);
-    all_ = NewGroupOver(all, "world", ranks, *host_);
+    all_ = NewGroupOver(all, "world", ranks, *host_, RankSums::kOrdered);
   }
   ~MpiWorld() override {
     all_.reset();
@@ -211,7 +55,8 @@ class MpiWorld : public World {
   const Hosts& hosts() const override { return *hosts_; }
   Group& all() override { return *all_; }
 
-  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                  RankSums sums) override {
     (void)PlaceInGroup(name, ranks, rank_);
     CHECK_LT(ranks.back(), size_) << "group " << name;
     MPI_Group all, group;
@@ -221,22 +66,23 @@ class MpiWorld : public World {
     MPI_Comm_create_group(MPI_COMM_WORLD, group, CreationTag(name, ranks), &comm);
     MPI_Group_free(&group);
     MPI_Group_free(&all);
-    return NewGroupOver(comm, name, ranks, device);
+    return NewGroupOver(comm, name, ranks, device, sums);
   }
   Patience& patience() override { return *patience_; }
 
  private:
   std::unique_ptr<Group> NewGroupOver(MPI_Comm comm, const std::string& name, const std::vector<int>& ranks,
-                                      Device& device) const {
+                                      Device& device, RankSums sums) const {
     const Membership membership = {.group = name,
                                    .ranks = ranks,
                                    .place = PlaceInGroup(name, ranks, rank_),
                                    .hosts = hosts_,
                                    .patience = patience_};
+    auto transport = std::make_unique<MpiTransport>(membership, comm, *progress_, options_.largest_count);
+    if (sums == RankSums::kFastest) return std::make_unique<LibraryGroup>(membership, device, std::move(transport));
     SumSegments segments = SegmentsOfMessages(static_cast<int>(ranks.size()));
-    segments.direct_ranks = direct_ranks_.value_or(segments.direct_ranks);
-    return std::make_unique<PointToPointGroup>(membership, device,
-                                               std::make_unique<MpiTransport>(membership, comm, *progress_), segments);
+    segments.direct_ranks = options_.direct_ranks.value_or(segments.direct_ranks);
+    return std::make_unique<PointToPointGroup>(membership, device, std::move(transport), segments);
   }
 
   // `first`: the lowest rank on this rank's host. Hosts that call themselves the same are told apart by it.
@@ -272,7 +118,7 @@ class MpiWorld : public World {
     return static_cast<int>((hash ^ hash >> 15) & 0x7fff);
   }
 
-  const std::optional<int> direct_ranks_;
+  const MpiOptions options_;
   bool finalize_ = false;
   int rank_ = 0, size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::shared_ptr<const Hosts> hosts_;
@@ -284,8 +130,8 @@ class MpiWorld : public World {
 
 }  // namespace
 
-std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv, std::optional<int> direct_ranks) {
-  return std::make_unique<MpiWorld>(argc, argv, direct_ranks);
+std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv, const MpiOptions& options) {
+  return std::make_unique<MpiWorld>(argc, argv, options);
 }
 
 }  // namespace trefoil

@@ -1,14 +1,15 @@
 // The null world: ranks that are not there. The algorithms are the real ones, over messages that do not move, so they
 // check the same sizes, count the same bytes, and allocate the same memory as in a job of that size.
 #include <cstring>
+#include <utility>
 
-#include "parallel/collectives/point_to_point_group.h"
+#include "parallel/collectives/library_group.h"
 #include "parallel/collectives/world.h"
 
 namespace trefoil {
 namespace {
 
-class NullTransport : public Transport {
+class NullTransport : public LibraryTransport {
  public:
   class DoneMessage : public Message {
    public:
@@ -22,48 +23,55 @@ class NullTransport : public Transport {
     LOG(FATAL) << message;
     __builtin_unreachable();
   }
+  std::unique_ptr<Message> AllReduceSum(const Tensor&) override { return std::make_unique<DoneMessage>(); }
+  std::unique_ptr<Message> ReduceScatterSum(const Tensor&, const Tensor&) override {
+    return std::make_unique<DoneMessage>();
+  }
+  std::unique_ptr<Message> AllGather(const Tensor&) override { return std::make_unique<DoneMessage>(); }
+  std::unique_ptr<Message> Broadcast(const Tensor&, int) override { return std::make_unique<DoneMessage>(); }
 };
 
-class NullGroup : public PointToPointGroup {
+// Base: the group that it counts and allocates as, made of `of_base`.
+template <typename Base>
+class NullGroup : public Base {
  public:
-  NullGroup(const Membership& membership, Device& device, GroupObserver observer, StandsFor stands_for)
-      : PointToPointGroup(membership, device, std::make_unique<NullTransport>(),
-                          stands_for == StandsFor::kNccl ? SegmentsOfNccl(static_cast<int>(membership.ranks.size()))
-                                                         : SegmentsOfMessages(static_cast<int>(membership.ranks.size()))),
+  template <typename... OfBase>
+  NullGroup(GroupObserver observer, StandsFor stands_for, OfBase&&... of_base)
+      : Base(std::forward<OfBase>(of_base)...),
         observer_(std::move(observer)),
         receives_early_(stands_for == StandsFor::kMessages) {}
 
   void AllReduceSum(const Tensor& x) override {
-    Note("AllReduceSum", x, ExchangesOfAllReduce(x));
-    PointToPointGroup::AllReduceSum(x);
+    Note("AllReduceSum", x, this->ExchangesOfAllReduce(x));
+    Base::AllReduceSum(x);
   }
   void ReduceScatterSum(const Tensor& in, const Tensor& out) override {
-    Note("ReduceScatterSum", in, {.rounds = SumRounds(in.dtype())});
-    PointToPointGroup::ReduceScatterSum(in, out);
+    Note("ReduceScatterSum", in, this->ExchangesOfReduceScatter(in));
+    Base::ReduceScatterSum(in, out);
   }
   void AllGather(const Tensor& in, const Tensor& out) override {
-    Note("AllGather", out, {.rounds = rounds()});
+    Note("AllGather", out, this->ExchangesOfAllGather());
     const int64_t n = in.elements();
-    for (int r = 0; r < size(); ++r) {
-      if (r != rank()) SetToZeros(out.Range(r * n, {n}));
+    for (int r = 0; r < this->size(); ++r) {
+      if (r != this->rank()) SetToZeros(out.Range(r * n, {n}));
     }
-    PointToPointGroup::AllGather(in, out);
+    Base::AllGather(in, out);
   }
   void Broadcast(const Tensor& x, int root) override {
-    Note("Broadcast", x, ExchangesOfBroadcast());
-    PointToPointGroup::Broadcast(x, root);
+    Note("Broadcast", x, this->ExchangesOfBroadcast());
+    Base::Broadcast(x, root);
   }
   void Send(const Tensor& x, int to, int tag) override {
     Note("Send", x, {.rounds = {{.ranks = 2, .distance = 1}}, .whole = true});
-    PointToPointGroup::Send(x, to, tag);
+    Base::Send(x, to, tag);
   }
   void Receive(const Tensor& x, int from, int tag) override {
     Note("Receive", x, {});
     SetToZeros(x);
-    PointToPointGroup::Receive(x, from, tag);
+    Base::Receive(x, from, tag);
   }
   bool receives_early() const override { return receives_early_; }
-  using PointToPointGroup::AllReduceSum;
+  using Base::AllReduceSum;
 
  private:
   static void SetToZeros(const Tensor& x) {
@@ -71,7 +79,7 @@ class NullGroup : public PointToPointGroup {
   }
   void Note(const char* operation, const Tensor& x, Exchanges exchanges) {
     if (!observer_) return;
-    observer_({name(), membership().ranks, operation, static_cast<double>(x.bytes()), std::move(exchanges)});
+    observer_({this->name(), this->membership().ranks, operation, static_cast<double>(x.bytes()), std::move(exchanges)});
   }
 
   const GroupObserver observer_;
@@ -95,14 +103,23 @@ class NullWorld : public World {
   int local_size() const override { return 1; }
   const Hosts& hosts() const override { return *hosts_; }
   Group& all() override { return *all_; }
-  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                  RankSums sums) override {
     CHECK_LT(ranks.back(), size_) << "group " << name;
     const Membership membership = {.group = name,
                                    .ranks = ranks,
                                    .place = PlaceInGroup(name, ranks, rank_),
                                    .hosts = hosts_,
                                    .patience = patience_};
-    return std::make_unique<NullGroup>(membership, device, observer_, stands_for_);
+    auto transport = std::make_unique<NullTransport>();
+    if (sums == RankSums::kFastest) {
+      return std::make_unique<NullGroup<LibraryGroup>>(observer_, stands_for_, membership, device,
+                                                       std::move(transport));
+    }
+    const auto size = static_cast<int>(ranks.size());
+    return std::make_unique<NullGroup<PointToPointGroup>>(
+        observer_, stands_for_, membership, device, std::move(transport),
+        stands_for_ == StandsFor::kNccl ? SegmentsOfNccl(size) : SegmentsOfMessages(size));
   }
   Patience& patience() override { return *patience_; }
 

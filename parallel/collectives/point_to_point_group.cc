@@ -56,7 +56,7 @@ void PointToPointGroup::Wait(const Operation& operation, Transport::Message& mes
   std::ostringstream text;
   text << "group \"" << name() << "\": " << membership().NameOf(rank()) << " waited " << limit.Text() << " in " << operation.name << " of " << operation.bytes << " bytes";
   if (operation.tag >= 0) text << " with tag " << operation.tag;
-  text << " for " << membership().NameOf(peer) << ", which did not come";
+  text << " for " << (peer < 0 ? "the others, of which one" : membership().NameOf(peer) + ", which") << " did not come";
   transport_->Abort(text.str());
 }
 
@@ -83,7 +83,7 @@ void PointToPointGroup::ReceiveNow(const Operation& operation, int from, Bytes b
 }
 
 void PointToPointGroup::Broadcast(const Tensor& x, int root) {
-  CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
+  CheckRoot(root);
   CheckAddressable(x);
   if (x.elements() == 0) return;
   SendDown({"Broadcast", x.bytes()}, root, Elements(x, 0, x.elements()));

@@ -58,16 +58,14 @@ class PointToPointGroup : public Group {
   std::string BroadcastString(const std::string& text) override;
 
  protected:
-  const std::vector<Round>& rounds() const { return rounds_; }
-  // Partial sums of bfloat16 do not travel.
-  const std::vector<Round>& SumRounds(DType dtype) const { return dtype == DType::kFloat32 ? rounds_ : one_round_; }
   // For who times what is called. Of one round small sums count as large ones, and broadcasts as gathers.
   Exchanges ExchangesOfAllReduce(const Tensor& x) const;
+  Exchanges ExchangesOfReduceScatter(const Tensor& in) const { return {.rounds = SumRounds(in.dtype())}; }
+  Exchanges ExchangesOfAllGather() const { return {.rounds = rounds_}; }
   Exchanges ExchangesOfBroadcast() const;
+  // All exchange with all.
+  const std::vector<Round>& one_round() const { return one_round_; }
 
- private:
-  // Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
-  static constexpr int kCollectiveTag = 0;
   struct Bytes {
     void* data = nullptr;
     int64_t bytes = 0;
@@ -78,6 +76,16 @@ class PointToPointGroup : public Group {
     int64_t bytes;
     int tag = -1;  // of a Send or Receive
   };
+  // peer: the rank that is waited for; -1: all others.
+  void Wait(const Operation& operation, Transport::Message& message, int peer);
+  void CheckAddressable(const Tensor& x) const;
+  // The bytes of elements [begin, end) of x.
+  static Bytes Elements(const Tensor& x, int64_t begin, int64_t end);
+  void Copy(Bytes from, Bytes to) const;
+
+ private:
+  // Collectives are called in one order everywhere, so messages of one pair of ranks cannot be mistaken under one tag.
+  static constexpr int kCollectiveTag = 0;
   // A Send that is not finished, or a Receive that is started.
   struct Pending {
     Tensor x;  // kept alive
@@ -91,17 +99,14 @@ class PointToPointGroup : public Group {
   // rank's own, and waits for all of it.
   void Exchange(const Operation& operation, const Round& round, const std::vector<Bytes>& outgoing,
                 const std::vector<Bytes>& incoming);
-  void Wait(const Operation& operation, Transport::Message& message, int peer);
   // Every message is made by these two, which count it.
   std::unique_ptr<Transport::Message> StartSend(int to, int tag, Bytes bytes);
   std::unique_ptr<Transport::Message> Expect(int from, int tag, Bytes bytes);
-  void CheckAddressable(const Tensor& x) const;
   // Nothing to move, and nowhere to move it.
   bool OnlyCounts() const { return !transport_->moves() && !device_.computes(); }
 
-  // The bytes of elements [begin, end) of x.
-  static Bytes Elements(const Tensor& x, int64_t begin, int64_t end);
-  void Copy(Bytes from, Bytes to) const;
+  // Partial sums of bfloat16 do not travel.
+  const std::vector<Round>& SumRounds(DType dtype) const { return dtype == DType::kFloat32 ? rounds_ : one_round_; }
   // out = sum over r of parts[r], unless there is nothing to add.
   void Sum(const Tensor& parts, const Tensor& out);
   bool IsSmall(const Tensor& x) const { return x.bytes() <= segments_.small_bytes; }

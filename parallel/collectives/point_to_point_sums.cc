@@ -41,7 +41,7 @@ void PointToPointGroup::Sum(const Tensor& parts, const Tensor& out) {
 }
 
 void PointToPointGroup::AllReduceSum(const Tensor& x) {
-  CHECK(x.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+  CheckSum(x);
   CheckAddressable(x);
   if (size() == 1 || x.elements() == 0) return;
   const Operation operation{"AllReduceSum", x.bytes()};
@@ -140,12 +140,10 @@ void PointToPointGroup::AllReduceLarge(const Operation& operation, const Tensor&
 }
 
 void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
-  CHECK(in.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
-  CHECK(in.dtype() == out.dtype());
+  CheckScatter(in, out);
   CheckAddressable(in);
   CheckAddressable(out);
   const int64_t n = out.elements();
-  CHECK_EQ(in.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
   if (n == 0) return;
   if (size() == 1) {
     Copy(Elements(in, 0, n), Elements(out, 0, n));
@@ -204,11 +202,10 @@ void PointToPointGroup::ReduceScatterInRounds(const Operation& operation, const 
 }
 
 void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {
-  CHECK(in.dtype() == out.dtype());
+  CheckGather(in, out);
   CheckAddressable(in);
   CheckAddressable(out);
   const int64_t n = in.elements();
-  CHECK_EQ(out.elements(), n * size()) << in.shape() << " to " << out.shape() << " over " << size() << " ranks";
   if (n == 0) return;
   const Operation operation{"AllGather", out.bytes()};
   if (rounds_.size() > 1) {

@@ -97,8 +97,9 @@ class StagedWorld : public World {
   int size() const override { return world_.size(); }
   int local_rank() const override { return world_.local_rank(); }
   int local_size() const override { return world_.local_size(); }
-  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
-    return std::make_unique<StagedGroup>(world_.NewGroup(name, ranks, *host_), *host_, device);
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                  RankSums sums) override {
+    return std::make_unique<StagedGroup>(world_.NewGroup(name, ranks, *host_, sums), *host_, device);
   }
   const Hosts& hosts() const override { return world_.hosts(); }
   Group& all() override { return world_.all(); }

@@ -197,7 +197,9 @@ class ThreadWorld : public World {
   int local_size() const override { return hosts_->LocalSize(rank_); }
   const Hosts& hosts() const override { return *hosts_; }
   Group& all() override { return *all_; }
-  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                  RankSums sums) override {
+    CHECK(sums == RankSums::kOrdered) << "group " << name << ": threads have no library whose collectives add up";
     const int place = PlaceInGroup(name, ranks, rank_);
     CHECK_LT(ranks.back(), size_) << "group " << name;
     auto mailboxes = hub_.Find(name, ranks, instances_[{name, ranks}]++);

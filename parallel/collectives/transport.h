@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/tensor.h"
+
 namespace trefoil {
 
 class Transport {
@@ -37,6 +39,17 @@ class Transport {
   virtual bool moves() const = 0;
   // Logs the message and ends the whole job.
   [[noreturn]] virtual void Abort(const std::string& message) = 0;
+};
+
+// One whose library has collectives of its own, for RankSums::kFastest. They do what those of Group do, for at least
+// one element and more than one rank, and return at once; tensors must stay until the message is done.
+class LibraryTransport : public Transport {
+ public:
+  virtual std::unique_ptr<Message> AllReduceSum(const Tensor& x) = 0;
+  virtual std::unique_ptr<Message> ReduceScatterSum(const Tensor& in, const Tensor& out) = 0;
+  // This rank's part is in its place in x.
+  virtual std::unique_ptr<Message> AllGather(const Tensor& x) = 0;
+  virtual std::unique_ptr<Message> Broadcast(const Tensor& x, int root) = 0;
 };
 
 // Place of world rank `rank` in a new group's `ranks`; CHECKs that they ascend and contain it.

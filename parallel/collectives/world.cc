@@ -6,10 +6,10 @@
 
 namespace trefoil {
 
-std::unique_ptr<Group> World::NewGroupOfAll(Device& device) {
+std::unique_ptr<Group> World::NewGroupOfAll(Device& device, RankSums sums) {
   std::vector<int> ranks(size());
   std::iota(ranks.begin(), ranks.end(), 0);
-  return NewGroup("world", ranks, device);
+  return NewGroup("world", ranks, device, sums);
 }
 
 int PlaceInGroup(const std::string& name, const std::vector<int>& ranks, int rank) {

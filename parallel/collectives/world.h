@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,23 +32,30 @@ class World {
   virtual Group& all() = 0;
   // A group of `ranks` (ascending, containing this rank). Every member calls this with the same arguments, and members
   // of several groups make them in one order. Tensors passed to the group live on `device`; the device and this world
-  // must outlive the group.
-  virtual std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) = 0;
+  // must outlive the group. `sums` are of tensors: numbers and texts on the host are the same with both.
+  virtual std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                          RankSums sums = RankSums::kOrdered) = 0;
   // All ranks.
-  std::unique_ptr<Group> NewGroupOfAll(Device& device);
+  std::unique_ptr<Group> NewGroupOfAll(Device& device, RankSums sums = RankSums::kOrdered);
   // How long a rank waits for another before it ends the job.
   virtual Patience& patience() = 0;
   // The same whatever the job is doing.
   void set_timeout_seconds(double seconds) { patience().set_seconds(seconds); }
 };
 
+// For comparisons and tests.
+struct MpiOptions {
+  // How many ranks exchange directly at most; else as SegmentsOfMessages says (parallel/collectives/sum_buffer.h).
+  std::optional<int> direct_ranks = std::nullopt;
+  // Elements of one collective of MPI, which counts in int; more are done in pieces.
+  int largest_count = std::numeric_limits<int>::max();
+};
 // The ranks that mpirun or srun started; a program started by hand is a world of one. Initialises MPI with
 // MPI_THREAD_MULTIPLE; finalises it when destroyed: at most one per process, or any number where the caller did both.
-// `direct_ranks`: how many ranks exchange directly at most, for comparisons; 8 unless given (SegmentsOfMessages).
-std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv, std::optional<int> direct_ranks = std::nullopt);
+std::unique_ptr<World> NewMpiWorld(int* argc, char*** argv, const MpiOptions& options = {});
 
 // Runs body(world) on `ranks` threads of this process, rank by rank, and returns when all have returned. A rank that
-// waits longer than its time-out CHECK-fails the process.
+// waits longer than its time-out CHECK-fails the process, and so does a group of RankSums::kFastest.
 struct ThreadRanks {
   // hosts[r]: where rank r says that it is. Empty: all on "localhost".
   std::vector<std::string> hosts = {};
@@ -63,8 +71,9 @@ std::unique_ptr<World> NewStagedWorld(World& world);
 
 // Rank `rank` of `size` ranks that are not there: collectives check sizes, count bytes and allocate memory as those of
 // the world that it stands for do, byte for byte, and never wait. Sums are what this rank gave; what it gathers or
-// receives from others is zeros; their texts are this rank's, and every rank gathers them as rank 0 does; all are on host "nowhere". `observer` is shown every call on tensors, sends and
-// receives included, before it is made; on the thread that makes it.
+// receives from others is zeros; their texts are this rank's, and every rank gathers them as rank 0 does; all are on
+// host "nowhere". `observer` is shown every call on tensors, sends and receives included, before it is made; on the
+// thread that makes it.
 enum class StandsFor { kMessages, kNccl };  // MPI and threads; NCCL (parallel/collectives/nccl/nccl.h)
 struct GroupCall {
   const std::string& group;         // its name

@@ -14,7 +14,13 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/dtype.h"
 #include "tests/cuda_emulation/stream.h"
+
+struct ncclComm {
+  uint64_t id;
+  int rank, size;
+};
 
 namespace {
 
@@ -62,7 +68,7 @@ PostOffice& Office() {
 size_t SizeOf(ncclDataType_t type) { return type == ncclBfloat16 ? 2 : type == ncclFloat64 ? 8 : type == ncclInt8 ? 1 : 4; }
 
 struct Transfer {
-  ncclComm* communicator;
+  ncclComm communicator;  // a copy: work that is queued may be done after its end
   cudaStream_t stream;
   bool send;
   const void* from;
@@ -74,17 +80,8 @@ struct Transfer {
 thread_local int groups = 0;
 thread_local std::vector<Transfer> grouped;
 
-}  // namespace
-
-struct ncclComm {
-  uint64_t id;
-  int rank, size;
-};
-
-namespace {
-
 void Do(const Transfer& t) {
-  const ncclComm& c = *t.communicator;
+  const ncclComm& c = t.communicator;
   if (t.send) {
     const auto* start = static_cast<const char*>(t.from);
     Office().Put({c.id, c.rank, t.peer}, Message(start, start + t.bytes));
@@ -111,9 +108,50 @@ void Flush() {
   }
 }
 
+// sum += part, in the type's precision.
+void AddTo(const Message& part, ncclDataType_t type, Message& sum) {
+  for (size_t at = 0; at < sum.size(); at += SizeOf(type)) {
+    if (type == ncclFloat32) {
+      float a, b;
+      std::memcpy(&a, part.data() + at, sizeof(a));
+      std::memcpy(&b, sum.data() + at, sizeof(b));
+      b += a;
+      std::memcpy(sum.data() + at, &b, sizeof(b));
+    } else {
+      trefoil::BFloat16 a, b;
+      std::memcpy(&a, part.data() + at, sizeof(a));
+      std::memcpy(&b, sum.data() + at, sizeof(b));
+      b = trefoil::BFloat16(static_cast<float>(a) + static_cast<float>(b));
+      std::memcpy(sum.data() + at, &b, sizeof(b));
+    }
+  }
+}
+
+// out = sum over ranks of `bytes` bytes each; those for rank r are at in + stride r. From the last rank to the first,
+// an order of its own as NCCL has.
+void Reduce(const void* in, size_t stride, void* out, size_t bytes, ncclDataType_t type, ncclRedOp_t op,
+            ncclComm* communicator, cudaStream_t stream) {
+  CHECK(op == ncclSum && (type == ncclFloat32 || type == ncclBfloat16)) << "sums of float32 and bfloat16 only";
+  CHECK_EQ(groups, 0) << "within a group";
+  trefoil::emulation::Enqueue(stream, [=, c = *communicator] {
+    for (int peer = 0; peer < c.size; ++peer) {
+      const char* part = static_cast<const char*>(in) + stride * static_cast<size_t>(peer);
+      Office().Put({c.id, c.rank, peer}, Message(part, part + bytes));
+    }
+    Message sum = Office().Take({c.id, c.size - 1, c.rank});
+    CHECK_EQ(sum.size(), bytes) << "sums of different sizes";
+    for (int peer = c.size - 2; peer >= 0; --peer) {
+      const Message part = Office().Take({c.id, peer, c.rank});
+      CHECK_EQ(part.size(), bytes) << "sums of different sizes";
+      AddTo(part, type, sum);
+    }
+    std::memcpy(out, sum.data(), bytes);
+  });
+}
+
 ncclResult_t Add(const Transfer& t) {
-  CHECK(t.peer >= 0 && t.peer < t.communicator->size);
-  CHECK(groups > 0 || t.peer != t.communicator->rank) << "a message to oneself outside a group";
+  CHECK(t.peer >= 0 && t.peer < t.communicator.size);
+  CHECK(groups > 0 || t.peer != t.communicator.rank) << "a message to oneself outside a group";
   grouped.push_back(t);
   if (groups == 0) Flush();
   return ncclSuccess;
@@ -167,30 +205,41 @@ ncclResult_t ncclGroupEnd() {
 
 ncclResult_t ncclSend(const void* data, size_t count, ncclDataType_t type, int peer, ncclComm_t communicator,
                       cudaStream_t stream) {
-  return Add({communicator, stream, true, data, nullptr, count * SizeOf(type), peer});
+  return Add({*communicator, stream, true, data, nullptr, count * SizeOf(type), peer});
 }
 ncclResult_t ncclRecv(void* data, size_t count, ncclDataType_t type, int peer, ncclComm_t communicator,
                       cudaStream_t stream) {
-  return Add({communicator, stream, false, nullptr, data, count * SizeOf(type), peer});
+  return Add({*communicator, stream, false, nullptr, data, count * SizeOf(type), peer});
 }
 ncclResult_t ncclAllGather(const void* in, void* out, size_t count, ncclDataType_t type, ncclComm_t communicator,
                            cudaStream_t stream) {
   const size_t bytes = count * SizeOf(type);
   ncclGroupStart();
   for (int peer = 0; peer < communicator->size; ++peer) {
-    Add({communicator, stream, true, in, nullptr, bytes, peer});
-    Add({communicator, stream, false, nullptr, static_cast<char*>(out) + peer * bytes, bytes, peer});
+    Add({*communicator, stream, true, in, nullptr, bytes, peer});
+    Add({*communicator, stream, false, nullptr, static_cast<char*>(out) + peer * bytes, bytes, peer});
   }
   return ncclGroupEnd();
+}
+ncclResult_t ncclAllReduce(const void* in, void* out, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t communicator, cudaStream_t stream) {
+  Reduce(in, /*stride=*/0, out, count * SizeOf(type), type, op, communicator, stream);
+  return ncclSuccess;
+}
+ncclResult_t ncclReduceScatter(const void* in, void* out, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                               ncclComm_t communicator, cudaStream_t stream) {
+  const size_t bytes = count * SizeOf(type);
+  Reduce(in, /*stride=*/bytes, out, bytes, type, op, communicator, stream);
+  return ncclSuccess;
 }
 ncclResult_t ncclBroadcast(const void* in, void* out, size_t count, ncclDataType_t type, int root,
                            ncclComm_t communicator, cudaStream_t stream) {
   const size_t bytes = count * SizeOf(type);
   ncclGroupStart();
   for (int peer = 0; communicator->rank == root && peer < communicator->size; ++peer) {
-    Add({communicator, stream, true, in, nullptr, bytes, peer});
+    Add({*communicator, stream, true, in, nullptr, bytes, peer});
   }
-  Add({communicator, stream, false, nullptr, out, bytes, root});
+  Add({*communicator, stream, false, nullptr, out, bytes, root});
   return ncclGroupEnd();
 }
 

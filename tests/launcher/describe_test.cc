@@ -83,6 +83,17 @@ TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
               HasSubstr("; attention: CUDNN_DETERMINISTIC\n"));
 }
 
+TEST(DescribeTest, SaysThatSumsAreNotOrdered) {
+  const std::string model = "model { family: GPT layers: 1 hidden: 16 heads: 2 sequence_length: 4 }"
+                            "training { global_batch: 1 }";
+  Summary summary;
+  summary.ranks = 1;
+  summary.modules = {{"embedding", "layer 0", "head"}};
+  EXPECT_THAT(Describe(Filled(model, 1), summary), Not(HasSubstr("sums")));
+  EXPECT_THAT(Describe(Filled(model + "runtime { sums: FASTEST }", 1), summary),
+              HasSubstr("\nsums      FASTEST: over ranks in the library's order; "));
+}
+
 TEST(DescribeTest, ShowsTheChunksOfAStage) {
   const RunConfig config = Filled("model { family: GPT layers: 5 hidden: 8 heads: 2 sequence_length: 4 }"
                                   "parallel { pipeline: 2 schedule: INTERLEAVED } training { global_batch: 2 }", 2);

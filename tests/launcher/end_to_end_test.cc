@@ -68,6 +68,14 @@ class EndToEnd : public testing::Test {
     }
     return lines;
   }
+  static std::vector<double> Losses(const std::string& folder) {
+    std::vector<double> losses;
+    const std::string text = ReadText(folder + "/metrics.jsonl"), key = "\"loss\":";
+    for (size_t at = 0; (at = text.find(key, at)) != std::string::npos;) {
+      losses.push_back(std::stod(text.substr(at += key.size())));
+    }
+    return losses;
+  }
   size_t StepsDone() const { return Lines(folder_).size(); }
 
   static std::string corpus_;
@@ -119,6 +127,37 @@ TEST_F(EndToEnd, MemoryIsAsPlanned) {
     }
     for (const auto& layout : others) check(CpuLevelOfHardware(), layout, precision);
   }
+}
+
+// The libraries' sums train as those of the one order do but for rounding, take what is planned, and a run may change
+// between them, which is said.
+TEST_F(EndToEnd, TheFastestSums) {
+  const std::string config = Config("fastest", "steps: 6");
+  for (const std::vector<std::string>& layout :
+       {std::vector<std::string>{"parallel.pipeline=1", "parallel.data=2"},
+        {"parallel.pipeline=1", "parallel.data=2", "parallel.sequence_parallel=true", "parallel.zero=NONE"},
+        {"model.tied=true", "training.precision=BF16"}}) {  // of rows split over two, and of the tied matrix
+    SCOPED_TRACE(absl::StrJoin(layout, " "));
+    std::vector<std::vector<double>> losses;
+    for (const char* sums : {"ORDERED", "FASTEST"}) {
+      std::vector<std::string> sets = layout;
+      std::filesystem::remove_all(folder_);
+      sets.push_back(std::string("runtime.sums=") + sums);
+      const Ended ended = RunProgram(Train(config, sets));
+      ASSERT_EQ(ended.status, 0) << ended.output;
+      EXPECT_EQ(Count(ended.output, "exact on 4 of 4"), 1) << ended.output;
+      EXPECT_EQ(Count(ended.output, "\nsums      FASTEST: "), sums == std::string("FASTEST")) << ended.output;
+      losses.push_back(Losses(folder_));
+    }
+    ASSERT_EQ(losses[0].size(), 6u);
+    ASSERT_EQ(losses[1].size(), 6u);
+    const double tolerance = layout.back() == "training.precision=BF16" ? 1e-2 : 1e-5;
+    for (size_t i = 0; i < losses[0].size(); ++i) EXPECT_NEAR(losses[1][i], losses[0][i], tolerance) << "step " << i;
+  }
+  const Ended longer = RunProgram(Train(config, {"model.tied=true", "training.precision=BF16", "training.steps=7"}));
+  EXPECT_EQ(longer.status, 0) << longer.output;
+  EXPECT_EQ(Count(longer.output, "Note: runtime.sums was FASTEST, is ORDERED: sums over ranks are added up in"), 1)
+      << longer.output;
 }
 
 TEST_F(EndToEnd, TrainsSaysWhenItIsFinishedAndGenerates) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -17,7 +18,9 @@ namespace fs = std::filesystem;
 class StartTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = EmptyFolder(testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();  // "Name", or "Name/0"
+    std::replace(name.begin(), name.end(), '/', '_');
+    folder_ = EmptyFolder(name);
     for (int file = 0; file < 3; ++file) {
       std::string text;
       for (int i = 0; i < 2000; ++i) {
@@ -129,9 +132,14 @@ TEST_F(StartTest, AnOlderCopyOfTheConfigFile) {
 }
 
 // runtime.timeout_seconds is how long a rank waits for one that does not come, here because it is stopped.
-TEST_F(StartTest, ATimeOutIsTheConfigs) {
+class TimeOutTest : public StartTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(TimeOutTest, IsTheConfigs) {
   std::vector<std::string> argv = {"tests/mpi_run.sh", "2", "-wdir", folder_ + "/a"};
-  for (const std::string& word : Train({"training.steps=100000", "runtime.timeout_seconds=2"})) argv.push_back(word);
+  for (const std::string& word : Train({"training.steps=100000", "runtime.timeout_seconds=2",
+                                        std::string("runtime.sums=") + GetParam()})) {
+    argv.push_back(word);
+  }
   Program program(argv, folder_ + "/output");
   ASSERT_TRUE(program.Until([&] { return Count(program.Output(), "step ") > 0; })) << program.Output();
   const std::vector<pid_t> ranks = program.Children();
@@ -143,6 +151,7 @@ TEST_F(StartTest, ATimeOutIsTheConfigs) {
   EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 60);
   EXPECT_GE(Count(ended.output, "waited 2 s (runtime.timeout_seconds) in"), 1) << ended.output;
 }
+INSTANTIATE_TEST_SUITE_P(Sums, TimeOutTest, testing::Values("ORDERED", "FASTEST"));
 
 // The same job over hosts whose CPUs multiply bf16 in other ways would drift apart where its ranks hold copies.
 TEST_F(StartTest, CpusThatMultiplyOtherwise) {

@@ -60,8 +60,8 @@ void Compare(const char* operation, int64_t bytes, int turns, Group& direct, Gro
 }
 
 void Main(int turns) {
-  const auto world_of_direct = NewMpiWorld(nullptr, nullptr, /*direct_ranks=*/std::numeric_limits<int>::max());
-  const auto world_of_rounds = NewMpiWorld(nullptr, nullptr, /*direct_ranks=*/2);
+  const auto world_of_direct = NewMpiWorld(nullptr, nullptr, {.direct_ranks = std::numeric_limits<int>::max()});
+  const auto world_of_rounds = NewMpiWorld(nullptr, nullptr, {.direct_ranks = 2});
   const auto device = NewCpuDevice(/*threads=*/1);
   const auto direct = world_of_direct->NewGroupOfAll(*device), rounds = world_of_rounds->NewGroupOfAll(*device);
   if (direct->rank() == 0) {

@@ -34,5 +34,8 @@ void CheckBytesSent(World& world);
 using Check = void (*)(World&);
 // All that a world of this kind must do.
 std::span<const Check> ChecksOf(Messages messages);
+// The same for groups of RankSums::kFastest, of a world whose library adds up: sums within rounding and the same on all
+// ranks, bytes and memory as a null world's.
+std::span<const Check> ChecksOfFastestSums();
 
 }  // namespace trefoil

@@ -2,6 +2,7 @@
 #include <mpi.h>
 
 #include <cstring>
+#include <limits>
 
 #include "tests/parallel/collectives_checks.h"
 #include "tests/runtime/test_device.h"
@@ -22,6 +23,14 @@ TEST(CollectivesOnMpi, DoWhatAnyWorldMust) {
   for (const Check check : ChecksOf(TestMessages())) check(*tested);
 }
 
+TEST(CollectivesOnMpi, AreThoseOfMpiWhereTheFastestAreAskedFor) {
+  for (const int largest_count : {std::numeric_limits<int>::max(), 1000}) {
+    const auto world = NewMpiWorld(nullptr, nullptr, {.largest_count = largest_count});
+    const TestWorld tested(*world);
+    for (const Check check : ChecksOfFastestSums()) check(*tested);
+  }
+}
+
 // The sum of rank-dependent values, as bits, by `world`.
 std::vector<float> Sum(World& world, Device& device, int64_t elements) {
   const auto group = world.NewGroupOfAll(device);
@@ -36,7 +45,7 @@ std::vector<float> Sum(World& world, Device& device, int64_t elements) {
 // Directly, as the threads do; in rounds; and along the tree, where the rounds' two ranks are too many for small sums.
 TEST(CollectivesOnMpi, GiveTheBitsThatThreadsGive) {
   for (const int direct_ranks : {8, 2, 1}) {
-    const auto world = NewMpiWorld(nullptr, nullptr, direct_ranks);
+    const auto world = NewMpiWorld(nullptr, nullptr, {.direct_ranks = direct_ranks});
     const TestWorld tested(*world);
     const auto device = NewTestDevice();
     for (int64_t n : {1000, 50001}) {

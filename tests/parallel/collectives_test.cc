@@ -32,6 +32,12 @@ TEST_P(CollectivesOnThreads, DoTheSameThroughCopies) {
     RunRanksAsThreads(GetParam(), [&](World& world) { check(*NewStagedWorld(world)); });
   }
 }
+TEST_P(CollectivesOnThreads, AreThoseOfNcclWhereTheFastestAreAskedFor) {
+  if (TestMessages() != Messages::kNccl) GTEST_SKIP() << "needs TREFOIL_TEST_MESSAGES=NCCL";
+  for (const Check check : ChecksOfFastestSums()) {
+    RunRanksAsThreads(GetParam(), [&](World& threads) { check(*TestWorld(threads)); });
+  }
+}
 INSTANTIATE_TEST_SUITE_P(Ranks, CollectivesOnThreads, testing::Range(1, 6));
 
 // More ranks than any tree's first rounds, and not only powers of two.
@@ -209,6 +215,18 @@ TEST(NullWorld, TakesTheBufferOfTheWorldThatItStandsFor) {
   EXPECT_EQ(taken(4, StandsFor::kNccl, {1000}, false), 4032);  // blocks are of multiples of 64 bytes
 }
 
+TEST(NullWorld, GetsNothingOfTheFastestSums) {
+  const auto world = NewNullWorld(2, 1);
+  const auto device = NewCpuDevice(1);
+  const auto group = world->NewGroupOfAll(*device, RankSums::kFastest);
+  const Tensor x = device->Allocate(DType::kFloat32, {3}, Purpose::kActivations);
+  const Tensor all = device->Allocate(DType::kFloat32, {6}, Purpose::kActivations);
+  for (int i = 0; i < 3; ++i) x.data<float>()[i] = 1 + i;
+  group->AllReduceSum(x);
+  group->AllGather(x, all);
+  EXPECT_EQ(std::vector<float>(all.data<float>(), all.data<float>() + 6), (std::vector<float>{0, 0, 0, 1, 2, 3}));
+}
+
 TEST(NullWorldDeathTest, ChecksSizes) {
   const auto device = NewNullDevice();
   const auto group = NewNullWorld(2, 0)->NewGroupOfAll(*device);
@@ -216,6 +234,10 @@ TEST(NullWorldDeathTest, ChecksSizes) {
   EXPECT_DEATH(group->AllGather(floats(3), floats(7)), "\\[3\\] to \\[7\\] over 2 ranks");
   EXPECT_DEATH(group->ReduceScatterSum(floats(7), floats(3)), "\\[7\\] to \\[3\\] over 2 ranks");
   EXPECT_DEATH(group->Broadcast(floats(1), 2), "root 2 of 2 ranks");
+  const auto fastest = NewNullWorld(2, 0)->NewGroupOfAll(*device, RankSums::kFastest);
+  EXPECT_DEATH(fastest->AllGather(floats(3), floats(7)), "\\[3\\] to \\[7\\] over 2 ranks");
+  EXPECT_DEATH(fastest->ReduceScatterSum(floats(7), floats(3)), "\\[7\\] to \\[3\\] over 2 ranks");
+  EXPECT_DEATH(fastest->AllReduceSum(device->Allocate(DType::kInt32, {3}, Purpose::kGradients)), "sums are of float32");
   EXPECT_DEATH(NewNullWorld(4, 1)->NewGroup("data", {0, 2}, *device), "group data does not contain this rank, 1");
 }
 
@@ -234,6 +256,11 @@ class CollectivesDeathTest : public testing::Test {
     });
   }
 };
+
+TEST_F(CollectivesDeathTest, ThreadsHaveNoLibrary) {
+  EXPECT_DEATH(RunRanksAsThreads(1, [](World& world) { world.NewGroupOfAll(*NewCpuDevice(1), RankSums::kFastest); }),
+               "group world: threads have no library whose collectives add up");
+}
 
 TEST_F(CollectivesDeathTest, TimeOutNamesRankOperationAndPeer) {
   EXPECT_DEATH(WaitInVain([](Group& group, Device& device) {

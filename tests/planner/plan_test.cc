@@ -59,6 +59,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { pipeline: 2 chunks: 2 schedule: INTERLEAVED data: 2 } training { global_batch: 32 }",
                     "model { family: GPT } training { precision: FP8 micro_batch: 2 } parallel { tensor: 2 }",
                     "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
+                    "parallel { tensor: 2 data: 2 sequence_parallel: true } runtime { sums: FASTEST }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }"));
 
@@ -238,6 +239,16 @@ TEST(Planner, IsOfTheRankThatNeedsMost) {
                                  "model { vocabulary: 4001 layers: 2 } parallel { tensor: 2 pipeline: 2 } "
                                  "training { micro_batch: 4 }");
   EXPECT_EQ(Fullest(wide).rank, 3);
+}
+
+// The library has its own buffers.
+TEST(Planner, TakesNoBuffersForTheFastestSums) {
+  const RunConfig config = TinyRun(NewFolder("run"), "parallel { tensor: 2 data: 2 }");
+  const auto planned = [](const RunConfig& run) {
+    return Fullest(run).memory.peak[static_cast<size_t>(Purpose::kCommunication)];
+  };
+  EXPECT_GT(planned(config), 0);
+  EXPECT_EQ(planned(With(config, "runtime { sums: FASTEST }")), 0);
 }
 
 TEST(Planner, ShowsWhatLayoutsSave) {

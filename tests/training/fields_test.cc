@@ -104,6 +104,7 @@ constexpr Row kRows[] = {
      Shows::kRules},
     {"runtime.attention", "runtime { device: CUDA }", "runtime { attention: CUDNN }", Shows::kRules},
     {"runtime.graphs", "parallel { pipeline: 2 } runtime { device: CUDA }", "runtime { graphs: ON }", Shows::kRules},
+    {"runtime.sums", "parallel { data: 2 }", "runtime { sums: FASTEST }", Shows::kPlan},
     {"runtime.memory_limit_gib", "", "runtime { memory_limit_gib: 3 }", Shows::kPlan},
 };
 

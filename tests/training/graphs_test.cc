@@ -173,7 +173,9 @@ TEST_F(RecordedTest, AResumedRunGoesOnToTheBit) {
 // NCCL's messages among the tensor ranks are recorded with the rest.
 TEST_F(RecordedTest, TensorRanks) {
   if (TestMessages() != Messages::kNccl) GTEST_SKIP() << "needs TREFOIL_TEST_MESSAGES=NCCL";
-  for (const char* more : {"", "parallel { sequence_parallel: true } model { family: GPT }"}) {
+  for (const char* more :
+       {"", "parallel { sequence_parallel: true } model { family: GPT }", "runtime { sums: FASTEST }",
+        "parallel { sequence_parallel: true } runtime { sums: FASTEST } training { precision: BF16 }"}) {
     SCOPED_TRACE(more);
     std::vector<double> numbers[2];  // without and with
     for (const bool on : {false, true}) {

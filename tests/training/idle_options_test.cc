@@ -55,6 +55,12 @@ TEST(IdleOptionsTest, SequenceParallelNeedsTheTensorAxis) {
   EXPECT_THAT(Idle("parallel { sequence_parallel: true tensor: 2 }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, OneRankAddsNothingUp) {
+  EXPECT_THAT(Idle("runtime { sums: FASTEST } parallel { data: 1 }"),
+              ElementsAre("runtime.sums: FASTEST has no effect on one rank"));
+  EXPECT_THAT(Idle("runtime { sums: FASTEST }"), IsEmpty());
+}
+
 TEST(IdleOptionsTest, Bf16ProductsAreOfBf16OnCpus) {
   EXPECT_THAT(Idle("runtime { bf16_products: NATIVE } training { precision: FP32 }"),
               ElementsAre("runtime.bf16_products: NATIVE has no effect with training.precision FP32"));

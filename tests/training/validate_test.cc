@@ -74,6 +74,10 @@ TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
               ElementsAre(AllOf(StartsWith("training.gradient_groups: 4, must not be above parallel.data 2 with"),
                                 HasSubstr("nearest legal: 2"))));
   EXPECT_THAT(Check(Changed("training { gradient_groups: 2 } parallel { schedule: GPIPE }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("training { gradient_groups: 4 } runtime { sums: FASTEST }")),
+              ElementsAre("training.gradient_groups: 4, must not be above parallel.data 2 with runtime.sums FASTEST, "
+                          "which has no one order of addition; nearest legal: 2 (or sums ORDERED)"));
+  EXPECT_THAT(Check(Changed("training { gradient_groups: 2 } runtime { sums: FASTEST }")), IsEmpty());
 }
 
 // Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.

@@ -124,6 +124,7 @@ void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16) {
   if (runtime->startup_timeout_seconds() == 0) runtime->set_startup_timeout_seconds(long_waits);
   if (runtime->save_timeout_seconds() == 0) runtime->set_save_timeout_seconds(long_waits);
   if (runtime->device() == RuntimeConfig::DEVICE_UNSET) runtime->set_device(RuntimeConfig::CPU);
+  if (runtime->sums() == RuntimeConfig::SUMS_UNSET) runtime->set_sums(RuntimeConfig::ORDERED);
   if (runtime->device() == RuntimeConfig::CPU && runtime->bf16_products() == RuntimeConfig::BF16_PRODUCTS_UNSET &&
       config->training().precision() != TrainingConfig::FP32) {
     runtime->set_bf16_products(bf16.products);

@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "parallel/axes.h"
+
 namespace trefoil {
 namespace {
 
@@ -78,6 +80,14 @@ const Row kRows[] = {
      [](const RunConfig& filled) {
        if (!OnGpus(filled).empty()) return OnGpus(filled);
        return filled.training().precision() == TrainingConfig::FP32 ? std::string("with training.precision FP32") : "";
+     }},
+    {"runtime.sums",
+     [](const RunConfig& given) {
+       const RuntimeConfig::Sums sums = given.runtime().sums();
+       return sums == RuntimeConfig::SUMS_UNSET ? "" : RuntimeConfig::Sums_Name(sums);
+     },
+     [](const RunConfig& filled) {
+       return RanksOfMesh(filled.parallel()) == 1 ? std::string("on one rank") : "";
      }},
     {"runtime.threads", [](const RunConfig& given) { return IfNot(0, given.runtime().threads()); }, OnGpus},
 };

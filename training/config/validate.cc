@@ -164,7 +164,7 @@ std::vector<std::string> Violations(const RunConfig& config, int ranks) {
     rules.Bad("folder", "empty, must name the run's folder; for example: folder: \"runs/first\"");
   }
   CheckData(config.data(), rules);
-  CheckTraining(config.training(), config.parallel(), rules);
+  CheckTraining(config.training(), config.parallel(), config.runtime(), rules);
   CheckRuntime(config.runtime(), rules);
   CheckMesh(config, ranks, rules);
   CheckSequenceParallel(config, rules);

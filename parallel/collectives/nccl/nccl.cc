@@ -25,13 +25,16 @@ void* At(const Tensor& x, int64_t element) {
   return static_cast<char*>(x.raw()) + element * static_cast<int64_t>(SizeOf(x.dtype()));
 }
 
+size_t Count(const Tensor& x) { return static_cast<size_t>(x.elements()); }
+
 class NcclGroup : public Group {
  public:
-  NcclGroup(std::unique_ptr<Group> host, Device& device, NcclWatchdog& watchdog)
+  NcclGroup(std::unique_ptr<Group> host, Device& device, NcclWatchdog& watchdog, RankSums sums)
       : Group(host->membership()),
         host_(std::move(host)),
         device_(device),
         watchdog_(watchdog),
+        sums_(sums),
         who_(WhoWith("")),
         segments_(SegmentsOfNccl(size())),
         buffer_(device, segments_) {}
@@ -46,8 +49,14 @@ class NcclGroup : public Group {
   }
 
   void AllReduceSum(const Tensor& x) override {
-    CHECK(x.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
+    CheckSum(x);
     if (size() == 1 || x.elements() == 0) return;
+    if (sums_ == RankSums::kFastest) {
+      CountRing(x.bytes(), 2);
+      return Collective("AllReduceSum", [&](ncclComm_t comm, cudaStream_t stream) {
+        return ncclAllReduce(x.raw(), x.raw(), Count(x), NcclTypeOf(x.dtype()), ncclSum, comm, stream);
+      });
+    }
     const int64_t segment = size() * segments_.PartElements(x.dtype());
     for (int64_t begin = 0; begin < x.elements(); begin += segment) {
       AllReduceSegment(x.Range(begin, {std::min(segment, x.elements() - begin)}));
@@ -55,11 +64,15 @@ class NcclGroup : public Group {
   }
 
   void ReduceScatterSum(const Tensor& in, const Tensor& out) override {
-    CHECK(in.dtype() != DType::kInt32) << "sums are of float32 or bfloat16";
-    CHECK(in.dtype() == out.dtype());
-    CHECK_EQ(in.elements(), out.elements() * size()) << in.shape() << " to " << out.shape() << " over " << size()
-                                                     << " ranks";
+    CheckScatter(in, out);
     if (size() == 1) return Copy(in, out);
+    if (out.elements() == 0) return;
+    if (sums_ == RankSums::kFastest) {
+      CountRing(in.bytes(), 1);
+      return Collective("ReduceScatterSum", [&](ncclComm_t comm, cudaStream_t stream) {
+        return ncclReduceScatter(in.raw(), out.raw(), Count(out), NcclTypeOf(in.dtype()), ncclSum, comm, stream);
+      });
+    }
     const int64_t n = out.elements();
     const int64_t most = segments_.PartElements(in.dtype());
     for (int64_t begin = 0; begin < n; begin += most) {
@@ -75,33 +88,24 @@ class NcclGroup : public Group {
     }
   }
 
+  // Whatever the sums are: nothing is added.
   void AllGather(const Tensor& in, const Tensor& out) override {
-    CHECK(in.dtype() == out.dtype());
-    CHECK_EQ(in.elements() * size(), out.elements()) << in.shape() << " to " << out.shape() << " over " << size()
-                                                     << " ranks";
+    CheckGather(in, out);
     if (size() == 1) return Copy(in, out);
     if (in.elements() == 0) return;
-    const ncclComm_t comm = Comm();
-    const cudaStream_t stream = CudaStreamOf(device_);
-    NcclWatchdog::Call call(watchdog_, who_, "AllGather");
-    call.Check(ncclAllGather(in.raw(), out.raw(), static_cast<size_t>(in.elements()), NcclTypeOf(in.dtype()), comm,
-                             stream),
-               comm);
-    call.Queued(stream);
-    bytes_sent_ += in.bytes() * (size() - 1);
+    CountRing(out.bytes(), 1);
+    Collective("AllGather", [&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclAllGather(in.raw(), out.raw(), Count(in), NcclTypeOf(in.dtype()), comm, stream);
+    });
   }
 
   void Broadcast(const Tensor& x, int root) override {
-    CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
+    CheckRoot(root);
     if (size() == 1 || x.elements() == 0) return;
-    const ncclComm_t comm = Comm();
-    const cudaStream_t stream = CudaStreamOf(device_);
-    NcclWatchdog::Call call(watchdog_, who_, "Broadcast");
-    call.Check(ncclBroadcast(x.raw(), x.raw(), static_cast<size_t>(x.elements()), NcclTypeOf(x.dtype()), root, comm,
-                             stream),
-               comm);
-    call.Queued(stream);
-    if (rank() == root) bytes_sent_ += x.bytes();
+    CountRing(x.bytes(), 1);
+    Collective("Broadcast", [&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclBroadcast(x.raw(), x.raw(), Count(x), NcclTypeOf(x.dtype()), root, comm, stream);
+    });
   }
 
   void Send(const Tensor& x, int to, int tag) override {
@@ -204,6 +208,16 @@ class NcclGroup : public Group {
     NcclWatchdog::Call call_;
   };
 
+  // Queues a collective of NCCL's own, which `start` starts.
+  template <typename Start>
+  void Collective(const char* operation, const Start& start) {
+    const ncclComm_t comm = Comm();
+    const cudaStream_t stream = CudaStreamOf(device_);
+    NcclWatchdog::Call call(watchdog_, who_, operation);
+    call.Check(start(comm, stream), comm);
+    call.Queued(stream);
+  }
+
   NcclWatchdog::Who WhoWith(const std::string& peer) const {
     return std::make_shared<const std::string>("group \"" + name() + "\" of " + std::to_string(size()) + ": " +
                                                membership().NameOf(rank()) + peer);
@@ -272,6 +286,7 @@ class NcclGroup : public Group {
   const std::unique_ptr<Device> id_host_ = NewCpuDevice(/*threads=*/1);
   Device& device_;
   NcclWatchdog& watchdog_;
+  const RankSums sums_;
   const NcclWatchdog::Who who_;
   const SumSegments segments_;
   SumBuffer buffer_;
@@ -287,8 +302,9 @@ class NcclWorld : public World {
   int size() const override { return world_.size(); }
   int local_rank() const override { return world_.local_rank(); }
   int local_size() const override { return world_.local_size(); }
-  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device) override {
-    return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), device, watchdog_);
+  std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                  RankSums sums) override {
+    return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), device, watchdog_, sums);
   }
   const Hosts& hosts() const override { return world_.hosts(); }
   Group& all() override { return world_.all(); }

@@ -4,9 +4,11 @@
 //   std::unique_ptr<World> gpus = *NewNcclWorld(*mpi);     // every rank with a GPU of its own
 //   auto group = gpus->NewGroup("data", ranks, *cuda_device);
 //
-// The host world under it starts the communicators and carries numbers and texts. Sums are NCCL messages between pairs
-// and then the op SumParts: the result is the one that every other implementation gives, for as many bytes
-// as a ring sends (2 n (P-1)/P of an all-reduce), where NCCL's own reductions would add in an order of their choice.
+// The host world under it starts the communicators and carries numbers and texts. RankSums::kOrdered are NCCL messages
+// between pairs and then the op SumParts: the result is the one that every other implementation gives, for as many
+// bytes as a ring sends (2 n (P-1)/P of an all-reduce). RankSums::kFastest are ncclAllReduce and ncclReduceScatter,
+// which add in an order of their choice and take no buffer on the device. Gathers and broadcasts are NCCL's own with
+// both, and counted as a ring's.
 //
 // Each pair of ranks that sends has a communicator and, at the sender, a stream and a thread (lane.h): a rank that
 // sends waits for nobody. Tags are not used: messages between two ranks are received in the order of sending, whatever
