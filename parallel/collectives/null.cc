@@ -79,7 +79,8 @@ class NullGroup : public Base {
   }
   void Note(const char* operation, const Tensor& x, Exchanges exchanges) {
     if (!observer_) return;
-    observer_({this->name(), this->membership().ranks, operation, static_cast<double>(x.bytes()), std::move(exchanges)});
+    const auto bytes = static_cast<double>(x.bytes());
+    observer_({this->name(), this->membership().ranks, operation, bytes, std::move(exchanges)});
   }
 
   const GroupObserver observer_;
