@@ -26,7 +26,7 @@ class LibraryGroup : public PointToPointGroup {
   // As if all exchanged with all at once: how a library does it, it does not tell.
   Exchanges ExchangesOfAllReduce(const Tensor&) const { return {.rounds = one_round(), .times = 2}; }
   Exchanges ExchangesOfReduceScatter(const Tensor&) const { return {.rounds = one_round()}; }
-  Exchanges ExchangesOfAllGather() const { return {.rounds = one_round()}; }
+  Exchanges ExchangesOfAllGather(const Tensor&) const { return {.rounds = one_round()}; }
   Exchanges ExchangesOfBroadcast() const { return {.rounds = one_round()}; }
 
  private:

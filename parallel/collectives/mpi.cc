@@ -2,6 +2,7 @@
 #include <mpi.h>
 
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <numeric>
 
@@ -81,7 +82,10 @@ class MpiWorld : public World {
     auto transport = std::make_unique<MpiTransport>(membership, comm, *progress_, options_.largest_count);
     if (sums == RankSums::kFastest) return std::make_unique<LibraryGroup>(membership, device, std::move(transport));
     SumSegments segments = SegmentsOfMessages(static_cast<int>(ranks.size()));
-    segments.direct_ranks = options_.direct_ranks.value_or(segments.direct_ranks);
+    if (options_.direct_ranks.has_value()) {
+      segments.direct_ranks = *options_.direct_ranks;
+      segments.direct_bytes = std::numeric_limits<int64_t>::max();
+    }
     return std::make_unique<PointToPointGroup>(membership, device, std::move(transport), segments);
   }
 

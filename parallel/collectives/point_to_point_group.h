@@ -10,16 +10,17 @@
 //                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
 //   texts             the same way up or down; before each message another one with its length.
 //
-// Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly; of more ranks log2 P where
-// P is a power of two. A small sum whose last round would be of more than 8 ranks goes along the tree instead, up and
-// down. Additions are made by the op SumParts over parts laid out in rank order, whose order of addition all these ways
-// keep: they give the same bits. It rounds bfloat16 once, at the end: partial sums in it would not have those bits, so
-// its sums are made in one round whatever the ranks. Segments, 4 KiB, 8 ranks and the memory for the parts:
-// parallel/collectives/sum_buffer.h.
+// Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly, and up to 32 for parts of
+// 512 KiB; else log2 P where P is a power of two. A small sum whose last round would be of more than 8 ranks goes along
+// the tree instead, up and down. Additions are made by the op SumParts over parts laid out in rank order, whose order of
+// addition all these ways keep: they give the same bits. It rounds bfloat16 once, at the end: partial sums in it would
+// not have those bits, so its sums are made in one round whatever the ranks. Segments, 4 KiB, 8 ranks, 512 KiB and the
+// memory for the parts: parallel/collectives/sum_buffer.h.
 //
 // Private to this folder.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -60,8 +61,8 @@ class PointToPointGroup : public Group {
  protected:
   // For who times what is called. Of one round small sums count as large ones, and broadcasts as gathers.
   Exchanges ExchangesOfAllReduce(const Tensor& x) const;
-  Exchanges ExchangesOfReduceScatter(const Tensor& in) const { return {.rounds = SumRounds(in.dtype())}; }
-  Exchanges ExchangesOfAllGather() const { return {.rounds = rounds_}; }
+  Exchanges ExchangesOfReduceScatter(const Tensor& in) const { return {.rounds = SumRounds(in)}; }
+  Exchanges ExchangesOfAllGather(const Tensor& out) const { return {.rounds = RoundsFor(out)}; }
   Exchanges ExchangesOfBroadcast() const;
   // All exchange with all.
   const std::vector<Round>& one_round() const { return one_round_; }
@@ -105,8 +106,14 @@ class PointToPointGroup : public Group {
   // Nothing to move, and nowhere to move it.
   bool OnlyCounts() const { return !transport_->moves() && !device_.computes(); }
 
-  // Partial sums of bfloat16 do not travel.
-  const std::vector<Round>& SumRounds(DType dtype) const { return dtype == DType::kFloat32 ? rounds_ : one_round_; }
+  // Those in which all ranks' parts of x are gathered, or scattered; and the same with sums: partial sums of bfloat16 do
+  // not travel.
+  const std::vector<Round>& RoundsFor(const Tensor& x) const {
+    return std::min(x.bytes() / size(), segments_.part_bytes) < segments_.direct_bytes ? rounds_ : one_round_;
+  }
+  const std::vector<Round>& SumRounds(const Tensor& x) const {
+    return x.dtype() == DType::kFloat32 ? RoundsFor(x) : one_round_;
+  }
   // out = sum over r of parts[r], unless there is nothing to add.
   void Sum(const Tensor& parts, const Tensor& out);
   bool IsSmall(const Tensor& x) const { return x.bytes() <= segments_.small_bytes; }

@@ -64,7 +64,7 @@ Exchanges PointToPointGroup::ExchangesOfAllReduce(const Tensor& x) const {
     up_and_down.times = 2;
     return up_and_down;
   }
-  const std::vector<Round>& rounds = SumRounds(x.dtype());
+  const std::vector<Round>& rounds = SumRounds(x);
   if (IsSmall(x) && rounds.size() > 1) return {.rounds = rounds, .whole = true};
   return {.rounds = rounds, .times = 2};
 }
@@ -79,7 +79,7 @@ Exchanges PointToPointGroup::ExchangesOfBroadcast() const {
 
 void PointToPointGroup::AllReduceSmall(const Operation& operation, const Tensor& x) {
   const int64_t n = x.elements();
-  for (const Round& round : SumRounds(x.dtype())) {
+  for (const Round& round : SumRounds(x)) {
     const Tensor parts = buffer_.Parts(x.dtype(), round.ranks, n, n);
     std::vector<Bytes> outgoing(round.ranks, Elements(x, 0, n)), incoming(round.ranks);
     for (int digit = 0; digit < round.ranks; ++digit) incoming[digit] = Elements(parts, digit * n, (digit + 1) * n);
@@ -110,7 +110,7 @@ void PointToPointGroup::AllReduceLarge(const Operation& operation, const Tensor&
       return {begin + n * i / pieces, begin + n * (i + 1) / pieces};
     }
   };
-  const std::vector<Round>& rounds = SumRounds(x.dtype());
+  const std::vector<Round>& rounds = SumRounds(x);
   std::vector<Range> ranges = {{0, x.elements()}};  // before each round, and after the last
   const auto pieces = [&](size_t i) {
     std::vector<Bytes> of_round;
@@ -150,7 +150,7 @@ void PointToPointGroup::ReduceScatterSum(const Tensor& in, const Tensor& out) {
     return;
   }
   const Operation operation{"ReduceScatterSum", in.bytes()};
-  const bool direct = SumRounds(in.dtype()).size() == 1;
+  const bool direct = SumRounds(in).size() == 1;
   // Rounds take two buffers in the place of one.
   const int64_t segment = segments_.PartElements(in.dtype()) / (direct ? 1 : 2);
   for (int r = 0; r < size() && direct && OnlyCounts(); ++r) CountPeer(r);
@@ -208,7 +208,7 @@ void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {
   const int64_t n = in.elements();
   if (n == 0) return;
   const Operation operation{"AllGather", out.bytes()};
-  if (rounds_.size() > 1) {
+  if (RoundsFor(out).size() > 1) {
     const int64_t segment = segments_.PartElements(in.dtype());
     for (int64_t begin = 0; begin < n; begin += segment) {
       GatherInRounds(operation, in.Range(begin, {std::min(segment, n - begin)}), begin, out);

@@ -9,7 +9,7 @@ SumSegments SegmentsOfMessages(int ranks) {
   constexpr int64_t kPart = int64_t{1} << 20, kAll = int64_t{16} << 20, kSmall = 4096;
   // A multiple of any dtype's size.
   return {.part_bytes = std::clamp(kAll / ranks / 64 * 64, kSmall, kPart), .small_bytes = kSmall,
-          .gives_back = true, .direct_ranks = 8};
+          .gives_back = true, .direct_ranks = 8, .direct_bytes = kPart / 2};
 }
 
 SumSegments SegmentsOfNccl(int ranks) {

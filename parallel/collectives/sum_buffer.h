@@ -27,14 +27,16 @@ struct SumSegments {
   // Whether a buffer that is replaced goes back to the system. Not on GPUs: giving memory back waits for all of the GPU's
   // work, and that may wait for a peer which waits for this rank.
   bool gives_back;
-  // Up to so many ranks exchange directly; more in rounds (parallel/collectives/rounds.h).
+  // Up to so many ranks exchange directly; more in rounds (parallel/collectives/rounds.h), unless the parts of a segment
+  // have as many bytes as this: of what is long, rounds cost more in copies than they save in messages.
   int direct_ranks = std::numeric_limits<int>::max();
+  int64_t direct_bytes = std::numeric_limits<int64_t>::max();
 
   int64_t PartElements(DType dtype) const { return part_bytes / static_cast<int64_t>(SizeOf(dtype)); }
 };
 // Of MPI and threads: 1 MiB a rank, so that the parts to add are still in cache when they are added, and 4 KiB for the
 // small. For more than 16 ranks 16 MiB in all, but no part below 4 KiB: 512 ranks send 32 KiB at a time.
-// 8 exchange directly.
+// 8 exchange directly, and parts of 512 KiB, which only up to 32 ranks have.
 SumSegments SegmentsOfMessages(int ranks);
 // Of NCCL: 64 MiB in all, as few calls as that allows; nothing is small, and all ranks exchange directly.
 SumSegments SegmentsOfNccl(int ranks);

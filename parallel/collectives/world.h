@@ -45,7 +45,8 @@ class World {
 
 // For comparisons and tests.
 struct MpiOptions {
-  // How many ranks exchange directly at most; else as SegmentsOfMessages says (parallel/collectives/sum_buffer.h).
+  // How many ranks exchange directly, whatever the bytes; else as SegmentsOfMessages says
+  // (parallel/collectives/sum_buffer.h).
   std::optional<int> direct_ranks = std::nullopt;
   // Elements of one collective of MPI, which counts in int; more are done in pieces.
   int largest_count = std::numeric_limits<int>::max();

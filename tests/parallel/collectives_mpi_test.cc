@@ -31,14 +31,21 @@ TEST(CollectivesOnMpi, AreThoseOfMpiWhereTheFastestAreAskedFor) {
   }
 }
 
-// The sum of rank-dependent values, as bits, by `world`.
+// The sum of rank-dependent values by `world`: at once, then by a scatter and a gather.
 std::vector<float> Sum(World& world, Device& device, int64_t elements) {
   const auto group = world.NewGroupOfAll(device);
   const Tensor x = device.Allocate(DType::kFloat32, {elements}, Purpose::kGradients);
   device.Upload(Contribution(world.rank(), elements).data(), x);
+  const int64_t part = elements / group->size();
+  const Tensor whole = x.Range(0, {part * group->size()});
+  const Tensor mine = device.Allocate(DType::kFloat32, {part}, Purpose::kGradients);
+  const Tensor gathered = device.Allocate(DType::kFloat32, {part * group->size()}, Purpose::kGradients);
+  group->ReduceScatterSum(whole, mine);
+  group->AllGather(mine, gathered);
   group->AllReduceSum(x);
-  std::vector<float> sum(elements);
+  std::vector<float> sum(elements + gathered.elements());
   device.Download(x, sum.data());
+  device.Download(gathered, sum.data() + elements);
   return sum;
 }
 
@@ -48,7 +55,7 @@ TEST(CollectivesOnMpi, GiveTheBitsThatThreadsGive) {
     const auto world = NewMpiWorld(nullptr, nullptr, {.direct_ranks = direct_ranks});
     const TestWorld tested(*world);
     const auto device = NewTestDevice();
-    for (int64_t n : {1000, 50001}) {
+    for (int64_t n : {1000, 50001, 1500001}) {  // small, of one segment, and of several
       const std::vector<float> mine = Sum(*tested, *device, n);
       std::vector<float> other;
       RunRanksAsThreads(world->size(), [&](World& threads) {
@@ -56,7 +63,7 @@ TEST(CollectivesOnMpi, GiveTheBitsThatThreadsGive) {
         if (threads.rank() == world->rank()) other = sum;
       });
       ASSERT_EQ(mine.size(), other.size());
-      EXPECT_EQ(std::memcmp(mine.data(), other.data(), n * sizeof(float)), 0) << direct_ranks;
+      EXPECT_EQ(std::memcmp(mine.data(), other.data(), mine.size() * sizeof(float)), 0) << direct_ranks;
     }
   }
 }

@@ -63,10 +63,10 @@ std::vector<float> Values(const Tensor& x) {
   return values;
 }
 
-// Small sums, large ones, and parts of several segments (of half a MiB where two buffers are in use).
+// Small sums, large ones, and parts of several segments, which go directly.
 TEST(ManyRanks, GiveTheBitsOfOneProcess) {
   for (const int ranks : {2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 24}) {
-    for (const int64_t part : {7, 701, ranks == 16 ? 140000 : 1500}) {
+    for (const int64_t part : {7, 701, ranks == 9 ? 300000 : ranks == 16 ? 100000 : 1500}) {
       const int64_t n = part * ranks;
       std::vector<std::vector<float>> all;
       for (int r = 0; r < ranks; ++r) all.push_back(Contribution(r, n));
@@ -181,6 +181,11 @@ TEST(ManyRanks, TellInHowManyRounds) {
       EXPECT_EQ(told.times, 2);
     }
   }
+  // Parts of half a MiB go directly; of more than 32 ranks no segment has such.
+  constexpr int64_t kHalfMib = 1 << 17;
+  EXPECT_EQ(rounds_of(32, StandsFor::kMessages, DType::kFloat32, 32 * kHalfMib), 1u);
+  EXPECT_EQ(rounds_of(32, StandsFor::kMessages, DType::kFloat32, 32 * (kHalfMib - 1)), 5u);
+  EXPECT_EQ(rounds_of(64, StandsFor::kMessages, DType::kFloat32, 64 * kHalfMib), 6u);
   // Up a tree and down: 0, 1, 2, 4 and 8 of 13.
   EXPECT_EQ(rounds_of(13, StandsFor::kMessages, DType::kFloat32, kSmall), 4u);
   EXPECT_EQ(told.rounds.back().distance, 8);
