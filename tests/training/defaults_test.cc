@@ -43,7 +43,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
                  checkpoint { keep_last: 2 failed_saves: 10 } evaluate_samples: 256 log_every_steps: 1 on_nan: STOP
                  on_nan_limit: 10 }
       runtime { timeout_seconds: 600 startup_timeout_seconds: 3600 save_timeout_seconds: 3600 device: CPU
-                bf16_products: NATIVE })", &expected));
+                bf16_products: NATIVE sums: ORDERED })", &expected));
   EXPECT_EQ(config.DebugString(), expected.DebugString());
   FillDefaults(&config, 8, {});
   EXPECT_EQ(config.DebugString(), expected.DebugString());
@@ -61,7 +61,7 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
                  checkpoint { keep_last: 5 failed_saves: 10 } evaluate_samples: 3 log_every_steps: 10 on_nan: SKIP
                  on_nan_limit: 3 }
       runtime { timeout_seconds: 5 startup_timeout_seconds: 6 save_timeout_seconds: 7 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC
-                graphs: OFF })";
+                graphs: OFF sums: FASTEST })";
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
   ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));
