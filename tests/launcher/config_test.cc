@@ -70,7 +70,7 @@ TEST(ReadConfigTest, NamesAnUnknownFieldWithTheNearest) {
   EXPECT_THAT(Problems("runtime { xyzzy: 1 }"),
               ElementsAre("run.pbtxt:1: runtime has no field 'xyzzy'; its fields: threads, timeout_seconds, device, "
                           "allow_shared_device, messages, attention, graphs, memory_limit_gib, startup_timeout_seconds, "
-                          "save_timeout_seconds, bf16_products"));
+                          "save_timeout_seconds, bf16_products, sums"));
   EXPECT_THAT(Problems("model {\n  hiden\n  : 3\n}"), ElementsAre(HasSubstr("run.pbtxt:2: model has no field")));
   EXPECT_THAT(Problems("training { optimizer { learning_rat: 1 } }"),
               ElementsAre(HasSubstr("training.optimizer has no field 'learning_rat'; did you mean 'learning_rate'?")));
