@@ -6,16 +6,16 @@
 //   ReduceScatterSum  in each round a rank sends its peers what is theirs to add on; sends n (P-1)/P of the input's n.
 //   AllGather         in each round a rank sends its peers all it has; sends n (P-1) for a part of n.
 //   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
-//   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them neighbours first; the sum down the tree.
-//                     Maxima, which no order changes, are made on the way. P-1 messages each way in all.
+//   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them neighbours first; the sum down the
+//                     tree. Maxima, which no order changes, are made on the way. P-1 messages each way in all.
 //   texts             the same way up or down; before each message another one with its length.
 //
 // Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly, and up to 32 for parts of
 // 512 KiB; else log2 P where P is a power of two. A small sum whose last round would be of more than 8 ranks goes along
-// the tree instead, up and down. Additions are made by the op SumParts over parts laid out in rank order, whose order of
-// addition all these ways keep: they give the same bits. It rounds bfloat16 once, at the end: partial sums in it would
-// not have those bits, so its sums are made in one round whatever the ranks. Segments, 4 KiB, 8 ranks, 512 KiB and the
-// memory for the parts: parallel/collectives/sum_buffer.h.
+// the tree instead, up and down. Additions are made by the op SumParts over parts laid out in rank order, whose order
+// of addition all these ways keep: they give the same bits. It rounds bfloat16 once, at the end: partial sums in it
+// would not have those bits, so its sums are made in one round whatever the ranks. Segments, 4 KiB, 8 ranks, 512 KiB
+// and the memory for the parts: parallel/collectives/sum_buffer.h.
 //
 // Private to this folder.
 #pragma once
@@ -106,8 +106,8 @@ class PointToPointGroup : public Group {
   // Nothing to move, and nowhere to move it.
   bool OnlyCounts() const { return !transport_->moves() && !device_.computes(); }
 
-  // Those in which all ranks' parts of x are gathered, or scattered; and the same with sums: partial sums of bfloat16 do
-  // not travel.
+  // Those in which all ranks' parts of x are gathered, or scattered; and the same with sums: partial sums of bfloat16
+  // do not travel.
   const std::vector<Round>& RoundsFor(const Tensor& x) const {
     return std::min(x.bytes() / size(), segments_.part_bytes) < segments_.direct_bytes ? rounds_ : one_round_;
   }

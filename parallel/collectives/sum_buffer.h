@@ -27,8 +27,8 @@ struct SumSegments {
   // Whether a buffer that is replaced goes back to the system. Not on GPUs: giving memory back waits for all of the GPU's
   // work, and that may wait for a peer which waits for this rank.
   bool gives_back;
-  // Up to so many ranks exchange directly; more in rounds (parallel/collectives/rounds.h), unless the parts of a segment
-  // have as many bytes as this: of what is long, rounds cost more in copies than they save in messages.
+  // Up to so many ranks exchange directly; more in rounds (parallel/collectives/rounds.h), unless the parts of a
+  // segment have as many bytes as this: of what is long, rounds cost more in copies than they save in messages.
   int direct_ranks = std::numeric_limits<int>::max();
   int64_t direct_bytes = std::numeric_limits<int64_t>::max();
 
