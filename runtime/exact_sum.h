@@ -15,6 +15,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -30,13 +31,12 @@ inline constexpr double kExactMost = 0x1p120;
 inline constexpr int64_t kExactBlock = 1 << 16;
 
 // 1.5 * 2^52 grids: adding it to a smaller number in double and taking it away rounds the number to the grid.
+// From its bits: kernels ask for it with each summand.
 constexpr double ExactRounder(int bin) {
-  double grid = 1.5 * 0x1p52;
-  int exponent = kExactBinBits * bin + kExactLowest;
-  for (; exponent > 0; --exponent) grid *= 2;
-  for (; exponent < 0; ++exponent) grid /= 2;
-  return grid;
+  const int exponent = 52 + kExactBinBits * bin + kExactLowest;
+  return std::bit_cast<double>(uint64_t{1023u + static_cast<unsigned>(exponent)} << 52 | uint64_t{1} << 51);
 }
+static_assert(ExactRounder(0) == 1.5 * 0x1p-76 && ExactRounder(4) == 1.5 * 0x1p68);
 
 class ExactSum {
  public:
