@@ -70,12 +70,17 @@ compute   328 GFLOP per step; MFU is of the measured peak, 150 GFLOP/s of all ra
                                                    "GFLOP/s of all ranks together (measured: 150 GFLOP/s)\n"));
 }
 
-TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
-  const std::string model = "model { family: GPT layers: 1 hidden: 16 heads: 2 sequence_length: 4 }"
-                            "training { global_batch: 1 precision: BF16 }";
+Summary OfOneLayer() {
   Summary summary;
   summary.ranks = 1;
   summary.modules = {{"embedding", "layer 0", "head"}};
+  return summary;
+}
+
+TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
+  const std::string model = "model { family: GPT layers: 1 hidden: 16 heads: 2 sequence_length: 4 }"
+                            "training { global_batch: 1 precision: BF16 }";
+  const Summary summary = OfOneLayer();
   EXPECT_THAT(Describe(Filled(model, 1), summary), Not(HasSubstr("attention")));
   EXPECT_THAT(Describe(Filled(model + "runtime { device: CUDA }", 1), summary),
               HasSubstr("; precision: BF16; attention: CUDNN\n"));
@@ -86,9 +91,7 @@ TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
 TEST(DescribeTest, SaysThatSumsAreNotOrdered) {
   const std::string model = "model { family: GPT layers: 1 hidden: 16 heads: 2 sequence_length: 4 }"
                             "training { global_batch: 1 }";
-  Summary summary;
-  summary.ranks = 1;
-  summary.modules = {{"embedding", "layer 0", "head"}};
+  const Summary summary = OfOneLayer();
   EXPECT_THAT(Describe(Filled(model, 1), summary), Not(HasSubstr("sums")));
   EXPECT_THAT(Describe(Filled(model + "runtime { sums: FASTEST }", 1), summary),
               HasSubstr("\nsums      FASTEST: over ranks in the library's order; "));
