@@ -23,12 +23,13 @@
 #include "data/batch.h"
 #include "data/mixture.h"
 #include "data/sampler.h"
+#include "data/samples.h"
 #include "data/token_set.h"
 #include "runtime/status.h"
 
 namespace trefoil {
 
-class Loader {
+class Loader : public Samples {
  public:
   // `weights`: none, or one for each of the globs, as data/mixture.h wants them.
   // Failure: as TokenSet::Open; a file that two sources match.
@@ -46,14 +47,14 @@ class Loader {
   // Of all sources, one after the other.
   std::vector<const TokenFile*> files() const;
   // Of all sources together.
-  int64_t samples() const;
+  int64_t samples() const override;
   int64_t tokens() const;
   int64_t sequence_length() const { return sequence_length_; }
   // How often the first `samples` samples of the run go through a source: 1.5 is once and half of it again.
   double Epochs(int source, int64_t samples) const;
 
-  // Samples [first_sample, first_sample + count) of the run, any first_sample >= 0. Failure: as TokenSet::ReadSample.
-  absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const;
+  // Failure: as TokenSet::ReadSample.
+  absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const override;
 
   // Adds to counts[id] how often `id` is a target in samples [first_sample, first_sample + count) of the run.
   absl::Status CountTargets(int64_t first_sample, int64_t count, std::span<int64_t> counts) const;
