@@ -30,9 +30,8 @@ GradientReducer::~GradientReducer() {
 
 int GradientReducer::AddedTo(const Bucket& bucket) const {
   int added = options_.micro_batches;
-  for (const int module : {bucket.module, bucket.tied_module}) {
-    const auto found = added_.find(module);
-    if (found != added_.end()) added = std::min(added, found->second);
+  for (const auto& [module, of_module] : added_) {
+    if (bucket.UsedBy(module)) added = std::min(added, of_module);
   }
   return added;
 }
@@ -44,7 +43,7 @@ void GradientReducer::ModuleAdded(int module) {
   const int group_size = options_.micro_batches / options_.sum_groups;
   for (BucketMemory& memory : store_.buckets()) {
     const Bucket& bucket = memory.bucket;
-    if (bucket.module != module && bucket.tied_module != module) continue;
+    if (!bucket.UsedBy(module)) continue;
     const int before = AddedTo(bucket);
     ++found->second;
     const int added = AddedTo(bucket);
@@ -79,7 +78,8 @@ void GradientReducer::Finish() {
   WaitForThread();
   for (BucketMemory& memory : store_.buckets()) {
     ReduceOverTokens(memory);
-    if (memory.bucket.tied_module >= 0 && options_.tied != nullptr) options_.tied->AllReduceSum(memory.GradientShard());
+    Group* const stages = options_.tied.Of(memory.bucket);
+    if (stages != nullptr) stages->AllReduceSum(memory.GradientShard());
   }
 }
 

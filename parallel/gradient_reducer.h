@@ -1,5 +1,5 @@
 // Adds up the partial sums that gradients are: over a bucket's replicas (parallel/placement.h) while the backward of
-// earlier blocks still computes, then over the axes that split tokens (Parameter::partial_over) and between the two
+// earlier blocks still computes, then over the axes that split tokens (Parameter::partial_over) and between the
 // stages of a tied parameter. Brings the weights that came of them to every replica, while later buckets are still
 // updated.
 //
@@ -13,7 +13,7 @@
 // size: the sum of a group is a leaf of the order of addition that SumParts has (runtime/ops.h), which goes on over the
 // ranks. With as many groups in all, the sum has the same bits however they are spread over the replicas.
 //
-// A module is done when all micro-batches have added. A bucket of one module is queued then, a tied bucket when both of
+// A module is done when all micro-batches have added. A bucket of one module is queued then, a tied bucket when all of
 // its modules on this rank are done. A thread of its own takes buckets in that order, which is the same on all
 // replicas, and reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result does
 // not depend on timing. Gathers go to the same thread. On a device that only counts there is no thread, and all is done
@@ -32,13 +32,14 @@
 #include <thread>
 
 #include "parallel/parameter_store.h"
+#include "parallel/tied_groups.h"
 
 namespace trefoil {
 
 struct ReducerOptions {
   const AxisGroups& groups;  // has one along the replicas of each bucket, and along `tokens`
   AxisSet tokens = {};       // the axes, besides those of the replicas, that split tokens in this run
-  Group* tied = nullptr;     // the two stages that hold a tied parameter, if this rank is on one of them; else null
+  const TiedGroups& tied;    // the stages that hold tied parameters
   int micro_batches = 1;     // of a step, on this rank
   int sum_groups = 1;        // that they are added in: 2 to the number of the buckets' group_sums, which divides them
 };

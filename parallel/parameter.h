@@ -35,9 +35,9 @@ struct ParameterSplit {
 struct Parameter {
   std::string name;
   int module = 0;
-  // A second module that uses the same parameter (the tied embedding: the head); -1: none. If the two modules lie on
-  // different stages, both hold it and their gradients are added.
-  int tied_module = -1;
+  // Further modules that use the same parameter (of the tied embedding: the head). Where they lie on several stages, each
+  // holds it and their gradients are added.
+  std::vector<int> tied_modules = {};
   // Global. One to three dims.
   Shape shape;
   // Each axis and each dim once at most; over the axes not named every rank holds all.

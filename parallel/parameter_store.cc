@@ -86,8 +86,7 @@ ParameterStore::Use::~Use() {
 
 void ParameterStore::CountUse(int module, int times) const {
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-    const Bucket& b = buckets_[bucket].bucket;
-    if (b.module == module || b.tied_module == module) uses_[bucket] += times;
+    if (buckets_[bucket].bucket.UsedBy(module)) uses_[bucket] += times;
   }
 }
 

@@ -24,10 +24,6 @@ int64_t Room(const Parameter& parameter, const Mesh& mesh) {
   return room;
 }
 
-bool Contains(const std::vector<int>& modules, int module) {
-  return std::find(modules.begin(), modules.end(), module) != modules.end();
-}
-
 // Parameters that lie back to back wherever they lie: one that is not fused and those that are with it.
 struct Run {
   size_t first = 0, count = 0;  // entries of the bucket
@@ -101,18 +97,15 @@ Box SliceOf(const Parameter& parameter, const Mesh& mesh) {
 
 std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
                                     const OptimizerLayout& optimizer, bool split_optimizer) {
-  const auto key = [](const Bucket& b) { return std::tuple(b.module, b.tied_module, b.replicas, b.optimizer_group); };
+  const auto key = [](const Bucket& b) { return std::tuple(b.module, b.tied_modules, b.replicas, b.optimizer_group); };
   std::vector<Bucket> buckets;
   for (const Parameter& parameter : table.all()) {
-    if (!Contains(modules, parameter.module) &&
-        !(parameter.tied_module >= 0 && Contains(modules, parameter.tied_module))) {
-      continue;
-    }
     const Bucket wanted = {.module = parameter.module,
-                           .tied_module = parameter.tied_module,
+                           .tied_modules = parameter.tied_modules,
                            .replicas = parameter.replicated_over(),
                            .optimizer_group = optimizer.GroupOf(parameter),
                            .entries = {}};
+    if (std::none_of(modules.begin(), modules.end(), [&](int module) { return wanted.UsedBy(module); })) continue;
     auto bucket = std::find_if(buckets.begin(), buckets.end(), [&](const Bucket& b) { return key(b) == key(wanted); });
     if (bucket == buckets.end()) bucket = buckets.insert(buckets.end(), wanted);
     bucket->entries.push_back({.parameter = &parameter, .box = SliceOf(parameter, mesh)});

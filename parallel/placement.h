@@ -2,7 +2,7 @@
 // ParameterTable and the mesh; the only slice arithmetic in the program.
 //
 // A bucket is one flat buffer with parameters of one module that are replicated over the same axes and that the
-// optimizer treats alike (a tied parameter has a bucket of its own), in order of declaration. Gradients are reduced,
+// optimizer treats alike (parameters that several modules share are apart), in order of declaration. Gradients are reduced,
 // optimizer state is split and weights are gathered again a bucket at a time, over its `replicas` axes: those that
 // split samples and not the parameters. With ZeRO, of d ranks along them rank i owns elements [i n / d, (i + 1) n / d)
 // of a bucket of n elements; n is padded so that this divides evenly. Where the optimizer needs whole parameters
@@ -12,6 +12,7 @@
 // Threads: pure functions and plain values.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "parallel/mesh.h"
@@ -36,11 +37,16 @@ struct BucketEntry {
 
 struct Bucket {
   int module = 0;
-  int tied_module = -1;
+  std::vector<int> tied_modules = {};  // of its parameters (parallel/parameter.h)
   AxisSet replicas = {};             // its parameters' replicated_over()
   size_t optimizer_group = 0;
   std::vector<BucketEntry> entries;  // ascending
   int64_t elements = 0;              // with padding; a multiple of the ranks along `replicas`
+
+  bool tied() const { return !tied_modules.empty(); }
+  bool UsedBy(int number) const {
+    return module == number || std::find(tied_modules.begin(), tied_modules.end(), number) != tied_modules.end();
+  }
 };
 
 // The buckets of the rank at `mesh` that holds `modules`, in order of module. Entries that are not fused start on a

@@ -31,11 +31,9 @@ class Search {
       for (const BucketEntry& entry : memory.bucket.entries) {
         const Tensor x = (memory.*buffer).Range(entry.begin, {entry.box.extent.elements()});
         if (Finite(x)) continue;
-        // Where only the second of its modules is here, a tied parameter is that one's.
-        const Bucket& bucket = memory.bucket;
-        const bool own =
-            std::find(worker_.modules.begin(), worker_.modules.end(), bucket.module) != worker_.modules.end();
-        const int module = own ? bucket.module : bucket.tied_module;
+        // Of the first of its modules that is here.
+        const int module = *std::find_if(worker_.modules.begin(), worker_.modules.end(),
+                                         [&](int number) { return memory.bucket.UsedBy(number); });
         Note({phase, phase == Found::kForward ? module : last_module_ - module, 0, 0}, kind + entry.parameter->name);
       }
     }

@@ -70,10 +70,10 @@ std::vector<Copy> CopiesOverTensor(Worker& worker) {
   return copies;
 }
 
-std::vector<Copy> CopiesOverTied(Worker& worker) {
+std::vector<Copy> CopiesOverTied(Worker& worker, const Group* stages) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
-    if (memory.bucket.tied_module < 0) continue;
+    if (worker.tied.Of(memory.bucket) != stages) continue;
     AddWeights(memory, AxisSet(), &copies);
     AddOptimizerState(worker, memory, AxisSet(), &copies);
   }
@@ -166,7 +166,7 @@ absl::Status CompareReplicas(Worker& worker) {
   for (const Parameter& parameter : worker.table.all()) replicas.insert(parameter.replicated_over());
   for (const AxisSet axes : replicas) compare(&worker.groups[axes], CopiesOverReplicas(worker, axes));
   compare(worker.tensor, CopiesOverTensor(worker));
-  compare(worker.tied.get(), CopiesOverTied(worker));
+  for (Group* const stages : worker.tied.all()) compare(stages, CopiesOverTied(worker, stages));
   double differs = first.empty() ? 0 : 1;
   worker.all->AllReduceMax(std::span(&differs, 1));
   if (differs == 0) return absl::OkStatus();

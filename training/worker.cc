@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <set>
 #include <utility>
 
 #include "training/config/micro_batches.h"
@@ -12,29 +11,14 @@
 namespace trefoil {
 namespace {
 
-// Of the two stages that hold a tied parameter, where its modules lie on two and this rank is on one of them.
-std::unique_ptr<Group> TiedGroup(const ParameterTable& table, const RunConfig& config, const StagePlace& place,
-                                 const Mesh& mesh, World& world, Device& device) {
-  const auto modules = ModulesOfVirtualStages(config.model(), place.virtual_stages);
-  const auto stage_of = [&](int module) {
-    for (size_t v = 0; v < modules.size(); ++v) {
-      if (std::count(modules[v].begin(), modules[v].end(), module) > 0) {
-        return place.virtual_stages.StageOf(static_cast<int>(v));
-      }
-    }
-    LOG(FATAL) << "no stage has module " << module;
-  };
-  std::set<std::pair<int, int>> pairs;  // of stages
-  for (const Parameter& parameter : table.all()) {
-    if (parameter.tied_module >= 0)
-      pairs.insert(std::minmax({stage_of(parameter.module), stage_of(parameter.tied_module)}));
+// Of each module of the model.
+std::vector<int> StagesOfModules(const RunConfig& config, const VirtualStages& virtual_stages) {
+  std::vector<int> stages;
+  const auto modules = ModulesOfVirtualStages(config.model(), virtual_stages);
+  for (size_t v = 0; v < modules.size(); ++v) {
+    stages.insert(stages.end(), modules[v].size(), virtual_stages.StageOf(static_cast<int>(v)));
   }
-  CHECK_LE(pairs.size(), 1u) << "tied parameters of several pairs of stages would need a group each";
-  if (pairs.empty()) return nullptr;
-  const auto [first, second] = *pairs.begin();
-  if (first == second || (place.stage != first && place.stage != second)) return nullptr;
-  return world.NewGroup("tied", {mesh.RankAt(Axis::kPipeline, first), mesh.RankAt(Axis::kPipeline, second)}, device,
-                        SumsOf(config.runtime()));
+  return stages;
 }
 
 // Groups of micro-batches whose gradients each rank adds up by itself: a power of two.
@@ -112,7 +96,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       tensor(&groups[Axis::kTensor]),
       data(&groups[Axis::kData]),
       pipeline(&groups[Axis::kPipeline]),
-      tied(TiedGroup(table, config, place, mesh, world, device)),
+      tied(world, mesh, device, table, StagesOfModules(config, place.virtual_stages), SumsOf(config.runtime())),
       optimizer(NewOptimizer(config.training().optimizer())),
       store(table, mesh, modules, device,
             {.working = WorkingDType(config.training().precision()),
@@ -122,7 +106,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       reducer(store, device, modules,
               {.groups = groups,
                .tokens = TokenAxes(config.parallel()),
-               .tied = tied.get(),
+               .tied = tied,
                .micro_batches = MicroBatchesPerStep(config),
                // A planner's shortened step may have a number that they do not divide: its groups are not added up.
                .sum_groups = MicroBatchesPerStep(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),

@@ -24,7 +24,7 @@ void TokenEmbedding::Declare(const ModelConfig& config, int module, int head, Pa
   const Recipe recipe = RecipeOf(config);
   table->Add({.name = kToken,
               .module = module,
-              .tied_module = recipe.tied ? head : -1,
+              .tied_modules = recipe.tied ? std::vector<int>{head} : std::vector<int>(),
               .shape = {config.vocabulary(), config.hidden()},
               .splits = {{.dim = 0, .axis = Axis::kTensor}},
               .initial = Initial::kNormal,

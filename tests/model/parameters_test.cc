@@ -85,7 +85,8 @@ TEST(ParametersTest, LlamaSizesWithTiedEmbeddingsAndQkvBiases) {
     config.set_qkv_bias(qkv_bias);
     const ParameterTable table = DeclareModel(config);
     EXPECT_EQ(table.elements(), s.parameters) << s.name;
-    EXPECT_EQ(table.Find("embedding.token.weight").tied_module, tied ? s.layers + 1 : -1) << s.name;
+    EXPECT_EQ(table.Find("embedding.token.weight").tied_modules,
+              tied ? std::vector<int>{s.layers + 1} : std::vector<int>()) << s.name;
     // A tied embedding multiplies in the head, another one is only looked up.
     const double multiplied = static_cast<double>(s.parameters - (tied ? 0 : s.vocabulary * s.hidden));
     EXPECT_DOUBLE_EQ(ModelFlopsPerToken(config, 1024),
@@ -107,7 +108,7 @@ TEST(ParametersTest, TiedAndQkvBiasLeftOutAreTheFamilys) {
     const auto names = [](const ModelConfig& config) {
       std::vector<std::string> all;
       const ParameterTable table = DeclareModel(config);
-      for (const Parameter& p : table.all()) all.push_back(p.name + std::to_string(p.tied_module));
+      for (const Parameter& p : table.all()) all.push_back(p.name + std::to_string(p.tied_modules.size()));
       return all;
     };
     EXPECT_EQ(names(left_out), names(filled));
@@ -143,7 +144,7 @@ TEST(ParametersTest, DeclarationsAreConsistent) {
       EXPECT_EQ(p.initial == Initial::kNormal, matrix) << p.name;
       const bool norm = p.name.find("norm") != std::string::npos;
       EXPECT_EQ(p.initial == Initial::kOnes, norm && p.name.ends_with(".weight")) << p.name;
-      EXPECT_EQ(p.tied_module >= 0, tied && p.name == "embedding.token.weight") << p.name;
+      EXPECT_EQ(!p.tied_modules.empty(), tied && p.name == "embedding.token.weight") << p.name;
       // What every tensor rank holds whole is used on this rank's tokens only.
       EXPECT_EQ(p.partial_over.contains(Axis::kTensor), p.splits.empty()) << p.name;
     }

@@ -10,7 +10,7 @@ ParameterTable ExampleTable() {
     table.Add({.name = name, .module = module, .shape = shape, .splits = splits, .initial = Initial::kNormal,
                .deviation = 1, .fused_with_previous = fused});
   };
-  table.Add({.name = "token", .module = 0, .tied_module = 3, .shape = {11, 5}, .splits = {{0, Axis::kTensor}},
+  table.Add({.name = "token", .module = 0, .tied_modules = {3}, .shape = {11, 5}, .splits = {{0, Axis::kTensor}},
              .initial = Initial::kNormal, .deviation = 1});
   add("position", 0, {7, 5}, -1);
   for (int block = 1; block <= 2; ++block) {

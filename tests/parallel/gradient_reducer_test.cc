@@ -23,7 +23,7 @@ ParameterTable Table() {
   ParameterTable table;
   table.Add({.name = "embedding",
              .module = kEmbedding,
-             .tied_module = kHead,
+             .tied_modules = {kHead},
              .shape = {6, 2},
              .splits = {{0, Axis::kTensor}}});
   table.Add({.name = "position", .module = kEmbedding, .shape = {3, 2}, .partial_over = Axis::kTensor});
@@ -38,10 +38,11 @@ struct Rank {
        int micro_batches = 1, int group_sums = 0)
       : mesh(sizes, world.rank()),
         groups(world, mesh, *device, {Axis::kTensor, Axis::kData}),
-        tied(sizes[Axis::kPipeline] == 1 ? nullptr : world.NewGroup("tied", mesh.Group(Axis::kPipeline), *device)),
+        tied(world, mesh, *device, table,
+             sizes[Axis::kPipeline] == 1 ? std::vector<int>{0, 0, 0} : std::vector<int>{0, 0, 1}),
         store(table, mesh, modules, *device, {.split_optimizer = split_optimizer, .group_sums = group_sums}),
         reducer(store, *device, modules,
-                {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied.get(),
+                {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied,
                  .micro_batches = micro_batches,
                  .sum_groups = 1 << group_sums}) {}
 
@@ -71,7 +72,7 @@ struct Rank {
   const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
   const Mesh mesh;
   const AxisGroups groups;
-  const std::unique_ptr<Group> tied;
+  const TiedGroups tied;
   ParameterStore store;
   GradientReducer reducer;
 };
@@ -107,7 +108,7 @@ TEST(GradientReducer, ATiedBucketWaitsForBothOfItsModules) {
       Rank rank(world, {{Axis::kData, 2}}, kModules, /*split_optimizer=*/false, false);
       BucketMemory* embedding = nullptr;
       for (BucketMemory& memory : rank.store.buckets()) {
-        if (memory.bucket.tied_module == kHead) embedding = &memory;
+        if (memory.bucket.UsedBy(kHead)) embedding = &memory;
       }
       ASSERT_NE(embedding, nullptr);
       rank.AddGradients(*embedding, 1);

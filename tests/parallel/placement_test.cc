@@ -75,14 +75,16 @@ TEST(Placement, ATiedParameterIsABucketOfItsOwnOnBothStages) {
   const auto names = [&](const std::vector<int>& modules) {
     std::vector<std::string> all;
     for (const Bucket& bucket : PlaceParameters(table, Mesh({}, 0), modules, kElements, kSplit)) {
-      all.push_back(std::to_string(bucket.module) + "/" + std::to_string(bucket.tied_module) + ":");
+      all.push_back(std::to_string(bucket.module));
+      for (const int tied : bucket.tied_modules) all.back() += "/" + std::to_string(tied);
+      all.back() += ":";
       for (const BucketEntry& entry : bucket.entries) all.back() += " " + entry.parameter->name;
     }
     return all;
   };
-  EXPECT_EQ(names({0}), (std::vector<std::string>{"0/-1: position", "0/3: token"}));
-  EXPECT_EQ(names({3}), (std::vector<std::string>{"0/3: token", "3/-1: norm"}));
-  EXPECT_EQ(names({0, 3}), (std::vector<std::string>{"0/-1: position", "0/3: token", "3/-1: norm"}));
+  EXPECT_EQ(names({0}), (std::vector<std::string>{"0: position", "0/3: token"}));
+  EXPECT_EQ(names({3}), (std::vector<std::string>{"0/3: token", "3: norm"}));
+  EXPECT_EQ(names({0, 3}), (std::vector<std::string>{"0: position", "0/3: token", "3: norm"}));
 }
 
 // The shares of the data ranks of all tensor ranks: each element of each parameter in exactly one piece, but for those
