@@ -86,7 +86,7 @@ TEST(ParametersTest, LlamaSizesWithTiedEmbeddingsAndQkvBiases) {
     const ParameterTable table = DeclareModel(config);
     EXPECT_EQ(table.elements(), s.parameters) << s.name;
     EXPECT_EQ(table.Find("embedding.token.weight").tied_modules,
-              tied ? std::vector<int>{s.layers + 1} : std::vector<int>()) << s.name;
+              tied ? std::vector<int>{static_cast<int>(s.layers) + 1} : std::vector<int>()) << s.name;
     // A tied embedding multiplies in the head, another one is only looked up.
     const double multiplied = static_cast<double>(s.parameters - (tied ? 0 : s.vocabulary * s.hidden));
     EXPECT_DOUBLE_EQ(ModelFlopsPerToken(config, 1024),
