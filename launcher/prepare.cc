@@ -81,8 +81,8 @@ std::string SpareVocabulary(const ModelConfig& model, int64_t tokenizer_size) {
   ModelConfig fitting = model;
   fitting.set_vocabulary(static_cast<int32_t>(tokenizer_size));
   const int64_t all = DeclareModel(model).elements(), used = DeclareModel(fitting).elements();
-  const double flops = ModelFlopsPerToken(model, model.sequence_length());
-  const double needed = ModelFlopsPerToken(fitting, model.sequence_length());
+  const double flops = ModelFlops(model);
+  const double needed = ModelFlops(fitting);
   return absl::StrFormat("model.vocabulary: %d, but the tokenizer has %d pieces: %s of %s parameters are for ids that never "
                          "occur, and a step takes %.2f times the FLOPs; --set model.vocabulary=%d leaves them out",
                          model.vocabulary(), tokenizer_size, ShortCount(static_cast<double>(all - used)),

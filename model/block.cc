@@ -3,110 +3,124 @@
 namespace trefoil {
 namespace {
 
-std::string Prefix(int layer) { return "blocks." + std::to_string(layer); }
+Residual::Place ResidualPlace(const BlockPlace& place, const char* branch) {
+  return {.block = place.prefix, .branch = branch, .module = place.module, .side = place.side, .around = place.around};
+}
+
+AttentionPlace SelfPlace(const BlockPlace& place) {
+  return {.prefix = place.prefix + ".attention",
+          .side = place.side,
+          .causal = place.causal,
+          .relative = place.relative};
+}
+
+AttentionPlace CrossPlace(const BlockPlace& place) {
+  return {.prefix = place.prefix + ".cross", .side = place.side, .causal = false, .cross = true};
+}
 
 }  // namespace
 
-void Block::Declare(const ModelConfig& config, int layer, int module, ParameterTable* table) {
-  const std::string prefix = Prefix(layer);
-  Norm::Declare(config, prefix + ".attention_norm", module, table);
-  SelfAttention::Declare(config, prefix + ".attention", module, table);
-  Norm::Declare(config, prefix + ".mlp_norm", module, table);
-  Mlp::Declare(config, prefix + ".mlp", module, table);
+void Block::Declare(const ModelConfig& config, const BlockPlace& place, ParameterTable* table) {
+  Residual::Declare(config, ResidualPlace(place, "attention"), table);
+  AttentionLayer::Declare(config, SelfPlace(place), place.module, table);
+  if (place.cross) {
+    Residual::Declare(config, ResidualPlace(place, "cross"), table);
+    AttentionLayer::Declare(config, CrossPlace(place), place.module, table);
+  }
+  Residual::Declare(config, ResidualPlace(place, "mlp"), table);
+  Mlp::Declare(config, place.prefix + ".mlp", place.module, table);
 }
 
-double Block::FlopsPerToken(const ModelConfig& config, int64_t sequence_length) {
+double Block::Flops(const ModelConfig& config, const BlockPlace& place, int64_t tokens, int64_t memory) {
   ParameterTable table;
-  Declare(config, 0, 0, &table);
+  Declare(config, place, &table);
   const double width = static_cast<double>(config.heads()) * config.head_dim();
-  return 6 * static_cast<double>(table.elements()) + 6 * width * static_cast<double>(sequence_length);
+  const double n = static_cast<double>(tokens), m = static_cast<double>(memory);
+  double flops = 6 * static_cast<double>(table.elements()) * n + (place.causal ? 6 : 12) * width * n * n;
+  if (!place.cross) return flops;
+  // Keys and values of the cross attention are made of the memory's tokens.
+  const double of_memory = 2.0 * config.hidden() * config.kv_heads() * config.head_dim();
+  return flops + 6 * of_memory * (m - n) + 12 * width * n * m;
 }
 
-Block::Block(const ParameterStore& store, const ModelConfig& config, int layer, int module)
-    : prefix_(Prefix(layer)),
-      module_(module),
-      dropout_(config.dropout()),
-      norm1_(store, config, prefix_ + ".attention_norm"),
-      norm2_(store, config, prefix_ + ".mlp_norm"),
-      attention_(store, config, prefix_ + ".attention"),
-      mlp_(store, config, prefix_ + ".mlp") {}
+Block::Block(const ParameterStore& store, const ModelConfig& config, const BlockPlace& place)
+    : place_(place),
+      attention_residual_(store, config, ResidualPlace(place, "attention")),
+      mlp_residual_(store, config, ResidualPlace(place, "mlp")),
+      attention_(store, config, SelfPlace(place)),
+      mlp_(store, config, place.prefix + ".mlp"),
+      cross_(place.cross ? std::optional<Cross>({.residual = {store, config, ResidualPlace(place, "cross")},
+                                                 .attention = {store, config, CrossPlace(place)}})
+                         : std::nullopt) {}
 
-Tensor Block::AddResidual(const Context& context, const MicroBatch& batch, const Tensor& x, const Tensor& branch,
-                          const std::string& site) const {
-  const DropoutMask mask = MaskOf(context, batch, dropout_, prefix_ + site, branch.dim(1));
-  if (mask.probability > 0) Dropout(context.device, branch, mask, branch);
-  Add(context.device, x, branch, branch);
-  return branch;
-}
-
-Tensor Block::BranchGradient(const Context& context, const MicroBatch& batch, const Tensor& dy,
-                             const std::string& site) const {
-  const DropoutMask mask = MaskOf(context, batch, dropout_, prefix_ + site, dy.dim(1));
-  if (mask.probability == 0) return dy;
-  const Tensor d_branch = context.New(dy.shape());
-  Dropout(context.device, dy, mask, d_branch);
-  return d_branch;
-}
-
-Tensor Block::ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const {
-  const auto inspect = [&](const char* suffix, const Tensor& value) {
-    context.Inspect(Pass::kForward, module_, prefix_, suffix, value);
-  };
+Tensor Block::ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, const Tensor& memory,
+                               Saved* saved) const {
   saved->x = x;
-  saved->h1 = norm1_.Forward(context, x, &saved->norm1);
-  inspect(".attention_norm", saved->h1);
-  const Tensor attended = attention_.Forward(context, batch, saved->h1, &saved->attention);
-  inspect(".attention", attended);
-  const Tensor y1 = AddResidual(context, batch, x, attended, ".attention");
-  saved->h2 = norm2_.Forward(context, y1, &saved->norm2);
-  inspect(".mlp_norm", saved->h2);
-  const Tensor fed = mlp_.Forward(context, saved->h2, &saved->mlp);
-  inspect(".mlp", fed);
-  const Tensor y = AddResidual(context, batch, y1, fed, ".mlp");
-  inspect("", y);
+  saved->memory = memory;
+  Tensor y = attention_residual_.Forward(context, batch, x, &saved->attention_residual, [&](const Tensor& h) {
+    return attention_.Forward(context, batch, h, Tensor(), &saved->attention);
+  });
+  if (cross_.has_value()) {
+    y = cross_->residual.Forward(context, batch, y, &saved->cross_residual, [&](const Tensor& h) {
+      return cross_->attention.Forward(context, batch, h, memory, &saved->cross);
+    });
+  }
+  y = mlp_residual_.Forward(context, batch, y, &saved->mlp_residual,
+                            [&](const Tensor& h) { return mlp_.Forward(context, h, &saved->mlp); });
+  context.Inspect(Pass::kForward, place_.module, place_.prefix, "", y);
   return y;
 }
 
 Tensors Block::Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const {
   auto saved = std::make_unique<Saved>();
-  const Tensor y = ForwardSavingAll(context, batch, x.front(), saved.get());
-  if (!batch.training) return {y};
+  const Tensor memory = cross_.has_value() ? x.at(1) : Tensor();
+  const Tensor y = ForwardSavingAll(context, batch, x.front(), memory, saved.get());
+  Tensors output = {y};
+  if (place_.passes_memory) output.push_back(memory);
+  if (!batch.training) return output;
   if (context.recompute == ParallelConfig::FULL) {
     saved = std::make_unique<Saved>();
     saved->x = x.front();
+    saved->memory = memory;
   } else if (context.recompute == ParallelConfig::SELECTIVE) {
-    saved->h1 = saved->h2 = saved->mlp.a = Tensor();
+    attention_residual_.Forget(&saved->attention_residual);
+    if (cross_.has_value()) cross_->residual.Forget(&saved->cross_residual);
+    mlp_residual_.Forget(&saved->mlp_residual);
+    saved->mlp.a = Tensor();
   }
   pass->saved = std::move(saved);
-  return {y};
+  return output;
 }
 
 Tensors Block::Backward(const Context& context, const MicroBatch& batch, const Tensors& d_output,
                         std::unique_ptr<Module::Saved> kept, WeightGradients& weights) const {
-  const Tensor& dy = d_output.front();
   Saved& saved = static_cast<Saved&>(*kept);
   if (context.recompute == ParallelConfig::FULL) {
-    const Tensor x = saved.x;
-    ForwardSavingAll(context, batch, x, &saved);
+    const Tensor x = saved.x, memory = saved.memory;
+    ForwardSavingAll(context, batch, x, memory, &saved);
   } else if (context.recompute == ParallelConfig::SELECTIVE) {
-    const Tensor x1 = saved.norm1.x, x2 = saved.norm2.x;
-    saved.h1 = norm1_.Forward(context, x1, &saved.norm1);
-    saved.h2 = norm2_.Forward(context, x2, &saved.norm2);
+    attention_residual_.Recompute(context, &saved.attention_residual);
+    if (cross_.has_value()) cross_->residual.Recompute(context, &saved.cross_residual);
+    mlp_residual_.Recompute(context, &saved.mlp_residual);
   }
-  const auto inspect = [&](const char* suffix, const Tensor& gradient) {
-    context.Inspect(Pass::kBackward, module_, prefix_, suffix, gradient);
-  };
-  const Tensor d_fed = BranchGradient(context, batch, dy, ".mlp");
-  const Tensor dh2 = mlp_.Backward(context, d_fed, saved.h2, saved.mlp, weights);
-  inspect(".mlp", dh2);
-  const Tensor dy1 = norm2_.Backward(context, dh2, saved.norm2, dy);
-  inspect(".mlp_norm", dy1);
-  const Tensor d_attended = BranchGradient(context, batch, dy1, ".attention");
-  const Tensor dh1 = attention_.Backward(context, batch, d_attended, saved.h1, saved.attention, weights);
-  inspect(".attention", dh1);
-  const Tensor dx = norm1_.Backward(context, dh1, saved.norm1, dy1);
-  inspect("", dx);
-  return {dx};
+  Tensor dx = mlp_residual_.Backward(context, batch, d_output.front(), saved.mlp_residual, [&](const Tensor& dy) {
+    return mlp_.Backward(context, dy, saved.mlp_residual.h, saved.mlp, weights);
+  });
+  Tensor d_memory;
+  if (cross_.has_value()) {
+    dx = cross_->residual.Backward(context, batch, dx, saved.cross_residual, [&](const Tensor& dy) {
+      return cross_->attention.Backward(context, batch, dy, saved.cross_residual.h, saved.memory, saved.cross, weights,
+                                        &d_memory);
+    });
+    // Of this block and all behind it.
+    if (place_.passes_memory) Add(context.device, d_memory, d_output.at(1), d_memory);
+  }
+  dx = attention_residual_.Backward(context, batch, dx, saved.attention_residual, [&](const Tensor& dy) {
+    return attention_.Backward(context, batch, dy, saved.attention_residual.h, Tensor(), saved.attention, weights,
+                               nullptr);
+  });
+  context.Inspect(Pass::kBackward, place_.module, place_.prefix, "", dx);
+  return cross_.has_value() ? Tensors{dx, d_memory} : Tensors{dx};
 }
 
 }  // namespace trefoil

@@ -1,61 +1,72 @@
-// One transformer block, pre-norm:
+// One transformer block: residual branches (layers/residual.h) one after the other.
 //
-//   x -> norm -> attention -> dropout -> + x  =  y1 -> norm -> mlp -> dropout -> + y1  =  y       all [n, C]
+//   x -> attention -> [cross attention with the encoder's memory] -> mlp -> y            all [n, C]
 //
 // What is saved between forward and backward is the recomputation mode's choice: everything (NOTHING is recomputed),
-// everything but norm outputs and activation-function outputs (SELECTIVE), or only x (FULL).
+// everything but the outputs of norms before branches and of activation functions (SELECTIVE), or only x (FULL).
 //
 // Threads: the rank's main thread.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "model/context.h"
 #include "model/layers/attention.h"
 #include "model/layers/mlp.h"
-#include "model/layers/norm.h"
+#include "model/layers/residual.h"
 #include "model/module.h"
 
 namespace trefoil {
 
+// Which block of a model.
+struct BlockPlace {
+  std::string prefix;  // "blocks.3"
+  int module = 0;
+  Side side = Side::kInput;
+  bool causal = true;
+  bool cross = false;          // it attends to memory, which it takes behind x
+  bool passes_memory = false;  // and gives behind y, for the block behind it
+  std::string relative = "";   // table of relative positions
+  float around = 0;            // probability that a sample goes around a branch
+};
+
 class Block : public Module {
  public:
   struct Saved : Module::Saved {
-    Tensor x;  // the block's input
-    Norm::Saved norm1, norm2;
-    Tensor h1, h2;  // outputs of the norms
-    SelfAttention::Saved attention;
+    Tensor x, memory;  // what came in
+    Residual::Saved attention_residual, cross_residual, mlp_residual;
+    AttentionLayer::Saved attention, cross;
     Mlp::Saved mlp;
   };
 
-  // Adds blocks.LAYER.*
-  static void Declare(const ModelConfig& config, int layer, int module, ParameterTable* table);
-  // 6 per parameter, and causal attention: 6 (H D) T.
-  static double FlopsPerToken(const ModelConfig& config, int64_t sequence_length);
-  Block(const ParameterStore& store, const ModelConfig& config, int layer, int module);
+  // Adds PREFIX.*
+  static void Declare(const ModelConfig& config, const BlockPlace& place, ParameterTable* table);
+  // Training on a sample, whose side has `tokens`: 6 for each parameter and token, and 12 (H D) for each pair of a query and
+  // a key that it sees (6 T a token where causal). `memory`: tokens of the encoder's side.
+  static double Flops(const ModelConfig& config, const BlockPlace& place, int64_t tokens, int64_t memory);
+  Block(const ParameterStore& store, const ModelConfig& config, const BlockPlace& place);
 
-  // x -> y [n, C]
+  // {x} or {x, memory} -> {y} or {y, memory}
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override;
   Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& d_output,
                    std::unique_ptr<Module::Saved> kept, WeightGradients& weights) const override;
 
  private:
   // Fills `saved` with everything.
-  Tensor ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, Saved* saved) const;
-  // branch, dropped out, + x. Overwrites branch.
-  Tensor AddResidual(const Context& context, const MicroBatch& batch, const Tensor& x, const Tensor& branch,
-                     const std::string& site) const;
-  // The gradient of a branch from that of its sum with the residual: dy itself where nothing is dropped.
-  Tensor BranchGradient(const Context& context, const MicroBatch& batch, const Tensor& dy,
-                        const std::string& site) const;
+  Tensor ForwardSavingAll(const Context& context, const MicroBatch& batch, const Tensor& x, const Tensor& memory,
+                          Saved* saved) const;
 
-  const std::string prefix_;
-  const int module_;
-  const float dropout_;
-  const Norm norm1_, norm2_;
-  const SelfAttention attention_;
+  const BlockPlace place_;
+  const Residual attention_residual_, mlp_residual_;
+  const AttentionLayer attention_;
   const Mlp mlp_;
+  struct Cross {
+    Residual residual;
+    AttentionLayer attention;
+  };
+  const std::optional<Cross> cross_;
 };
 
 }  // namespace trefoil

@@ -22,10 +22,10 @@ Tensor Context::ReduceTokens(const Tensor& x) const {
 }
 
 DropoutMask MaskOf(const Context& context, const MicroBatch& batch, float probability, const std::string& site,
-                   int64_t columns) {
+                   int64_t columns, Side side) {
   return {.probability = batch.training ? probability : 0,
           .key = RandomKey(context.dropout_seed, "dropout/" + site),
-          .first_row = batch.first_sample * batch.tokens + context.FirstLocalRow(batch.rows()),
+          .first_row = batch.first_sample * batch.of(side).tokens + context.FirstLocalRow(batch.rows(side)),
           .global_columns = columns};
 }
 

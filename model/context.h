@@ -47,6 +47,11 @@ struct Context {
   // n for N, and the first of this rank's rows.
   int64_t LocalRows(int64_t rows) const { return splits_tokens() ? rows / tensor.size() : rows; }
   int64_t FirstLocalRow(int64_t rows) const { return splits_tokens() ? tensor.rank() * (rows / tensor.size()) : 0; }
+  // Of a tensor of all rows [N, ...] this rank's [n, ...], where they lie.
+  Tensor LocalTokens(const Tensor& all) const {
+    const int64_t first = FirstLocalRow(all.dim(0));
+    return all.Rows(first, first + LocalRows(all.dim(0)));
+  }
 
   // [n, C] -> [N, C]: every token, for a matrix whose columns are split.
   Tensor GatherTokens(const Tensor& x) const;
@@ -54,20 +59,55 @@ struct Context {
   Tensor ReduceTokens(const Tensor& x) const;
 };
 
-// Samples that go through the model together. Holds all that a pass needs to know of the data.
+// A network reads one sequence of each sample, or an encoder reads one and a decoder another.
+enum class Side { kInput, kDecoder };
+
+// Those of a micro-batch. Tensors are on the device, undefined where this rank does not look at them.
+struct Sequences {
+  int64_t tokens = 0;     // T
+  Tensor ids = {};        // [N] int32, for the embedding
+  Tensor positions = {};  // [N] int32: row modulo T
+  Tensor lengths = {};    // [B] int32: tokens that are real; undefined: T each
+  Tensor buckets = {};    // [2T - 1] int32: of relative positions (model/relative_positions.h)
+  Tensor sinusoids = {};  // [T, C] working dtype (model/sinusoids.h)
+};
+
+// Rows of a micro-batch in the order of time, for recurrent layers (model/time_steps.h): which row is where, all int32.
+struct TimeSteps {
+  Tensor rows_of_steps = {}, parts_of_steps = {};    // [directions * N], [directions * N]
+  Tensor steps_of_rows = {}, outputs_of_rows = {};   // [directions * N], [N * directions]
+  Tensor columns_of_ranks = {}, ranks_of_columns = {};  // [B * t] each
+};
+
+// Samples that go through the model together. Holds all that a pass needs to know of the data (data/batch.h).
 struct MicroBatch {
-  int64_t samples = 0, tokens = 0;  // B, T
-  int64_t first_sample = 0;         // number within the run of row 0: what dropout is keyed by
+  int64_t samples = 0;       // B
+  int64_t first_sample = 0;  // number within the run of row 0: what dropout is keyed by
   bool training = true;
   // The head's gradients are of loss_scale * (sum of the weighted losses): 1 / (targets of the global batch).
   float loss_scale = 0;
-  // A batch's tensors (data/batch.h) on the device, undefined where this rank does not look at them.
-  Tensor inputs = {}, positions = {};  // [N] int32 each, for the embedding; positions: row modulo T
-  Tensor targets = {};                 // [N] int32, for the head
-  // [N] float32, of the targets; undefined: all 1. In training their mean over the global batch is 1.
+  float label_smoothing = 0;  // Szegedy et al. 2016
+
+  Sequences input = {}, decoder = {};
+  Tensor segments = {};      // [N] int32
+  // Of images. A masked autoencoder's decoder has a row for each place of the image.
+  Tensor patches = {};                         // [N, P] float32
+  Tensor patch_places = {}, patch_kinds = {};  // [N] int32; kinds: 1 for the class token, else 0
+  Tensor visible_rows = {}, masked = {};       // [decoder's N] int32: the encoder's row of a place, -1 if masked; 0 if masked
+  Tensor rows_of_visible = {};                 // [N] int32: the decoder's row
+  TimeSteps time_steps = {};
+
+  // U targets a sample, M = B * U in all.
+  int64_t targets_of_sample = 0;
+  Tensor targets = {};  // [M] int32
+  Tensor values = {};   // [M, P] float32
+  // Of which row each target is, and of which target each row: -1 where of none. Undefined: target m of row m.
+  Tensor target_rows = {}, row_targets = {};  // [M], [N] int32
+  // [M] float32, of the targets; undefined: all 1. In training their mean over the global batch is 1.
   Tensor weights = {};
 
-  int64_t rows() const { return samples * tokens; }
+  const Sequences& of(Side side) const { return side == Side::kInput ? input : decoder; }
+  int64_t rows(Side side = Side::kInput) const { return samples * of(side).tokens; }
 };
 
 // Weight gradients of one chunk's backward: run at once, or kept until the schedule says so.
@@ -94,6 +134,6 @@ class WeightGradients {
 // What to drop at `site` ("blocks.3.mlp"): a function of seed, site, sample and element, whatever the layout. The rows
 // of the tensor to drop from are this rank's n of the micro-batch.
 DropoutMask MaskOf(const Context& context, const MicroBatch& batch, float probability, const std::string& site,
-                   int64_t columns);
+                   int64_t columns, Side side = Side::kInput);
 
 }  // namespace trefoil

@@ -23,21 +23,21 @@ ParameterTable DeclareModel(const ModelConfig& config);
 // virtual stage, what comes behind to the last. Each has a block or more, and the most loaded stage has as few FLOPs as
 // can be: a large vocabulary's head weighs several blocks, and its stage has the fewer. At least as many blocks as
 // virtual stages.
-std::vector<std::vector<int>> ModulesOfVirtualStages(const std::vector<ModuleSpec>& modules, int64_t sequence_length,
+std::vector<std::vector<int>> ModulesOfVirtualStages(const std::vector<ModuleSpec>& modules,
                                                      const VirtualStages& virtual_stages);
 std::vector<std::vector<int>> ModulesOfVirtualStages(const ModelConfig& config, const VirtualStages& virtual_stages);
 
 // What the holder of some modules does with a batch.
-struct Role {
-  bool reads_inputs = false, reads_targets = false, makes_losses = false;
-};
 Role RoleOf(const ModelConfig& config, const std::vector<int>& modules);
 
-// FLOPs of training on one token, forward and backward, recomputation not counted: 6 per parameter plus causal attention,
-// 6 L (H D) T. Parameters that are only looked up do not count (positions, and the input embedding where it is not tied):
-// nothing multiplies them. A tied embedding counts once, for the head.
-double ModelFlopsPerToken(const ModelConfig& config, int64_t sequence_length);
+// Tokens, or patches, of a sample that go through the network: of an encoder-decoder those of both.
+int64_t TokensOfSample(const ModelConfig& config);
+// FLOPs of training on a sample, forward and backward, recomputation not counted: 6 per parameter and token, plus
+// attention, 12 (H D) for each pair of a query and a key that it sees. Parameters that are only looked up do not count
+// (positions, and the input embedding where it is not tied): nothing multiplies them. A tied embedding counts once, for
+// the head, which counts for the tokens that have targets.
+double ModelFlops(const ModelConfig& config);
 // The same in a few words, for reports.
-inline constexpr char kModelFlopsRule[] = "6 per multiplied parameter + causal attention";
+inline constexpr char kModelFlopsRule[] = "6 per multiplied parameter + attention of what is seen";
 
 }  // namespace trefoil

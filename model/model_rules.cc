@@ -3,11 +3,78 @@
 #include <absl/strings/str_join.h>
 
 #include <numeric>
+#include <utility>
 
+#include "model/families/recipe.h"
 #include "runtime/config/nearest.h"
 
 namespace trefoil {
 namespace {
+
+// A field that only some networks have.
+void CheckUnused(const std::string& path, double value, bool used, const ModelConfig& model, Rules& rules) {
+  if (!rules.Good(path) || used || value == 0) return;
+  rules.Broken(path, ": ", value, ", must be 0 for ", ModelConfig::Family_Name(model.family()),
+               model.family() == ModelConfig::VIT ? absl::StrCat(" with head ", ModelConfig::Head_Name(model.head())) : "",
+               ", which has no use for it; nearest legal: 0");
+}
+
+void CheckImages(const ModelConfig& model, Rules& rules) {
+  for (const auto& [path, value] : {std::pair("model.image_size", model.image_size()),
+                                    std::pair("model.patch_size", model.patch_size()),
+                                    std::pair("model.channels", model.channels())}) {
+    rules.AtLeastOne(path, value);
+  }
+  if (rules.Good("model.image_size", "model.patch_size") && model.image_size() % model.patch_size() != 0) {
+    rules.Bad("model.image_size",
+              absl::StrCat(model.image_size(), " is not a multiple of model.patch_size ", model.patch_size(),
+                           "; nearest legal: ", NearestMultiples(model.patch_size(), model.image_size())));
+  }
+}
+
+void CheckByStructure(const ModelConfig& model, const Recipe& recipe, Rules& rules) {
+  const bool vision = recipe.structure == Recipe::Structure::kVision;
+  const bool pair = recipe.structure == Recipe::Structure::kEncoderDecoder;
+  const bool recurrent = recipe.structure == Recipe::Structure::kRecurrent;
+  const bool patches = vision && model.head() == ModelConfig::PATCHES;
+  if (vision) CheckImages(model, rules);
+  if (model.head() == ModelConfig::CLASSES) {
+    if (rules.Good("model.classes") && model.classes() < 2) {
+      rules.Bad("model.classes", absl::StrCat(model.classes(), ", must be at least 2 with head CLASSES, and no data say it; ",
+                                              "nearest legal: 2"));
+    }
+  } else {
+    CheckUnused("model.classes", model.classes(), false, model, rules);
+  }
+  if (pair || patches) {
+    rules.AtLeastOne("model.decoder_layers", model.decoder_layers());
+    rules.AtLeastOne("model.decoder_length", model.decoder_length());
+  }
+  if (patches) {
+    rules.AtLeastOne("model.decoder_hidden", model.decoder_hidden());
+    rules.AtLeastOne("model.decoder_heads", model.decoder_heads());
+    if (rules.Good("model.decoder_hidden", "model.decoder_heads") &&
+        model.decoder_hidden() % model.decoder_heads() != 0) {
+      rules.Broken("model.decoder_hidden: ", model.decoder_hidden(), " is not a multiple of model.decoder_heads ",
+                   model.decoder_heads(), "; nearest legal: ",
+                   NearestMultiples(model.decoder_heads(), model.decoder_hidden()));
+    }
+  }
+  CheckUnused("model.decoder_layers", model.decoder_layers(), pair || patches, model, rules);
+  CheckUnused("model.decoder_length", model.decoder_length(), pair || patches, model, rules);
+  CheckUnused("model.decoder_hidden", model.decoder_hidden(), patches, model, rules);
+  CheckUnused("model.decoder_heads", model.decoder_heads(), patches, model, rules);
+  CheckUnused("model.image_size", model.image_size(), vision, model, rules);
+  CheckUnused("model.patch_size", model.patch_size(), vision, model, rules);
+  CheckUnused("model.channels", model.channels(), vision, model, rules);
+  CheckUnused("model.stochastic_depth", model.stochastic_depth(), vision, model, rules);
+  rules.Share("model.stochastic_depth", model.stochastic_depth(), false);
+  CheckUnused("model.bidirectional", model.bidirectional(), recurrent, model, rules);
+  if (model.bidirectional() && rules.Good("model.hidden") && model.hidden() % 2 != 0) {
+    rules.Broken("model.hidden: ", model.hidden(), ", must be even with model.bidirectional, half for each direction; ",
+                 "nearest legal: ", NearestMultiples(2, model.hidden()));
+  }
+}
 
 void CheckByItself(const ModelConfig& model, Rules& rules) {
   if (model.family() == ModelConfig::FAMILY_UNSET) {
@@ -21,37 +88,43 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
   rules.Good("model.heads") ? rules.AtLeastOne("model.kv_heads", model.kv_heads()) : rules.Skip("model.kv_heads");
   rules.Good("model.hidden") ? rules.AtLeastOne("model.feed_forward", model.feed_forward())
                              : rules.Skip("model.feed_forward");
-  const bool llama = model.family() == ModelConfig::LLAMA;
+  if (!rules.Good("model.family")) return;
+  const std::string family = ModelConfig::Family_Name(model.family());
+  const Recipe recipe = RecipeOf(model);
+  const bool rotary = recipe.positions == Recipe::Positions::kRotary;
 
   if (rules.Good("model.hidden", "model.heads", "model.head_dim") && model.head_dim() == 0) {
     rules.Bad("model.head_dim", absl::StrCat("not set, and model.hidden ", model.hidden(),
                                              " is not a multiple of model.heads ", model.heads(), "; nearest hidden: ",
                                              NearestMultiples(model.heads(), model.hidden()), ", or set head_dim"));
   }
-  if (rules.Good("model.family", "model.heads", "model.head_dim") && llama && model.head_dim() % 2 != 0) {
-    rules.Broken("model.head_dim: ", model.head_dim(), ", must be even for LLAMA, whose rotary positions turn pairs; ",
-                 "nearest legal: ", NearestMultiples(2, model.head_dim()));
+  if (rules.Good("model.heads", "model.head_dim") && rotary && model.head_dim() % 2 != 0) {
+    rules.Broken("model.head_dim: ", model.head_dim(), ", must be even for ", family,
+                 ", whose rotary positions turn pairs; nearest legal: ", NearestMultiples(2, model.head_dim()));
   }
   if (rules.Good("model.heads", "model.kv_heads") && model.heads() % model.kv_heads() != 0) {
     rules.Broken("model.kv_heads: ", model.kv_heads(), " does not divide model.heads ", model.heads(),
                  "; nearest legal: ", NearestDivisors(model.heads(), model.kv_heads()));
   }
-  if (rules.Good("model.vocabulary") && model.vocabulary() == 0) {
+  const bool vision = recipe.structure == Recipe::Structure::kVision;
+  if (rules.Good("model.vocabulary") && model.vocabulary() == 0 && !vision) {
     rules.Bad("model.vocabulary",
               "not set, and no tokenizer says it (data.tokenizer, or tokenizer.model beside the first of "
               "data.train); must be above every token id, such as 50257 for GPT-2's");
   }
   rules.Positive("model.norm_epsilon", model.norm_epsilon(), "1e-5");
-  rules.Positive("model.initial_deviation", model.initial_deviation(), "0.02");
-  if (llama) rules.Positive("model.rope_theta", model.rope_theta(), "10000");
+  if (!recipe.own_deviations) rules.Positive("model.initial_deviation", model.initial_deviation(), "0.02");
+  if (rotary) rules.Positive("model.rope_theta", model.rope_theta(), "10000");
   rules.Share("model.dropout", model.dropout(), false);
-  if (rules.Good("model.dropout", "model.family") && llama && model.dropout() > 0) {
-    rules.Broken("model.dropout: ", model.dropout(), ", must be 0 for LLAMA, whose recipe has none; nearest legal: 0");
+  if (rules.Good("model.dropout") && !recipe.dropout && model.dropout() > 0) {
+    rules.Broken("model.dropout: ", model.dropout(), ", must be 0 for ", family,
+                 ", whose recipe has none; nearest legal: 0");
   }
-  if (rules.Good("model.rope_theta", "model.family") && !llama && model.rope_theta() != 0) {
-    rules.Broken("model.rope_theta: ", model.rope_theta(), ", must be 0 for GPT, which has no rotary positions; ",
-                 "nearest legal: 0");
+  if (rules.Good("model.rope_theta") && !rotary && model.rope_theta() != 0) {
+    rules.Broken("model.rope_theta: ", model.rope_theta(), ", must be 0 for ", family,
+                 ", which has no rotary positions; nearest legal: 0");
   }
+  CheckByStructure(model, recipe, rules);
 }
 
 // Sizes that an axis splits evenly, but for those that are wrong by themselves.
@@ -78,10 +151,20 @@ void CheckDivided(const ModelConfig& model, const ParallelConfig& parallel, cons
 }  // namespace
 
 std::vector<DividedSize> DividedSizes(const ModelConfig& model) {
-  return {{Axis::kTensor, "model.heads", model.heads()},
-          {Axis::kTensor, "model.kv_heads", model.kv_heads()},
-          {Axis::kTensor, "model.feed_forward", model.feed_forward()}};
+  if (model.family() == ModelConfig::RNN || model.family() == ModelConfig::LSTM) {
+    return {{Axis::kTensor, "model.hidden", model.bidirectional() ? model.hidden() / 2 : model.hidden()}};
+  }
+  std::vector<DividedSize> sizes = {{Axis::kTensor, "model.heads", model.heads()},
+                                    {Axis::kTensor, "model.kv_heads", model.kv_heads()},
+                                    {Axis::kTensor, "model.feed_forward", model.feed_forward()}};
+  if (model.decoder_heads() > 0) {
+    sizes.push_back({Axis::kTensor, "model.decoder_heads", model.decoder_heads()});
+    sizes.push_back({Axis::kTensor, "model.decoder_hidden", model.decoder_hidden()});
+  }
+  return sizes;
 }
+
+int64_t BlocksOf(const ModelConfig& model) { return int64_t{model.layers()} + model.decoder_layers(); }
 
 int64_t LeastLayers(const ParallelConfig& parallel) { return Product(parallel.pipeline(), parallel.chunks()); }
 
@@ -93,8 +176,10 @@ void CheckModel(const ModelConfig& model, const ParallelConfig& parallel, Rules&
     rules.Broken("model.vocabulary: ", model.vocabulary(), ", must be at least parallel.tensor ", parallel.tensor(),
                  ", which splits it; nearest legal: ", parallel.tensor());
   }
-  if (rules.Good("model.layers", "parallel.pipeline", "parallel.chunks") && model.layers() < LeastLayers(parallel)) {
-    rules.Broken("model.layers: ", model.layers(), ", must be at least parallel.pipeline ", parallel.pipeline(),
+  if (rules.Good("model.layers", "model.decoder_layers", "parallel.pipeline", "parallel.chunks") &&
+      BlocksOf(model) < LeastLayers(parallel)) {
+    rules.Broken("model.layers: ", model.layers(),
+                 model.decoder_layers() > 0 ? absl::StrCat(" and ", model.decoder_layers(), " of the decoder") : "", ", must be at least parallel.pipeline ", parallel.pipeline(),
                  " x parallel.chunks ", parallel.chunks(), " = ", LeastLayers(parallel), "; nearest legal: ",
                  LeastLayers(parallel));
   }

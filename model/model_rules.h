@@ -23,6 +23,9 @@ struct DividedSize {
 };
 std::vector<DividedSize> DividedSizes(const ModelConfig& model);
 
+// Of a network: what the pipeline shares out.
+int64_t BlocksOf(const ModelConfig& model);
+
 // The blocks that the pipeline needs at least: one for each chunk of each stage.
 int64_t LeastLayers(const ParallelConfig& parallel);
 

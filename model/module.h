@@ -23,8 +23,10 @@ struct Loss {
   std::string name;
   Tensor values;  // float32; what counts is their sum
 };
-// The name of what training minimises: the cross-entropy of each token [N], the same on all tensor ranks.
+// The name of what training minimises: the loss of each target [M], the same on all tensor ranks.
 inline constexpr char kTokenLoss[] = "loss";
+// Of each target of an evaluation [M]: 1 where the likeliest class or token is the target and its weight is not 0.
+inline constexpr char kCorrect[] = "correct";
 
 struct ForwardPass;
 
@@ -53,18 +55,34 @@ struct ForwardPass {
   std::vector<Loss> losses = {};                   // its own are added; any module may make some
 };
 
+// What a module, or the holder of some, does with a batch.
+struct Role {
+  bool reads_inputs = false;     // tokens or patches
+  bool reads_decoder = false;    // what its decoder reads
+  bool reads_lengths = false;    // where padding begins; or the order of time
+  bool reads_targets = false;
+  bool makes_losses = false;     // with the name kTokenLoss
+
+  bool reads() const { return reads_inputs || reads_decoder || reads_lengths || reads_targets; }
+  Role operator|(const Role& other) const {
+    return {reads_inputs || other.reads_inputs, reads_decoder || other.reads_decoder,
+            reads_lengths || other.reads_lengths, reads_targets || other.reads_targets,
+            makes_losses || other.makes_losses};
+  }
+};
+
 struct ModuleSpec {
   std::string name;  // for reports: "embedding", "layer 3"; those of a series differ in a last number
   std::string kind;  // modules of one kind take the same time and memory: "block"
-  // One of the blocks, all of one kind and one behind the other, that are spread over virtual stages.
+  // One of the blocks that are spread over virtual stages. What is between two of them stays with the second.
   bool block = false;
-  bool reads_inputs = false;   // of the batch
-  bool reads_targets = false;
-  bool makes_losses = false;   // with the name kTokenLoss
+  Role role = {};
+  // Shapes of what it takes, in the working dtype: what the module before gives.
+  std::function<std::vector<Shape>(const Context&, const MicroBatch&)> takes;
   std::function<void(ParameterTable*)> declare;
   std::function<std::unique_ptr<Module>(const ParameterStore&)> build;
-  // Of training on one token, forward and backward, recomputation not counted.
-  std::function<double(int64_t sequence_length)> flops_per_token;
+  // Of training on one sample, forward and backward, recomputation not counted.
+  std::function<double()> flops;
 };
 
 // Of a config whose family is set.

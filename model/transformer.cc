@@ -6,9 +6,8 @@ namespace trefoil {
 namespace {
 
 // Of a stage's chunks.
-std::vector<std::vector<int>> ModulesOfChunks(const std::vector<ModuleSpec>& modules, const ModelConfig& config,
-                                            const StagePlace& place) {
-  const auto numbers = ModulesOfVirtualStages(modules, config.sequence_length(), place.virtual_stages);
+std::vector<std::vector<int>> ModulesOfChunks(const std::vector<ModuleSpec>& modules, const StagePlace& place) {
+  const auto numbers = ModulesOfVirtualStages(modules, place.virtual_stages);
   std::vector<std::vector<int>> of_chunks;
   for (int chunk = 0; chunk < place.virtual_stages.chunks(); ++chunk) {
     of_chunks.push_back(numbers[static_cast<size_t>(place.virtual_stages.Of(place.stage, chunk))]);
@@ -20,7 +19,7 @@ std::vector<std::vector<int>> ModulesOfChunks(const std::vector<ModuleSpec>& mod
 
 std::vector<int> Transformer::Modules(const ModelConfig& config, const StagePlace& place) {
   std::vector<int> numbers;
-  for (const std::vector<int>& of_chunk : ModulesOfChunks(ModulesOf(config), config, place)) {
+  for (const std::vector<int>& of_chunk : ModulesOfChunks(ModulesOf(config), place)) {
     numbers.insert(numbers.end(), of_chunk.begin(), of_chunk.end());
   }
   return numbers;
@@ -33,11 +32,14 @@ Transformer::Transformer(const ModelConfig& config, const ParameterStore& store,
 Transformer::Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
                          const Context& context, const StagePlace& place, std::function<void(int module)> module_added)
     : config_(config), store_(store), context_(context), module_added_(std::move(module_added)) {
-  for (const std::vector<int>& numbers : ModulesOfChunks(modules, config, place)) {
+  for (const std::vector<int>& numbers : ModulesOfChunks(modules, place)) {
     Chunk& chunk = chunks_.emplace_back();
     for (const int number : numbers) {
-      chunk.push_back({.number = number, .module = modules[static_cast<size_t>(number)].build(store)});
+      chunk.parts.push_back({.number = number, .module = modules[static_cast<size_t>(number)].build(store)});
     }
+    const auto behind = static_cast<size_t>(numbers.back()) + 1;
+    chunk.input = modules[static_cast<size_t>(numbers.front())].takes;
+    if (behind < modules.size()) chunk.output = modules[behind].takes;
   }
 }
 
@@ -60,18 +62,21 @@ std::vector<Tensor> Transformer::Losses(const std::string& name) const {
   return named;
 }
 
-// Blocks pass on one tensor, of one shape throughout.
-Tensors Transformer::NewInput(int) {
-  return {context_.New({context_.LocalRows(micro_batches_.front().rows()), config_.hidden()})};
+Tensors Transformer::New(const Shapes& shapes) const {
+  Tensors tensors;
+  for (const Shape& shape : shapes(context_, micro_batches_.front())) tensors.push_back(context_.New(shape));
+  return tensors;
 }
 
-Tensors Transformer::NewOutputGradient(int chunk) { return NewInput(chunk); }
+Tensors Transformer::NewInput(int chunk) { return New(chunks_[static_cast<size_t>(chunk)].input); }
+
+Tensors Transformer::NewOutputGradient(int chunk) { return New(chunks_[static_cast<size_t>(chunk)].output); }
 
 Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& input, bool divided) {
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
   Saved saved;
   Tensors x = input;
-  for (const Part& part : chunks_[static_cast<size_t>(chunk_index)]) {
+  for (const Part& part : chunks_[static_cast<size_t>(chunk_index)].parts) {
     const ParameterStore::Use use = store_.UseModule(part.number);
     ForwardPass pass = {.divided = divided};
     x = part.module->Forward(context_, batch, x, &pass);
@@ -94,7 +99,7 @@ Tensors Transformer::BackwardInput(int micro_batch, int chunk, const Tensors& d_
 }
 
 Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d_output, WeightGradients& weights) {
-  const Chunk& chunk = chunks_[static_cast<size_t>(chunk_index)];
+  const std::vector<Part>& chunk = chunks_[static_cast<size_t>(chunk_index)].parts;
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
   auto node = saved_.extract({micro_batch, chunk_index});
   CHECK(!node.empty()) << "backward of micro-batch " << micro_batch << " before its forward";
@@ -112,7 +117,7 @@ void Transformer::BackwardWeight(int micro_batch, int chunk) {
   auto node = weight_gradients_.extract({micro_batch, chunk});
   CHECK(!node.empty()) << "weight gradients of micro-batch " << micro_batch << " before its backward";
   std::vector<ParameterStore::Use> uses;
-  for (const Part& part : chunks_[static_cast<size_t>(chunk)]) uses.push_back(store_.UseModule(part.number));
+  for (const Part& part : chunks_[static_cast<size_t>(chunk)].parts) uses.push_back(store_.UseModule(part.number));
   node.mapped().Run();
 }
 
@@ -122,7 +127,7 @@ void Transformer::AddedTo(int module) {
 
 Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {
   CHECK(chunks_.size() == 1u && !batch.training);
-  const Chunk& chunk = chunks_.front();
+  const std::vector<Part>& chunk = chunks_.front().parts;
   const auto* head = dynamic_cast<const Head*>(chunk.back().module.get());
   CHECK(head != nullptr) << "the model does not end with a head that chooses tokens";
   Tensors x;

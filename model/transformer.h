@@ -59,7 +59,12 @@ class Transformer : public Stage {
     int number;
     std::unique_ptr<Module> module;
   };
-  using Chunk = std::vector<Part>;
+  using Shapes = std::function<std::vector<Shape>(const Context&, const MicroBatch&)>;
+  struct Chunk {
+    std::vector<Part> parts;
+    Shapes input, output;  // of what comes in, and of what goes out to the virtual stage behind it
+  };
+  Tensors New(const Shapes& shapes) const;
   using Saved = std::vector<std::unique_ptr<Module::Saved>>;  // by part of the chunk
   Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
   void AddedTo(int module);

@@ -72,7 +72,7 @@ class Search {
 
   void Add(const ParallelConfig& mesh, int samples, int chunks, std::vector<RunConfig>* layouts) const {
     const int pipeline = mesh.pipeline(), tensor = mesh.tensor(), data = mesh.data();
-    if (config_.model().layers() % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
+    if (BlocksOf(config_.model()) % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
     if (chunks > kMostChunks || (Pinned("chunks") && chunks != config_.parallel().chunks())) return;
     const auto kind = chunks > 1 ? ParallelConfig::INTERLEAVED : ParallelConfig::ONE_F_ONE_B;
     const ScheduleEntry& schedule = EntryOf(Pinned("schedule") ? config_.parallel().schedule() : kind);
@@ -85,7 +85,8 @@ class Search {
     config.mutable_training()->set_micro_batch(samples);
     parallel.set_schedule(schedule.schedule);
     if (!Pinned("sequence_parallel")) {
-      parallel.set_sequence_parallel(tensor > 1 && samples * config.model().sequence_length() % tensor == 0);
+      parallel.set_sequence_parallel(tensor > 1 && samples * config.model().sequence_length() % tensor == 0 &&
+                                     samples * config.model().decoder_length() % tensor == 0);
     }
     if (!Pinned("zero")) parallel.set_zero(ParallelConfig::OPTIMIZER);
     if (Violations(config, ranks_).empty()) layouts->push_back(std::move(config));

@@ -31,7 +31,7 @@ int RankOfStage(const RunConfig& config, int stage) {
 std::vector<std::string> Likenesses(const RunConfig& config) {
   const VirtualStages virtual_stages(config.parallel());
   const std::vector<ModuleSpec> modules = ModulesOf(config.model());
-  const auto numbers = ModulesOfVirtualStages(modules, config.model().sequence_length(), virtual_stages);
+  const auto numbers = ModulesOfVirtualStages(modules, virtual_stages);
   std::vector<std::string> stages(static_cast<size_t>(virtual_stages.stages()));
   for (int stage = 0; stage < virtual_stages.stages(); ++stage) {
     std::string& text = stages[static_cast<size_t>(stage)];
@@ -164,8 +164,8 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   plan.ranks = ranks;
   plan.micro_batches = MicroBatchesPerStep(config);
   plan.parameters = DeclareModel(config.model()).elements();
-  plan.tokens = static_cast<double>(config.training().global_batch()) * config.model().sequence_length();
-  plan.model_flops = ModelFlopsPerToken(config.model(), config.model().sequence_length()) * plan.tokens;
+  plan.tokens = static_cast<double>(config.training().global_batch()) * static_cast<double>(TokensOfSample(config.model()));
+  plan.model_flops = ModelFlops(config.model()) * config.training().global_batch();
   plan.peak_flops = time.Peak(WorkingDType(config.training().precision())) * ranks;
 
   const std::vector<std::string> likenesses = Likenesses(config);

@@ -205,7 +205,7 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
           return recorder.SetPart(&step->update);
       }
     };
-    const BatchSource source = ZerosSource(config.model().sequence_length());
+    const BatchSource source = ZerosSource(config);
     for (const int64_t number : {1, 2}) {
       step = number == 1 ? &profile.first : &profile.steady;
       recorder.SetPart(&step->start);

@@ -38,12 +38,12 @@ std::vector<float> Generator::NextLogits(std::span<const int32_t> ids) {
   std::iota(positions.begin(), positions.end(), 0);
   MicroBatch batch;
   batch.samples = 1;
-  batch.tokens = tokens;
   batch.training = false;
-  batch.inputs = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations);
-  batch.positions = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations);
-  device_.Upload(ids.data(), batch.inputs);
-  device_.Upload(positions.data(), batch.positions);
+  batch.input = {.tokens = tokens,
+                 .ids = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations),
+                 .positions = device_.Allocate(DType::kInt32, {tokens}, Purpose::kActivations)};
+  device_.Upload(ids.data(), batch.input.ids);
+  device_.Upload(positions.data(), batch.input.positions);
   const Tensor logits = transformer_.NextTokenLogits(batch);
   std::vector<float> host(static_cast<size_t>(logits.elements()));
   device_.Download(logits, host.data());

@@ -54,7 +54,7 @@ double RunData::Epochs(int64_t samples) const {
 }
 
 absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
-  const bool reads = ReadsTokens(config, all.rank());
+  const bool reads = ReadsData(config, all.rank());
   absl::StatusOr<RunData> data = reads ? Open(config) : RunData();
   TREFOIL_RETURN_IF_ERROR(all.Agree(data.status()));
   std::vector<RankFact> facts;
@@ -69,7 +69,7 @@ absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
 
 absl::StatusOr<double> UnigramEntropy(const RunData& data, Worker& worker) {
   // Rank 0 and the ranks that do the same for other shares of the batch.
-  const bool counts = worker.has_embedding() && worker.tensor->rank() == 0;
+  const bool counts = worker.role.reads_inputs && worker.tensor->rank() == 0;
   const auto share = counts ? CountShare(data, worker) : std::vector<int64_t>();
   TREFOIL_RETURN_IF_ERROR(worker.all->Agree(share.status()));
   if (!counts) return 0;

@@ -6,7 +6,7 @@
 //   const BatchSource source = ReadAhead(config, *data.train, /*end=*/steps * global_batch);
 //   TrainStep(worker, source, ...);
 //
-// Only ranks whose stage looks at tokens (worker.h, ReadsTokens) open and read files.
+// Only ranks whose stage looks at tokens (worker.h, ReadsData) open and read files.
 //
 // The held-out loss is that of a random subset, the first samples in the order of a Sampler with seed 0: the same in
 // every run on these files, whatever its seed, layout and batch; a larger number of samples has those of a smaller among

@@ -12,6 +12,8 @@
 #include "runtime/ops.h"
 #include "training/non_finite.h"
 #include "training/optimizer/optimizer.h"
+#include "training/tasks/tasks.h"
+#include "training/upload.h"
 
 namespace trefoil {
 namespace {
@@ -19,10 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-int64_t GlobalTargets(const Worker& worker) {
-  return worker.config.training().global_batch() * int64_t{worker.config.model().sequence_length()};
-}
 
 // This rank's micro-batches of a step on the host.
 struct Input {
@@ -32,14 +30,19 @@ struct Input {
   double seconds = 0;            // that it took
 };
 
-// Makes the tensor as long as `shape`, with zeros.
-void Fill(DType dtype, const Shape& shape, HostTensor* tensor) {
-  if (tensor->defined()) {
-    tensor->ResizeRows(shape[0]);
-  } else {
-    *tensor = HostTensor::Zeros(dtype, shape);
+// The tensors of a batch that `whole` has too, made as long with zeros.
+void FillUp(const Batch& whole, Batch* batch) {
+  for (HostTensor Batch::*tensor :
+       {&Batch::inputs, &Batch::lengths, &Batch::segments, &Batch::decoder_inputs, &Batch::patches, &Batch::patch_places,
+        &Batch::targets, &Batch::values, &Batch::places, &Batch::weights}) {
+    const HostTensor& expected = whole.*tensor;
+    HostTensor& found = batch->*tensor;
+    CHECK_EQ(found.defined(), expected.defined()) << "the task's batches have other tensors";
+    if (!found.defined()) continue;
+    found.ResizeRows(whole.samples);
+    CHECK(found.dtype() == expected.dtype() && found.shape() == expected.shape())
+        << Name(found.dtype()) << " " << found.shape() << ", expected " << expected.shape();
   }
-  CHECK(tensor->dtype() == dtype && tensor->shape() == shape) << Name(tensor->dtype()) << " " << tensor->shape();
 }
 
 // From sample `first` of the source on; of samples from `end` on there are none, and zeros in their place. A rank that
@@ -47,25 +50,23 @@ void Fill(DType dtype, const Shape& shape, HostTensor* tensor) {
 // the step's sums.
 Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, int64_t end) {
   const Clock::time_point begin = Clock::now();
-  const int64_t samples = worker.config.training().micro_batch(), length = worker.config.model().sequence_length();
+  const int64_t samples = worker.config.training().micro_batch();
+  const Batch zeros = worker.role.reads() ? ZeroBatch(worker.config, samples, source.weighted) : Batch();
   Input input;
   for (int i = 0; i < worker.micro_batches(); ++i, first += samples) {
     const int64_t count = std::clamp<int64_t>(end - first, 0, samples);
     Batch batch;
-    if (worker.has_embedding() || worker.has_head()) {
+    if (worker.role.reads()) {
+      batch = zeros;
       if (count > 0 && input.status.ok()) {
         absl::StatusOr<Batch> read = source(first, count);
         input.status = read.status();
         if (read.ok()) batch = *std::move(read);
       }
-      CHECK(batch.length == length || !batch.inputs.defined());
-      Fill(DType::kInt32, {samples, length}, &batch.inputs);
-      Fill(DType::kInt32, {samples, length}, &batch.targets);
-      if (source.weighted) Fill(DType::kFloat32, {samples, length}, &batch.weights);
-      CHECK_EQ(batch.weights.defined(), source.weighted);
+      FillUp(zeros, &batch);
     }
     batch.samples = samples;
-    batch.length = length;
+    batch.length = worker.config.model().sequence_length();
     batch.first_sample = first;
     input.batches.push_back(std::move(batch));
     input.samples.push_back(count);
@@ -74,54 +75,32 @@ Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, 
   return input;
 }
 
-// The weights of a micro-batch's samples that count; without weights, their tokens.
-double SumOfWeights(const Batch& batch, int64_t samples) {
-  if (!batch.weights.defined()) return static_cast<double>(samples * batch.length);
+// The weights of a micro-batch's samples that count, of `targets` each; without weights, their number.
+double SumOfWeights(const Batch& batch, int64_t samples, int64_t targets) {
+  if (!batch.weights.defined()) return static_cast<double>(samples * targets);
   const std::vector<float>& weights = batch.weights.values<float>();
-  return std::accumulate(weights.begin(), weights.begin() + samples * batch.length, 0.0);
+  return std::accumulate(weights.begin(), weights.begin() + samples * targets, 0.0);
+}
+
+// Of those, how many have weights.
+double CountOfWeights(const Batch& batch, int64_t samples, int64_t targets) {
+  if (!batch.weights.defined()) return static_cast<double>(samples * targets);
+  const std::vector<float>& weights = batch.weights.values<float>();
+  return static_cast<double>(std::count_if(weights.begin(), weights.begin() + samples * targets,
+                                           [](float weight) { return weight > 0; }));
 }
 
 // Makes the mean weight of the global batch 1, so that dividing by its targets, whose number every step has alike,
 // divides by their weights. The data ranks of a stage that looks at tokens call it together.
 void NormaliseWeights(Worker& worker, const BatchSource& source, Input* input) {
-  if (!source.weighted || !worker.has_head()) return;
+  if (!source.weighted || !worker.role.reads_targets) return;
   double sum = 0;
-  for (const Batch& batch : input->batches) sum += SumOfWeights(batch, batch.samples);
+  for (const Batch& batch : input->batches) sum += SumOfWeights(batch, batch.samples, worker.config.model().targets());
   worker.data->AllReduceSum(std::span(&sum, 1));
-  const double factor = sum > 0 ? static_cast<double>(GlobalTargets(worker)) / sum : 0;
+  const double factor = sum > 0 ? static_cast<double>(GlobalTargets(worker.config)) / sum : 0;
   for (Batch& batch : input->batches) {
     for (float& weight : batch.weights.values<float>()) weight = static_cast<float>(weight * factor);
   }
-}
-
-// [B, T] as [B * T].
-Tensor UploadRows(Device& device, const HostTensor& x) {
-  const Tensor tensor = device.Allocate(x.dtype(), {x.shape().elements()}, Purpose::kActivations);
-  device.Upload(x.data(), tensor);
-  return tensor;
-}
-
-// Row modulo the sequence length, for one micro-batch.
-Tensor UploadPositions(const Worker& worker) {
-  const int64_t samples = worker.config.training().micro_batch(), tokens = worker.config.model().sequence_length();
-  HostTensor positions = HostTensor::Zeros(DType::kInt32, {samples, tokens});
-  for (int64_t i = 0; i < samples * tokens; ++i) positions.values<int32_t>()[i] = static_cast<int32_t>(i % tokens);
-  return UploadRows(worker.device, positions);
-}
-
-MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Tensor& positions, bool training) {
-  MicroBatch uploaded = {.samples = batch.samples,
-                         .tokens = batch.length,
-                         .first_sample = batch.first_sample,
-                         .training = training,
-                         .loss_scale = static_cast<float>(1 / static_cast<double>(GlobalTargets(worker))),
-                         .positions = positions};
-  if (worker.has_embedding()) uploaded.inputs = UploadRows(worker.device, batch.inputs);
-  if (worker.has_head()) {
-    uploaded.targets = UploadRows(worker.device, batch.targets);
-    if (batch.weights.defined()) uploaded.weights = UploadRows(worker.device, batch.weights);
-  }
-  return uploaded;
 }
 
 void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
@@ -132,11 +111,11 @@ void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
 std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches, const std::vector<Action>& actions,
                                bool training) {
   worker.transformer.Begin({});  // gives back what is left of the step before: every step takes what the first takes
-  const Tensor positions = UploadPositions(worker);
+  const Constants constants = UploadConstants(worker);
   std::vector<MicroBatch> micro_batches;
   for (const Batch& batch : batches) {
     Tell(worker, StepPart::kUpload);
-    micro_batches.push_back(UploadMicroBatch(worker, batch, positions, training));
+    micro_batches.push_back(UploadMicroBatch(worker, batch, constants, training));
   }
   worker.transformer.Begin(std::move(micro_batches));
   RunSchedule(actions, worker.transformer, *worker.pipeline,
@@ -148,7 +127,7 @@ std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches
 RecordedMicroBatch Record(Worker& worker, const Batch& example) {
   worker.transformer.Begin({});  // gives back what is left of the step before
   RecordedMicroBatch recorded;
-  recorded.input = UploadMicroBatch(worker, example, UploadPositions(worker), /*training=*/true);
+  recorded.input = UploadMicroBatch(worker, example, UploadConstants(worker), /*training=*/true);
   const std::vector<Action> actions =
       BuildSchedule(worker.config.parallel().schedule(), /*stages=*/1, /*chunks=*/1, /*micro_batches=*/1, /*stage=*/0);
   recorded.recording = worker.device.Record([&] {
@@ -163,11 +142,7 @@ std::vector<Tensor> ReplayBatches(Worker& worker, const std::vector<Batch>& batc
   const RecordedMicroBatch& recorded = worker.recorded;
   std::vector<Tensor> losses;
   for (const Batch& batch : batches) {
-    const MicroBatch& input = recorded.input;
-    CHECK_EQ(batch.weights.defined() && worker.has_head(), input.weights.defined());
-    if (input.inputs.defined()) worker.device.Upload(batch.inputs.data(), input.inputs);
-    if (input.targets.defined()) worker.device.Upload(batch.targets.data(), input.targets);
-    if (input.weights.defined()) worker.device.Upload(batch.weights.data(), input.weights);
+    UploadAgain(worker, batch, recorded.input);
     recorded.recording->Replay();
     worker.tensor->Replayed();
     losses.push_back(worker.device.Allocate(DType::kFloat32, recorded.loss.shape(), Purpose::kActivations));
@@ -191,6 +166,7 @@ std::vector<Tensor> RunTraining(Worker& worker, const std::vector<Batch>& batche
 struct Totals {
   double loss = 0;                // sum over all targets, weighted
   double weights = 0;             // of those
+  double correct = 0, counted = 0;  // of an evaluation: targets that were found, of those with a weight
   double squares_of_gradients = 0;
   bool unread = false;            // some rank could not read its samples
   bool stop = false;              // some rank was asked to stop the run
@@ -211,21 +187,27 @@ struct Begin {
 // Over all ranks; every rank gets them. The one place of a step where the host waits for the device, and the one exchange
 // of all ranks of the job: what else is to be known of them goes into `sums`, or into RankFigures if rank 0 alone needs it.
 Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::span<const Tensor> losses,
-                 std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr) {
-  const bool has_losses = worker.has_losses() && worker.tensor->rank() == 0;
+                 std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr,
+                 std::span<const Tensor> correct = {}) {
+  const bool has_losses = worker.role.makes_losses && worker.tensor->rank() == 0;
   const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   const bool stop = stop_requested && stop_requested();
-  double weights = 0;
+  const int64_t targets = worker.config.model().targets();
+  double weights = 0, counted = 0, found = 0;
   for (size_t i = 0; has_losses && i < input.batches.size(); ++i) {
-    weights += SumOfWeights(input.batches[i], input.samples[i]);
+    weights += SumOfWeights(input.batches[i], input.samples[i], targets);
+    counted += CountOfWeights(input.batches[i], input.samples[i], targets);
   }
+  if (has_losses && !correct.empty()) found = Sums(worker.device, correct, {}).sum.value();
   constexpr size_t kLimbs = ExactSum::kLimbs;
-  std::array<double, 2 * kLimbs + 3> sums = {};
+  std::array<double, 2 * kLimbs + 5> sums = {};
   std::copy_n(mine.sum.limbs().begin(), kLimbs, sums.begin());
   std::copy_n(mine.sum_of_squares.limbs().begin(), kLimbs, sums.begin() + kLimbs);
   sums[2 * kLimbs] = input.status.ok() ? 0 : 1;
   sums[2 * kLimbs + 1] = stop ? 1 : 0;
   sums[2 * kLimbs + 2] = weights;
+  sums[2 * kLimbs + 3] = found;
+  sums[2 * kLimbs + 4] = counted;
   const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
                                .data_seconds = input.seconds,
                                .reserved_bytes = static_cast<double>(worker.device.memory().reserved),
@@ -236,6 +218,8 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   std::copy_n(sums.begin() + kLimbs, kLimbs, squares.limbs().begin());
   return {.loss = loss.value(),
           .weights = sums[2 * kLimbs + 2],
+          .correct = sums[2 * kLimbs + 3],
+          .counted = sums[2 * kLimbs + 4],
           .squares_of_gradients = squares.value(),
           .unread = sums[2 * kLimbs] > 0,
           .stop = sums[2 * kLimbs + 1] > 0,
@@ -246,8 +230,8 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
 std::vector<Tensor> Counting(const Worker& worker, const std::vector<Tensor>& losses, const Input& input) {
   std::vector<Tensor> counting;
   for (size_t i = 0; i < losses.size(); ++i) {
-    const int64_t tokens = input.samples[i] * worker.config.model().sequence_length();
-    if (losses[i].defined() && tokens > 0) counting.push_back(losses[i].Rows(0, tokens));
+    const int64_t targets = input.samples[i] * worker.config.model().targets();
+    if (losses[i].defined() && targets > 0) counting.push_back(losses[i].Rows(0, targets));
   }
   return counting;
 }
@@ -263,11 +247,14 @@ absl::Status NotFinite(int64_t step, const StepResult& result) {
 
 }  // namespace
 
-BatchSource ZerosSource(int64_t length) {
-  return [length](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-    const HostTensor zeros = HostTensor::Zeros(DType::kInt32, {count, length});
-    return Batch{.samples = count, .length = length, .first_sample = first, .inputs = zeros, .targets = zeros};
-  };
+BatchSource ZerosSource(const RunConfig& config) {
+  return BatchSource(
+      [config](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
+        Batch batch = ZeroBatch(config, count, HasWeights(config));
+        batch.first_sample = first;
+        return batch;
+      },
+      HasWeights(config));
 }
 
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
@@ -285,7 +272,7 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   Tell(worker, StepPart::kUpdate);
   const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), stop_requested);
   if (totals.unread) return worker.all->Agree(input.status);
-  StepResult result = {.loss = totals.loss / static_cast<double>(GlobalTargets(worker)),
+  StepResult result = {.loss = totals.loss / static_cast<double>(GlobalTargets(worker.config)),
                        .gradient_norm = std::sqrt(totals.squares_of_gradients),
                        .communication_seconds = 0,
                        .ranks = {},
@@ -310,22 +297,30 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   return result;
 }
 
-absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t samples) {
+absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, int64_t samples) {
   CHECK_GE(samples, 1);
   const int64_t global_batch = worker.config.training().global_batch();
   const int64_t share = global_batch / worker.mesh.size(Axis::kData);
   const std::vector<Action> forward = ForwardOnly(worker.actions);
-  double sum = 0, weights = 0;
+  double sum = 0, weights = 0, correct = 0, counted = 0;
   for (int64_t batch_first = 0; batch_first < samples; batch_first += global_batch) {
     const Begin begin(worker);
     const Input input = ReadInput(worker, source, batch_first + share * worker.mesh.index(Axis::kData), samples);
     const std::vector<Tensor> losses = RunBatches(worker, input.batches, forward, /*training=*/false);
-    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {});
+    const std::vector<Tensor> found = Counting(worker, worker.transformer.Losses(kCorrect), input);
+    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {}, nullptr, found);
     if (totals.unread) return worker.all->Agree(input.status);
     sum += totals.loss;
     weights += totals.weights;
+    correct += totals.correct;
+    counted += totals.counted;
   }
-  return weights > 0 ? sum / weights : 0;
+  Evaluation evaluation = {.loss = weights > 0 ? sum / weights : 0};
+  const ModelConfig::Head head = worker.config.model().head();
+  if (head == ModelConfig::TOKENS || head == ModelConfig::CLASSES) {
+    evaluation.accuracy = counted > 0 ? correct / counted : 0;
+  }
+  return evaluation;
 }
 
 }  // namespace trefoil

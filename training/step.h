@@ -12,6 +12,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -22,7 +23,7 @@
 
 namespace trefoil {
 
-// Gives `count` samples from number `first` on. Asked by the ranks that look at tokens only (ReadsTokens). On the null
+// Gives `count` samples from number `first` on. Asked by the ranks that look at tokens only (ReadsData). On the null
 // device nobody does. With `weighted`, the batches have weights (data/batch.h): a step then begins with a sum over the
 // data ranks, of the weights of the global batch.
 struct BatchSource {
@@ -36,11 +37,11 @@ struct BatchSource {
   Get get;
   bool weighted = false;
 };
-// A source of `length`-token samples of zeros.
-BatchSource ZerosSource(int64_t length);
+// A source of a run's samples in shape, with nothing in them (training/tasks/tasks.h, ZeroBatch).
+BatchSource ZerosSource(const RunConfig& config);
 
 struct StepResult {
-  double loss = 0;           // nats per token, weighted
+  double loss = 0;           // weighted mean of the targets; of tokens nats
   double gradient_norm = 0;  // before clipping
   double communication_seconds =
       0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
@@ -63,9 +64,13 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
                                      double learning_rate, int64_t skipped_before = 0,
                                      const std::function<bool()>& stop_requested = nullptr);
 
-// Weighted mean loss of the targets of the first `samples` samples of a source, at least 1, no gradients; the same for
-// every layout and global batch. They are taken in global batches, of which the last may be filled up with what does
-// not count.
-absl::StatusOr<double> Evaluate(Worker& worker, const BatchSource& source, int64_t samples);
+struct Evaluation {
+  double loss = 0;  // weighted mean of the targets
+  // Of targets with a weight, the share whose likeliest token or class is the target; none where targets are values.
+  std::optional<double> accuracy = std::nullopt;
+};
+// Of the first `samples` samples of a source, at least 1, no gradients; the same for every layout and global batch. They
+// are taken in global batches, of which the last may be filled up with what does not count.
+absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, int64_t samples);
 
 }  // namespace trefoil

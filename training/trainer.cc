@@ -43,7 +43,8 @@ class Trainer {
         state_(start_.identity),
         saver_(*options.fs, worker_, *start_.folder, Say()),
         meter_(LengthOf(config.training(), start_.data.evaluation_samples > 0)),
-        flops_per_token_(ModelFlopsPerToken(config.model(), config.model().sequence_length())) {}
+        flops_per_sample_(ModelFlops(config.model())),
+        tokens_per_sample_(TokensOfSample(config.model())) {}
 
   absl::StatusOr<RunEnd> Run() {
     TREFOIL_RETURN_IF_ERROR(Begin());
@@ -144,14 +145,14 @@ class Trainer {
     CountSkipped(metrics.skipped);
     metrics.loss = result->loss;
     metrics.gradient_norm = result->gradient_norm;
-    metrics.tokens = int64_t{training.global_batch()} * config_.model().sequence_length();
+    metrics.tokens = training.global_batch() * tokens_per_sample_;
     metrics.total_samples = state_.samples_used();
-    metrics.total_tokens = metrics.total_samples * config_.model().sequence_length();
+    metrics.total_tokens = metrics.total_samples * tokens_per_sample_;
     metrics.epoch = start_.data.Epochs(metrics.total_samples);
     metrics.seconds = SecondsSince(begin);
     metrics.communication_seconds = result->communication_seconds;
     metrics.ranks = result->ranks;
-    metrics.model_flops = flops_per_token_ * static_cast<double>(metrics.tokens);
+    metrics.model_flops = flops_per_sample_ * training.global_batch();
     metrics.peak = options_.peak;
     meter_.Stepped(step, metrics.seconds);
     const bool last = step == training.steps();
@@ -159,7 +160,8 @@ class Trainer {
     const int64_t samples = start_.data.evaluation_samples;
     if (samples > 0 && (last || (every > 0 && step % every == 0))) {
       const Clock::time_point evaluation = Clock::now();
-      TREFOIL_ASSIGN_OR_RETURN(metrics.held_out_loss, Evaluate(worker_, held_out_, samples));
+      TREFOIL_ASSIGN_OR_RETURN(const Evaluation held_out, Evaluate(worker_, held_out_, samples));
+      metrics.held_out_loss = held_out.loss;
       meter_.Evaluated(SecondsSince(evaluation));
     }
     if (rank_zero()) Report(&metrics, last);
@@ -247,7 +249,8 @@ class Trainer {
   TrainerState state_;
   Saver saver_;
   ProgressMeter meter_;
-  const double flops_per_token_;
+  const double flops_per_sample_;
+  const int64_t tokens_per_sample_;
   BatchSource training_, held_out_;
   double unigram_entropy_ = 0;  // of the held-out text, on rank 0
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0

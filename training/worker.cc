@@ -59,11 +59,10 @@ std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
                        Mesh(MeshSizes(parallel), rank).index(Axis::kPipeline));
 }
 
-bool ReadsTokens(const RunConfig& config, int rank) {
+bool ReadsData(const RunConfig& config, int rank) {
   const int stage = Mesh(MeshSizes(config.parallel()), rank).index(Axis::kPipeline);
   const StagePlace place = {.stage = stage, .virtual_stages = VirtualStages(config.parallel())};
-  const Role role = RoleOf(config.model(), Transformer::Modules(config.model(), place));
-  return role.reads_inputs || role.reads_targets;
+  return RoleOf(config.model(), Transformer::Modules(config.model(), place)).reads();
 }
 
 DType WorkingDType(TrainingConfig::Precision precision) {

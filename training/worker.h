@@ -31,8 +31,8 @@ Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime);
 // Of a run's groups.
 RankSums SumsOf(const RuntimeConfig& runtime);
 
-// Whether a rank's stage looks at tokens: one of its modules reads inputs or targets. Others see shapes only.
-bool ReadsTokens(const RunConfig& config, int rank);
+// Whether a rank's stage looks at the data: one of its modules reads some of a batch. Others see shapes only.
+bool ReadsData(const RunConfig& config, int rank);
 
 // A rank's actions of one training step.
 std::vector<Action> ActionsOf(const RunConfig& config, int rank);
@@ -84,10 +84,6 @@ struct Worker {
   bool stepped = false;
   RecordedMicroBatch recorded;
 
-  // What this rank's stage does with tokens: looks up inputs, compares with targets, makes the tokens' losses.
-  bool has_embedding() const { return role.reads_inputs; }
-  bool has_head() const { return role.reads_targets; }
-  bool has_losses() const { return role.makes_losses; }
   // Micro-batches of this rank per step.
   int micro_batches() const;
 };

@@ -16,6 +16,7 @@
 #include "planner/stage_profile.h"
 #include "runtime/random.h"
 #include "training/step.h"
+#include "training/tasks/tasks.h"
 
 DEFINE_int32(steps, 5, "Steps to time; the median counts.");
 DEFINE_int32(warm_up, 2, "Steps before those.");
@@ -25,26 +26,30 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Tokens drawn uniformly, the same for every run and layout.
-BatchSource RandomTokens(const ModelConfig& model) {
-  return [length = int64_t{model.sequence_length()}, vocabulary = static_cast<uint32_t>(model.vocabulary())](
-             int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-    std::vector<int32_t> inputs, targets;
-    const auto draw = [&](int64_t i) {
-      const auto position = static_cast<uint64_t>(first * length + i);
-      return static_cast<int32_t>(Philox(/*key=*/7, position)[0] % vocabulary);
-    };
-    for (int64_t i = 0; i < count * length; ++i) {
-      inputs.push_back(draw(i));
-      targets.push_back(draw(i + 1));
+// Ids drawn uniformly, the same for every run and layout.
+BatchSource RandomIds(const RunConfig& config) {
+  const auto draw = [](const char* name, int32_t below, int64_t first, HostTensor* ids) {
+    if (!ids->defined()) return;
+    const uint64_t key = RandomKey(/*seed=*/7, name);
+    std::vector<int32_t>& values = ids->values<int32_t>();
+    const auto begin = static_cast<uint64_t>(first) * (values.size() / static_cast<size_t>(ids->shape()[0]));
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<int32_t>(Philox(key, begin + i)[0] % static_cast<uint32_t>(below));
     }
-    const Shape shape = {count, length};
-    return Batch{.samples = count,
-                 .length = length,
-                 .first_sample = first,
-                 .inputs = {std::move(inputs), shape},
-                 .targets = {std::move(targets), shape}};
   };
+  return BatchSource(
+      [=](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
+        const ModelConfig& model = config.model();
+        Batch batch = ZeroBatch(config, count, HasWeights(config));
+        batch.first_sample = first;
+        draw("inputs", model.vocabulary(), first, &batch.inputs);
+        draw("decoder_inputs", model.vocabulary(), first, &batch.decoder_inputs);
+        draw("targets", model.head() == ModelConfig::CLASSES ? model.classes() : model.vocabulary(), first,
+             &batch.targets);
+        if (batch.weights.defined()) std::ranges::fill(batch.weights.values<float>(), 1.0f);
+        return batch;
+      },
+      HasWeights(config));
 }
 
 // Time by op of one step, longest first, each beside its floor: FLOPs over the peak or bytes over the bandwidth.
@@ -71,7 +76,7 @@ absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
   const DType dtype = WorkingDType(config.training().precision());
   Worker worker(config, world, device);
   worker.store.Initialize(config.training().seed(), worker.groups);
-  const BatchSource source = RandomTokens(config.model());
+  const BatchSource source = RandomIds(config);
   const During steps(*worker.all, Phase::kStep);
   int64_t step = 0;
   auto one_step = [&]() -> absl::StatusOr<double> {
@@ -111,15 +116,16 @@ absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
 
   const double median = seconds[seconds.size() / 2];
   const ModelConfig& model = config.model();
-  const double tokens = static_cast<double>(config.training().global_batch()) * model.sequence_length();
-  const double flops = ModelFlopsPerToken(model, model.sequence_length()) * tokens;
+  const int64_t tokens_of_sample = TokensOfSample(model);
+  const double tokens = static_cast<double>(config.training().global_batch() * tokens_of_sample);
+  const double flops = ModelFlops(model) * config.training().global_batch();
   std::cout << absl::StrFormat(
       "%d parameters, batch %d x %d tokens in micro-batches of %d, %s, %d rank(s) x %d thread(s)\n"
       "measured peak (%s, all ranks) %.1f GFLOP/s, memory %.1f GB/s per rank\n"
       "step %.1f ms (median of %d; %.1f to %.1f), %.1f tokens/s, %.1f model GFLOP/s (%s), "
       "%.1f%% of peak\n"
       "tensor memory %.2f GiB at its highest on rank 0; requests to the system during the timed steps: %d\n",
-      worker.table.elements(), config.training().global_batch(), model.sequence_length(),
+      worker.table.elements(), config.training().global_batch(), tokens_of_sample,
       config.training().micro_batch(), Name(dtype), world.size(), device.threads(), Name(dtype), peak * 1e-9,
       own_bandwidth * 1e-9, 1e3 * median, seconds.size(), 1e3 * seconds.front(), 1e3 * seconds.back(),
       tokens / median, flops / median * 1e-9, kModelFlopsRule, 100 * flops / median / peak,

@@ -103,7 +103,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   Worker worker(part, staged != nullptr ? *staged : *null, device, VirtualStages(part.parallel()),
                 actions);
   worker.store.Initialize(config.training().seed(), worker.groups);
-  const BatchSource source = ZerosSource(config.model().sequence_length());
+  const BatchSource source = ZerosSource(config);
   Measured measured;
   for (int step = 1; step <= FLAGS_rehearsals; ++step) {
     std::map<std::string, OpTotal> ops;

@@ -180,10 +180,10 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   if (!summary.products.empty()) absl::StrAppend(&text, "products  ", summary.products, "\n");
 
   const int micro_batches = MicroBatchesPerStep(config);
-  const double tokens = static_cast<double>(training.global_batch()) * model.sequence_length();
+  const double tokens = static_cast<double>(training.global_batch() * summary.tokens_per_sample);
   absl::StrAppend(&text, "batch     ", training.global_batch(), " = micro-batch ", training.micro_batch(), " x data ",
                   parallel.data(), " x ", micro_batches, micro_batches == 1 ? " micro-batch" : " micro-batches", "; x ",
-                  model.sequence_length(), " = ", ShortCount(tokens), " tokens per step",
+                  summary.tokens_per_sample, " = ", ShortCount(tokens), " tokens per step",
                   training.gradient_groups() > parallel.data()
                       ? absl::StrCat("; gradients added in ", training.gradient_groups(), " groups")
                       : "",
@@ -192,7 +192,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                   " tokens in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
                   ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
   absl::StrAppend(&text, Memory(summary));
-  absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_token * tokens), " per step");
+  absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_sample * training.global_batch()), " per step");
   const PeakFlops& peak = summary.peak;
   if (peak.best() > 0) {
     absl::StrAppend(&text, "; MFU is of the ", peak.vendor > 0 ? "vendor's" : "measured", " peak, ",

@@ -4,12 +4,12 @@ namespace trefoil {
 
 Recipe GptRecipe() {
   return {.norm = Recipe::Norm::kLayerNorm,
-          .activation = Recipe::Activation::kGelu,
+          .activation = Activation::kGelu,
           .bias = true,
           .qkv_bias = true,
-          .learned_positions = true,
-          .rotary = false,
-          .tied = true};
+          .tied = true,
+          .positions = Recipe::Positions::kLearned,
+          .initial = Recipe::Initial::kResidual};
 }
 
 }  // namespace trefoil

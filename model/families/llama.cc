@@ -4,12 +4,11 @@ namespace trefoil {
 
 Recipe LlamaRecipe() {
   return {.norm = Recipe::Norm::kRmsNorm,
-          .activation = Recipe::Activation::kSwiGlu,
-          .bias = false,
-          .qkv_bias = false,
-          .learned_positions = false,
-          .rotary = true,
-          .tied = false};
+          .activation = Activation::kSilu,
+          .gated = true,
+          .positions = Recipe::Positions::kRotary,
+          .dropout = false,
+          .initial = Recipe::Initial::kResidual};
 }
 
 }  // namespace trefoil

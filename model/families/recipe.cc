@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include <cmath>
+
 namespace trefoil {
 
 namespace {
@@ -12,6 +14,19 @@ Recipe FamilyRecipe(ModelConfig::Family family) {
       return GptRecipe();
     case ModelConfig::LLAMA:
       return LlamaRecipe();
+    case ModelConfig::BERT:
+      return BertRecipe();
+    case ModelConfig::MODERN_BERT:
+      return ModernBertRecipe();
+    case ModelConfig::TRANSFORMER:
+      return TransformerRecipe();
+    case ModelConfig::T5:
+      return T5Recipe();
+    case ModelConfig::VIT:
+      return VitRecipe();
+    case ModelConfig::RNN:
+    case ModelConfig::LSTM:
+      return RecurrentRecipe();
     default:
       LOG(FATAL) << "model.family is not set";
   }
@@ -24,6 +39,24 @@ Recipe RecipeOf(const ModelConfig& config) {
   if (config.has_tied()) recipe.tied = config.tied();
   if (config.has_qkv_bias()) recipe.qkv_bias = config.qkv_bias();
   return recipe;
+}
+
+float InitialDeviation(const ModelConfig& config, int64_t inputs, int64_t outputs, bool residual) {
+  const Recipe recipe = RecipeOf(config);
+  const float given = config.initial_deviation();
+  if (given == 0) {
+    return recipe.glorot ? std::sqrt(2.0f / static_cast<float>(inputs + outputs))
+                         : 1.0f / std::sqrt(static_cast<float>(inputs));
+  }
+  if (!residual || recipe.initial == Recipe::Initial::kAlike) return given;
+  return given / std::sqrt(2.0f * static_cast<float>(config.layers()));
+}
+
+float EmbeddingDeviation(const ModelConfig& config) {
+  if (config.initial_deviation() != 0) return config.initial_deviation();
+  const Recipe recipe = RecipeOf(config);
+  // Of one, where nothing multiplies what is looked up.
+  return recipe.scaled_embedding ? 1.0f / std::sqrt(static_cast<float>(config.hidden())) : 1.0f;
 }
 
 }  // namespace trefoil

@@ -1,90 +1,167 @@
 #include "model/layers/attention.h"
 
-#include <cmath>
-
 #include "model/families/recipe.h"
+#include "model/relative_positions.h"
 #include "runtime/random.h"
 
 namespace trefoil {
 namespace {
 
-LinearShape QkvShape(const ModelConfig& config, const std::string& prefix) {
-  const int64_t kv = int64_t{config.kv_heads()} * config.head_dim();
-  return {.prefixes = {prefix + ".q", prefix + ".k", prefix + ".v"},
-          .outputs = {int64_t{config.heads()} * config.head_dim(), kv, kv},
+int64_t Width(const ModelConfig& config) { return int64_t{config.heads()} * config.head_dim(); }
+int64_t KvWidth(const ModelConfig& config) { return int64_t{config.kv_heads()} * config.head_dim(); }
+
+LinearShape QueryShape(const ModelConfig& config, const AttentionPlace& place) {
+  const Recipe recipe = RecipeOf(config);
+  const int64_t inputs = config.hidden();
+  // What scores are not divided by, queries begin without.
+  const float of_keys = InitialDeviation(config, inputs, KvWidth(config));
+  const float of_queries =
+      InitialDeviation(config, recipe.scaled_scores ? inputs : inputs * config.head_dim(), Width(config));
+  LinearShape shape = {.prefixes = {place.prefix + ".q"},
+                       .outputs = {Width(config)},
+                       .inputs = inputs,
+                       .bias = recipe.qkv_bias,
+                       .deviations = {of_queries},
+                       .split = Split::kColumn};
+  if (place.cross) return shape;
+  for (const char* name : {".k", ".v"}) {
+    shape.prefixes.push_back(place.prefix + name);
+    shape.outputs.push_back(KvWidth(config));
+    shape.deviations.push_back(of_keys);
+  }
+  return shape;
+}
+
+LinearShape MemoryShape(const ModelConfig& config, const AttentionPlace& place) {
+  const float deviation = InitialDeviation(config, config.hidden(), KvWidth(config));
+  return {.prefixes = {place.prefix + ".k", place.prefix + ".v"},
+          .outputs = {KvWidth(config), KvWidth(config)},
           .inputs = config.hidden(),
           .bias = RecipeOf(config).qkv_bias,
-          .deviation = config.initial_deviation(),
+          .deviations = {deviation, deviation},
           .split = Split::kColumn};
 }
 
-LinearShape OutputShape(const ModelConfig& config, const std::string& prefix) {
-  return {.prefixes = {prefix + ".output"},
+LinearShape OutputShape(const ModelConfig& config, const AttentionPlace& place) {
+  return {.prefixes = {place.prefix + ".output"},
           .outputs = {config.hidden()},
-          .inputs = int64_t{config.heads()} * config.head_dim(),
+          .inputs = Width(config),
           .bias = RecipeOf(config).bias,
-          .deviation = config.initial_deviation() / std::sqrt(2.0f * static_cast<float>(config.layers())),
+          .deviations = {InitialDeviation(config, Width(config), config.hidden(), /*residual=*/true)},
           .split = Split::kRow};
 }
 
 }  // namespace
 
-void SelfAttention::Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table) {
-  DeclareLinear(QkvShape(config, prefix), module, table);
-  DeclareLinear(OutputShape(config, prefix), module, table);
+void DeclareRelativePositions(const ModelConfig& config, const std::string& name, int first, int last,
+                              ParameterTable* table) {
+  Parameter parameter = {.name = name,
+                         .module = first,
+                         .shape = {kRelativeBuckets, config.heads()},
+                         .splits = {{.dim = 1, .axis = Axis::kTensor}},
+                         .initial = Initial::kNormal,
+                         .deviation = InitialDeviation(config, config.hidden(), config.heads()),
+                         .decay = true};
+  for (int module = first + 1; module <= last; ++module) parameter.tied_modules.push_back(module);
+  table->Add(std::move(parameter));
 }
 
-SelfAttention::SelfAttention(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)
+void AttentionLayer::Declare(const ModelConfig& config, const AttentionPlace& place, int module,
+                             ParameterTable* table) {
+  DeclareLinear(QueryShape(config, place), module, table);
+  if (place.cross) DeclareLinear(MemoryShape(config, place), module, table);
+  DeclareLinear(OutputShape(config, place), module, table);
+}
+
+AttentionLayer::AttentionLayer(const ParameterStore& store, const ModelConfig& config, const AttentionPlace& place)
     : config_(config),
-      prefix_(prefix),
-      rotary_(RecipeOf(config).rotary),
-      qkv_(store, QkvShape(config, prefix)),
-      output_(store, OutputShape(config, prefix)) {}
-
-AttentionShape SelfAttention::ShapeOf(const Context& context, const MicroBatch& batch) const {
-  return {.batch = batch.samples,
-          .tokens = batch.tokens,
-          .heads = config_.heads() / context.tensor.size(),
-          .kv_heads = config_.kv_heads() / context.tensor.size(),
-          .head_dim = config_.head_dim()};
+      place_(place),
+      rotary_(RecipeOf(config).positions == Recipe::Positions::kRotary),
+      q_(store, QueryShape(config, place)),
+      kv_(place.cross ? std::optional<Linear>(std::in_place, store, MemoryShape(config, place)) : std::nullopt),
+      output_(store, OutputShape(config, place)) {
+  if (!place.relative.empty()) relative_ = store.View({place.relative});
 }
 
-AttentionDropout SelfAttention::DropoutOf(const Context& context, const MicroBatch& batch) const {
+AttentionShape AttentionLayer::ShapeOf(const Context& context, const MicroBatch& batch) const {
+  const Sequences& keys = batch.of(place_.cross ? Side::kInput : place_.side);
+  AttentionShape shape = {.batch = batch.samples,
+                          .tokens = batch.of(place_.side).tokens,
+                          .heads = config_.heads() / context.tensor.size(),
+                          .kv_heads = config_.kv_heads() / context.tensor.size(),
+                          .head_dim = config_.head_dim()};
+  if (place_.cross) shape.key_tokens = keys.tokens;
+  shape.causal = place_.causal;
+  shape.lengths = keys.lengths;
+  if (!RecipeOf(config_).scaled_scores) shape.scale = 1;
+  return shape;
+}
+
+AttentionHeads AttentionLayer::HeadsOf(const AttentionShape& shape, const Tensor& q, const Tensor& kv) const {
+  return place_.cross ? SeparateHeads(q, kv, shape) : FusedHeads(q, shape);
+}
+
+AttentionDropout AttentionLayer::DropoutOf(const Context& context, const MicroBatch& batch) const {
   return {.probability = batch.training ? config_.dropout() : 0,
-          .key = RandomKey(context.dropout_seed, "dropout/" + prefix_ + ".weights"),
+          .key = RandomKey(context.dropout_seed, "dropout/" + place_.prefix + ".weights"),
           .first_sequence = batch.first_sample,
           .first_head = int64_t{config_.heads()} / context.tensor.size() * context.tensor.rank(),
           .global_heads = config_.heads(),
-          .global_queries = batch.tokens,
-          .global_keys = batch.tokens};
+          .global_queries = batch.of(place_.side).tokens,
+          .global_keys = batch.of(place_.cross ? Side::kInput : place_.side).tokens};
 }
 
-void SelfAttention::Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const {
+void AttentionLayer::Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const {
   // Queries and keys, side by side; not the values.
   Rotary(context.device, FusedHeads(qkv, shape).q, shape.heads + shape.kv_heads, shape.head_dim, shape.tokens,
          config_.rope_theta(), inverse);
 }
 
-Tensor SelfAttention::Forward(const Context& context, const MicroBatch& batch, const Tensor& h, Saved* saved) const {
+Tensor AttentionLayer::Bias(const Context& context, const MicroBatch& batch) const {
+  if (!relative_.defined()) return Tensor();
+  const Tensor& buckets = batch.of(place_.side).buckets;
+  const Tensor bias = context.New({buckets.dim(0), relative_.shape()[1]});
+  Embedding(context.device, buckets, relative_.weight(), 0, bias);
+  return bias;
+}
+
+Tensor AttentionLayer::Forward(const Context& context, const MicroBatch& batch, const Tensor& h, const Tensor& memory,
+                               Saved* saved) const {
   const AttentionShape shape = ShapeOf(context, batch);
-  saved->qkv = qkv_.Forward(context, h);
-  if (rotary_) Turn(context, shape, saved->qkv, /*inverse=*/false);
-  saved->out = context.New({batch.rows(), shape.heads * shape.head_dim});
-  saved->log_sum_exp = context.NewFloat({shape.batch, shape.heads, batch.tokens});
-  Attention(context.device, FusedHeads(saved->qkv, shape), shape, DropoutOf(context, batch), saved->out,
-            saved->log_sum_exp);
+  saved->q = q_.Forward(context, h);
+  if (kv_.has_value()) saved->kv = kv_->Forward(context, memory);
+  if (rotary_) Turn(context, shape, saved->q, /*inverse=*/false);
+  saved->out = context.New({saved->q.dim(0), shape.heads * shape.head_dim});
+  saved->log_sum_exp = context.NewFloat({shape.batch, shape.heads, shape.tokens.tokens()});
+  AttentionHeads in = HeadsOf(shape, saved->q, saved->kv);
+  in.bias = Bias(context, batch);
+  Attention(context.device, in, shape, DropoutOf(context, batch), saved->out, saved->log_sum_exp);
   return output_.Forward(context, saved->out);
 }
 
-Tensor SelfAttention::Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, const Tensor& h,
-                               const Saved& saved, WeightGradients& weights) const {
+Tensor AttentionLayer::Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, const Tensor& h,
+                                const Tensor& memory, const Saved& saved, WeightGradients& weights,
+                                Tensor* d_memory) const {
   const AttentionShape shape = ShapeOf(context, batch);
   const Tensor d_out = output_.Backward(context, dy, saved.out, weights);
-  const Tensor d_qkv = context.New(saved.qkv.shape());
-  AttentionBackward(context.device, d_out, FusedHeads(saved.qkv, shape), saved.out, saved.log_sum_exp, shape,
-                    DropoutOf(context, batch), FusedHeads(d_qkv, shape));
-  if (rotary_) Turn(context, shape, d_qkv, /*inverse=*/true);
-  return qkv_.Backward(context, d_qkv, h, weights);
+  const Tensor d_q = context.New(saved.q.shape());
+  const Tensor d_kv = kv_.has_value() ? context.New(saved.kv.shape()) : Tensor();
+  AttentionHeads in = HeadsOf(shape, saved.q, saved.kv), gradients = HeadsOf(shape, d_q, d_kv);
+  in.bias = Bias(context, batch);
+  if (in.bias.defined()) {
+    gradients.bias = context.NewFloat(in.bias.shape());
+    Fill(context.device, gradients.bias, 0);
+  }
+  AttentionBackward(context.device, d_out, in, saved.out, saved.log_sum_exp, shape, DropoutOf(context, batch),
+                    gradients);
+  if (in.bias.defined()) {
+    weights.Add([this, &device = context.device, buckets = batch.of(place_.side).buckets, d_bias = gradients.bias] {
+      EmbeddingBackward(device, buckets, d_bias, 0, relative_.gradient());
+    });
+  }
+  if (rotary_) Turn(context, shape, d_q, /*inverse=*/true);
+  if (kv_.has_value()) *d_memory = kv_->Backward(context, d_kv, memory, weights);
+  return q_.Backward(context, d_q, h, weights);
 }
 
 }  // namespace trefoil

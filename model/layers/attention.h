@@ -1,8 +1,14 @@
-// Causal self-attention with H query and K key/value heads, heads split over the tensor ranks.
+// Attention with H query and K key/value heads, heads split over the tensor ranks: of a sequence with itself, or of a
+// decoder's with the memory that its encoder made.
 //
-//   h [n, C] -> qkv [N, (H + 2K)/t * D] -> rotary (Llama) -> attention [N, H/t * D] -> output y [n, C]
+//   self:  h [n, C] -> qkv [N, (H + 2K)/t * D] -> rotary, if so -> attention [N, H/t * D] -> output y [n, C]
+//   cross: h [n, C] -> q [N, H/t * D], memory [m, C] -> kv [M, 2K/t * D]   -> attention      -> output y [n, C]
+//
+// Keys behind a sample's length (Sequences::lengths) are not seen. With relative positions a table [buckets, H] that all
+// layers of a side share is added to the scores, by the bucket of the distance (model/relative_positions.h).
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/context.h"
@@ -11,30 +17,51 @@
 
 namespace trefoil {
 
-class SelfAttention {
+struct AttentionPlace {
+  std::string prefix;             // "blocks.3.attention"
+  Side side = Side::kInput;       // of the queries; memory is of the input
+  bool causal = true;
+  bool cross = false;
+  std::string relative = "";      // the table's name; empty: none
+};
+
+class AttentionLayer {
  public:
   struct Saved {
-    Tensor qkv, out, log_sum_exp;
+    Tensor q, kv, out, log_sum_exp;  // q: all three, of self-attention
   };
 
-  static void Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table);
-  SelfAttention(const ParameterStore& store, const ModelConfig& config, const std::string& prefix);
+  // Not the table.
+  static void Declare(const ModelConfig& config, const AttentionPlace& place, int module, ParameterTable* table);
+  AttentionLayer(const ParameterStore& store, const ModelConfig& config, const AttentionPlace& place);
 
-  Tensor Forward(const Context& context, const MicroBatch& batch, const Tensor& h, Saved* saved) const;
-  // dh; h is the forward's input.
+  // `memory`: of cross attention, else undefined.
+  Tensor Forward(const Context& context, const MicroBatch& batch, const Tensor& h, const Tensor& memory,
+                 Saved* saved) const;
+  // dh, and with cross attention the memory's gradient; h and memory are the forward's.
   Tensor Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, const Tensor& h,
-                  const Saved& saved, WeightGradients& weights) const;
+                  const Tensor& memory, const Saved& saved, WeightGradients& weights, Tensor* d_memory) const;
 
  private:
   AttentionShape ShapeOf(const Context& context, const MicroBatch& batch) const;
+  AttentionHeads HeadsOf(const AttentionShape& shape, const Tensor& q, const Tensor& kv) const;
   // Rotary positions, in place.
   void Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const;
+  // [distances, H/t]; undefined without relative positions.
+  Tensor Bias(const Context& context, const MicroBatch& batch) const;
   AttentionDropout DropoutOf(const Context& context, const MicroBatch& batch) const;
 
   const ModelConfig config_;
-  const std::string prefix_;
+  const AttentionPlace place_;
   const bool rotary_;
-  const Linear qkv_, output_;
+  const Linear q_;                  // queries, keys and values of self-attention
+  const std::optional<Linear> kv_;  // of cross attention
+  const Linear output_;
+  ParameterView relative_;
 };
+
+// Declares the table of relative positions of a side, used by the layers of the modules [first, last].
+void DeclareRelativePositions(const ModelConfig& config, const std::string& name, int first, int last,
+                              ParameterTable* table);
 
 }  // namespace trefoil

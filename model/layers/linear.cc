@@ -19,7 +19,7 @@ void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table) 
                 .shape = {shape.outputs[i], shape.inputs},
                 .splits = {{.dim = column ? 0 : 1, .axis = Axis::kTensor}},
                 .initial = Initial::kNormal,
-                .deviation = shape.deviation,
+                .deviation = shape.deviations[i],
                 .decay = true,
                 .fused_with_previous = i > 0});
   }

@@ -26,7 +26,7 @@ struct LinearShape {
   std::vector<int64_t> outputs;       // global, one per prefix
   int64_t inputs = 0;
   bool bias = false;
-  float deviation = 0;
+  std::vector<float> deviations;      // of the initial weights, one per prefix
   Split split = Split::kColumn;
 };
 void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table);

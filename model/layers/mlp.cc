@@ -1,7 +1,5 @@
 #include "model/layers/mlp.h"
 
-#include <cmath>
-
 namespace trefoil {
 namespace {
 
@@ -11,11 +9,13 @@ LinearShape UpShape(const ModelConfig& config, const std::string& prefix) {
                        .outputs = {},
                        .inputs = config.hidden(),
                        .bias = recipe.bias,
-                       .deviation = config.initial_deviation(),
+                       .deviations = {},
                        .split = Split::kColumn};
-  if (recipe.activation == Recipe::Activation::kSwiGlu) shape.prefixes.push_back(prefix + ".gate");
+  if (recipe.gated) shape.prefixes.push_back(prefix + ".gate");
   shape.prefixes.push_back(prefix + ".up");
   shape.outputs.assign(shape.prefixes.size(), config.feed_forward());
+  shape.deviations.assign(shape.prefixes.size(),
+                          InitialDeviation(config, config.hidden(), config.feed_forward()));
   return shape;
 }
 
@@ -24,7 +24,7 @@ LinearShape DownShape(const ModelConfig& config, const std::string& prefix) {
           .outputs = {config.hidden()},
           .inputs = config.feed_forward(),
           .bias = RecipeOf(config).bias,
-          .deviation = config.initial_deviation() / std::sqrt(2.0f * static_cast<float>(config.layers())),
+          .deviations = {InitialDeviation(config, config.feed_forward(), config.hidden(), /*residual=*/true)},
           .split = Split::kRow};
 }
 
@@ -37,26 +37,22 @@ void Mlp::Declare(const ModelConfig& config, const std::string& prefix, int modu
 
 Mlp::Mlp(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)
     : activation_(RecipeOf(config).activation),
+      gated_(RecipeOf(config).gated),
       up_(store, UpShape(config, prefix)),
       down_(store, DownShape(config, prefix)) {}
 
 Tensor Mlp::Activate(const Context& context, const Tensor& f) const {
-  if (activation_ == Recipe::Activation::kGelu) {
-    const Tensor a = context.New(f.shape());
-    Gelu(context.device, f, a);
-    return a;
-  }
-  const Tensor a = context.New({f.dim(0), f.dim(1) / 2});
-  SwiGlu(context.device, f, a);
+  const Tensor a = context.New({f.dim(0), gated_ ? f.dim(1) / 2 : f.dim(1)});
+  (gated_ ? GatedActivate : trefoil::Activate)(context.device, activation_, f, a);
   return a;
 }
 
 Tensor Mlp::Forward(const Context& context, const Tensor& h, Saved* saved) const {
-  if (activation_ == Recipe::Activation::kGelu) {
-    saved->a = up_.ForwardGelu(context, h, &saved->f);
-  } else {
+  if (gated_) {
     saved->f = up_.Forward(context, h);
     saved->a = Activate(context, saved->f);
+  } else {
+    saved->a = up_.ForwardActivated(context, activation_, h, &saved->f);
   }
   return down_.Forward(context, saved->a);
 }
@@ -64,10 +60,10 @@ Tensor Mlp::Forward(const Context& context, const Tensor& h, Saved* saved) const
 Tensor Mlp::Backward(const Context& context, const Tensor& dy, const Tensor& h, const Saved& saved,
                      WeightGradients& weights) const {
   const Tensor a = saved.a.defined() ? saved.a : Activate(context, saved.f);
-  if (activation_ == Recipe::Activation::kGelu) return down_.BackwardGelu(context, dy, a, saved.f, up_, h, weights);
+  if (!gated_) return down_.BackwardActivated(context, activation_, dy, a, saved.f, up_, h, weights);
   const Tensor da = down_.Backward(context, dy, a, weights);
   const Tensor df = context.New(saved.f.shape());
-  SwiGluBackward(context.device, da, saved.f, df);
+  GatedActivateBackward(context.device, activation_, da, saved.f, df);
   return up_.Backward(context, df, h, weights);
 }
 

@@ -1,7 +1,7 @@
 // The feed-forward part of a block, feed-forward columns split over the tensor ranks.
 //
-//   GELU:   h [n, C] -> up   f [N, F/t]  -> gelu   a [N, F/t] -> down y [n, C]
-//   SwiGLU: h [n, C] -> gate, up f [N, 2F/t] -> swiglu a [N, F/t] -> down y [n, C]
+//   plain: h [n, C] -> up       f [N, F/t]  -> act(f)         a [N, F/t] -> down y [n, C]
+//   gated: h [n, C] -> gate, up f [N, 2F/t] -> act(gate) * up a [N, F/t] -> down y [n, C]
 #pragma once
 
 #include <string>
@@ -29,7 +29,8 @@ class Mlp {
  private:
   Tensor Activate(const Context& context, const Tensor& f) const;
 
-  const Recipe::Activation activation_;
+  const Activation activation_;
+  const bool gated_;
   const Linear up_, down_;
 };
 

@@ -2,14 +2,21 @@
 
 namespace trefoil {
 
-void Norm::Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table) {
+bool NormBeforeHead(const ModelConfig& config) {
+  const Recipe recipe = RecipeOf(config);
+  return recipe.norm_place == Recipe::NormPlace::kBefore && recipe.structure != Recipe::Structure::kRecurrent;
+}
+
+void Norm::Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table,
+                   bool all_rows) {
+  const AxisSet partial = all_rows ? AxisSet() : Axis::kTensor;
   table->Add({.name = prefix + ".weight",
               .module = module,
               .shape = {config.hidden()},
-              .partial_over = Axis::kTensor,
+              .partial_over = partial,
               .initial = Initial::kOnes});
   if (RecipeOf(config).norm == Recipe::Norm::kRmsNorm) return;
-  table->Add({.name = prefix + ".bias", .module = module, .shape = {config.hidden()}, .partial_over = Axis::kTensor});
+  table->Add({.name = prefix + ".bias", .module = module, .shape = {config.hidden()}, .partial_over = partial});
 }
 
 Norm::Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix)

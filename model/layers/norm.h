@@ -9,6 +9,9 @@
 
 namespace trefoil {
 
+// Whether what the last block gives is normed before the head: where norms stand before the branches.
+bool NormBeforeHead(const ModelConfig& config);
+
 class Norm {
  public:
   // What the backward needs; x is shared with whoever else keeps it.
@@ -16,8 +19,9 @@ class Norm {
     Tensor x, mean, rstd;  // [n, C], [n], [n]; mean of LayerNorm only
   };
 
-  // Adds PREFIX.weight and, for LayerNorm, PREFIX.bias.
-  static void Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table);
+  // Adds PREFIX.weight and, for LayerNorm, PREFIX.bias. all_rows: every tensor rank norms all rows, not its tokens only.
+  static void Declare(const ModelConfig& config, const std::string& prefix, int module, ParameterTable* table,
+                      bool all_rows = false);
   Norm(const ParameterStore& store, const ModelConfig& config, const std::string& prefix);
 
   // x, result: [n, C].

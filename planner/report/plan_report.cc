@@ -185,7 +185,7 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
   }
   absl::StrAppend(&text, "layout    ", LayoutText(config), ", ",
                   TrainingConfig::Precision_Name(config.training().precision()), "\n");
-  absl::StrAppend(&text, "batch     ", config.training().global_batch(), " x ", model.sequence_length(), " = ",
+  absl::StrAppend(&text, "batch     ", config.training().global_batch(), " x ", TokensOfSample(model), " = ",
                   ShortCount(plan.tokens), " tokens a step, ", plan.micro_batches, " micro-batches of ",
                   config.training().micro_batch(), "\n");
   text += MemoryTable(plan);

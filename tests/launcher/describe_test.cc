@@ -35,7 +35,8 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.ranks = 8;
   summary.threads = 1;
   summary.parameters = 3'147'456;
-  summary.flops_per_token = 2e7;
+  summary.flops_per_sample = 2e7 * config.model().sequence_length();
+  summary.tokens_per_sample = config.model().sequence_length();
   summary.products = "float32 (float32 95.1, bf16 88.3 by float32's instructions, GFLOP/s of a core; measured now)";
   summary.peak.measured = 1.5e11;
   summary.worst_rank = 4;

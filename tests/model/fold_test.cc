@@ -20,10 +20,10 @@ NewWorker WithFold(bool divided) {
     auto worker = std::make_unique<Worker>(
         config, world, device, FoldOf(stages),
         FoldSchedule(stages, micro_batches, divided)[static_cast<size_t>(stage)]);
-    EXPECT_EQ(worker->has_embedding(), stage == 0);
-    EXPECT_EQ(worker->has_head(), stage == 0);
-    EXPECT_EQ(worker->has_losses(), stage == 0);
-    EXPECT_EQ(worker->tied, nullptr) << "both modules are on stage 0";
+    EXPECT_EQ(worker->role.reads_inputs, stage == 0);
+    EXPECT_EQ(worker->role.reads_targets, stage == 0);
+    EXPECT_EQ(worker->role.makes_losses, stage == 0);
+    EXPECT_TRUE(worker->tied.all().empty()) << "both modules are on stage 0";
     return worker;
   };
 }

@@ -155,14 +155,15 @@ TEST_F(LayersTest, AnyModuleMayMakeALoss) {
 // Without training nothing is dropped.
 TEST_F(LayersTest, NoDropoutOutsideTraining) {
   const ModelConfig config = Model(ModelConfig::GPT, 0.3f), plain = Model(ModelConfig::GPT);
-  TokenEmbedding::Declare(config, 0, 1, &table_);
-  Block::Declare(config, 0, 1, &table_);
+  TokenEmbedding::Declare(config, 0, {}, &table_);
+  const BlockPlace place = {.prefix = "blocks.0", .module = 1};
+  Block::Declare(config, place, &table_);
   ParameterStore& store = Store();
   MicroBatch batch = Tokens(config.vocabulary());
   const auto output = [&](const ModelConfig& model) {
     ForwardPass pass;
     const Tensors x = TokenEmbedding(store, model, 0).Forward(*context_, batch, {}, &pass);
-    return Get(*device_, Block(store, model, 0, 1).Forward(*context_, batch, x, &pass).front());
+    return Get(*device_, Block(store, model, place).Forward(*context_, batch, x, &pass).front());
   };
   EXPECT_NE(output(config), output(plain));
   batch.training = false;
@@ -172,11 +173,12 @@ TEST_F(LayersTest, NoDropoutOutsideTraining) {
 // Masks are keyed by the sample's number in the run: the second sample of a micro-batch drops what it drops alone.
 TEST_F(LayersTest, DropoutBelongsToTheSample) {
   const ModelConfig config = Model(ModelConfig::GPT, 0.3f);
-  TokenEmbedding::Declare(config, 0, 1, &table_);
-  Block::Declare(config, 0, 1, &table_);
+  TokenEmbedding::Declare(config, 0, {}, &table_);
+  const BlockPlace place = {.prefix = "blocks.0", .module = 1};
+  Block::Declare(config, place, &table_);
   ParameterStore& store = Store();
   const TokenEmbedding embedding(store, config, 0);
-  const Block block(store, config, 0, 1);
+  const Block block(store, config, place);
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < kRows; ++i) ids.push_back(static_cast<int32_t>(i % kTokens));  // twice the same
   const Batch both = MakeBatch(kTokens, 8, ids, ids);

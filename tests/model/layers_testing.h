@@ -45,6 +45,8 @@ class LayersTest : public testing::Test {
     config.set_norm_epsilon(1e-3f);
     config.set_initial_deviation(0.3f);
     config.set_dropout(dropout);
+    config.set_head(ModelConfig::TOKENS);
+    config.set_targets(kTokens);
     return config;
   }
 
@@ -210,19 +212,20 @@ class LayersTest : public testing::Test {
 
   void CheckAttention(const ModelConfig& config) {
     rotary_ = config.family() == ModelConfig::LLAMA;
-    SelfAttention::Declare(config, "attention", 0, &table_);
-    const SelfAttention attention(Store(), config, "attention");
+    const AttentionPlace place = {.prefix = "attention"};
+    AttentionLayer::Declare(config, place, 0, &table_);
+    const AttentionLayer attention(Store(), config, place);
     const MicroBatch batch = Tokens(config.vocabulary());
     CheckLayer(
         RandomTensor({kRows, kHidden}),
         [&](const Tensor& h) {
-          SelfAttention::Saved saved;
-          return attention.Forward(*context_, batch, h, &saved);
+          AttentionLayer::Saved saved;
+          return attention.Forward(*context_, batch, h, Tensor(), &saved);
         },
         [&](const Tensor& h, const Tensor& dy, WeightGradients& weights) {
-          SelfAttention::Saved saved;
-          attention.Forward(*context_, batch, h, &saved);
-          return attention.Backward(*context_, batch, dy, h, saved, weights);
+          AttentionLayer::Saved saved;
+          attention.Forward(*context_, batch, h, Tensor(), &saved);
+          return attention.Backward(*context_, batch, dy, h, Tensor(), saved, weights, nullptr);
         });
   }
 
@@ -247,8 +250,9 @@ class LayersTest : public testing::Test {
   void CheckBlock(ModelConfig::Family family, float dropout, ParallelConfig::Recompute recompute) {
     NewContext(recompute);
     const ModelConfig config = Model(family, dropout);
-    Block::Declare(config, 0, 1, &table_);
-    const Block block(Store(), config, 0, 1);
+    const BlockPlace place = {.prefix = "blocks.0", .module = 1};
+    Block::Declare(config, place, &table_);
+    const Block block(Store(), config, place);
     const MicroBatch batch = Tokens(config.vocabulary());
     CheckLayer(
         RandomTensor({kRows, kHidden}),
@@ -265,7 +269,7 @@ class LayersTest : public testing::Test {
 
   void CheckEmbedding(ModelConfig::Family family, float dropout) {
     const ModelConfig config = Model(family, dropout);
-    TokenEmbedding::Declare(config, 0, config.layers() + 1, &table_);
+    TokenEmbedding::Declare(config, 0, {}, &table_);
     const TokenEmbedding embedding(Store(), config, 0);
     const MicroBatch batch = Tokens(config.vocabulary());
     CheckLayer(
@@ -286,7 +290,7 @@ class LayersTest : public testing::Test {
     config.set_tied(tied);
     if (tied) {
       ParameterTable unused;
-      TokenEmbedding::Declare(config, 0, 1, &unused);
+      TokenEmbedding::Declare(config, 0, {1}, &unused);
       table_.Add(unused.Find("embedding.token.weight"));  // the head's matrix
     }
     Head::Declare(config, 1, &table_);

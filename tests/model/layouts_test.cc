@@ -157,7 +157,7 @@ TEST_F(LayoutsTest, LossThatIsNotFinite) {
   const RunConfig config = TinyRun(ModelConfig::GPT, "parallel { tensor: 2 pipeline: 2 data: 2 }");
   WithWorkers(config, [&](Worker& worker) {
     // One data rank's last stage breaks.
-    const bool breaks = worker.has_head() && worker.mesh.index(Axis::kData) == 1;
+    const bool breaks = worker.role.reads_targets && worker.mesh.index(Axis::kData) == 1;
     if (breaks) {
       const Tensor norm = worker.store.Weight({"head.norm.weight"});
       Set(worker.device, norm, Values(static_cast<size_t>(norm.elements()), NAN));

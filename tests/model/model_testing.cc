@@ -10,6 +10,7 @@
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
 #include "training/config/validate.h"
+#include "training/upload.h"
 
 namespace trefoil {
 namespace {
@@ -115,12 +116,11 @@ MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, flo
     positions.values<int32_t>()[i] = static_cast<int32_t>(i % batch.length);
   }
   return {.samples = batch.samples,
-          .tokens = batch.length,
           .first_sample = batch.first_sample,
           .training = training,
           .loss_scale = loss_scale,
-          .inputs = upload(batch.inputs),
-          .positions = upload(positions),
+          .input = {.tokens = batch.length, .ids = upload(batch.inputs), .positions = upload(positions)},
+          .targets_of_sample = batch.length,
           .targets = upload(batch.targets),
           .weights = upload(batch.weights)};
 }
@@ -129,12 +129,12 @@ void AddGradients(Worker& worker, const BatchSource& source) {
   const TrainingConfig& training = worker.config.training();
   const int64_t size = training.micro_batch();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
-  const double tokens = static_cast<double>(training.global_batch()) * worker.config.model().sequence_length();
+  const Constants constants = UploadConstants(worker);
   std::vector<MicroBatch> micro_batches;
   for (int64_t i = 0; i < worker.micro_batches(); ++i) {
     const auto batch = source(share * worker.mesh.index(Axis::kData) + i * size, size);
     CHECK(batch.ok());
-    micro_batches.push_back(MakeMicroBatch(worker.device, *batch, /*training=*/true, static_cast<float>(1 / tokens)));
+    micro_batches.push_back(UploadMicroBatch(worker, *batch, constants, /*training=*/true));
   }
   worker.transformer.Begin(std::move(micro_batches));
   RunSchedule(worker.actions, worker.transformer, *worker.pipeline);

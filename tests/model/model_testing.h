@@ -35,6 +35,7 @@ using NewWorker = std::function<std::unique_ptr<Worker>(const RunConfig& config,
 void WithWorkers(const RunConfig& config, const std::function<void(Worker&)>& body,
                  const NewWorker& new_worker = nullptr);
 
+// Of a decoder.
 MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, float loss_scale);
 // Forward and backward of the micro-batches of step 1 of `source`, up to and with the reduction of gradients.
 void AddGradients(Worker& worker, const BatchSource& source);

@@ -31,6 +31,8 @@ ModelConfig ConfigOf(ModelConfig::Family family, const Size& size) {
   config.set_vocabulary(static_cast<int32_t>(size.vocabulary));
   config.set_sequence_length(static_cast<int32_t>(size.length));
   config.set_initial_deviation(0.02f);
+  config.set_head(ModelConfig::TOKENS);
+  config.set_targets(config.sequence_length());
   return config;
 }
 
@@ -89,8 +91,9 @@ TEST(ParametersTest, LlamaSizesWithTiedEmbeddingsAndQkvBiases) {
               tied ? std::vector<int>{static_cast<int>(s.layers) + 1} : std::vector<int>()) << s.name;
     // A tied embedding multiplies in the head, another one is only looked up.
     const double multiplied = static_cast<double>(s.parameters - (tied ? 0 : s.vocabulary * s.hidden));
-    EXPECT_DOUBLE_EQ(ModelFlopsPerToken(config, 1024),
-                     6 * multiplied + 6.0 * static_cast<double>(s.layers * s.hidden * 1024))
+    const auto tokens = static_cast<double>(s.length);
+    EXPECT_DOUBLE_EQ(ModelFlops(config),
+                     (6 * multiplied + 6.0 * static_cast<double>(s.layers * s.hidden) * tokens) * tokens)
         << s.name;
   }
 }
@@ -119,17 +122,16 @@ TEST(ParametersTest, TiedAndQkvBiasLeftOutAreTheFamilys) {
 
 // By hand: 6 for every parameter that is multiplied, and 6 L C T for causal attention: half of q k^T and p v, two FLOPs per
 // multiply-add, three passes.
-TEST(ParametersTest, FlopsPerToken) {
+TEST(ParametersTest, FlopsOfASample) {
   // GPT-2 small has 124439808 parameters, of which 1024 x 768 are positions. Its tied embedding multiplies in the head.
   const Size small = {"gpt2 124M", 12, 768, 12, 12, 3072, 50257, 1024, 0};
   const double multiplied = 124439808.0 - 1024 * 768;
-  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 1024), 6 * multiplied + 12 * 768 * 1024 * 6.0);
-  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::GPT, small), 64), 6 * multiplied + 12 * 768 * 64 * 6.0);
+  EXPECT_DOUBLE_EQ(ModelFlops(ConfigOf(ModelConfig::GPT, small)), 1024 * (6 * multiplied + 12 * 768 * 1024 * 6.0));
   // Of two layers and 5000 words, one of the two embeddings is only looked up.
   const Size llama = {"llama", 2, 128, 8, 4, 256, 5000, 64, 0};
   const double layer = 2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 256 + 2 * 128;
-  EXPECT_DOUBLE_EQ(ModelFlopsPerToken(ConfigOf(ModelConfig::LLAMA, llama), 64),
-                   6 * (2 * layer + 128 + 5000 * 128) + 2 * 128 * 64 * 6.0);
+  EXPECT_DOUBLE_EQ(ModelFlops(ConfigOf(ModelConfig::LLAMA, llama)),
+                   64 * (6 * (2 * layer + 128 + 5000 * 128) + 2 * 128 * 64 * 6.0));
 }
 
 TEST(ParametersTest, DeclarationsAreConsistent) {
@@ -179,9 +181,9 @@ TEST(ParametersTest, EveryModuleIsOnOneStageAndStagesHaveEqualWork) {
       ModelConfig config = TinyRun(ModelConfig::GPT).model();
       config.set_vocabulary(vocabulary);
       config.set_layers(layers + 1);
-      const double one_more = ModelFlopsPerToken(config, config.sequence_length());
+      const double one_more = ModelFlops(config);
       config.set_layers(layers);
-      const double all = ModelFlopsPerToken(config, config.sequence_length());
+      const double all = ModelFlops(config);
       const double block = one_more - all, head = all - layers * block;
       std::vector<int> every(static_cast<size_t>(layers + 2));
       std::iota(every.begin(), every.end(), 0);

@@ -21,7 +21,7 @@ MemoryUse WholeSteps(const RunConfig& config, int rank, const std::vector<Action
   Worker worker(config, *world, *device, VirtualStages(config.parallel()), actions);
   worker.store.Initialize(1, worker.groups);
   for (const int step : {1, 2, 3}) {
-    CHECK(TrainStep(worker, ZerosSource(config.model().sequence_length()), step, 0, 1e-3).ok());
+    CHECK(TrainStep(worker, ZerosSource(config), step, 0, 1e-3).ok());
   }
   return device->memory();
 }
@@ -122,7 +122,7 @@ void PrintTo(const Run& run, std::ostream* out) { *out << run.threads << " threa
 class Rank {
  public:
   Rank(const RunConfig& config, World& world, Device& device)
-      : worker_(config, world, device), source_(ZerosSource(config.model().sequence_length())) {
+      : worker_(config, world, device), source_(ZerosSource(config)) {
     worker_.store.Initialize(1, worker_.groups);
   }
   void Step() { CHECK(TrainStep(worker_, source_, ++step_, 0, 1e-3).ok()); }

@@ -135,7 +135,7 @@ TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
         ASSERT_EQ(logits.size(), 61u);
         sum -= std::log(Softmax(logits)[static_cast<size_t>(batch->targets.values<int32_t>()[t])]);
       }
-      EXPECT_NEAR(sum / 16, *loss, 1e-5 * *loss);
+      EXPECT_NEAR(sum / 16, loss->loss, 1e-5 * loss->loss);
       // Nothing was dropped or left behind: the same again. A longer context is its last sequence_length tokens.
       const std::vector<float> logits = generator.NextLogits(batch->inputs.values<int32_t>());
       EXPECT_EQ(logits, generator.NextLogits(batch->inputs.values<int32_t>()));

@@ -54,7 +54,7 @@ class Rank {
         *worker_, [&](int64_t sample, int64_t count) { return loader_->Get(sample, count); },
         2 * config_.training().global_batch());
     EXPECT_TRUE(loss.ok()) << loss.status();
-    return loss.ok() ? *loss : NAN;
+    return loss.ok() ? loss->loss : NAN;
   }
   std::string Bytes() {
     std::string bytes;

@@ -119,7 +119,7 @@ TEST(Evaluate, AnyNumberOfSamplesIsTheirMean) {
       worker.store.Initialize(1, worker.groups);
       const auto evaluated = Evaluate(worker, source, samples);
       ASSERT_TRUE(evaluated.ok()) << evaluated.status();
-      if (world->rank() == 0) loss = *evaluated;
+      if (world->rank() == 0) loss = evaluated->loss;
     });
     EXPECT_EQ(read.size(), static_cast<size_t>(samples));
     EXPECT_EQ(*read.rbegin(), samples - 1);
@@ -147,7 +147,7 @@ TEST(TrainStep, AnErrorOfOneRankReachesAll) {
       const std::unique_ptr<Device> device = NewTestDevice();
       Worker worker(config, *world, *device);
       worker.store.Initialize(1, worker.groups);
-      const BatchSource zeros = ZerosSource(config.model().sequence_length());
+      const BatchSource zeros = ZerosSource(config);
       // The last micro-batch, so that the ones before are already read.
       int calls = 0;
       const BatchSource source = [&](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
@@ -189,7 +189,7 @@ TEST(TrainStep, ANaNLeavesTheParametersAsTheyWere) {
         return bytes;
       };
       const std::string before = state();
-      const auto result = TrainStep(worker, ZerosSource(config.model().sequence_length()), 17, 0, 1e-3);
+      const auto result = TrainStep(worker, ZerosSource(config), 17, 0, 1e-3);
       const std::string message(result.status().message());
       // Or "-nan".
       const bool named = message.starts_with("step 17: the loss is ") && message.find("nan, must be finite") < 25;
@@ -210,7 +210,7 @@ TEST(TrainStep, RankZeroHearsWhichRankIsSlow) {
         const std::unique_ptr<Device> device = NewTestDevice();
         Worker worker(config, *world, *device);
         worker.store.Initialize(config.training().seed(), worker.groups);
-        const BatchSource zeros = ZerosSource(config.model().sequence_length());
+        const BatchSource zeros = ZerosSource(config);
         const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(300)); };
         const BatchSource source = [&](int64_t first, int64_t count) {
           if (world->rank() == 1 && first % 2 == 0) sleep();

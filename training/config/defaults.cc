@@ -9,6 +9,7 @@
 #include "parallel/pipeline/schedule.h"
 #include "runtime/config/nearest.h"
 #include "runtime/devices/cuda.h"
+#include "training/tasks/tasks.h"
 #include "training/config/validate.h"
 
 namespace trefoil {
@@ -94,26 +95,41 @@ std::string WhyNoGraphs(const RunConfig& config) {
 void ModelDefaults(ModelConfig* model) {
   const int64_t hidden = model->hidden();
   const int64_t heads = model->heads();
-  const bool llama = model->family() == ModelConfig::LLAMA;
+  const bool known = model->family() != ModelConfig::FAMILY_UNSET && ModelConfig::Family_IsValid(model->family());
+  const Recipe recipe = known ? RecipeOf(*model) : Recipe();
+  const bool recurrent = recipe.structure == Recipe::Structure::kRecurrent;
+  if (recurrent && heads == 0) model->set_heads(1);
   if (model->kv_heads() == 0 && heads > 0) model->set_kv_heads(model->heads());
   if (model->head_dim() == 0 && heads > 0 && hidden > 0 && hidden % heads == 0) {
     model->set_head_dim(static_cast<int32_t>(hidden / heads));
   }
   if (model->feed_forward() == 0 && hidden > 0) {
     // 8/3 x hidden, rounded up to 256: three matrices of this width have as many weights as GPT's two of 4 x hidden.
-    model->set_feed_forward(Saturated(llama ? (hidden * 8 + 3 * 256 - 1) / (3 * 256) * 256 : hidden * 4));
+    model->set_feed_forward(Saturated(recipe.gated ? (hidden * 8 + 3 * 256 - 1) / (3 * 256) * 256 : hidden * 4));
   }
-  if (!model->has_rope_theta() && llama) model->set_rope_theta(10000);
-  if (!model->has_norm_epsilon()) model->set_norm_epsilon(1e-5f);
-  if (!model->has_initial_deviation()) model->set_initial_deviation(0.02f);
-  if (model->family() == ModelConfig::FAMILY_UNSET || !ModelConfig::Family_IsValid(model->family())) return;
-  const Recipe recipe = RecipeOf(*model);
+  if (!model->has_rope_theta() && recipe.positions == Recipe::Positions::kRotary) model->set_rope_theta(10000);
+  if (!model->has_norm_epsilon()) model->set_norm_epsilon(recipe.norm_epsilon);
+  if (!model->has_initial_deviation()) model->set_initial_deviation(recipe.own_deviations ? 0 : 0.02f);
+  if (!known) return;
   model->set_tied(recipe.tied);
   model->set_qkv_bias(recipe.qkv_bias);
+  const bool vision = recipe.structure == Recipe::Structure::kVision;
+  if (model->head() == ModelConfig::HEAD_UNSET) model->set_head(vision ? ModelConfig::CLASSES : ModelConfig::TOKENS);
+  if (model->pooling() == ModelConfig::POOLING_UNSET) model->set_pooling(ModelConfig::FIRST);
+  if (model->targets() == 0) model->set_targets(model->sequence_length());
+  const bool patches = vision && model->head() == ModelConfig::PATCHES;
+  if (model->decoder_layers() == 0 && recipe.structure == Recipe::Structure::kEncoderDecoder) {
+    model->set_decoder_layers(model->layers());
+  }
+  if (!patches) return;
+  if (model->decoder_layers() == 0) model->set_decoder_layers(8);
+  if (model->decoder_hidden() == 0) model->set_decoder_hidden(512);
+  if (model->decoder_heads() == 0) model->set_decoder_heads(16);
 }
 
 void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16) {
   CHECK_GE(ranks, 1);
+  FillTask(config);
   ModelDefaults(config->mutable_model());
   ParallelDefaults(config->mutable_parallel(), ranks);
   TrainingDefaults(config->mutable_training(), bf16.pays);

@@ -18,6 +18,7 @@
 #include "runtime/config/rules.h"
 #include "runtime/config/runtime_rules.h"
 #include "runtime/devices/cuda.h"
+#include "training/tasks/tasks.h"
 #include "training/training_rules.h"
 
 namespace trefoil {
@@ -30,7 +31,7 @@ int RulesBroken(const RunConfig& config, const ParallelConfig& layout, const Rul
     if (!rules.Good(divided.path) || divided.size <= 0) continue;
     broken += divided.size % (layout.*EntryOf(divided.axis).size)() == 0 ? 0 : 1;
   }
-  if (rules.Good("model.layers", "parallel.chunks") && config.model().layers() < LeastLayers(layout)) ++broken;
+  if (rules.Good("model.layers", "parallel.chunks") && BlocksOf(config.model()) < LeastLayers(layout)) ++broken;
   if (layout.pipeline() < EntryOf(layout.schedule()).least_stages) ++broken;
   const TrainingConfig& training = config.training();
   if (rules.Good("training.global_batch", "training.micro_batch") &&
@@ -71,15 +72,17 @@ void CheckMesh(const RunConfig& config, int ranks, Rules& rules) {
 void CheckSequenceParallel(const RunConfig& config, Rules& rules) {
   const ModelConfig& model = config.model();
   const ParallelConfig& parallel = config.parallel();
-  if (rules.Good("model.sequence_length", "training.micro_batch", "parallel.tensor") && parallel.sequence_parallel()) {
-    const int64_t tokens = Product(config.training().micro_batch(), model.sequence_length());
-    if (tokens % parallel.tensor() != 0) {
-      const int64_t unit = parallel.tensor() / std::gcd(parallel.tensor(), config.training().micro_batch());
-      rules.Broken("model.sequence_length: ", model.sequence_length(), " x training.micro_batch ",
-                   config.training().micro_batch(), " = ", tokens, " is not a multiple of parallel.tensor ",
-                   parallel.tensor(), ", which splits the tokens under sequence_parallel; nearest sequence_length: ",
-                   NearestMultiples(unit, model.sequence_length()));
-    }
+  for (const auto& [name, length] : {std::pair("sequence_length", model.sequence_length()),
+                                     std::pair("decoder_length", model.decoder_length())}) {
+    const std::string path = std::string("model.") + name;
+    if (!rules.Good(path, "training.micro_batch", "parallel.tensor") || !parallel.sequence_parallel()) continue;
+    const int64_t tokens = Product(config.training().micro_batch(), length);
+    if (tokens % parallel.tensor() == 0) continue;
+    const int64_t unit = parallel.tensor() / std::gcd(parallel.tensor(), config.training().micro_batch());
+    rules.Broken(path, ": ", length, " x training.micro_batch ", config.training().micro_batch(), " = ", tokens,
+                 " is not a multiple of parallel.tensor ", parallel.tensor(),
+                 ", which splits the tokens under sequence_parallel; nearest ", name, ": ",
+                 NearestMultiples(unit, length));
   }
 }
 
@@ -160,6 +163,7 @@ std::vector<std::string> Violations(const RunConfig& config, int ranks) {
   rules.Fields(config, "");
   CheckParallel(config.parallel(), rules);
   CheckModel(config.model(), config.parallel(), rules);
+  CheckTask(config, rules);
   if (config.folder().empty()) {
     rules.Bad("folder", "empty, must name the run's folder; for example: folder: \"runs/first\"");
   }

@@ -1,0 +1,248 @@
+#include "training/tasks/tasks.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "data/span_corruption.h"
+#include "data/special_tokens.h"
+#include "model/patches.h"
+
+namespace trefoil {
+namespace {
+
+constexpr bool kYes = true, kNo = false;
+
+// Of a network, the first task that it can do is what it is made for.
+const TaskEntry kTable[] = {
+    {TaskConfig::NEXT_TOKEN, ModelConfig::TOKENS, kYes, kNo, kNo, kNo, kYes},
+    {TaskConfig::ANSWERS, ModelConfig::TOKENS, kYes, kNo, kNo, kNo, kYes, .weights = true},
+    {TaskConfig::MASKED_TOKEN, ModelConfig::TOKENS, kNo, kYes, kNo, kNo, kNo, .places = true},
+    {TaskConfig::TRANSLATION, ModelConfig::TOKENS, kNo, kNo, kYes, kNo, kNo, .lengths = true, .weights = true},
+    {TaskConfig::SPAN_CORRUPTION, ModelConfig::TOKENS, kNo, kNo, kYes, kNo, kNo},
+    {TaskConfig::TEXT_CLASSES, ModelConfig::CLASSES, kNo, kYes, kNo, kNo, kYes, .lengths = true, .segments = true,
+     .places = true},
+    {TaskConfig::TOKEN_CLASSES, ModelConfig::CLASSES, kNo, kYes, kNo, kNo, kYes, .lengths = true, .segments = true,
+     .weights = true},
+    {TaskConfig::TEXT_VALUE, ModelConfig::VALUE, kNo, kYes, kNo, kNo, kYes, .lengths = true, .segments = true,
+     .places = true},
+    {TaskConfig::IMAGE_CLASSES, ModelConfig::CLASSES, kNo, kNo, kNo, kYes, kNo, .places = true},
+    {TaskConfig::PATCHES, ModelConfig::PATCHES, kNo, kNo, kNo, kYes, kNo, .places = true},
+};
+
+Recipe::Structure StructureOf(const ModelConfig& model) { return RecipeOf(model).structure; }
+
+bool HasFamily(const ModelConfig& model) {
+  return model.family() != ModelConfig::FAMILY_UNSET && ModelConfig::Family_IsValid(model.family());
+}
+
+// That can be counted without the data, of a filled task and a sequence length.
+int64_t TargetsOf(const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  const TaskConfig& task = config.task();
+  switch (task.kind()) {
+    case TaskConfig::MASKED_TOKEN:
+      return std::max<int64_t>(1, std::lround(task.mask_rate() * static_cast<double>(model.sequence_length() - 2)));
+    case TaskConfig::TRANSLATION:
+    case TaskConfig::SPAN_CORRUPTION:
+      return model.decoder_length();
+    case TaskConfig::PATCHES:
+      return MaskedPatches(config);
+    case TaskConfig::TEXT_CLASSES:
+    case TaskConfig::TEXT_VALUE:
+    case TaskConfig::IMAGE_CLASSES:
+      return 1;
+    default:
+      return model.sequence_length();
+  }
+}
+
+std::string KindsOf(const ModelConfig& model) {
+  std::vector<std::string> names;
+  for (const TaskEntry& entry : kTable) {
+    if (entry.CanBeDoneBy(model)) names.push_back(TaskConfig::Kind_Name(entry.kind));
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+HostTensor Ids(Shape shape, int32_t value = 0) {
+  return HostTensor(std::vector<int32_t>(static_cast<size_t>(shape.elements()), value), shape);
+}
+
+// 0, 1, 2 ... of each sample, from `first` on.
+HostTensor Counted(Shape shape, int32_t first) {
+  HostTensor tensor = Ids(shape);
+  const int64_t columns = shape[1];
+  for (int64_t i = 0; i < shape.elements(); ++i) {
+    tensor.values<int32_t>()[static_cast<size_t>(i)] = first + static_cast<int32_t>(i % columns);
+  }
+  return tensor;
+}
+
+}  // namespace
+
+bool TaskEntry::CanBeDoneBy(const ModelConfig& model) const {
+  switch (StructureOf(model)) {
+    case Recipe::Structure::kDecoder:
+      return decoders;
+    case Recipe::Structure::kEncoder:
+      return encoders;
+    case Recipe::Structure::kEncoderDecoder:
+      return encoder_decoders;
+    case Recipe::Structure::kVision:
+      return vision;
+    case Recipe::Structure::kRecurrent:
+      // What is written token by token must not be read from its end.
+      return recurrent && !(model.bidirectional() && head == ModelConfig::TOKENS);
+  }
+  return false;
+}
+
+const TaskEntry& EntryOf(TaskConfig::Kind kind) {
+  for (const TaskEntry& entry : kTable) {
+    if (entry.kind == kind) return entry;
+  }
+  LOG(FATAL) << "task.kind is not set";
+}
+
+int64_t MaskedPatches(const RunConfig& config) {
+  return std::lround(config.task().mask_rate() * static_cast<double>(ImagePatches(config.model())));
+}
+
+void FillTask(RunConfig* config) {
+  TaskConfig& task = *config->mutable_task();
+  ModelConfig& model = *config->mutable_model();
+  if (!HasFamily(model)) return;
+  if (task.kind() == TaskConfig::KIND_UNSET) {
+    const auto first = std::find_if(std::begin(kTable), std::end(kTable),
+                                    [&](const TaskEntry& entry) { return entry.CanBeDoneBy(model); });
+    if (first != std::end(kTable)) task.set_kind(first->kind);
+  }
+  if (!TaskConfig::Kind_IsValid(task.kind()) || task.kind() == TaskConfig::KIND_UNSET) return;
+  const TaskEntry& entry = EntryOf(task.kind());
+  const bool patches = task.kind() == TaskConfig::PATCHES;
+  const bool images = patches || task.kind() == TaskConfig::IMAGE_CLASSES;
+  const bool masks = patches || task.kind() == TaskConfig::MASKED_TOKEN || task.kind() == TaskConfig::SPAN_CORRUPTION;
+  if (!task.has_mask_rate() && masks) task.set_mask_rate(patches ? 0.75f : 0.15f);
+  if (!task.has_mean_span() && task.kind() == TaskConfig::SPAN_CORRUPTION) task.set_mean_span(3);
+  if (images) {
+    if (!task.has_crop()) task.set_crop(patches ? 0.2f : 1);
+    if (!task.has_pixel_mean()) task.set_pixel_mean(0.5f);
+    if (!task.has_pixel_deviation()) task.set_pixel_deviation(0.5f);
+  }
+  if (model.head() == ModelConfig::HEAD_UNSET) model.set_head(entry.head);
+  if (images && model.channels() == 0) model.set_channels(3);
+  if (images && model.sequence_length() == 0) {
+    model.set_sequence_length(static_cast<int32_t>(ImagePlaces(model) - (patches ? MaskedPatches(*config) : 0)));
+  }
+  if (model.decoder_length() == 0) {
+    if (patches) model.set_decoder_length(static_cast<int32_t>(ImagePlaces(model)));
+    if (task.kind() == TaskConfig::TRANSLATION) model.set_decoder_length(model.sequence_length());
+    if (task.kind() == TaskConfig::SPAN_CORRUPTION && CanCorrupt(model.sequence_length(), task.mask_rate(), task.mean_span())) {
+      model.set_decoder_length(static_cast<int32_t>(
+          SpanLengths(model.sequence_length(), task.mask_rate(), task.mean_span()).targets));
+    }
+  }
+  if (model.targets() == 0) model.set_targets(static_cast<int32_t>(TargetsOf(*config)));
+}
+
+void CheckTask(const RunConfig& config, Rules& rules) {
+  const TaskConfig& task = config.task();
+  const ModelConfig& model = config.model();
+  if (!rules.Good("model.family") || !HasFamily(model)) return;
+  const std::string family = ModelConfig::Family_Name(model.family());
+  if (!TaskConfig::Kind_IsValid(task.kind()) || task.kind() == TaskConfig::KIND_UNSET ||
+      !EntryOf(task.kind()).CanBeDoneBy(model)) {
+    rules.Bad("task.kind", absl::StrCat(TaskConfig::Kind_Name(task.kind()), ", which ", family,
+                                        " cannot do; legal: ", KindsOf(model)));
+    return;
+  }
+  const TaskEntry& entry = EntryOf(task.kind());
+  if (rules.Good("model.head") && model.head() != entry.head) {
+    rules.Broken("model.head: ", ModelConfig::Head_Name(model.head()), ", must be ", ModelConfig::Head_Name(entry.head),
+                 " with task.kind ", TaskConfig::Kind_Name(task.kind()), "; leave it out");
+  }
+  if (rules.Good("model.targets") && model.targets() != TargetsOf(config)) {
+    rules.Broken("model.targets: ", model.targets(), ", must be ", TargetsOf(config), " with task.kind ",
+                 TaskConfig::Kind_Name(task.kind()), "; leave it out");
+  }
+  if (entry.vision && rules.Good("model.image_size", "model.patch_size")) {
+    const int64_t places = ImagePlaces(model), seen = places - (model.head() == ModelConfig::PATCHES ? MaskedPatches(config) : 0);
+    if (rules.Good("model.sequence_length") && model.sequence_length() != seen) {
+      rules.Broken("model.sequence_length: ", model.sequence_length(), ", must be ", seen,
+                   ", the patches that are seen and the class token; leave it out");
+    }
+    if (rules.Good("model.decoder_length") && model.head() == ModelConfig::PATCHES && model.decoder_length() != places) {
+      rules.Broken("model.decoder_length: ", model.decoder_length(), ", must be ", places,
+                   ", all patches and the class token; leave it out");
+    }
+  }
+  if (task.has_mask_rate() && !(task.mask_rate() > 0 && task.mask_rate() < 1)) {
+    rules.Bad("task.mask_rate", absl::StrCat(task.mask_rate(), ", must be above 0 and below 1; nearest legal: 0.15"));
+  }
+  rules.Share("task.label_smoothing", task.label_smoothing(), false);
+  if (task.has_crop() && !(task.crop() > 0 && task.crop() <= 1)) {
+    rules.Bad("task.crop", absl::StrCat(task.crop(), ", must be above 0 and at most 1; nearest legal: 1"));
+  }
+  if (task.has_pixel_deviation()) rules.Positive("task.pixel_deviation", task.pixel_deviation(), "0.5");
+  if (task.kind() == TaskConfig::MASKED_TOKEN && rules.Good("model.sequence_length") && model.sequence_length() < 4) {
+    rules.Broken("model.sequence_length: ", model.sequence_length(),
+                 ", must be at least 4 with task.kind MASKED_TOKEN; nearest legal: 4");
+  }
+  if (task.kind() == TaskConfig::SPAN_CORRUPTION && rules.Good("model.sequence_length", "task.mask_rate") &&
+      !CanCorrupt(model.sequence_length(), task.mask_rate(), task.mean_span())) {
+    rules.Bad("task.mean_span", absl::StrCat(task.mean_span(), " with task.mask_rate ", task.mask_rate(),
+                                             " leaves no text of model.sequence_length ", model.sequence_length(),
+                                             "; nearest legal: 3 with 0.15 and at least 8 tokens"));
+  }
+  if (task.examples() < 0) rules.Bad("task.examples", absl::StrCat(task.examples(), ", must not be negative; nearest legal: 0"));
+}
+
+int32_t SymbolsOf(const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  if (!HasFamily(model)) return 0;
+  if (StructureOf(model) == Recipe::Structure::kEncoder) return static_cast<int32_t>(kEncoderTokens);
+  const bool texts = config.task().kind() == TaskConfig::TEXT_CLASSES ||
+                     config.task().kind() == TaskConfig::TOKEN_CLASSES || config.task().kind() == TaskConfig::TEXT_VALUE;
+  if (texts) return static_cast<int32_t>(kEncoderTokens);
+  // As many as T5 has, so that models of several lengths share a vocabulary.
+  return model.family() == ModelConfig::T5 || config.task().kind() == TaskConfig::SPAN_CORRUPTION ? 100 : 0;
+}
+
+bool HasWeights(const RunConfig& config) {
+  return EntryOf(config.task().kind()).weights || config.task().whole_words();
+}
+
+Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {
+  const ModelConfig& model = config.model();
+  const TaskEntry& entry = EntryOf(config.task().kind());
+  const int64_t length = model.sequence_length(), decoder = model.decoder_length(), targets = model.targets();
+  Batch batch = {.samples = samples, .length = length};
+  if (entry.vision) {
+    batch.patches = HostTensor::Zeros(DType::kFloat32, {samples, length, PatchValues(model)});
+    batch.patch_places = Counted({samples, length}, 0);
+  } else {
+    batch.inputs = Ids({samples, length});
+  }
+  if (entry.lengths) batch.lengths = Ids({samples}, static_cast<int32_t>(length));
+  if (entry.segments) batch.segments = Ids({samples, length});
+  if (entry.encoder_decoders) batch.decoder_inputs = Ids({samples, decoder});
+  if (model.head() == ModelConfig::TOKENS || model.head() == ModelConfig::CLASSES) {
+    batch.targets = Ids({samples, targets});
+  } else {
+    const int64_t values = model.head() == ModelConfig::PATCHES ? PatchValues(model) : 1;
+    batch.values = HostTensor::Zeros(DType::kFloat32, {samples, targets, values});
+  }
+  // Masked patches lie behind the visible ones here.
+  const bool patches = model.head() == ModelConfig::PATCHES;
+  if (entry.places) batch.places = Counted({samples, targets}, patches ? static_cast<int32_t>(length) : 0);
+  if (weighted) batch.weights = HostTensor::Zeros(DType::kFloat32, {samples, targets});
+  return batch;
+}
+
+}  // namespace trefoil
