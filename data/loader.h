@@ -55,13 +55,14 @@ class Loader : public Samples {
 
   // Failure: as TokenSet::ReadSample.
   absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const override;
+  // Copies the sequence_length + 1 tokens of one sample of the run.
+  absl::Status ReadSample(int64_t sample, std::span<int32_t> tokens) const;
 
   // Adds to counts[id] how often `id` is a target in samples [first_sample, first_sample + count) of the run.
   absl::Status CountTargets(int64_t first_sample, int64_t count, std::span<int64_t> counts) const;
 
  private:
   Loader(std::vector<Source> sources, Mixture mixture, int64_t sequence_length);
-  absl::Status ReadSample(int64_t sample, std::span<int32_t> tokens) const;
 
   std::vector<Source> sources_;
   Mixture mixture_;

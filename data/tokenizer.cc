@@ -1,5 +1,6 @@
 #include "data/tokenizer.h"
 
+#include <absl/strings/ascii.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "data/text/utf8.h"
+#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {
@@ -282,6 +284,21 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text, std::string_view b
   }
   return ids;
 }
+
+std::vector<bool> Tokenizer::BeginsWord() const {
+  using Kind = SentencePieceModel::Kind;
+  std::vector<bool> begins(static_cast<size_t>(vocabulary()));
+  for (int id = 0; id < model_.size(); ++id) {
+    const Kind kind = model_.KindOf(id);
+    const std::string_view surface = surfaces_[id];
+    begins[id] = kind == Kind::kControl || kind == Kind::kUnknown ||
+                 (!surface.empty() && (absl::ascii_isspace(surface[0]) ||
+                                       (absl::ascii_ispunct(surface[0]) && surface[0] != '\'')));
+  }
+  return begins;
+}
+
+uint32_t Tokenizer::checksum() const { return Crc32c(serialized_); }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids) const {
   for (int32_t id : ids) CHECK(id >= 0 && id < vocabulary()) << "id " << id << ", vocabulary " << vocabulary();

@@ -120,6 +120,24 @@ TEST(Tokenizer, TrainingIsDeterministicAndQuiet) {
   EXPECT_EQ(again->Encode(Texts()[0]), Trained().Encode(Texts()[0]));
 }
 
+TEST(Tokenizer, KnowsWhichTokensBeginAWord) {
+  Tokenizer& tokenizer = Trained();
+  const std::vector<bool> begins = tokenizer.BeginsWord();
+  ASSERT_EQ(static_cast<int64_t>(begins.size()), tokenizer.vocabulary());
+  const auto words = [&](const std::string& text) {
+    std::vector<std::string> found;
+    for (const int32_t id : tokenizer.Encode(text)) {
+      if (begins[id] || found.empty()) found.emplace_back();
+      found.back() += tokenizer.Decode({&id, 1});
+    }
+    return found;
+  };
+  EXPECT_EQ(words("walking over Netherfield, 1813: it's caf\xc3\xa9\nthe Zq"),
+            (std::vector<std::string>{"walking", " over", " Netherfield", ",", " 1813", ":", " it's", " caf\xc3\xa9", "\nthe",
+                                      " Zq"}));
+  EXPECT_TRUE(begins[tokenizer.end_of_text()]);
+}
+
 TEST(Tokenizer, SavedAndLoadedIsTheSame) {
   const std::string path = Path("saved.model");
   ASSERT_TRUE(Trained().Save(FileSystem::Posix(), path).ok());
@@ -128,6 +146,8 @@ TEST(Tokenizer, SavedAndLoadedIsTheSame) {
   EXPECT_TRUE(loaded->exact());
   EXPECT_EQ(loaded->vocabulary(), 400);
   EXPECT_EQ(loaded->Encode(Texts()[0]), Trained().Encode(Texts()[0]));
+  EXPECT_EQ(loaded->checksum(), Trained().checksum());
+  EXPECT_NE(loaded->checksum(), Tokenizer::Train(Texts(), 401)->checksum());
 }
 
 TEST(Tokenizer, ErrorsSayTheBound) {

@@ -1,0 +1,51 @@
+// What tests of samples share: a folder, token files, errors.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/host_tensor.h"
+#include "data/token_file.h"
+#include "runtime/files/file.h"
+
+namespace trefoil {
+
+// A new folder of the test that runs.
+inline std::string TestFolder() {
+  const std::string folder = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name() +
+                             std::to_string(getpid());
+  EXPECT_TRUE(FileSystem::Posix().Remove(folder).ok());
+  EXPECT_TRUE(FileSystem::Posix().MakeFolder(folder).ok());
+  return folder;
+}
+
+// Writes a pair of token files.
+inline void WriteDocuments(const std::string& prefix, const std::vector<std::vector<int32_t>>& documents,
+                           int64_t vocabulary = 1000) {
+  auto writer = TokenFileWriter::Create(FileSystem::Posix(), prefix, vocabulary);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  for (const auto& document : documents) ASSERT_TRUE((*writer)->AddDocument(document).ok());
+  ASSERT_TRUE((*writer)->Finish().ok());
+}
+
+// Row `row` of an int32 or float32 tensor of two dims.
+template <typename T = int32_t>
+std::vector<T> Row(const HostTensor& tensor, int64_t row) {
+  const int64_t columns = tensor.shape()[1];
+  const auto values = std::span(tensor.values<T>()).subspan(row * columns, columns);
+  return {values.begin(), values.end()};
+}
+
+inline void ExpectError(const absl::Status& status, std::initializer_list<std::string> parts) {
+  ASSERT_FALSE(status.ok());
+  for (const std::string& part : parts) {
+    EXPECT_NE(status.message().find(part), std::string::npos) << status << "\nlacks " << part;
+  }
+}
+
+}  // namespace trefoil
