@@ -149,9 +149,9 @@ TEST(MaskedTokens, TheChoiceIsFrozen) {
   ASSERT_TRUE(batch.ok());
   EXPECT_EQ(Row(batch->places, 0), (std::vector<int32_t>{4, 6, 9, 12, 23, 30}));
   EXPECT_EQ(Row(batch->places, 1), (std::vector<int32_t>{1, 16, 19, 23, 25, 28}));
-  EXPECT_EQ(Row(batch->inputs, 0),
-            (std::vector<int32_t>{1000, 174, 175, 176, 1002, 178, 774, 180, 181, 1002, 183, 184, 185, 186, 187, 188,
-                                  189, 190, 191, 192, 193, 194, 195, 1002, 197, 198, 199, 200, 201, 202, 1002, 1001}));
+  EXPECT_EQ(Row(batch->inputs, 0), (std::vector<int32_t>{1000, 174,  175, 176, 1002, 178, 774, 180, 181,  1002, 183,
+                                                         184,  185,  186, 187, 188,  189, 190, 191, 192,  193,  194,
+                                                         195,  1002, 197, 198, 199,  200, 201, 202, 1002, 1001}));
 }
 
 // Words of 1, 2, 3 ... tokens: an id that is a multiple of 10 begins one, or of 3 between 500 and 600.
@@ -217,9 +217,7 @@ TEST(MaskedTokens, AWordThatIsLongerThanAllPlacesIsCut) {
   }
 }
 
-TEST(MaskedTokens, OnePlaceAtLeast) {
-  EXPECT_EQ(Masked(WriteCounting(500), 8, {.rate = 0.01}).targets(), 1);
-}
+TEST(MaskedTokens, OnePlaceAtLeast) { EXPECT_EQ(Masked(WriteCounting(500), 8, {.rate = 0.01}).targets(), 1); }
 
 TEST(MaskedTokens, AFileThatCannotBeReadIsSaid) {
   const std::string prefix = TestFolder() + "/train";
