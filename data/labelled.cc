@@ -1,0 +1,125 @@
+#include "data/labelled.h"
+
+#include <absl/strings/str_cat.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <span>
+
+#include "runtime/random.h"
+
+namespace trefoil {
+namespace {
+
+// Of a record's parts; none if they are no labelled text.
+const std::pair<std::vector<RecordPart>, LabelledTexts::Kind>* KindOf(const std::vector<RecordPart>& parts) {
+  using enum RecordPart;
+  using Kind = LabelledTexts::Kind;
+  static const auto& kinds = *new std::vector<std::pair<std::vector<RecordPart>, Kind>>{
+      {{kText, kLabel}, Kind::kClass},
+      {{kText, kTextPair, kLabel}, Kind::kClass},
+      {{kText, kValue}, Kind::kValue},
+      {{kText, kTextPair, kValue}, Kind::kValue},
+      {{kText, kTokenLabels}, Kind::kTokenClass},
+  };
+  const auto found = std::find_if(kinds.begin(), kinds.end(), [&](const auto& kind) { return kind.first == parts; });
+  return found == kinds.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LabelledTexts>> LabelledTexts::Open(RecordSet records, const SpecialTokens& special,
+                                                                   const LabelledOptions& options, uint64_t seed) {
+  CHECK(special.begin >= 0 && special.separator >= 0) << "an encoder's special tokens";
+  CHECK_GE(options.limit, 0);
+  const auto* kind = KindOf(records.description().parts);
+  if (kind == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(records.name(), ": records of ", Names(records.description().parts),
+                     "; labelled texts are text, perhaps text_pair, and label or value; or text and token_labels"));
+  }
+  const bool has_pair = records.parts() == 3;
+  const int64_t least = has_pair ? 5 : 3;
+  if (options.length < least) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(records.name(), ": inputs of ", options.length, " tokens are too short for ",
+                     has_pair ? "[begin] text [separator] text_pair [separator]" : "[begin] text [separator]",
+                     "; at least ", least));
+  }
+  return std::unique_ptr<LabelledTexts>(new LabelledTexts(std::move(records), kind->second, special, options, seed));
+}
+
+LabelledTexts::LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& special, const LabelledOptions& options,
+                             uint64_t seed)
+    : records_(std::move(records)),
+      kind_(kind),
+      special_(special),
+      length_(options.length),
+      choice_(records_.size(), RandomKey(seed, "labelled.limit")),
+      order_(options.limit == 0 ? records_.size() : std::min(options.limit, records_.size()), seed) {
+  for (int64_t i = 0; i < samples(); ++i) {
+    const int64_t record = choice_.Index(i);
+    const std::pair lengths(records_.Length(record, 0), has_pair() ? records_.Length(record, 1) : 0);
+    cut_ += Kept(lengths.first, lengths.second) != lengths;
+  }
+}
+
+std::pair<int64_t, int64_t> LabelledTexts::Kept(int64_t text, int64_t text_pair) const {
+  const int64_t room = length_ - (has_pair() ? 3 : 2);
+  if (text + text_pair <= room) return {text, text_pair};
+  // Where the longer has become as long as the other they take turns: each ends with half of the room.
+  const int64_t half = (room + 1) / 2;
+  if (text_pair <= room / 2) return {room - text_pair, text_pair};
+  if (text <= half) return {text, room - text};
+  return {half, room - half};
+}
+
+absl::StatusOr<Batch> LabelledTexts::Get(int64_t first_sample, int64_t count) const {
+  CHECK_GE(first_sample, 0);
+  Batch batch{.samples = count, .length = length_, .first_sample = first_sample};
+  batch.inputs =
+      HostTensor(std::vector<int32_t>(static_cast<size_t>(count * length_), special_.padding), {count, length_});
+  batch.segments = HostTensor::Zeros(DType::kInt32, {count, length_});
+  batch.lengths = HostTensor::Zeros(DType::kInt32, {count});
+  const int64_t targets = kind_ == Kind::kTokenClass ? length_ : 1;
+  if (kind_ == Kind::kValue) {
+    batch.values = HostTensor::Zeros(DType::kFloat32, {count, 1, 1});
+  } else {
+    batch.targets = HostTensor::Zeros(DType::kInt32, {count, targets});
+  }
+  if (kind_ == Kind::kTokenClass) {
+    batch.weights = HostTensor::Zeros(DType::kFloat32, {count, targets});
+  } else {
+    batch.places = HostTensor::Zeros(DType::kInt32, {count, 1});
+  }
+  for (int64_t row = 0; row < count; ++row) {
+    TREFOIL_ASSIGN_OR_RETURN(const Record record, records_.Read(RecordOf(first_sample + row)));
+    const auto [text, text_pair] =
+        Kept(static_cast<int64_t>(record[0].size()), has_pair() ? static_cast<int64_t>(record[1].size()) : 0);
+    auto input = batch.inputs.values<int32_t>().begin() + row * length_;
+    *input++ = special_.begin;
+    input = std::copy_n(record[0].begin(), text, input);
+    *input++ = special_.separator;
+    int64_t length = text + 2;
+    if (has_pair()) {
+      input = std::copy_n(record[1].begin(), text_pair, input);
+      *input = special_.separator;
+      std::fill_n(batch.segments.values<int32_t>().begin() + row * length_ + length, text_pair + 1, 1);
+      length += text_pair + 1;
+    }
+    batch.lengths.values<int32_t>()[static_cast<size_t>(row)] = static_cast<int32_t>(length);
+    const std::vector<int32_t>& label = record.back();
+    if (kind_ == Kind::kValue) batch.values.values<float>()[static_cast<size_t>(row)] = ValueOf(label);
+    if (kind_ == Kind::kClass) batch.targets.values<int32_t>()[static_cast<size_t>(row)] = label[0];
+    if (kind_ != Kind::kTokenClass) continue;
+    for (int64_t t = 0; t < text; ++t) {
+      const int32_t id = label[static_cast<size_t>(t)];  // 0: none
+      const auto target = static_cast<size_t>(row * length_ + 1 + t);
+      batch.targets.values<int32_t>()[target] = std::max(id - 1, 0);
+      batch.weights.values<float>()[target] = id > 0 ? 1.0f : 0.0f;
+    }
+  }
+  return batch;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,83 @@
+// Texts with labels, for an encoder: classes of texts or of pairs of texts, labels of tokens, or a number to predict.
+//
+//   TREFOIL_ASSIGN_OR_RETURN(RecordSet records, RecordSet::Open({"reviews/train-*"}));   // of {text, label}
+//   TREFOIL_ASSIGN_OR_RETURN(auto texts, LabelledTexts::Open(std::move(records), special, {.length = 128}, seed));
+//   TREFOIL_ASSIGN_OR_RETURN(Batch batch, texts->Get(/*first_sample=*/0, /*count=*/8));
+//
+// An input is BERT's (Devlin et al. 2019, figure 2), padded to T:
+//
+//   inputs [B, T]     [begin] text [separator]   or   [begin] text [separator] text_pair [separator]
+//   segments [B, T]   0 up to the first separator, that included, 1 behind it, 0 for padding
+//   lengths [B]       tokens that are no padding
+//
+// A text that is too long is cut at its end; of two that are, the longer one token after the other, the second of
+// equals. What is to come out depends on the last part of the records:
+//
+//   label          targets [B, 1]: the class          places [B, 1]: 0, the token [begin]
+//   value          values [B, 1, 1]: the number       places [B, 1]: 0
+//   token_labels   targets [B, T]: of each token      weights [B, T]: 1 where it has a label, else 0
+//
+// Samples come in the order of data/sampler.h. With `limit` they are of that many records only, chosen by the seed, for
+// experiments on few labels; a larger limit has the records of a smaller among its own.
+//
+// Threads: const calls from any.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/record_set.h"
+#include "data/sampler.h"
+#include "data/samples.h"
+#include "data/special_tokens.h"
+
+namespace trefoil {
+
+struct LabelledOptions {
+  int64_t length = 0;  // T
+  int64_t limit = 0;   // records used; 0, or more than there are: all
+};
+
+class LabelledTexts : public Samples {
+ public:
+  enum class Kind { kClass, kTokenClass, kValue };
+
+  // Failure: records of other parts; a length that leaves no token for each text.
+  static absl::StatusOr<std::unique_ptr<LabelledTexts>> Open(RecordSet records, const SpecialTokens& special,
+                                                             const LabelledOptions& options, uint64_t seed);
+
+  Kind kind() const { return kind_; }
+  // Names of the classes, by id; empty for values.
+  const std::vector<std::string>& classes() const { return records_.description().labels; }
+  // How many of all records, or of their tokens, are of each class, whatever the limit.
+  const std::vector<int64_t>& class_counts() const { return records_.label_counts(); }
+  const RecordSet& records() const { return records_; }
+  int64_t samples() const override { return order_.size(); }
+  // Samples of an epoch whose texts are cut.
+  int64_t cut() const { return cut_; }
+
+  // Failure: as RecordSet::Read.
+  absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const override;
+  bool weighted() const override { return kind_ == Kind::kTokenClass; }
+
+ private:
+  LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& special, const LabelledOptions& options,
+                uint64_t seed);
+  int64_t RecordOf(int64_t sample) const { return choice_.Index(order_.Index(sample)); }
+  bool has_pair() const { return records_.parts() == 3; }
+  // Tokens that are kept of each text, 0 for none.
+  std::pair<int64_t, int64_t> Kept(int64_t text, int64_t text_pair) const;
+
+  const RecordSet records_;
+  const Kind kind_;
+  const SpecialTokens special_;
+  const int64_t length_;
+  const Sampler choice_;  // its first order_.size() numbers are the records used
+  const Sampler order_;
+  int64_t cut_ = 0;
+};
+
+}  // namespace trefoil
