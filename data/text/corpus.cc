@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "data/text/byte_source.h"
+#include "data/text/json_sax.h"
 #include "data/text/text_check.h"
 #include "data/text/utf8.h"
 #include "runtime/files/file.h"
@@ -25,14 +27,6 @@ constexpr std::string_view kOptionalSuffix = "[.gz|.zst]";
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 bool HasWildcard(std::string_view pattern) { return pattern.find_first_of("*?[") != std::string_view::npos; }
-
-bool IsJsonLines(const std::string& path) {
-  std::string name = path;
-  for (const char* suffix : {".gz", ".zst"}) {
-    if (absl::EndsWith(name, suffix)) name.resize(name.size() - std::strlen(suffix));
-  }
-  return absl::EndsWith(name, ".jsonl");
-}
 
 // Position after the first blank line that ends at or after `from`, with all the newlines that follow it directly; npos
 // if there is none. A blank line whose end touches the end of `text` counts only when `complete`, as more may follow.
@@ -98,7 +92,7 @@ absl::StatusOr<int64_t> FileSize(const std::string& path) {
 }
 
 // Takes the string field "text" of the outermost object.
-class TextField : public nlohmann::json_sax<nlohmann::json> {
+class TextField : public JsonSax {
  public:
   bool null() override { return Other("null"); }
   bool boolean(bool) override { return Other("a boolean"); }
@@ -124,17 +118,9 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
     is_text_ = name == "text";
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
-    const std::string what = error.what();  // "[json.exception.parse_error.101] parse error at ...: syntax error ..."
-    const size_t syntax = what.find("syntax error");
-    problem = absl::StrCat("broken JSON near column ", position, ": ",
-                           syntax == std::string::npos ? what : what.substr(syntax));
-    return false;
-  }
 
   std::string text;
   bool found = false;
-  std::string problem;
 
  private:
   bool Here() const { return depth_ == 1 && is_text_; }
@@ -180,7 +166,39 @@ absl::Status CutDocument(std::string_view text, int64_t block_bytes, double slic
   return absl::OkStatus();
 }
 
-absl::Status ReadText(ByteSource& source, int64_t stored_bytes, int64_t block_bytes, const BlockFunction& block) {
+// The part of a file that a slice is, from its first byte there on.
+struct OpenSlice {
+  std::unique_ptr<ByteSource> source;  // null: no line or block begins in it
+  int64_t begin = 0;
+  int64_t stored_bytes = 0;
+
+  double Done() const {
+    return stored_bytes > 0 ? std::min(1.0, static_cast<double>(source->stored_bytes()) / stored_bytes) : 1;
+  }
+};
+
+absl::StatusOr<OpenSlice> Open(const TextSlice& slice) {
+  OpenSlice open{.source = nullptr, .begin = 0, .stored_bytes = slice.bytes()};
+  int64_t end = -1;
+  if (!slice.whole) {
+    TREFOIL_ASSIGN_OR_RETURN(const int64_t size, FileSize(slice.path));
+    open.begin = slice.begin;
+    end = slice.end;
+    if (open.begin > 0) {
+      TREFOIL_ASSIGN_OR_RETURN(open.begin, SliceCut(slice, open.begin, size));
+    }
+    if (end < size) {
+      TREFOIL_ASSIGN_OR_RETURN(end, SliceCut(slice, end, size));
+    }
+    if (open.begin >= end) return open;
+    open.stored_bytes = end - open.begin;
+  }
+  TREFOIL_ASSIGN_OR_RETURN(open.source, ByteSource::Open(slice.path, open.begin, end));
+  return open;
+}
+
+absl::Status ReadText(OpenSlice& open, int64_t block_bytes, const BlockFunction& block) {
+  ByteSource& source = *open.source;
   std::string buffer;
   size_t at = 0;  // what is before it has been handed over
   bool first = true;
@@ -191,8 +209,7 @@ absl::Status ReadText(ByteSource& source, int64_t stored_bytes, int64_t block_by
       // The last block waits until it is known to be the last.
       const bool last = source.ended() && cut == rest.size();
       if (cut < rest.size() || last) {
-        const double done = stored_bytes > 0 ? static_cast<double>(source.stored_bytes()) / stored_bytes : 1;
-        TREFOIL_RETURN_IF_ERROR(block({rest.substr(0, cut), last, std::min(done, 1.0)}));
+        TREFOIL_RETURN_IF_ERROR(block({rest.substr(0, cut), last, open.Done()}));
         at += cut;
         if (last) return absl::OkStatus();
         continue;
@@ -209,8 +226,9 @@ absl::Status ReadText(ByteSource& source, int64_t stored_bytes, int64_t block_by
   }
 }
 
-absl::Status ReadJsonLines(const TextSlice& slice, int64_t begin, ByteSource& source, int64_t stored_bytes,
-                           int64_t block_bytes, const BlockFunction& block) {
+absl::Status ReadLines(const TextSlice& slice, OpenSlice& open,
+                       const std::function<absl::Status(const JsonLine&)>& use) {
+  ByteSource& source = *open.source;
   std::string buffer;
   size_t at = 0;
   int64_t line = 0;  // within the slice
@@ -229,19 +247,20 @@ absl::Status ReadJsonLines(const TextSlice& slice, int64_t begin, ByteSource& so
     if (newline == std::string::npos && at == buffer.size()) return absl::OkStatus();
     std::string_view json = std::string_view(buffer).substr(at, newline == std::string::npos ? newline : newline - at);
     at += json.size() + (newline == std::string::npos ? 0 : 1);
-    if (++line == 1 && begin == 0 && json.substr(0, 3) == kByteOrderMark) json.remove_prefix(3);
+    if (++line == 1 && open.begin == 0 && json.substr(0, 3) == kByteOrderMark) json.remove_prefix(3);
     if (json.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    TextField field;
-    const bool parsed = nlohmann::json::sax_parse(json.begin(), json.end(), &field);
-    if (!parsed || !field.found) {
-      const int64_t before = begin == 0 ? 0 : LineAt(slice.path, begin) - 1;
-      return absl::InvalidArgumentError(absl::StrCat(
-          slice.path, ": line ", before + line, ": ",
-          parsed ? "has no field \"text\"; each line is a JSON object with a string field \"text\"" : field.problem));
-    }
-    const double done = stored_bytes > 0 ? static_cast<double>(source.stored_bytes()) / stored_bytes : 1;
-    TREFOIL_RETURN_IF_ERROR(CutDocument(field.text, block_bytes, std::min(done, 1.0), block));
+    TREFOIL_RETURN_IF_ERROR(use(
+        {.json = json, .slice_done = open.Done(), .slice = &slice, .slice_begin = open.begin, .line_in_slice = line}));
   }
+}
+
+absl::Status CutLine(const JsonLine& line, int64_t block_bytes, const BlockFunction& block) {
+  TextField field;
+  if (!nlohmann::json::sax_parse(line.json.begin(), line.json.end(), &field)) return line.Error(field.problem);
+  if (!field.found) {
+    return line.Error("has no field \"text\"; each line is a JSON object with a string field \"text\"");
+  }
+  return CutDocument(field.text, block_bytes, line.slice_done, block);
 }
 
 // What to write in place of a folder.
@@ -257,6 +276,19 @@ absl::Status FolderError(std::string folder) {
 }
 
 }  // namespace
+
+bool IsJsonLines(const std::string& path) {
+  std::string name = path;
+  for (const char* suffix : {".gz", ".zst"}) {
+    if (absl::EndsWith(name, suffix)) name.resize(name.size() - std::strlen(suffix));
+  }
+  return absl::EndsWith(name, ".jsonl");
+}
+
+absl::Status JsonLine::Error(const std::string& what) const {
+  const int64_t before = slice_begin == 0 ? 0 : LineAt(slice->path, slice_begin) - 1;
+  return absl::InvalidArgumentError(absl::StrCat(slice->path, ": line ", before + line_in_slice, ": ", what));
+}
 
 absl::StatusOr<std::vector<std::string>> ExpandInputs(const std::vector<std::string>& inputs) {
   std::set<std::string> paths;
@@ -323,24 +355,13 @@ absl::StatusOr<std::vector<TextSlice>> SliceInputs(const std::vector<std::string
 
 absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, bool any_bytes, const BlockFunction& block) {
   CHECK_GE(block_bytes, 1);
-  int64_t begin = 0, end = -1;
-  if (!slice.whole) {
-    TREFOIL_ASSIGN_OR_RETURN(const int64_t size, FileSize(slice.path));
-    begin = slice.begin;
-    end = slice.end;
-    if (begin > 0) {
-      TREFOIL_ASSIGN_OR_RETURN(begin, SliceCut(slice, begin, size));
-    }
-    if (end < size) {
-      TREFOIL_ASSIGN_OR_RETURN(end, SliceCut(slice, end, size));
-    }
-    if (begin >= end) return absl::OkStatus();
+  if (IsJsonLines(slice.path)) {
+    return ReadJsonLines(slice, [&](const JsonLine& line) { return CutLine(line, block_bytes, block); });
   }
-  TREFOIL_ASSIGN_OR_RETURN(auto source, ByteSource::Open(slice.path, begin, end));
-  const int64_t stored_bytes = slice.whole ? slice.bytes() : end - begin;
-  if (IsJsonLines(slice.path)) return ReadJsonLines(slice, begin, *source, stored_bytes, block_bytes, block);
+  TREFOIL_ASSIGN_OR_RETURN(OpenSlice open, Open(slice));
+  if (open.source == nullptr) return absl::OkStatus();
   TextCheck check(slice.path);
-  return ReadText(*source, stored_bytes, block_bytes, [&](const TextBlock& text) {
+  return ReadText(open, block_bytes, [&](const TextBlock& text) {
     const int64_t before = check.bad_bytes();
     const absl::Status is_text = check.Add(text.text, text.ends_document);
     if (!any_bytes) TREFOIL_RETURN_IF_ERROR(is_text);
@@ -348,6 +369,12 @@ absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, bool any_byt
     checked.bad_bytes = check.bad_bytes() - before;
     return block(checked);
   });
+}
+
+absl::Status ReadJsonLines(const TextSlice& slice, const std::function<absl::Status(const JsonLine&)>& line) {
+  CHECK(IsJsonLines(slice.path)) << slice.path;
+  TREFOIL_ASSIGN_OR_RETURN(OpenSlice open, Open(slice));
+  return open.source == nullptr ? absl::OkStatus() : ReadLines(slice, open, line);
 }
 
 }  // namespace trefoil

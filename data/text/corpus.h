@@ -63,4 +63,21 @@ struct TextBlock {
 absl::Status ReadSlice(const TextSlice& slice, int64_t block_bytes, bool any_bytes,
                        const std::function<absl::Status(const TextBlock&)>& block);
 
+// Whether a file of this name is .jsonl, compressed or not.
+bool IsJsonLines(const std::string& path);
+
+struct JsonLine {
+  std::string_view json;  // valid during the call; not blank
+  double slice_done = 0;  // share of the slice read so far, in [0, 1]
+  const TextSlice* slice = nullptr;
+  int64_t slice_begin = 0;    // byte of the file where the slice's first line begins
+  int64_t line_in_slice = 0;  // from 1
+
+  // "x.jsonl: line 12: " and `what`; counts the lines before the slice for it.
+  absl::Status Error(const std::string& what) const;
+};
+
+// Calls `line` with each line of a .jsonl that begins in the slice, but blank ones; else as ReadSlice.
+absl::Status ReadJsonLines(const TextSlice& slice, const std::function<absl::Status(const JsonLine&)>& line);
+
 }  // namespace trefoil

@@ -10,7 +10,8 @@
 #include <utility>
 
 #include "data/split_mix.h"
-#include "data/token_file.h"
+#include "data/text/text_sample.h"
+#include "data/text/token_file_series.h"
 
 namespace trefoil {
 namespace {
@@ -23,69 +24,35 @@ uint64_t HashOf(uint64_t a, uint64_t b) {
   return SplitMix64(SplitMix64(a * kGoldenGamma + b + 0x632be59bd9b4e019u));
 }
 
-// One side (train or held out) of a shard: opens its file when the first token comes.
+// One side (train or held out) of a shard.
 class Side {
  public:
   Side(FileSystem& fs, std::string prefix, const Tokenizer& tokenizer, int64_t file_tokens)
-      : fs_(fs), prefix_(std::move(prefix)), tokenizer_(tokenizer), file_tokens_(file_tokens) {}
+      : files_(fs, std::move(prefix), tokenizer.vocabulary(), file_tokens), end_(tokenizer.end_of_text()) {}
 
   absl::Status Add(std::span<const int32_t> ids) {
     if (ids.empty()) return absl::OkStatus();
-    if (writer_ != nullptr && writer_->tokens() >= file_tokens_) TREFOIL_RETURN_IF_ERROR(Finish());
-    if (writer_ == nullptr) {
-      const std::string part = files_ == 0 ? prefix_ : absl::StrFormat("%s-%03d", prefix_, files_);
-      TREFOIL_ASSIGN_OR_RETURN(writer_, TokenFileWriter::Create(fs_, part, tokenizer_.vocabulary()));
-      ++files_;
-    }
-    tokens_ += static_cast<int64_t>(ids.size());
+    TREFOIL_ASSIGN_OR_RETURN(TokenFileWriter * writer, files_.Writer());
     open_ = true;
-    return writer_->AddTokens(ids);
+    return writer->AddTokens(ids);
   }
 
   // Ends the document at hand, if there is one.
   absl::Status EndDocument() {
     if (!open_) return absl::OkStatus();
-    const int32_t end = tokenizer_.end_of_text();
-    TREFOIL_RETURN_IF_ERROR(Add({&end, 1}));
-    writer_->EndDocument();
+    TREFOIL_ASSIGN_OR_RETURN(TokenFileWriter * writer, files_.Writer());
+    TREFOIL_RETURN_IF_ERROR(writer->AddTokens({&end_, 1}));
+    writer->EndDocument();
     open_ = false;
     return absl::OkStatus();
   }
 
-  absl::Status Finish() {
-    if (writer_ == nullptr) return absl::OkStatus();
-    TREFOIL_RETURN_IF_ERROR(writer_->Finish());
-    writer_.reset();
-    return absl::OkStatus();
-  }
-
-  int64_t tokens() const { return tokens_; }
-  int64_t files() const { return files_; }
+  TokenFileSeries& files() { return files_; }
 
  private:
-  FileSystem& fs_;
-  const std::string prefix_;
-  const Tokenizer& tokenizer_;
-  const int64_t file_tokens_;
-  std::unique_ptr<TokenFileWriter> writer_;
+  TokenFileSeries files_;
+  const int32_t end_;
   bool open_ = false;  // a document has tokens and no end
-  int64_t tokens_ = 0;
-  int files_ = 0;
-};
-
-// Turns the share of a slice that is done into bytes since the last call.
-class SliceProgress {
- public:
-  SliceProgress(const TextSlice& slice, const CorpusProgress& progress) : bytes_(slice.bytes()), progress_(progress) {}
-  void Update(double done) {
-    const int64_t now = static_cast<int64_t>(done * static_cast<double>(bytes_));
-    if (now > reported_) progress_(now - std::exchange(reported_, now));
-  }
-
- private:
-  const int64_t bytes_;
-  const CorpusProgress& progress_;
-  int64_t reported_ = 0;
 };
 
 }  // namespace
@@ -134,35 +101,20 @@ absl::StatusOr<CorpusPlan> PlanCorpus(const CorpusOptions& options) {
 
 absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int64_t bytes,
                                                      const CorpusProgress& progress) {
-  // Keeps the blocks whose hash is at most a threshold, which is halved whenever they become too many: the outcome is
-  // the same as if the final threshold had been known from the start.
-  std::vector<std::pair<uint64_t, std::string>> kept;
-  uint64_t threshold = ~uint64_t{0};
-  int64_t kept_bytes = 0;
+  TextSample sample(bytes);
   for (size_t s = 0; s < plan.slices.size(); ++s) {
     SliceProgress slice_progress(plan.slices[s], progress);
     int64_t number = 0;
     TREFOIL_RETURN_IF_ERROR(ReadSlice(plan.slices[s], plan.block_bytes, plan.options.any_bytes, [&](const TextBlock& block) {
       const int64_t b = number++;
       slice_progress.Update(block.slice_done);
-      const uint64_t hash = HashOf(HashOf(plan.options.seed + 1, s), b);
-      if (hash > threshold || block.text.empty() || plan.IsHeldOut(static_cast<int64_t>(s), b)) return absl::OkStatus();
-      kept.emplace_back(hash, block.text);
-      kept_bytes += static_cast<int64_t>(block.text.size());
-      while (kept_bytes > bytes && kept.size() > 1) {
-        threshold /= 2;
-        std::erase_if(kept, [&](const auto& entry) {
-          if (entry.first <= threshold) return false;
-          kept_bytes -= static_cast<int64_t>(entry.second.size());
-          return true;
-        });
+      if (!plan.IsHeldOut(static_cast<int64_t>(s), b)) {
+        sample.Add(HashOf(HashOf(plan.options.seed + 1, s), b), block.text);
       }
       return absl::OkStatus();
     }));
   }
-  std::vector<std::string> texts;
-  for (auto& [hash, text] : kept) texts.push_back(std::move(text));
-  return texts;
+  return sample.Take();
 }
 
 absl::StatusOr<CorpusCounts> TokenizeShare(FileSystem& fs, const CorpusPlan& plan, const std::string& folder,
@@ -197,12 +149,12 @@ absl::StatusOr<CorpusCounts> TokenizeShare(FileSystem& fs, const CorpusPlan& pla
       }));
       slice_progress.Update(1);
     }
-    TREFOIL_RETURN_IF_ERROR(train.Finish());
-    TREFOIL_RETURN_IF_ERROR(held_out.Finish());
-    counts.train_tokens += train.tokens();
-    counts.held_out_tokens += held_out.tokens();
-    counts.train_files += train.files();
-    counts.held_out_files += held_out.files();
+    TREFOIL_RETURN_IF_ERROR(train.files().Finish());
+    TREFOIL_RETURN_IF_ERROR(held_out.files().Finish());
+    counts.train_tokens += train.files().tokens();
+    counts.held_out_tokens += held_out.files().tokens();
+    counts.train_files += train.files().files();
+    counts.held_out_files += held_out.files().files();
   }
   return counts;
 }

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/text/corpus.h"
@@ -61,6 +62,21 @@ absl::StatusOr<CorpusPlan> PlanCorpus(const CorpusOptions& options);
 
 // Told the number of input bytes (as stored) done since the last call.
 using CorpusProgress = std::function<void(int64_t bytes)>;
+
+// Turns the share of a slice that is done into those. The progress outlives it.
+class SliceProgress {
+ public:
+  SliceProgress(const TextSlice& slice, const CorpusProgress& progress) : bytes_(slice.bytes()), progress_(progress) {}
+  void Update(double done) {
+    const int64_t now = static_cast<int64_t>(done * static_cast<double>(bytes_));
+    if (now > reported_) progress_(now - std::exchange(reported_, now));
+  }
+
+ private:
+  const int64_t bytes_;
+  const CorpusProgress& progress_;
+  int64_t reported_ = 0;
+};
 
 // A sample of the text that is not held out, about `bytes` of it or all if there is less: blocks chosen by a hash, so
 // that it represents the whole. Reads all input.
