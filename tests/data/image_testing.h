@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/images/image.h"
 #include "data/images/image_file.h"
 
 namespace trefoil {
@@ -18,6 +19,16 @@ struct LabelledImage {
 };
 // Writes PATH as data/images/image_file.h says.
 void WriteImageFile(const std::string& path, const ImageFormat& format, const std::vector<LabelledImage>& images);
+
+// A picture in which every pixel and channel differs from its neighbours, smoothly enough for a JPEG to keep it nearly.
+Image SmoothImage(int64_t height, int64_t width, int64_t channels);
+// Files' content. A PNG of 1, 3 or, the last being how opaque it is, 4 channels; a JPEG of 1, 3 or, inverted CMYK, 4.
+std::string PngOf(const Image& image);
+std::string JpegOf(const Image& image);
+// IDX files of images and labels, as data/images/idx_file.h says; compressed by gzip.
+std::string IdxImages(int64_t height, int64_t width, const std::vector<LabelledImage>& images);
+std::string IdxLabels(const std::vector<LabelledImage>& images);
+std::string Gzip(const std::string& content);
 
 std::string Content(const std::string& path);
 void WriteContent(const std::string& path, const std::string& content);
