@@ -110,6 +110,11 @@ const TaskEntry& EntryOf(TaskConfig::Kind kind) {
   LOG(FATAL) << "task.kind is not set";
 }
 
+absl::StatusOr<SpanCounts> SpansOf(const RunConfig& config) {
+  return SpanLengths(config.model().sequence_length(),
+                     {.rate = config.task().mask_rate(), .mean_span = config.task().mean_span()});
+}
+
 int64_t MaskedPatches(const RunConfig& config) {
   return std::lround(config.task().mask_rate() * static_cast<double>(ImagePatches(config.model())));
 }
@@ -143,9 +148,9 @@ void FillTask(RunConfig* config) {
   if (model.decoder_length() == 0) {
     if (patches) model.set_decoder_length(static_cast<int32_t>(ImagePlaces(model)));
     if (task.kind() == TaskConfig::TRANSLATION) model.set_decoder_length(model.sequence_length());
-    if (task.kind() == TaskConfig::SPAN_CORRUPTION && CanCorrupt(model.sequence_length(), task.mask_rate(), task.mean_span())) {
-      model.set_decoder_length(static_cast<int32_t>(
-          SpanLengths(model.sequence_length(), task.mask_rate(), task.mean_span()).targets));
+    if (task.kind() == TaskConfig::SPAN_CORRUPTION) {
+      const absl::StatusOr<SpanCounts> spans = SpansOf(*config);
+      if (spans.ok()) model.set_decoder_length(static_cast<int32_t>(spans->targets));
     }
   }
   if (model.targets() == 0) model.set_targets(static_cast<int32_t>(TargetsOf(*config)));
@@ -194,11 +199,16 @@ void CheckTask(const RunConfig& config, Rules& rules) {
     rules.Broken("model.sequence_length: ", model.sequence_length(),
                  ", must be at least 4 with task.kind MASKED_TOKEN; nearest legal: 4");
   }
-  if (task.kind() == TaskConfig::SPAN_CORRUPTION && rules.Good("model.sequence_length", "task.mask_rate") &&
-      !CanCorrupt(model.sequence_length(), task.mask_rate(), task.mean_span())) {
-    rules.Bad("task.mean_span", absl::StrCat(task.mean_span(), " with task.mask_rate ", task.mask_rate(),
-                                             " leaves no text of model.sequence_length ", model.sequence_length(),
-                                             "; nearest legal: 3 with 0.15 and at least 8 tokens"));
+  if (task.kind() == TaskConfig::SPAN_CORRUPTION && rules.Good("model.sequence_length", "task.mask_rate")) {
+    const absl::StatusOr<SpanCounts> spans = SpansOf(config);
+    if (!spans.ok()) {
+      rules.Bad("task.mean_span", absl::StrCat(task.mean_span(), " with task.mask_rate ", task.mask_rate(),
+                                               " and model.sequence_length ", model.sequence_length(), ": ",
+                                               spans.status().message()));
+    } else if (rules.Good("model.decoder_length") && model.decoder_length() != spans->targets) {
+      rules.Broken("model.decoder_length: ", model.decoder_length(), ", must be ", spans->targets,
+                   ", what spans cut out of such texts come to; leave it out");
+    }
   }
   if (task.examples() < 0) rules.Bad("task.examples", absl::StrCat(task.examples(), ", must not be negative; nearest legal: 0"));
 }

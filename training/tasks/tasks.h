@@ -9,6 +9,7 @@
 #pragma once
 
 #include "data/batch.h"
+#include "data/span_corruption.h"
 #include "model/families/recipe.h"
 #include "runtime/config/rules.h"
 #include "training/run.pb.h"
@@ -41,6 +42,8 @@ int32_t SymbolsOf(const RunConfig& config);
 // Whether batches have weights.
 bool HasWeights(const RunConfig& config);
 
+// Of SPAN_CORRUPTION.
+absl::StatusOr<SpanCounts> SpansOf(const RunConfig& config);
 // Patches of an image that stay hidden.
 int64_t MaskedPatches(const RunConfig& config);
 
