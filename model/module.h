@@ -78,11 +78,11 @@ struct ModuleSpec {
   bool block = false;
   Role role = {};
   // Shapes of what it takes, in the working dtype: what the module before gives.
-  std::function<std::vector<Shape>(const Context&, const MicroBatch&)> takes;
-  std::function<void(ParameterTable*)> declare;
-  std::function<std::unique_ptr<Module>(const ParameterStore&)> build;
+  std::function<std::vector<Shape>(const Context&, const MicroBatch&)> takes = nullptr;
+  std::function<void(ParameterTable*)> declare = nullptr;
+  std::function<std::unique_ptr<Module>(const ParameterStore&)> build = nullptr;
   // Of training on one sample, forward and backward, recomputation not counted.
-  std::function<double()> flops;
+  std::function<double()> flops = nullptr;
 };
 
 // Of a config whose family is set.
