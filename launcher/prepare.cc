@@ -22,6 +22,8 @@
 #include "runtime/version.h"
 #include "training/config/idle_options.h"
 #include "training/config/validate.h"
+#include "training/tasks/task_data.h"
+#include "training/tasks/tasks.h"
 
 DEFINE_string(config, "", "The run's config: a file in protobuf text format, or the name of a preset (trefoil presets).");
 
@@ -64,15 +66,34 @@ absl::StatusOr<int64_t> UseTokenizer(FileSystem& fs, RunConfig* config) {
     return 0;
   }
   TREFOIL_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::Load(fs, data->tokenizer()));
-  const int64_t size = tokenizer.vocabulary();
+  FillTask(config);
+  const int64_t pieces = tokenizer.vocabulary(), size = pieces + SymbolsOf(*config);
+  TaskConfig* task = config->mutable_task();
+  if (SymbolsOf(*config) > 0) task->set_first_symbol(static_cast<int32_t>(pieces));
+  task->set_end_of_text(tokenizer.end_of_text());
   if (model->vocabulary() == 0) model->set_vocabulary(static_cast<int32_t>(size));
   if (model->vocabulary() < size) {
-    return absl::InvalidArgumentError("model.vocabulary: " + std::to_string(model->vocabulary()) +
-                                      ", smaller than the tokenizer's (" + data->tokenizer() + "); at least " +
-                                      std::to_string(size));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model.vocabulary: ", model->vocabulary(), ", smaller than the tokenizer's (", data->tokenizer(), ")",
+        size > pieces ? absl::StrCat(" and the ", size - pieces, " symbols of the task") : "", "; at least ", size));
   }
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizerOfData(*config, tokenizer.checksum()));
   return size;
 }
+
+// The number of classes, where it is left open.
+absl::Status CountClasses(RunConfig* config) {
+  FillTask(config);
+  ModelConfig* model = config->mutable_model();
+  if (model->head() != ModelConfig::CLASSES || model->classes() != 0 || config->data().train().empty()) {
+    return absl::OkStatus();
+  }
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> classes, ClassesOfData(config->data(), config->task().kind()));
+  model->set_classes(static_cast<int32_t>(classes.size()));
+  return absl::OkStatus();
+}
+
+bool ReadsImages(const ModelConfig& model) { return model.family() == ModelConfig::VIT; }
 
 // A preset's vocabulary may be far above that of one's own tokenizer. Empty: it is not.
 std::string SpareVocabulary(const ModelConfig& model, int64_t tokenizer_size) {
@@ -91,7 +112,13 @@ std::string SpareVocabulary(const ModelConfig& model, int64_t tokenizer_size) {
 
 // What a run needs only to be trained.
 void LeaveOutData(RunConfig* config) {
-  if (config->model().vocabulary() == 0) config->mutable_model()->set_vocabulary(50257);
+  if (config->model().vocabulary() == 0 && !ReadsImages(config->model())) {
+    config->mutable_model()->set_vocabulary(50257);
+  }
+  FillTask(config);
+  if (config->model().head() == ModelConfig::CLASSES && config->model().classes() == 0) {
+    config->mutable_model()->set_classes(2);
+  }
   if (config->folder().empty()) config->set_folder("none");
   if (config->data().train().empty()) config->mutable_data()->add_train("none");
   if (config->training().steps() == 0) config->mutable_training()->set_steps(1);
@@ -150,7 +177,10 @@ absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, Tokens tokens,
   int64_t tokenizer_size = 0;
   RunConfig config = given;
   if (tokens == Tokens::kData) {
-    TREFOIL_ASSIGN_OR_RETURN(tokenizer_size, UseTokenizer(fs, &config));
+    if (!ReadsImages(config.model())) {
+      TREFOIL_ASSIGN_OR_RETURN(tokenizer_size, UseTokenizer(fs, &config));
+    }
+    TREFOIL_RETURN_IF_ERROR(CountClasses(&config));
   } else {
     LeaveOutData(&config);
   }

@@ -5,7 +5,6 @@
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "runtime/files/crc32c.h"
 #include "runtime/version.h"
@@ -15,19 +14,15 @@ namespace {
 
 using TokenFiles = google::protobuf::RepeatedPtrField<TokenFileState>;
 
-// `weights`: of the loader's sources, if they are mixed.
-void Describe(const Loader& loader, const google::protobuf::RepeatedField<double>& weights, TokenFiles* files) {
-  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  for (size_t i = 0; i < loader.sources().size(); ++i) {
-    for (const TokenFile& file : loader.sources()[i].set.files()) {
-      TokenFileState& state = *files->Add();
-      state.set_name(file.prefix().substr(file.prefix().rfind('/') + 1));
-      state.set_tokens(file.tokens());
-      state.set_checksum(file.checksum());
-      if (weights.empty()) continue;
-      state.set_source(static_cast<int32_t>(i) + 1);
-      state.set_share(weights[static_cast<int>(i)] / sum);
-    }
+void Describe(const TaskData& data, TokenFiles* files) {
+  for (const TaskData::File& file : data.files) {
+    TokenFileState& state = *files->Add();
+    state.set_name(file.name);
+    state.set_tokens(file.items);
+    state.set_checksum(file.checksum);
+    if (file.source == 0) continue;
+    state.set_source(file.source);
+    state.set_share(file.share);
   }
 }
 
@@ -131,8 +126,8 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   *state.mutable_optimizer() = training.optimizer();
   state.set_steps(training.steps());
   state.set_global_batch(training.global_batch());
-  if (data.train != nullptr) Describe(*data.train, config.data().weights(), state.mutable_train());
-  if (data.held_out != nullptr) Describe(*data.held_out, {}, state.mutable_held_out());
+  Describe(data.train, state.mutable_train());
+  Describe(data.held_out, state.mutable_held_out());
   state.set_tokenizer(TokenizerHash(tokenizer));
   state.set_precision(training.precision());
   state.set_program_version(VersionText());

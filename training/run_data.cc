@@ -6,51 +6,60 @@
 #include <algorithm>
 #include <vector>
 
+#include "data/loader.h"
 #include "data/prefetcher.h"
 #include "parallel/same_on_ranks.h"
 
 namespace trefoil {
 namespace {
 
-constexpr uint64_t kHeldOutSeed = 0;
-
 absl::StatusOr<RunData> Open(const RunConfig& config) {
-  const int64_t length = config.model().sequence_length(), vocabulary = config.model().vocabulary();
-  const DataConfig& data = config.data();
   RunData opened;
-  TREFOIL_ASSIGN_OR_RETURN(opened.train,
-                           Loader::Open({data.train().begin(), data.train().end()}, length, vocabulary, data.seed(),
-                                        {data.weights().begin(), data.weights().end()}));
-  if (data.held_out().empty()) return opened;
-  TREFOIL_ASSIGN_OR_RETURN(opened.held_out, Loader::Open({data.held_out().begin(), data.held_out().end()}, length,
-                                                         vocabulary, kHeldOutSeed));
-  opened.evaluation_samples = std::min<int64_t>(opened.held_out->samples(), config.training().evaluate_samples());
+  TREFOIL_ASSIGN_OR_RETURN(opened.train, OpenTaskData(config, TaskData::Part::kTrain));
+  if (config.data().held_out().empty()) return opened;
+  TREFOIL_ASSIGN_OR_RETURN(opened.held_out, OpenTaskData(config, TaskData::Part::kHeldOut));
+  opened.evaluation_samples =
+      std::min<int64_t>(opened.held_out.samples->samples(), config.training().evaluate_samples());
   return opened;
 }
 
 // Names without their folder, which may differ from host to host.
-void AddFacts(const std::string& field, const Loader& loader, std::vector<RankFact>* facts) {
-  const std::vector<const TokenFile*> files = loader.files();
-  facts->push_back({field, absl::StrCat(files.size(), " files of ", loader.tokens(), " tokens")});
-  for (const TokenFile* file : files) {
-    const std::string name = file->prefix().substr(file->prefix().rfind('/') + 1);
-    facts->push_back({field + ", file " + name, absl::StrCat(file->tokens(), " tokens, checksum ", file->checksum())});
+void AddFacts(const std::string& field, const TaskData& data, std::vector<RankFact>* facts) {
+  if (data.samples == nullptr) return;
+  facts->push_back({field, absl::StrCat(data.files.size(), " files of ", data.items_in_all(), " ", data.items)});
+  for (const TaskData::File& file : data.files) {
+    facts->push_back({field + ", file " + file.name,
+                      absl::StrCat(file.items, " ", data.items, ", checksum ", file.checksum)});
   }
 }
 
-// Of the targets in this data rank's share of an evaluation.
+// How often each id is a target in this data rank's share of an evaluation.
 absl::StatusOr<std::vector<int64_t>> CountShare(const RunData& data, const Worker& worker) {
+  constexpr int64_t kAtOnce = 64;
   const int64_t ranks = worker.mesh.size(Axis::kData), rank = worker.mesh.index(Axis::kData);
   const int64_t first = data.evaluation_samples * rank / ranks, end = data.evaluation_samples * (rank + 1) / ranks;
-  std::vector<int64_t> counts(static_cast<size_t>(worker.config.model().vocabulary()));
-  TREFOIL_RETURN_IF_ERROR(data.held_out->CountTargets(first, end - first, counts));
+  const ModelConfig& model = worker.config.model();
+  std::vector<int64_t> counts(
+      static_cast<size_t>(model.head() == ModelConfig::CLASSES ? model.classes() : model.vocabulary()));
+  for (int64_t at = first; at < end; at += kAtOnce) {
+    TREFOIL_ASSIGN_OR_RETURN(const Batch batch, data.held_out.samples->Get(at, std::min(kAtOnce, end - at)));
+    const std::vector<int32_t>& targets = batch.targets.values<int32_t>();
+    for (size_t i = 0; i < targets.size(); ++i) {
+      if (!batch.weights.defined() || batch.weights.values<float>()[i] > 0) ++counts.at(static_cast<size_t>(targets[i]));
+    }
+  }
   return counts;
+}
+
+bool HasIds(const ModelConfig& model) {
+  return model.head() == ModelConfig::TOKENS || model.head() == ModelConfig::CLASSES;
 }
 
 }  // namespace
 
 double RunData::Epochs(int64_t samples) const {
-  return train == nullptr ? 0 : static_cast<double>(samples) / static_cast<double>(train->samples());
+  if (train.samples == nullptr) return 0;
+  return static_cast<double>(samples) / static_cast<double>(train.samples->samples());
 }
 
 absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
@@ -58,8 +67,8 @@ absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
   absl::StatusOr<RunData> data = reads ? Open(config) : RunData();
   TREFOIL_RETURN_IF_ERROR(all.Agree(data.status()));
   std::vector<RankFact> facts;
-  if (data->train != nullptr) AddFacts("data.train", *data->train, &facts);
-  if (data->held_out != nullptr) AddFacts("data.held_out", *data->held_out, &facts);
+  AddFacts("data.train", data->train, &facts);
+  AddFacts("data.held_out", data->held_out, &facts);
   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, facts));
   auto samples = static_cast<double>(data->evaluation_samples);
   all.AllReduceMax(std::span(&samples, 1));
@@ -67,7 +76,8 @@ absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
   return data;
 }
 
-absl::StatusOr<double> UnigramEntropy(const RunData& data, Worker& worker) {
+absl::StatusOr<double> TargetEntropy(const RunData& data, Worker& worker) {
+  if (!HasIds(worker.config.model())) return 0;
   // Rank 0 and the ranks that do the same for other shares of the batch.
   const bool counts = worker.role.reads_inputs && worker.tensor->rank() == 0;
   const auto share = counts ? CountShare(data, worker) : std::vector<int64_t>();
@@ -78,37 +88,38 @@ absl::StatusOr<double> UnigramEntropy(const RunData& data, Worker& worker) {
   return Entropy(std::vector<int64_t>(sums.begin(), sums.end()));
 }
 
-BatchSource ReadAhead(const RunConfig& config, const Loader& loader, int64_t end) {
+BatchSource ReadAhead(const RunConfig& config, const Samples& samples, int64_t end) {
   const TrainingConfig& training = config.training();
   const auto prefetcher = std::make_shared<Prefetcher>(
-      [&loader](int64_t first, int64_t count) { return loader.Get(first, count); },
+      [&samples](int64_t first, int64_t count) { return samples.Get(first, count); },
       ReadPlan{.count = training.micro_batch(),
                .batches = training.global_batch() / (training.micro_batch() * config.parallel().data()),
                .stride = training.global_batch(),
                .end = end});
-  return [prefetcher](int64_t first, int64_t count) { return prefetcher->Get(first, count); };
+  return BatchSource([prefetcher](int64_t first, int64_t count) { return prefetcher->Get(first, count); },
+                     samples.weighted());
 }
 
 std::string DescribeData(const RunConfig& config, const RunData& data, int64_t samples) {
-  const Loader& train = *data.train;
-  const size_t sources = train.sources().size();
-  std::string text = absl::StrCat("Data: ", samples, " samples of ", train.sequence_length(), " tokens from ");
-  const auto epochs = [&](size_t source) {
-    return absl::StrFormat("%.3g epochs", train.Epochs(static_cast<int>(source), samples));
+  const TaskData& train = data.train;
+  std::string text = absl::StrCat("Data: ", samples, " ", train.unit, " from ");
+  const auto epochs = [&](const TaskData::Source& source) {
+    return absl::StrFormat("%.3g epochs", source.epochs(samples));
   };
-  if (sources == 1) {
-    absl::StrAppend(&text, train.samples(), ", ", epochs(0), ".\n");
+  if (train.sources.size() == 1) {
+    absl::StrAppend(&text, train.samples->samples(), ", ", epochs(train.sources.front()), ".\n");
   } else {
-    absl::StrAppend(&text, sources, " sources by weight:\n");
+    absl::StrAppend(&text, train.sources.size(), " sources by weight:\n");
+    double sum = 0;
+    for (const double weight : config.data().weights()) sum += weight;
+    for (size_t i = 0; i < train.sources.size(); ++i) {
+      const TaskData::Source& source = train.sources[i];
+      absl::StrAppendFormat(&text, "  %5.1f%%  %s: %d samples, %s by the end\n",
+                            100 * config.data().weights(static_cast<int>(i)) / sum, source.name, source.samples,
+                            epochs(source));
+    }
   }
-  double sum = 0;
-  for (const double weight : config.data().weights()) sum += weight;
-  for (size_t i = 0; i < sources && sources > 1; ++i) {
-    const Loader::Source& source = train.sources()[i];
-    absl::StrAppendFormat(&text, "  %5.1f%%  %s: %d samples, %s by the end\n",
-                          100 * config.data().weights(static_cast<int>(i)) / sum, source.glob, source.set.samples(),
-                          epochs(i));
-  }
+  if (!train.note.empty()) absl::StrAppend(&text, "  ", train.note, ".\n");
   return text;
 }
 

@@ -3,10 +3,10 @@
 //
 //   TREFOIL_ASSIGN_OR_RETURN(const RunData data, OpenRunData(config, *all));
 //   ... build the worker ...
-//   const BatchSource source = ReadAhead(config, *data.train, /*end=*/steps * global_batch);
+//   const BatchSource source = ReadAhead(config, *data.train.samples, /*end=*/steps * global_batch);
 //   TrainStep(worker, source, ...);
 //
-// Only ranks whose stage looks at tokens (worker.h, ReadsData) open and read files.
+// Only ranks whose stage looks at the data (worker.h, ReadsData) open and read files.
 //
 // The held-out loss is that of a random subset, the first samples in the order of a Sampler with seed 0: the same in
 // every run on these files, whatever its seed, layout and batch; a larger number of samples has those of a smaller among
@@ -14,38 +14,38 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 
-#include "data/loader.h"
 #include "parallel/collectives/group.h"
 #include "training/step.h"
+#include "training/tasks/task_data.h"
 #include "training/worker.h"
 
 namespace trefoil {
 
 struct RunData {
-  std::unique_ptr<Loader> train;     // null where the rank's stage looks at no tokens
-  std::unique_ptr<Loader> held_out;  // null there, and without an evaluation
-  int64_t evaluation_samples = 0;    // of one evaluation, known on every rank; 0: none
+  TaskData train;     // no samples where the rank's stage does not look at the data
+  TaskData held_out;  // none there, and without an evaluation
+  int64_t evaluation_samples = 0;  // of one evaluation, known on every rank; 0: none
 
   // How often `samples` samples of the run go through all of the training data, whose sources may come in unequal
-  // shares; 0 where `train` is null.
+  // shares; 0 where there are none.
   double Epochs(int64_t samples) const;
 };
 
 // The config is filled and legal, with its vocabulary set. Every rank calls it. Reads no sample.
-// Failure: files that a rank cannot open, too few tokens; files that differ between ranks, such as a host's own copy that
-// lacks a shard. The same Status on every rank.
+// Failure: files that a rank cannot open, too little in them; files that differ between ranks, such as a host's own copy
+// that lacks a shard. The same Status on every rank.
 absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all);
 
-// Entropy in nats of the targets of an evaluation, on rank 0; every rank calls it. Each data rank reads its share.
+// Entropy in nats of the targets of an evaluation, the loss of the best model that does not look at what goes in, on rank
+// 0; every rank calls it. 0 where targets are values. Each data rank reads its share.
 // Failure: a sample that cannot be read; the same Status on every rank.
-absl::StatusOr<double> UnigramEntropy(const RunData& data, Worker& worker);
+absl::StatusOr<double> TargetEntropy(const RunData& data, Worker& worker);
 
-// The loader's samples for this rank's TrainStep or Evaluate, read ahead on a thread (data/prefetcher.h) that ends with
-// the last copy of the result. Samples from `end` on will not be asked for. The loader outlives it.
-BatchSource ReadAhead(const RunConfig& config, const Loader& loader, int64_t end);
+// The samples for this rank's TrainStep or Evaluate, read ahead on a thread (data/prefetcher.h) that ends with the last
+// copy of the result. Samples from `end` on will not be asked for. `samples` outlives it.
+BatchSource ReadAhead(const RunConfig& config, const Samples& samples, int64_t end);
 
 // Lines for people, on rank 0: what is trained on, and how often by the time that `samples` samples of the run are used.
 std::string DescribeData(const RunConfig& config, const RunData& data, int64_t samples);

@@ -50,7 +50,7 @@ absl::Status CheckTokenizer(FileSystem& fs, const RunConfig& config, const std::
 
 // An evaluation takes what there is.
 void NoteEvaluation(const RunConfig& config, const RunData& data, std::vector<std::string>* notes) {
-  if (data.held_out == nullptr) return;
+  if (data.held_out.samples == nullptr) return;
   const int64_t wanted = config.training().evaluate_samples();
   if (data.evaluation_samples == wanted || wanted == kEvaluationSamples) return;
   notes->push_back("Note: training.evaluate_samples: " + std::to_string(wanted) + ", but data.held_out has " +

@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 
 #include <chrono>
 
@@ -104,11 +105,13 @@ class Trainer {
     const RunData& data = start_.data;
     const int64_t end = state_.samples_used() + (config_.training().steps() - first_step_) *
                                                     config_.training().global_batch();
-    if (data.train != nullptr) training_ = ReadAhead(config_, *data.train, end);
+    if (data.train.samples != nullptr) training_ = ReadAhead(config_, *data.train.samples, end);
     if (rank_zero()) Say() << DescribeData(config_, data, end);
     if (data.evaluation_samples == 0) return absl::OkStatus();
-    if (data.held_out != nullptr) held_out_ = ReadAhead(config_, *data.held_out, data.evaluation_samples);
-    TREFOIL_ASSIGN_OR_RETURN(unigram_entropy_, UnigramEntropy(data, worker_));
+    if (data.held_out.samples != nullptr) {
+      held_out_ = ReadAhead(config_, *data.held_out.samples, data.evaluation_samples);
+    }
+    TREFOIL_ASSIGN_OR_RETURN(entropy_, TargetEntropy(data, worker_));
     return absl::OkStatus();
   }
 
@@ -162,6 +165,7 @@ class Trainer {
       const Clock::time_point evaluation = Clock::now();
       TREFOIL_ASSIGN_OR_RETURN(const Evaluation held_out, Evaluate(worker_, held_out_, samples));
       metrics.held_out_loss = held_out.loss;
+      metrics.held_out_accuracy = held_out.accuracy;
       meter_.Evaluated(SecondsSince(evaluation));
     }
     if (rank_zero()) Report(&metrics, last);
@@ -227,8 +231,16 @@ class Trainer {
       Say() << "length    " << meter_.Length() << "; evaluations and saves come on top" << std::endl;
     }
     if (metrics->held_out_loss.has_value()) {
-      Say() << "held-out loss " << *metrics->held_out_loss << " at step " << step << " (unigram entropy "
-            << unigram_entropy_ << ")" << std::endl;
+      Say() << "held-out loss " << *metrics->held_out_loss;
+      if (metrics->held_out_accuracy.has_value()) {
+        Say() << absl::StrFormat(", accuracy %.2f%%", 100 * *metrics->held_out_accuracy);
+      }
+      Say() << " at step " << step;
+      if (entropy_ > 0) {
+        Say() << " (" << (config_.model().head() == ModelConfig::CLASSES ? "entropy of the classes " : "unigram entropy ")
+              << entropy_ << ")";
+      }
+      Say() << std::endl;
     }
   }
 
@@ -252,7 +264,7 @@ class Trainer {
   const double flops_per_sample_;
   const int64_t tokens_per_sample_;
   BatchSource training_, held_out_;
-  double unigram_entropy_ = 0;  // of the held-out text, on rank 0
+  double entropy_ = 0;  // of the held-out targets, on rank 0
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0
   std::unique_ptr<OpTrace> trace_;          // rank 0, while it records
   int64_t first_step_ = 0;

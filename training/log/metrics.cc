@@ -113,6 +113,7 @@ std::vector<Scalar> Curves(const StepMetrics& metrics) {
   scalars.push_back({"reserved_bytes", metrics.ranks.reserved_bytes});
   scalars.push_back({"resident_bytes", metrics.ranks.resident_bytes});
   if (metrics.held_out_loss) scalars.push_back({"held_out_loss", *metrics.held_out_loss});
+  if (metrics.held_out_accuracy) scalars.push_back({"held_out_accuracy", *metrics.held_out_accuracy});
   return scalars;
 }
 

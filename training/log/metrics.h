@@ -44,6 +44,7 @@ struct StepMetrics {
   double model_flops = 0;    // that the model needs for these tokens; recomputation does not count
   PeakFlops peak;            // of all ranks together
   std::optional<double> held_out_loss;  // if measured after this step
+  std::optional<double> held_out_accuracy;  // the same, of tokens or classes
 
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
   double FlopsPerSecond() const { return seconds > 0 ? model_flops / seconds : 0; }

@@ -87,6 +87,7 @@ std::string ProgressMeter::Line(const StepMetrics& metrics) const {
   share("communication", metrics.communication_seconds);
   absl::StrAppend(&line, "  ETA ", Clock(SecondsLeft()));
   if (metrics.held_out_loss) absl::StrAppendFormat(&line, "  held-out %.4f", *metrics.held_out_loss);
+  if (metrics.held_out_accuracy) absl::StrAppendFormat(&line, " (%.1f%%)", 100 * *metrics.held_out_accuracy);
   return line;
 }
 

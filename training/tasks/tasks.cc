@@ -135,6 +135,9 @@ void FillTask(RunConfig* config) {
   const bool masks = patches || task.kind() == TaskConfig::MASKED_TOKEN || task.kind() == TaskConfig::SPAN_CORRUPTION;
   if (!task.has_mask_rate() && masks) task.set_mask_rate(patches ? 0.75f : 0.15f);
   if (!task.has_mean_span() && task.kind() == TaskConfig::SPAN_CORRUPTION) task.set_mean_span(3);
+  if (task.first_symbol() == 0 && model.vocabulary() > SymbolsOf(*config)) {
+    task.set_first_symbol(model.vocabulary() - SymbolsOf(*config));
+  }
   if (images) {
     if (!task.has_crop()) task.set_crop(patches ? 0.2f : 1);
     if (!task.has_pixel_mean()) task.set_pixel_mean(0.5f);
@@ -210,7 +213,16 @@ void CheckTask(const RunConfig& config, Rules& rules) {
                    ", what spans cut out of such texts come to; leave it out");
     }
   }
-  if (task.examples() < 0) rules.Bad("task.examples", absl::StrCat(task.examples(), ", must not be negative; nearest legal: 0"));
+  if (task.crop_padding() > 0 && task.crop() < 1) {
+    rules.Broken("task.crop_padding: ", task.crop_padding(), " and task.crop ", task.crop(),
+                 ": one of them at most; nearest legal: crop 1");
+  }
+  if (rules.Good("model.vocabulary") && model.vocabulary() > 0 &&
+      task.first_symbol() + SymbolsOf(config) > model.vocabulary()) {
+    rules.Broken("model.vocabulary: ", model.vocabulary(), ", must be at least ", task.first_symbol() + SymbolsOf(config),
+                 ": task.first_symbol ", task.first_symbol(), " and the ", SymbolsOf(config), " symbols of task.kind ",
+                 TaskConfig::Kind_Name(task.kind()), "; nearest legal: ", task.first_symbol() + SymbolsOf(config));
+  }
 }
 
 int32_t SymbolsOf(const RunConfig& config) {
