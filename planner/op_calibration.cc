@@ -58,7 +58,7 @@ void MatmulGelus(Device& device, DType dtype, const Measure& measure) {
   for (const auto& [m, n, k] : kLinears) {
     const Tensor x = New(device, dtype, {m, k}), w = New(device, dtype, {n, k}), bias = New(device, dtype, {n});
     const Tensor before = New(device, dtype, {m, n}), y = New(device, dtype, {m, n});
-    measure([&] { MatmulGelu(device, x, w, bias, before, y); });
+    measure([&] { MatmulActivate(device, Activation::kGelu, x, w, bias, before, y); });
   }
 }
 
@@ -66,7 +66,7 @@ void MatmulGeluBackwards(Device& device, DType dtype, const Measure& measure) {
   for (const auto& [m, k, n] : kLinears) {
     const Tensor dy = New(device, dtype, {m, k}), w = New(device, dtype, {k, n}), d_bias = New(device, kFloat, {n});
     const Tensor before = New(device, dtype, {m, n}), dx = New(device, dtype, {m, n});
-    measure([&] { MatmulGeluBackward(device, dy, w, before, dx, d_bias); });
+    measure([&] { MatmulActivateBackward(device, Activation::kGelu, dy, w, before, dx, d_bias); });
   }
 }
 
@@ -114,8 +114,8 @@ CalibratedOp ByRows(const char* name, Make make) {
 }
 
 // x and y of [rows, columns].
-using Unary = void (*)(Device&, const Tensor&, const Tensor&);
-CalibratedOp OfTwo(const char* name, Unary op) {
+using Unary = std::function<void(Device&, const Tensor&, const Tensor&)>;
+CalibratedOp OfTwo(const char* name, const Unary& op) {
   return ByRows(name, [op](Device& device, DType dtype, int64_t n, int64_t c) {
     return [op, &device, x = New(device, dtype, {n, c}), y = New(device, dtype, {n, c})] { op(device, x, y); };
   });
@@ -145,18 +145,34 @@ void AddNorms(std::vector<CalibratedOp>& ops) {
   }));
 }
 
+// Those that the families' feed-forward parts use.
+void AddActivations(std::vector<CalibratedOp>& ops) {
+  const auto plain = [&](Activation activation, const char* name, const char* backward_name) {
+    ops.push_back(OfTwo(name, [activation](Device& device, const Tensor& x, const Tensor& y) {
+      Activate(device, activation, x, y);
+    }));
+    ops.push_back(OfTwo(backward_name, [activation](Device& device, const Tensor& x, const Tensor& y) {
+      ActivateBackward(device, activation, y, x, y);
+    }));
+  };
+  plain(Activation::kGelu, "gelu", "gelu_backward");
+  plain(Activation::kGeluErf, "gelu_erf", "gelu_erf_backward");
+  plain(Activation::kRelu, "relu", "relu_backward");
+  const auto gated = [&](Activation activation, const char* name, const char* backward_name) {
+    ops.push_back(ByRows(name, [activation](Device& device, DType dtype, int64_t n, int64_t c) {
+      const Tensor x = New(device, dtype, {n, 2 * c}), y = New(device, dtype, {n, c});
+      return [=, &device] { GatedActivate(device, activation, x, y); };
+    }));
+    ops.push_back(ByRows(backward_name, [activation](Device& device, DType dtype, int64_t n, int64_t c) {
+      const Tensor x = New(device, dtype, {n, 2 * c}), dx = New(device, dtype, {n, 2 * c});
+      return [=, &device, dy = New(device, dtype, {n, c})] { GatedActivateBackward(device, activation, dy, x, dx); };
+    }));
+  };
+  gated(Activation::kSilu, "swiglu", "swiglu_backward");
+  gated(Activation::kGelu, "geglu", "geglu_backward");
+}
+
 void AddElementwise(std::vector<CalibratedOp>& ops) {
-  ops.push_back(OfTwo("gelu", Gelu));
-  ops.push_back(OfTwo("gelu_backward", [](Device& device, const Tensor& x, const Tensor& y) {
-    GeluBackward(device, y, x, y);
-  }));
-  ops.push_back(ByRows("swiglu", [](Device& device, DType dtype, int64_t n, int64_t c) {
-    return [&device, x = New(device, dtype, {n, 2 * c}), y = New(device, dtype, {n, c})] { SwiGlu(device, x, y); };
-  }));
-  ops.push_back(ByRows("swiglu_backward", [](Device& device, DType dtype, int64_t n, int64_t c) {
-    const Tensor x = New(device, dtype, {n, 2 * c}), dx = New(device, dtype, {n, 2 * c});
-    return [=, &device, dy = New(device, dtype, {n, c})] { SwiGluBackward(device, dy, x, dx); };
-  }));
   ops.push_back(ByRows("dropout", [](Device& device, DType dtype, int64_t n, int64_t c) {
     return [&device, x = New(device, dtype, {n, c}), c] {
       Dropout(device, x, {.probability = 0.1f, .key = 1, .first_row = 0, .global_columns = c}, x);
@@ -250,6 +266,7 @@ std::vector<CalibratedOp> CalibratedOps() {
                    }});
   }
   AddNorms(ops);
+  AddActivations(ops);
   AddElementwise(ops);
   AddEnds(ops);
   return ops;

@@ -6,7 +6,7 @@
 //   std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/2);
 //   Tensor x = device->Allocate(DType::kFloat32, {4, 64}, Purpose::kActivations);
 //   device->Upload(host.data(), x);
-//   Gelu(*device, x, y);
+//   Activate(*device, Activation::kGelu, x, y);
 //
 // Threads: a rank calls ops from its main thread, and those of its gradient reduction from a second one at the same time;
 // Allocate, Upload and Download may be called from any. An observer is called on the thread of its op.
@@ -60,7 +60,7 @@ class Device {
   virtual void WaitFor(const Mark&) {}
   // Ops that were called once, to be run again without a call for each: what the host spends on them falls away.
   //
-  //   std::unique_ptr<Device::Recording> recording = device.Record([&] { Gelu(device, x, y); Add(device, y, z, z); });
+  //   std::unique_ptr<Device::Recording> recording = device.Record([&] { Cast(device, x, y); Add(device, y, z, z); });
   //   recording->Replay();   // as often as wanted: the same ops on the same tensors, with what these hold by then
   //
   // Record calls `ops` once, on this thread, but none of its work is done before Replay. Null, without calling it, on

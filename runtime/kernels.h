@@ -20,8 +20,15 @@ class Kernels {
   // Bytes that compiled kernels take beside the arena.
   virtual int64_t CompiledBytes() const { return 0; }
 
+  virtual void Activate(Activation activation, const Tensor& x, const Tensor& y) = 0;
+  virtual void ActivateBackward(Activation activation, const Tensor& dy, const Tensor& x, const Tensor& dx) = 0;
+  virtual void GatedActivate(Activation activation, const Tensor& gate_up, const Tensor& y) = 0;
+  virtual void GatedActivateBackward(Activation activation, const Tensor& dy, const Tensor& gate_up,
+                                     const Tensor& d_gate_up) = 0;
+
   virtual void Matmul(const Tensor& a, Transpose transpose_a, const Tensor& b, Transpose transpose_b, const Tensor& out,
                       Accumulate accumulate, const Tensor& bias) = 0;
+  // MatmulActivate with kGelu, and its backward.
   virtual void MatmulGelu(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
                           const Tensor& out) = 0;
   virtual void MatmulGeluBackward(const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
@@ -41,11 +48,6 @@ class Kernels {
   virtual void RmsNorm(const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y, const Tensor& rstd) = 0;
   virtual void RmsNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                                const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) = 0;
-
-  virtual void Gelu(const Tensor& x, const Tensor& y) = 0;
-  virtual void GeluBackward(const Tensor& dy, const Tensor& x, const Tensor& dx) = 0;
-  virtual void SwiGlu(const Tensor& gate_up, const Tensor& y) = 0;
-  virtual void SwiGluBackward(const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up) = 0;
 
   virtual void Dropout(const Tensor& x, const DropoutMask& mask, const Tensor& y) = 0;
   virtual void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,

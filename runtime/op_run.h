@@ -1,9 +1,10 @@
 // What every op of ops.h is made of: checks of its tensors, a count of what it does, and the call of the device's kernel.
 //
-//   void Gelu(Device& device, const Tensor& x, const Tensor& y) {
-//     CheckActivation("x", x, kAnyRank);
-//     Check("y", y, x.dtype(), x.shape());
-//     Run(device, "gelu", 20.0 * x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Gelu(x, y); });
+//   void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out) {
+//     CheckActivation("a", a, kAnyRank);
+//     Check("b", b, a.dtype(), a.shape());
+//     Check("out", out, a.dtype(), a.shape());
+//     Run(device, "add", a.elements(), Bytes({&a, &b, &out}), [&](Kernels& kernels) { kernels.Add(a, b, out); });
 //   }
 //
 // Threads: as ops.h. Private to this folder.

@@ -20,6 +20,26 @@
 
 namespace trefoil {
 
+// ---- activation functions ----
+
+enum class Activation {
+  kGelu,     // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016)
+  kGeluErf,  // x Phi(x) = 0.5 x (1 + erf(x / sqrt(2))), which kGelu comes near to (the same)
+  kRelu,     // max(x, 0), of slope 0 at 0 (Nair & Hinton 2010)
+  kSilu,     // x sigmoid(x) (Elfwing et al. 2018)
+  kTanh,
+};
+// y = activation(x). Any shape; in place allowed.
+void Activate(Device& device, Activation activation, const Tensor& x, const Tensor& y);
+// dx = dy * activation'(x); in place (dx is dy) allowed.
+void ActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& x, const Tensor& dx);
+// y = activation(gate) * up: SwiGLU with kSilu, GEGLU with either GELU, ReGLU with kRelu (Shazeer 2020).
+// gate_up: [N, 2F], gate in columns [0, F), up in [F, 2F); y: [N, F].
+void GatedActivate(Device& device, Activation activation, const Tensor& gate_up, const Tensor& y);
+// d_gate_up: [N, 2F]. In place (d_gate_up is gate_up) allowed.
+void GatedActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& gate_up,
+                           const Tensor& d_gate_up);
+
 // ---- matrices ----
 
 enum class Transpose : bool { kNo = false, kYes = true };
@@ -32,17 +52,19 @@ void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
             const Tensor& out, Accumulate accumulate = Accumulate::kNo, const Tensor& bias = {});
 
 // Products with what stands next to them in a network; on GPUs in one pass over the result where the library can. There
-// the element-wise part sees the product before it is rounded to the activation dtype.
+// the element-wise part sees the product before it is rounded to the activation dtype. Of the activation functions the
+// library knows kGelu; with another, the two below are a Matmul, an Activate or its backward and a BiasBackward, and
+// observed as these.
 
-// before = a b^T + bias, out = gelu(before).  a: [M, K]; b: [N, K], a linear layer's weight; bias: [N] or not defined;
-// before (for the backward), out: [M, N]; all of one activation dtype.
-void MatmulGelu(Device& device, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
-                const Tensor& out);
-// dx = (dy weight) * gelu'(before), the gradient of `before` where y = gelu(before) weight^T; and
+// before = a b^T + bias, out = activation(before).  a: [M, K]; b: [N, K], a linear layer's weight; bias: [N] or not
+// defined; before (for the backward), out: [M, N]; all of one activation dtype.
+void MatmulActivate(Device& device, Activation activation, const Tensor& a, const Tensor& b, const Tensor& bias,
+                    const Tensor& before, const Tensor& out);
+// dx = (dy weight) * activation'(before), the gradient of `before` where y = activation(before) weight^T; and
 // d_bias[j] += sum over rows of dx[i][j], which on GPUs may be rounded once to dx's dtype.
 // dy: [M, K]; weight: [K, N]; before, dx: [M, N]; d_bias: [N] float32, or not defined.
-void MatmulGeluBackward(Device& device, const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
-                        const Tensor& d_bias);
+void MatmulActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& weight,
+                            const Tensor& before, const Tensor& dx, const Tensor& d_bias);
 // d_weight += dy^T x, d_bias[j] += sum over rows of dy[i][j].  dy: [M, N]; x: [M, K]; d_weight: [N, K] float32;
 // d_bias: [N] float32, or not defined.
 void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias);
@@ -86,17 +108,6 @@ void RmsNorm(Device& device, const Tensor& x, const Tensor& weight, float epsilo
 // As LayerNormBackward.
 void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                      const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
-
-// ---- activation functions ----
-
-// y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel 2016). Any shape; in place allowed.
-void Gelu(Device& device, const Tensor& x, const Tensor& y);
-// dx = dy * gelu'(x); in place (dx is dy) allowed.
-void GeluBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& dx);
-// y = silu(gate) * up (Shazeer 2020).  gate_up: [N, 2F], gate in columns [0, F), up in [F, 2F); y: [N, F].
-void SwiGlu(Device& device, const Tensor& gate_up, const Tensor& y);
-// d_gate_up: [N, 2F]. In place (d_gate_up is gate_up) allowed.
-void SwiGluBackward(Device& device, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
 
 // ---- attention ----
 

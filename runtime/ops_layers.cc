@@ -6,6 +6,33 @@
 namespace trefoil {
 namespace {
 
+// The names of an activation function's ops, and FLOPs for each element.
+struct ActivationOps {
+  const char *forward, *backward, *gated, *gated_backward;
+  double flops, backward_flops;
+};
+const ActivationOps& OpsOf(Activation activation) {
+  static constexpr ActivationOps kGelu = {"gelu", "gelu_backward", "geglu", "geglu_backward", 20, 30};
+  static constexpr ActivationOps kGeluErf = {
+      "gelu_erf", "gelu_erf_backward", "geglu_erf", "geglu_erf_backward", 36, 40};
+  static constexpr ActivationOps kRelu = {"relu", "relu_backward", "reglu", "reglu_backward", 1, 1};
+  static constexpr ActivationOps kSilu = {"silu", "silu_backward", "swiglu", "swiglu_backward", 17, 21};
+  static constexpr ActivationOps kTanh = {"tanh", "tanh_backward", "gated_tanh", "gated_tanh_backward", 28, 31};
+  switch (activation) {
+    case Activation::kGelu:
+      return kGelu;
+    case Activation::kGeluErf:
+      return kGeluErf;
+    case Activation::kRelu:
+      return kRelu;
+    case Activation::kSilu:
+      return kSilu;
+    case Activation::kTanh:
+      return kTanh;
+  }
+  LOG(FATAL) << "no such activation function";
+}
+
 void CheckWeights(const Tensor& weights, int64_t rows) {
   if (weights.defined()) Check("weights", weights, kFloat, {rows});
 }
@@ -67,33 +94,39 @@ void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Te
       [&](Kernels& kernels) { kernels.RmsNormBackward(dy, x, weight, rstd, d_residual, dx, d_weight); });
 }
 
-void Gelu(Device& device, const Tensor& x, const Tensor& y) {
+void Activate(Device& device, Activation activation, const Tensor& x, const Tensor& y) {
   CheckActivation("x", x, kAnyRank);
   Check("y", y, x.dtype(), x.shape());
-  Run(device, "gelu", 20.0 * x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Gelu(x, y); });
+  const ActivationOps& op = OpsOf(activation);
+  Run(device, op.forward, op.flops * x.elements(), Bytes({&x, &y}),
+      [&](Kernels& kernels) { kernels.Activate(activation, x, y); });
 }
 
-void GeluBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& dx) {
+void ActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& x, const Tensor& dx) {
   CheckActivation("x", x, kAnyRank);
   Check("dy", dy, x.dtype(), x.shape());
   Check("dx", dx, x.dtype(), x.shape());
-  Run(device, "gelu_backward", 30.0 * x.elements(), Bytes({&dy, &x, &dx}),
-      [&](Kernels& kernels) { kernels.GeluBackward(dy, x, dx); });
+  const ActivationOps& op = OpsOf(activation);
+  Run(device, op.backward, op.backward_flops * x.elements(), Bytes({&dy, &x, &dx}),
+      [&](Kernels& kernels) { kernels.ActivateBackward(activation, dy, x, dx); });
 }
 
-void SwiGlu(Device& device, const Tensor& gate_up, const Tensor& y) {
+void GatedActivate(Device& device, Activation activation, const Tensor& gate_up, const Tensor& y) {
   CheckActivation("y", y, 2);
   Check("gate_up", gate_up, y.dtype(), {y.dim(0), 2 * y.dim(1)});
-  Run(device, "swiglu", 18.0 * y.elements(), Bytes({&gate_up, &y}),
-      [&](Kernels& kernels) { kernels.SwiGlu(gate_up, y); });
+  const ActivationOps& op = OpsOf(activation);
+  Run(device, op.gated, (op.flops + 1) * y.elements(), Bytes({&gate_up, &y}),
+      [&](Kernels& kernels) { kernels.GatedActivate(activation, gate_up, y); });
 }
 
-void SwiGluBackward(Device& device, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up) {
+void GatedActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& gate_up,
+                           const Tensor& d_gate_up) {
   CheckActivation("dy", dy, 2);
   Check("gate_up", gate_up, dy.dtype(), {dy.dim(0), 2 * dy.dim(1)});
   Check("d_gate_up", d_gate_up, dy.dtype(), gate_up.shape());
-  Run(device, "swiglu_backward", 24.0 * dy.elements(), Bytes({&dy, &gate_up, &d_gate_up}),
-      [&](Kernels& kernels) { kernels.SwiGluBackward(dy, gate_up, d_gate_up); });
+  const ActivationOps& op = OpsOf(activation);
+  Run(device, op.gated_backward, (op.backward_flops + 3) * dy.elements(), Bytes({&dy, &gate_up, &d_gate_up}),
+      [&](Kernels& kernels) { kernels.GatedActivateBackward(activation, dy, gate_up, d_gate_up); });
 }
 
 void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y) {

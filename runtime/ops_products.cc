@@ -30,8 +30,12 @@ void Matmul(Device& device, const Tensor& a, Transpose transpose_a, const Tensor
       [&](Kernels& kernels) { kernels.Matmul(a, transpose_a, b, transpose_b, out, accumulate, bias); });
 }
 
-void MatmulGelu(Device& device, const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& before,
-                const Tensor& out) {
+void MatmulActivate(Device& device, Activation activation, const Tensor& a, const Tensor& b, const Tensor& bias,
+                    const Tensor& before, const Tensor& out) {
+  if (activation != Activation::kGelu) {
+    Matmul(device, a, Transpose::kNo, b, Transpose::kYes, before, Accumulate::kNo, bias);
+    return Activate(device, activation, before, out);
+  }
   CheckActivation("a", a, 2);
   CheckActivation("b", b, 2);
   const int64_t m = a.dim(0), k = a.dim(1), n = b.dim(0);
@@ -43,8 +47,14 @@ void MatmulGelu(Device& device, const Tensor& a, const Tensor& b, const Tensor& 
       [&](Kernels& kernels) { kernels.MatmulGelu(a, b, bias, before, out); });
 }
 
-void MatmulGeluBackward(Device& device, const Tensor& dy, const Tensor& weight, const Tensor& before, const Tensor& dx,
-                        const Tensor& d_bias) {
+void MatmulActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& weight,
+                            const Tensor& before, const Tensor& dx, const Tensor& d_bias) {
+  if (activation != Activation::kGelu) {
+    Matmul(device, dy, Transpose::kNo, weight, Transpose::kNo, dx);
+    ActivateBackward(device, activation, dx, before, dx);
+    if (d_bias.defined()) BiasBackward(device, dx, d_bias);
+    return;
+  }
   CheckActivation("dy", dy, 2);
   CheckActivation("weight", weight, 2);
   const int64_t m = dy.dim(0), k = dy.dim(1), n = weight.dim(1);

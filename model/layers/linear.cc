@@ -57,16 +57,17 @@ Tensor Linear::Forward(const Context& context, const Tensor& x) const {
   return y;
 }
 
-Tensor Linear::ForwardGelu(const Context& context, const Tensor& x, Tensor* before) const {
+Tensor Linear::ForwardActivated(const Context& context, Activation activation, const Tensor& x,
+                                Tensor* before) const {
   CHECK(split_ == Split::kColumn);
   const Tensor all = context.GatherTokens(x);
   *before = context.New({all.dim(0), weight_.shape()[0]});
   const Tensor y = context.New(before->shape());
   if (context.float8) {
     Multiply(context, all, bias_.weight(), *before);
-    Gelu(context.device, *before, y);
+    Activate(context.device, activation, *before, y);
   } else {
-    MatmulGelu(context.device, all, weight_.weight(), bias_.weight(), *before, y);
+    MatmulActivate(context.device, activation, all, weight_.weight(), bias_.weight(), *before, y);
   }
   return y;
 }
@@ -88,8 +89,9 @@ Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& 
   return dx;
 }
 
-Tensor Linear::BackwardGelu(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& before,
-                            const Linear& previous, const Tensor& previous_x, WeightGradients& weights) const {
+Tensor Linear::BackwardActivated(const Context& context, Activation activation, const Tensor& dy, const Tensor& x,
+                                 const Tensor& before, const Linear& previous, const Tensor& previous_x,
+                                 WeightGradients& weights) const {
   CHECK(split_ == Split::kRow && previous.split_ == Split::kColumn);
   const Tensor d_before = context.New(before.shape());
   {
@@ -97,10 +99,11 @@ Tensor Linear::BackwardGelu(const Context& context, const Tensor& dy, const Tens
     const Float8Operand all_dy8 = OutputGradient(context, all_dy);
     if (context.float8) {
       InputGradient(context, all_dy, all_dy8, d_before);
-      GeluBackward(context.device, d_before, before, d_before);
+      ActivateBackward(context.device, activation, d_before, before, d_before);
       if (previous.bias_.defined()) BiasBackward(context.device, d_before, previous.bias_.gradient());
     } else {
-      MatmulGeluBackward(context.device, all_dy, weight_.weight(), before, d_before, previous.bias_.gradient());
+      MatmulActivateBackward(context.device, activation, all_dy, weight_.weight(), before, d_before,
+                             previous.bias_.gradient());
     }
     AddWeightGradients(context, dy, all_dy, all_dy8, x, bias_, weights);
   }

@@ -36,15 +36,16 @@ class Linear {
   Linear(const ParameterStore& store, const LinearShape& shape);
 
   Tensor Forward(const Context& context, const Tensor& x) const;
-  // gelu(y) of a column layer; y goes to `before`.
-  Tensor ForwardGelu(const Context& context, const Tensor& x, Tensor* before) const;
+  // activation(y) of a column layer; y goes to `before`.
+  Tensor ForwardActivated(const Context& context, Activation activation, const Tensor& x, Tensor* before) const;
 
   // dx, from dy and the x of the forward; the weights' gradients go through `weights`.
   Tensor Backward(const Context& context, const Tensor& dy, const Tensor& x, WeightGradients& weights) const;
-  // The backward of two layers with GELU between them, a column layer `previous` and this, a row layer:
-  // before = previous(previous_x), x = gelu(before), y = this(x). Returns the gradient of previous_x.
-  Tensor BackwardGelu(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& before,
-                      const Linear& previous, const Tensor& previous_x, WeightGradients& weights) const;
+  // The backward of two layers with an activation function between them, a column layer `previous` and this, a row
+  // layer: before = previous(previous_x), x = activation(before), y = this(x). Returns the gradient of previous_x.
+  Tensor BackwardActivated(const Context& context, Activation activation, const Tensor& dy, const Tensor& x,
+                           const Tensor& before, const Linear& previous, const Tensor& previous_x,
+                           WeightGradients& weights) const;
 
  private:
   // bias: bias_, or undefined to leave the bias's gradient out.

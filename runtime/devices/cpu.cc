@@ -24,16 +24,26 @@ class CpuKernels : public Kernels {
       : cpu_{arena, threads, avx512 ? &cpu::Avx512GemmKernel() : &cpu::Avx2GemmKernel(), bf16, avx512, dry} {}
 
   int64_t CompiledBytes() const override { return matmul_.compiled_bytes(); }
+  void Activate(Activation activation, T x, T y) override { cpu::Activate(cpu_, activation, x, y); }
+  void ActivateBackward(Activation activation, T dy, T x, T dx) override {
+    cpu::ActivateBackward(cpu_, activation, dy, x, dx);
+  }
+  void GatedActivate(Activation activation, T gate_up, T y) override {
+    cpu::GatedActivate(cpu_, activation, gate_up, y);
+  }
+  void GatedActivateBackward(Activation activation, T dy, T gate_up, T d_gate_up) override {
+    cpu::GatedActivateBackward(cpu_, activation, dy, gate_up, d_gate_up);
+  }
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(cpu_, a, transpose_a, b, transpose_b, out, accumulate, bias);
   }
   void MatmulGelu(T a, T b, T bias, T before, T out) override {
     Matmul(a, Transpose::kNo, b, Transpose::kYes, before, Accumulate::kNo, bias);
-    Gelu(before, out);
+    Activate(Activation::kGelu, before, out);
   }
   void MatmulGeluBackward(T dy, T weight, T before, T dx, T d_bias) override {
     Matmul(dy, Transpose::kNo, weight, Transpose::kNo, dx, Accumulate::kNo, Tensor());
-    GeluBackward(dx, before, dx);
+    ActivateBackward(Activation::kGelu, dx, before, dx);
     if (d_bias.defined()) BiasBackward(dx, d_bias);
   }
   void WeightGradient(T dy, T x, T d_weight, T d_bias) override {
@@ -61,10 +71,6 @@ class CpuKernels : public Kernels {
   void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
     cpu::RmsNormBackward(cpu_, dy, x, weight, rstd, d_residual, dx, d_weight);
   }
-  void Gelu(T x, T y) override { cpu::Gelu(cpu_, x, y); }
-  void GeluBackward(T dy, T x, T dx) override { cpu::GeluBackward(cpu_, dy, x, dx); }
-  void SwiGlu(T gate_up, T y) override { cpu::SwiGlu(cpu_, gate_up, y); }
-  void SwiGluBackward(T dy, T gate_up, T d_gate_up) override { cpu::SwiGluBackward(cpu_, dy, gate_up, d_gate_up); }
   void Dropout(T x, const DropoutMask& mask, T y) override { cpu::Dropout(cpu_, x, mask, y); }
   void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
               bool inverse) override {

@@ -121,6 +121,16 @@ class CudaKernels : public Kernels {
     cudnn_ = std::make_unique<cuda::CudnnAttention>(options.attention == CudaOptions::Attention::kCudnnDeterministic);
   }
 
+  void Activate(Activation activation, T x, T y) override { cuda::Activate(Here(), activation, x, y); }
+  void ActivateBackward(Activation activation, T dy, T x, T dx) override {
+    cuda::ActivateBackward(Here(), activation, dy, x, dx);
+  }
+  void GatedActivate(Activation activation, T gate_up, T y) override {
+    cuda::GatedActivate(Here(), activation, gate_up, y);
+  }
+  void GatedActivateBackward(Activation activation, T dy, T gate_up, T d_gate_up) override {
+    cuda::GatedActivateBackward(Here(), activation, dy, gate_up, d_gate_up);
+  }
   void Matmul(T a, Transpose transpose_a, T b, Transpose transpose_b, T out, Accumulate accumulate, T bias) override {
     matmul_.Matmul(Here(), a, transpose_a, b, transpose_b, out, accumulate, bias);
   }
@@ -149,10 +159,6 @@ class CudaKernels : public Kernels {
   void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
     cuda::RmsNormBackward(Here(), dy, x, weight, rstd, d_residual, dx, d_weight);
   }
-  void Gelu(T x, T y) override { cuda::Gelu(Here(), x, y); }
-  void GeluBackward(T dy, T x, T dx) override { cuda::GeluBackward(Here(), dy, x, dx); }
-  void SwiGlu(T gate_up, T y) override { cuda::SwiGlu(Here(), gate_up, y); }
-  void SwiGluBackward(T dy, T gate_up, T d_gate_up) override { cuda::SwiGluBackward(Here(), dy, gate_up, d_gate_up); }
   void Dropout(T x, const DropoutMask& mask, T y) override { cuda::Dropout(Here(), x, mask, y); }
   void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
               bool inverse) override {

@@ -10,6 +10,10 @@ using T = const Tensor&;
 
 class NullKernels : public Kernels {
  public:
+  void Activate(Activation, T, T) override {}
+  void ActivateBackward(Activation, T, T, T) override {}
+  void GatedActivate(Activation, T, T) override {}
+  void GatedActivateBackward(Activation, T, T, T) override {}
   void Matmul(T, Transpose, T, Transpose, T, Accumulate, T) override {}
   void MatmulGelu(T, T, T, T, T) override {}
   void MatmulGeluBackward(T, T, T, T, T) override {}
@@ -22,10 +26,6 @@ class NullKernels : public Kernels {
   void LayerNormBackward(T, T, T, T, T, T, T, T, T) override {}
   void RmsNorm(T, T, float, T, T) override {}
   void RmsNormBackward(T, T, T, T, T, T, T) override {}
-  void Gelu(T, T) override {}
-  void GeluBackward(T, T, T) override {}
-  void SwiGlu(T, T) override {}
-  void SwiGluBackward(T, T, T) override {}
   void Dropout(T, const DropoutMask&, T) override {}
   void Rotary(const HeadColumns&, int64_t, int64_t, const TokenRanges&, float, bool) override {}
   void Attention(const AttentionHeads&, const AttentionShape&, const AttentionDropout&, T, T) override {}

@@ -41,10 +41,13 @@ void CallAll(Device& device, DType dtype) {
   LayerNormBackward(device, y, x, weight, mean, rstd, y, dx, dw, db);
   RmsNorm(device, x, weight, 1e-5f, y, rstd);
   RmsNormBackward(device, y, x, weight, rstd, {}, dx, dw);
-  Gelu(device, x, y);
-  GeluBackward(device, y, x, dx);
-  SwiGlu(device, x, half);
-  SwiGluBackward(device, half, x, dx);
+  for (const Activation activation : {Activation::kGelu, Activation::kGeluErf, Activation::kRelu, Activation::kSilu,
+                                      Activation::kTanh}) {
+    Activate(device, activation, x, y);
+    ActivateBackward(device, activation, y, x, dx);
+    GatedActivate(device, activation, x, half);
+    GatedActivateBackward(device, activation, half, x, dx);
+  }
   Dropout(device, x, {.probability = 0.1f, .key = 1, .first_row = 0, .global_columns = c}, y);
   Rotary(device, {qkv, 0}, 4, 4, 3, 10000, false);
   Attention(device, FusedHeads(qkv, attention), attention, {}, x, sums);
@@ -92,7 +95,7 @@ TEST_P(DTypes, NullDeviceTakesEveryCallAndCountsTheSame) {
     EXPECT_EQ(counted[i].seconds, 0) << real[i].op;
     by_name[real[i].op] = real[i];
   }
-  EXPECT_GE(by_name.size(), 29u);
+  EXPECT_GE(by_name.size(), 45u);
   const double size = static_cast<double>(SizeOf(GetParam()));
   EXPECT_EQ(by_name["matmul"].flops, 2.0 * 9 * 12 * 6);
   EXPECT_EQ(by_name["matmul"].bytes, size * (6 * 9 + 6 * 12) + 2 * 4 * 9 * 12);  // the last one: accumulates
@@ -163,7 +166,7 @@ TEST(DeviceDeathTest, OpsNameWhatIsWrong) {
   const Tensor rstd = New(*device, DType::kFloat32, {4});
   EXPECT_DEATH(RmsNorm(*device, x, short_weight, 1e-5f, x, rstd), "weight is .5., must be .6.");
   EXPECT_DEATH(RmsNorm(*device, x, w, 1e-5f, half, rstd), "y is bfloat16, must be float32");
-  EXPECT_DEATH(Gelu(*device, {}, x), "x is undefined");
+  EXPECT_DEATH(Activate(*device, Activation::kGelu, {}, x), "x is undefined");
 }
 
 INSTANTIATE_DTYPES();

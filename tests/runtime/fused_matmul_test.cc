@@ -1,5 +1,6 @@
-// Products with what is fused to them. On the CPU they are put together from kernels with tests of their own, so that
-// what is tested here is what goes where; on a GPU it is the library's epilogues.
+// Products with what is fused to them. On the CPU, and with activation functions that the GPU's library has not, they
+// are put together from kernels with tests of their own, so that what is tested here is what goes where; on a GPU it is
+// the library's epilogues.
 #include <array>
 
 #include "tests/runtime/ops_testing.h"
@@ -14,6 +15,19 @@ double GeluSlope(double x) {
   const double t = std::tanh(kSqrt2OverPi * (x + 0.044715 * x * x * x));
   return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * kSqrt2OverPi * (1 + 3 * 0.044715 * x * x);
 }
+
+double ReluOf(double x) { return x > 0 ? x : 0; }
+double ReluSlope(double x) { return x > 0 ? 1 : 0; }
+
+// The one that the library has, and another.
+struct Function {
+  Activation activation;
+  const char* name;
+  double (*value)(double);
+  double (*slope)(double);
+};
+constexpr Function kFunctions[] = {{Activation::kGelu, "gelu", GeluOf, GeluSlope},
+                                   {Activation::kRelu, "relu", ReluOf, ReluSlope}};
 
 // a [m, k] b [k, n], where a's element (i, l) is a[i * a_row + l * a_column], and b's likewise.
 Values Multiply(int64_t m, int64_t n, int64_t k, const Values& a, int64_t a_row, int64_t a_column, const Values& b,
@@ -41,53 +55,59 @@ using Sizes = std::array<int64_t, 3>;  // m, n, k
 constexpr Sizes kSizes[] = {{5, 7, 3},    {33, 17, 65}, {64, 48, 96}, {1, 19, 31}, {19, 1, 8},
                             {40, 24, 16}, {0, 4, 3},    {4, 0, 3},    {4, 5, 0},   {0, 0, 0}};
 
-TEST_P(DTypes, MatmulGelu) {
-  for (const auto& [m, n, k] : kSizes) {
-    for (const bool with_bias : {false, true}) {
-      SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k << " bias " << with_bias);
-      Values before_reference, reference;
-      const auto& [m_, n_, k_] = std::tie(m, n, k);
-      const auto results = RunWithThreads([&](Device& device) {
-        const Tensor a = Random(device, GetParam(), {m_, k_}, 1), b = Random(device, GetParam(), {n_, k_}, 2);
-        const Tensor bias = with_bias ? Random(device, GetParam(), {n_}, 3) : Tensor();
-        const Tensor before = Poisoned(device, GetParam(), {m_, n_}), out = Poisoned(device, GetParam(), {m_, n_});
-        before_reference = Multiply(m_, n_, k_, Get(device, a), k_, 1, Get(device, b), 1, k_);
-        const Values added = with_bias ? Get(device, bias) : Values(n_);
-        reference.clear();
-        for (size_t i = 0; i < before_reference.size(); ++i) {
-          before_reference[i] += added[i % n_];
-          reference.push_back(GeluOf(before_reference[i]));
-        }
-        MatmulGelu(device, a, b, bias, before, out);
-        return std::vector<Tensor>{before, out};
-      });
-      ExpectClose(results[0], before_reference, ToleranceHere(GetParam()), "before");
-      ExpectClose(results[1], reference, ToleranceHere(GetParam()), "out");
+TEST_P(DTypes, MatmulActivate) {
+  for (const Function& function : kFunctions) {
+    for (const auto& [m, n, k] : kSizes) {
+      for (const bool with_bias : {false, true}) {
+        SCOPED_TRACE(testing::Message() << function.name << " m " << m << " n " << n << " k " << k << " bias "
+                                        << with_bias);
+        Values before_reference, reference;
+        const auto& [m_, n_, k_] = std::tie(m, n, k);
+        const auto results = RunWithThreads([&](Device& device) {
+          const Tensor a = Random(device, GetParam(), {m_, k_}, 1), b = Random(device, GetParam(), {n_, k_}, 2);
+          const Tensor bias = with_bias ? Random(device, GetParam(), {n_}, 3) : Tensor();
+          const Tensor before = Poisoned(device, GetParam(), {m_, n_}), out = Poisoned(device, GetParam(), {m_, n_});
+          before_reference = Multiply(m_, n_, k_, Get(device, a), k_, 1, Get(device, b), 1, k_);
+          const Values added = with_bias ? Get(device, bias) : Values(n_);
+          reference.clear();
+          for (size_t i = 0; i < before_reference.size(); ++i) {
+            before_reference[i] += added[i % n_];
+            reference.push_back(function.value(before_reference[i]));
+          }
+          MatmulActivate(device, function.activation, a, b, bias, before, out);
+          return std::vector<Tensor>{before, out};
+        });
+        ExpectClose(results[0], before_reference, ToleranceHere(GetParam()), "before");
+        ExpectClose(results[1], reference, ToleranceHere(GetParam()), "out");
+      }
     }
   }
 }
 
-TEST_P(DTypes, MatmulGeluBackward) {
-  for (const auto& [m, n, k] : kSizes) {
-    for (const bool with_bias : {false, true}) {
-      SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k << " bias " << with_bias);
-      Values reference, bias_reference;
-      const auto& [m_, n_, k_] = std::tie(m, n, k);
-      const auto results = RunWithThreads([&](Device& device) {
-        const Tensor dy = Random(device, GetParam(), {m_, k_}, 1), weight = Random(device, GetParam(), {k_, n_}, 2);
-        const Tensor before = Random(device, GetParam(), {m_, n_}, 3);
-        const Tensor dx = Poisoned(device, GetParam(), {m_, n_});
-        const Tensor d_bias = with_bias ? Random(device, DType::kFloat32, {n_}, 4, 1, 10) : Tensor();
-        reference = Multiply(m_, n_, k_, Get(device, dy), k_, 1, Get(device, weight), n_, 1);
-        const Values x = Get(device, before);
-        for (size_t i = 0; i < x.size(); ++i) reference[i] *= GeluSlope(x[i]);
-        if (with_bias) bias_reference = PlusColumnSums(Get(device, d_bias), reference);
-        MatmulGeluBackward(device, dy, weight, before, dx, d_bias);
-        return with_bias ? std::vector<Tensor>{dx, d_bias} : std::vector<Tensor>{dx};
-      });
-      ExpectClose(results[0], reference, ToleranceHere(GetParam()), "dx");
-      // The sums are of, or are, values in dx's dtype.
-      if (with_bias) ExpectClose(results[1], bias_reference, ToleranceHere(GetParam()), "d_bias");
+TEST_P(DTypes, MatmulActivateBackward) {
+  for (const Function& function : kFunctions) {
+    for (const auto& [m, n, k] : kSizes) {
+      for (const bool with_bias : {false, true}) {
+        SCOPED_TRACE(testing::Message() << function.name << " m " << m << " n " << n << " k " << k << " bias "
+                                        << with_bias);
+        Values reference, bias_reference;
+        const auto& [m_, n_, k_] = std::tie(m, n, k);
+        const auto results = RunWithThreads([&](Device& device) {
+          const Tensor dy = Random(device, GetParam(), {m_, k_}, 1), weight = Random(device, GetParam(), {k_, n_}, 2);
+          const Tensor before = Random(device, GetParam(), {m_, n_}, 3);
+          const Tensor dx = Poisoned(device, GetParam(), {m_, n_});
+          const Tensor d_bias = with_bias ? Random(device, DType::kFloat32, {n_}, 4, 1, 10) : Tensor();
+          reference = Multiply(m_, n_, k_, Get(device, dy), k_, 1, Get(device, weight), n_, 1);
+          const Values x = Get(device, before);
+          for (size_t i = 0; i < x.size(); ++i) reference[i] *= function.slope(x[i]);
+          if (with_bias) bias_reference = PlusColumnSums(Get(device, d_bias), reference);
+          MatmulActivateBackward(device, function.activation, dy, weight, before, dx, d_bias);
+          return with_bias ? std::vector<Tensor>{dx, d_bias} : std::vector<Tensor>{dx};
+        });
+        ExpectClose(results[0], reference, ToleranceHere(GetParam()), "dx");
+        // The sums are of, or are, values in dx's dtype.
+        if (with_bias) ExpectClose(results[1], bias_reference, ToleranceHere(GetParam()), "d_bias");
+      }
     }
   }
 }
@@ -115,7 +135,7 @@ TEST_P(DTypes, WeightGradient) {
   }
 }
 
-// y = gelu(x w^T + b) v^T + c: every gradient, against finite differences.
+// y = activation(x w^T + b) v^T + c: every gradient, against finite differences.
 TEST(FusedMatmul, BackwardOfTwoLayers) {
   const std::unique_ptr<Device> device = NewTestDevice();
   constexpr DType kFloat = DType::kFloat32;
@@ -127,31 +147,34 @@ TEST(FusedMatmul, BackwardOfTwoLayers) {
   const Tensor y = Poisoned(*device, kFloat, {rows, out}), dx = Poisoned(*device, kFloat, {rows, in});
   const Tensor d_before = Poisoned(*device, kFloat, {rows, hidden});
   const auto zeros = [&](const Shape& shape) { return From(*device, kFloat, shape, Values(shape.elements(), 0)); };
-  const Tensor dw = zeros({hidden, in}), db = zeros({hidden}), dv = zeros({out, hidden}), dc = zeros({out});
-  const auto loss = [&] {
-    MatmulGelu(*device, x, w, b, before, a);
-    Matmul(*device, a, Transpose::kNo, v, Transpose::kYes, y, Accumulate::kNo, c);
-    return Dot(Get(*device, y), Get(*device, dy));
-  };
-  loss();
-  WeightGradient(*device, dy, a, dv, dc);
-  MatmulGeluBackward(*device, dy, v, before, d_before, db);
-  WeightGradient(*device, d_before, x, dw, Tensor());
-  Matmul(*device, d_before, Transpose::kNo, w, Transpose::kNo, dx);
-  ExpectGradient(*device, x, loss, Get(*device, dx), "dx");
-  ExpectGradient(*device, w, loss, Get(*device, dw), "dw");
-  ExpectGradient(*device, b, loss, Get(*device, db), "db");
-  ExpectGradient(*device, v, loss, Get(*device, dv), "dv");
-  ExpectGradient(*device, c, loss, Get(*device, dc), "dc");
+  for (const Activation activation : {Activation::kGelu, Activation::kGeluErf, Activation::kSilu, Activation::kTanh}) {
+    SCOPED_TRACE(static_cast<int>(activation));
+    const Tensor dw = zeros({hidden, in}), db = zeros({hidden}), dv = zeros({out, hidden}), dc = zeros({out});
+    const auto loss = [&] {
+      MatmulActivate(*device, activation, x, w, b, before, a);
+      Matmul(*device, a, Transpose::kNo, v, Transpose::kYes, y, Accumulate::kNo, c);
+      return Dot(Get(*device, y), Get(*device, dy));
+    };
+    loss();
+    WeightGradient(*device, dy, a, dv, dc);
+    MatmulActivateBackward(*device, activation, dy, v, before, d_before, db);
+    WeightGradient(*device, d_before, x, dw, Tensor());
+    Matmul(*device, d_before, Transpose::kNo, w, Transpose::kNo, dx);
+    ExpectGradient(*device, x, loss, Get(*device, dx), "dx");
+    ExpectGradient(*device, w, loss, Get(*device, dw), "dw");
+    ExpectGradient(*device, b, loss, Get(*device, db), "db");
+    ExpectGradient(*device, v, loss, Get(*device, dv), "dv");
+    ExpectGradient(*device, c, loss, Get(*device, dc), "dc");
+  }
 }
 
 TEST(FusedMatmulDeathTest, RefusesWrongShapes) {
   const std::unique_ptr<Device> device = NewNullDevice();
   const auto make = [&](Shape shape) { return device->Allocate(DType::kFloat32, shape, Purpose::kActivations); };
   const Tensor x = make({2, 3}), w = make({4, 3}), y = make({2, 4});
-  EXPECT_DEATH(MatmulGelu(*device, x, make({3, 4}), {}, y, y), "b is .3, 4., must be .3, 3.");
-  EXPECT_DEATH(MatmulGelu(*device, x, w, make({3}), y, y), "bias is .3., must be .4.");
-  EXPECT_DEATH(MatmulGeluBackward(*device, y, w, y, x, {}), "before is .2, 4., must be .2, 3.");
+  EXPECT_DEATH(MatmulActivate(*device, Activation::kGelu, x, make({3, 4}), {}, y, y), "b is .3, 4., must be .3, 3.");
+  EXPECT_DEATH(MatmulActivate(*device, Activation::kGelu, x, w, make({3}), y, y), "bias is .3., must be .4.");
+  EXPECT_DEATH(MatmulActivateBackward(*device, Activation::kGelu, y, w, y, x, {}), "before is .2, 4., must be .2, 3.");
   EXPECT_DEATH(WeightGradient(*device, y, x, w, make({3})), "d_bias is .3., must be .4.");
 }
 

@@ -17,7 +17,7 @@ TEST(OpJournal, HasTheLastOpsOfEveryThread) {
   const std::unique_ptr<Device> device = NewNullDevice();
   const Tensor x = device->Allocate(DType::kFloat32, {2, 4}, Purpose::kActivations);
   Fill(*device, x, 1);
-  Gelu(*device, x, x);
+  Activate(*device, Activation::kGelu, x, x);
   EXPECT_EQ(LastOps(), "by this thread fill, gelu");
   std::thread([&] {
     EXPECT_EQ(LastOps(), "by another fill, gelu");

@@ -94,10 +94,15 @@ class Benchmark {
     Time("layer norm backward 768", [&](Device& d) { LayerNormBackward(d, y, x, w, mean, rstd, dx, dx, dw, db); });
     Time("rms norm 768", [&](Device& d) { RmsNorm(d, x, w, 1e-5f, y, rstd); });
     Time("rms norm backward 768", [&](Device& d) { RmsNormBackward(d, y, x, w, rstd, dx, dx, dw); });
-    Time("gelu 3072", [&](Device& d) { Gelu(d, wide, wide2); });
-    Time("gelu backward 3072", [&](Device& d) { GeluBackward(d, wide2, wide, wide2); });
-    Time("swiglu 1536", [&](Device& d) { SwiGlu(d, wide, half); });
-    Time("swiglu backward 1536", [&](Device& d) { SwiGluBackward(d, half, wide, wide2); });
+    using enum Activation;
+    for (const auto& [name, activation] : {std::pair<std::string, Activation>{"gelu", kGelu}, {"gelu by erf", kGeluErf},
+                                           {"relu", kRelu}, {"silu", kSilu}, {"tanh", kTanh}}) {
+      Time((name + " 3072").c_str(), [&, f = activation](Device& d) { Activate(d, f, wide, wide2); });
+      Time((name + " backward 3072").c_str(),
+           [&, f = activation](Device& d) { ActivateBackward(d, f, wide2, wide, wide2); });
+    }
+    Time("swiglu 1536", [&](Device& d) { GatedActivate(d, kSilu, wide, half); });
+    Time("swiglu backward 1536", [&](Device& d) { GatedActivateBackward(d, kSilu, half, wide, wide2); });
     Time("bias backward 3072", [&](Device& d) { BiasBackward(d, wide, New(f, {4 * c})); });
     Time("add 768", [&](Device& d) { Add(d, x, y, dx); });
     Time("dropout 768",

@@ -71,10 +71,11 @@ void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, c
                      const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
 
 // cpu/activation.cc
-void Gelu(const CpuContext& cpu, const Tensor& x, const Tensor& y);
-void GeluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& dx);
-void SwiGlu(const CpuContext& cpu, const Tensor& gate_up, const Tensor& y);
-void SwiGluBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
+void Activate(const CpuContext& cpu, Activation activation, const Tensor& x, const Tensor& y);
+void ActivateBackward(const CpuContext& cpu, Activation activation, const Tensor& dy, const Tensor& x, const Tensor& dx);
+void GatedActivate(const CpuContext& cpu, Activation activation, const Tensor& gate_up, const Tensor& y);
+void GatedActivateBackward(const CpuContext& cpu, Activation activation, const Tensor& dy, const Tensor& gate_up,
+                           const Tensor& d_gate_up);
 
 // cpu/rotary.cc
 void Rotary(const CpuContext& cpu, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -43,6 +44,18 @@ inline float Exp(float x) {
 }
 
 inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
+
+// Within some units in the last place; around 0 by the polynomial of Cephes' tanhf, as the quotient would cancel.
+inline float Tanh(float x) {
+  const float square = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const float size = std::fabs(x), near = p * square * x + x, far = 1.0f - 2.0f / (1.0f + Exp(2.0f * size));
+  return size < 0.625f ? near : std::copysign(far, x);
+}
 
 inline constexpr int kLanes = 32;
 

@@ -63,10 +63,11 @@ void RmsNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x,
                      const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
 
 // cuda/activation.cu
-void Gelu(const CudaContext& cuda, const Tensor& x, const Tensor& y);
-void GeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& dx);
-void SwiGlu(const CudaContext& cuda, const Tensor& gate_up, const Tensor& y);
-void SwiGluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& gate_up, const Tensor& d_gate_up);
+void Activate(const CudaContext& cuda, Activation activation, const Tensor& x, const Tensor& y);
+void ActivateBackward(const CudaContext& cuda, Activation activation, const Tensor& dy, const Tensor& x, const Tensor& dx);
+void GatedActivate(const CudaContext& cuda, Activation activation, const Tensor& gate_up, const Tensor& y);
+void GatedActivateBackward(const CudaContext& cuda, Activation activation, const Tensor& dy, const Tensor& gate_up,
+                           const Tensor& d_gate_up);
 
 // cuda/rotary.cu
 void Rotary(const CudaContext& cuda, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,

@@ -72,7 +72,7 @@ void MatmulEngine::MatmulGelu(const CudaContext& cuda, const Tensor& a, const Te
     return;
   }
   Matmul(cuda, a, Transpose::kNo, b, Transpose::kYes, before, Accumulate::kNo, bias);
-  Gelu(cuda, before, out);
+  Activate(cuda, Activation::kGelu, before, out);
 }
 
 void MatmulEngine::MatmulGeluBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& weight,
@@ -95,7 +95,7 @@ void MatmulEngine::MatmulGeluBackward(const CudaContext& cuda, const Tensor& dy,
   }
   if (!done) {
     Matmul(cuda, dy, Transpose::kNo, weight, Transpose::kNo, dx, Accumulate::kNo, Tensor());
-    GeluBackward(cuda, dx, before, dx);
+    ActivateBackward(cuda, Activation::kGelu, dx, before, dx);
   }
   if (d_bias.defined()) BiasBackward(cuda, summed, d_bias);
 }
