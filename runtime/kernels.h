@@ -74,6 +74,7 @@ class Kernels {
                                     const Tensor& d_logits) = 0;
 
   virtual void Add(const Tensor& a, const Tensor& b, const Tensor& out) = 0;
+  virtual void Scale(const Tensor& x, float factor, const Tensor& y) = 0;
   virtual void SumParts(const Tensor& parts, const Tensor& out) = 0;
   virtual void Cast(const Tensor& in, const Tensor& out) = 0;
   virtual void Fill(const Tensor& x, float value) = 0;

@@ -13,6 +13,12 @@ void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out) {
   Run(device, "add", a.elements(), Bytes({&a, &b, &out}), [&](Kernels& kernels) { kernels.Add(a, b, out); });
 }
 
+void Scale(Device& device, const Tensor& x, float factor, const Tensor& y) {
+  CheckActivation("x", x, kAnyRank);
+  Check("y", y, x.dtype(), x.shape());
+  Run(device, "scale", x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Scale(x, factor, y); });
+}
+
 void SumParts(Device& device, const Tensor& parts, const Tensor& out) {
   CheckActivation("parts", parts, 2);
   CHECK_GE(parts.dim(0), 1);

@@ -180,6 +180,8 @@ void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& ta
 
 // out = a + b, any shape, one dtype; in place allowed.
 void Add(Device& device, const Tensor& a, const Tensor& b, const Tensor& out);
+// y = factor * x, any shape, one dtype; in place allowed.
+void Scale(Device& device, const Tensor& x, float factor, const Tensor& y);
 // out = the sum over `parts` [P, n], in float32; out: [n], dtype of parts. The one place where sums over ranks are
 // added, in the one order of addition: neighbours first (0 + 1, 2 + 3, ...; an odd last one moves up as it is), then
 // neighbours of these sums, and so on. So the sum of 2^k parts in a row is the same whether they are parts here or were

@@ -105,6 +105,7 @@ class CpuKernels : public Kernels {
     cpu::CrossEntropyBackward(cpu_, logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
   }
   void Add(T a, T b, T out) override { cpu::Add(cpu_, a, b, out); }
+  void Scale(T x, float factor, T y) override { cpu::Scale(cpu_, x, factor, y); }
   void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }
   void Cast(T in, T out) override { cpu::Cast(cpu_, in, out); }
   void Fill(T x, float value) override { cpu::Fill(cpu_, x, value); }

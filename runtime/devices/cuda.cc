@@ -198,6 +198,7 @@ class CudaKernels : public Kernels {
     cuda::CrossEntropyBackward(Here(), logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
   }
   void Add(T a, T b, T out) override { cuda::Add(Here(), a, b, out); }
+  void Scale(T x, float factor, T y) override { cuda::Scale(Here(), x, factor, y); }
   void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }
   void Cast(T in, T out) override { cuda::Cast(Here(), in, out); }
   void Fill(T x, float value) override { cuda::Fill(Here(), x, value); }

@@ -38,6 +38,7 @@ class NullKernels : public Kernels {
   void CrossEntropyCombine(T, T, T, T) override {}
   void CrossEntropyBackward(T, T, T, T, int64_t, float, T) override {}
   void Add(T, T, T) override {}
+  void Scale(T, float, T) override {}
   void SumParts(T, T) override {}
   void Cast(T, T) override {}
   void Fill(T, float) override {}

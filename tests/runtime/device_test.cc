@@ -59,6 +59,7 @@ void CallAll(Device& device, DType dtype) {
   CrossEntropyCombine(device, statistics, {}, mean, rstd);
   CrossEntropyBackward(device, logits, targets, mean, rstd, 0, 1, logits);
   Add(device, x, y, x);
+  Scale(device, x, 0.5f, y);
   SumParts(device, x, weight.View({c}));
   Cast(device, x, y);
   Fill(device, x, 1);

@@ -55,6 +55,26 @@ TEST_P(DTypes, Add) {
   }
 }
 
+TEST_P(DTypes, Scale) {
+  for (const Shape& shape : {Shape{}, {5}, {0}, {3, 4, 5}, {40, 1001}}) {
+    for (const bool in_place : {false, true}) {
+      Values reference;
+      const auto results = RunWithThreads([&](Device& device) {
+        const Tensor x = Random(device, GetParam(), shape, 1);
+        reference = Get(device, x);
+        for (double& value : reference) {
+          const float product = 0.37f * static_cast<float>(value);
+          value = GetParam() == DType::kFloat32 ? product : static_cast<float>(BFloat16(product));
+        }
+        const Tensor y = in_place ? x : Poisoned(device, GetParam(), shape);
+        Scale(device, x, 0.37f, y);
+        return std::vector<Tensor>{y};
+      });
+      EXPECT_EQ(results[0], reference);  // to the bit
+    }
+  }
+}
+
 TEST_P(DTypes, SumPartsAddsInOrder) {
   const std::vector<Shape> shapes = {{1, 7},    {2, 0},    {2, 33},  {3, 5000}, {5, 40},  {6, 40},
                                      {7, 1100}, {8, 4097}, {11, 70}, {23, 9},   {64, 40}, {100, 40}};

@@ -110,6 +110,7 @@ void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Ten
 void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias);
 void AddBias(const CpuContext& cpu, const Tensor& x, const Tensor& bias);
 void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& out);
+void Scale(const CpuContext& cpu, const Tensor& x, float factor, const Tensor& y);
 void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out);
 void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out);
 void Fill(const CpuContext& cpu, const Tensor& x, float value);

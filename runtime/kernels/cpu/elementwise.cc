@@ -15,6 +15,12 @@ void AddRange(const T* a, const T* b, int64_t n, T* out) {
 }
 
 template <typename T>
+void ScaleRange(const T* x, int64_t n, float factor, T* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) Store(y[i], factor * static_cast<float>(x[i]));
+}
+
+template <typename T>
 void AddTo(const T* in, int64_t n, float* out) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] += static_cast<float>(in[i]);
@@ -85,6 +91,17 @@ void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& 
     T* o = out.data<T>();
     ParallelBlocks(cpu, a.elements(), kGrain, [=](int64_t begin, int64_t end) {
       AddRange(a_data + begin, b_data + begin, end - begin, o + begin);
+    });
+  });
+}
+
+void Scale(const CpuContext& cpu, const Tensor& x, float factor, const Tensor& y) {
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    const T* in = x.data<T>();
+    T* out = y.data<T>();
+    ParallelBlocks(cpu, x.elements(), kGrain, [=](int64_t begin, int64_t end) {
+      ScaleRange(in + begin, end - begin, factor, out + begin);
     });
   });
 }

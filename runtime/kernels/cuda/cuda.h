@@ -124,6 +124,7 @@ void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const T
 void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias);
 void AddBias(const CudaContext& cuda, const Tensor& x, const Tensor& bias);
 void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor& out);
+void Scale(const CudaContext& cuda, const Tensor& x, float factor, const Tensor& y);
 void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out);
 void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out);
 void Fill(const CudaContext& cuda, const Tensor& x, float value);

@@ -6,6 +6,10 @@ namespace {
 struct Plus {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
+struct TimesFactor {
+  float factor;
+  __device__ float operator()(float x) const { return factor * x; }
+};
 struct Same {
   __device__ float operator()(float x) const { return x; }
 };
@@ -142,6 +146,13 @@ void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor
   WithType(a.dtype(), [&](auto type) {
     using T = decltype(type);
     Map(cuda, a.elements(), Plus(), out.data<T>(), a.data<T>(), b.data<T>());
+  });
+}
+
+void Scale(const CudaContext& cuda, const Tensor& x, float factor, const Tensor& y) {
+  WithType(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    Map(cuda, x.elements(), TimesFactor{factor}, y.data<T>(), x.data<T>());
   });
 }
 
