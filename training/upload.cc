@@ -44,10 +44,10 @@ Rows RowsOf(const HostTensor& places, int64_t length) {
 }
 
 // Visits each tensor that this rank uploads, with its place in the micro-batch.
-class Tensors {
+class Uploads {
  public:
   using Visit = std::function<void(const HostTensor& x, Layout layout, Tensor* to)>;
-  Tensors(const Worker& worker, const Batch& batch, Visit visit)
+  Uploads(const Worker& worker, const Batch& batch, Visit visit)
       : worker_(worker), model_(worker.config.model()), recipe_(RecipeOf(model_)), batch_(batch), visit_(std::move(visit)) {}
 
   void All(MicroBatch* to) const {
@@ -184,7 +184,7 @@ MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Cons
                          .input = constants.input,
                          .decoder = constants.decoder,
                          .targets_of_sample = worker.config.model().targets()};
-  Tensors(worker, batch, [&](const HostTensor& x, Layout layout, Tensor* to) {
+  Uploads(worker, batch, [&](const HostTensor& x, Layout layout, Tensor* to) {
     *to = Upload(worker, x, Flat(x, layout));
   }).All(&uploaded);
   return uploaded;
@@ -192,7 +192,7 @@ MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Cons
 
 void UploadAgain(const Worker& worker, const Batch& batch, const MicroBatch& micro_batch) {
   MicroBatch same = micro_batch;
-  Tensors(worker, batch, [&](const HostTensor& x, Layout, Tensor* to) {
+  Uploads(worker, batch, [&](const HostTensor& x, Layout, Tensor* to) {
     CHECK(to->defined() && to->elements() == x.shape().elements());
     worker.device.Upload(x.data(), *to);
   }).All(&same);

@@ -167,10 +167,11 @@ class LayersTest : public testing::Test {
 
   void CheckLinear(Split split, size_t parts) {
     LinearShape shape = {
-        .prefixes = {}, .outputs = {}, .inputs = kHidden, .bias = true, .deviation = 1, .split = split};
+        .prefixes = {}, .outputs = {}, .inputs = kHidden, .bias = true, .deviations = {}, .split = split};
     for (size_t i = 0; i < parts; ++i) {
       shape.prefixes.push_back("part" + std::to_string(i));
       shape.outputs.push_back(static_cast<int64_t>(5 + i));
+      shape.deviations.push_back(1);
     }
     DeclareLinear(shape, 0, &table_);
     const Linear linear(Store(), shape);
