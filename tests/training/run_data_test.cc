@@ -29,14 +29,14 @@ Opened OpenOnAllRanks(const RunConfig& config) {
     Worker worker(config, *world, *device);
     const auto data = OpenRunData(config, *worker.all);
     ASSERT_TRUE(data.ok()) << data.status();
-    const auto entropy = UnigramEntropy(*data, worker);
+    const auto entropy = TargetEntropy(*data, worker);
     ASSERT_TRUE(entropy.ok()) << entropy.status();
     const std::lock_guard lock(mutex);
     EXPECT_EQ(data->evaluation_samples, std::min(config.training().evaluate_samples(), 20));
-    opened.readers += data->train != nullptr ? 1 : 0;
+    opened.readers += data->train.samples != nullptr ? 1 : 0;
     if (worker.all->rank() != 0) return;
     opened.entropy = *entropy;
-    opened.targets = data->held_out->Get(0, data->evaluation_samples)->targets.values<int32_t>();
+    opened.targets = data->held_out.samples->Get(0, data->evaluation_samples)->targets.values<int32_t>();
   });
   return opened;
 }

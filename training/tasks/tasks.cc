@@ -16,23 +16,45 @@
 namespace trefoil {
 namespace {
 
-constexpr bool kYes = true, kNo = false;
+using Structures = std::vector<Recipe::Structure>;
+constexpr auto kDecoder = Recipe::Structure::kDecoder, kEncoder = Recipe::Structure::kEncoder,
+               kEncoderDecoder = Recipe::Structure::kEncoderDecoder, kVision = Recipe::Structure::kVision,
+               kRecurrent = Recipe::Structure::kRecurrent;
 
 // Of a network, the first task that it can do is what it is made for.
 const TaskEntry kTable[] = {
-    {TaskConfig::NEXT_TOKEN, ModelConfig::TOKENS, kYes, kNo, kNo, kNo, kYes},
-    {TaskConfig::ANSWERS, ModelConfig::TOKENS, kYes, kNo, kNo, kNo, kYes, .weights = true},
-    {TaskConfig::MASKED_TOKEN, ModelConfig::TOKENS, kNo, kYes, kNo, kNo, kNo, .places = true},
-    {TaskConfig::TRANSLATION, ModelConfig::TOKENS, kNo, kNo, kYes, kNo, kNo, .lengths = true, .weights = true},
-    {TaskConfig::SPAN_CORRUPTION, ModelConfig::TOKENS, kNo, kNo, kYes, kNo, kNo},
-    {TaskConfig::TEXT_CLASSES, ModelConfig::CLASSES, kNo, kYes, kNo, kNo, kYes, .lengths = true, .segments = true,
-     .places = true},
-    {TaskConfig::TOKEN_CLASSES, ModelConfig::CLASSES, kNo, kYes, kNo, kNo, kYes, .lengths = true, .segments = true,
+    {.kind = TaskConfig::NEXT_TOKEN, .head = ModelConfig::TOKENS, .structures = {kDecoder, kRecurrent}},
+    {.kind = TaskConfig::ANSWERS,
+     .head = ModelConfig::TOKENS,
+     .structures = {kDecoder, kRecurrent},
      .weights = true},
-    {TaskConfig::TEXT_VALUE, ModelConfig::VALUE, kNo, kYes, kNo, kNo, kYes, .lengths = true, .segments = true,
+    {.kind = TaskConfig::MASKED_TOKEN, .head = ModelConfig::TOKENS, .structures = {kEncoder}, .places = true},
+    {.kind = TaskConfig::SPAN_CORRUPTION, .head = ModelConfig::TOKENS, .structures = {kEncoderDecoder}},
+    {.kind = TaskConfig::TRANSLATION,
+     .head = ModelConfig::TOKENS,
+     .structures = {kEncoderDecoder},
+     .lengths = true,
+     .weights = true},
+    {.kind = TaskConfig::TEXT_CLASSES,
+     .head = ModelConfig::CLASSES,
+     .structures = {kEncoder, kRecurrent},
+     .lengths = true,
+     .segments = true,
      .places = true},
-    {TaskConfig::IMAGE_CLASSES, ModelConfig::CLASSES, kNo, kNo, kNo, kYes, kNo, .places = true},
-    {TaskConfig::PATCHES, ModelConfig::PATCHES, kNo, kNo, kNo, kYes, kNo, .places = true},
+    {.kind = TaskConfig::TOKEN_CLASSES,
+     .head = ModelConfig::CLASSES,
+     .structures = {kEncoder, kRecurrent},
+     .lengths = true,
+     .segments = true,
+     .weights = true},
+    {.kind = TaskConfig::TEXT_VALUE,
+     .head = ModelConfig::VALUE,
+     .structures = {kEncoder, kRecurrent},
+     .lengths = true,
+     .segments = true,
+     .places = true},
+    {.kind = TaskConfig::IMAGE_CLASSES, .head = ModelConfig::CLASSES, .structures = {kVision}, .places = true},
+    {.kind = TaskConfig::PATCHES, .head = ModelConfig::PATCHES, .structures = {kVision}, .places = true},
 };
 
 Recipe::Structure StructureOf(const ModelConfig& model) { return RecipeOf(model).structure; }
@@ -87,20 +109,9 @@ HostTensor Counted(Shape shape, int32_t first) {
 }  // namespace
 
 bool TaskEntry::CanBeDoneBy(const ModelConfig& model) const {
-  switch (StructureOf(model)) {
-    case Recipe::Structure::kDecoder:
-      return decoders;
-    case Recipe::Structure::kEncoder:
-      return encoders;
-    case Recipe::Structure::kEncoderDecoder:
-      return encoder_decoders;
-    case Recipe::Structure::kVision:
-      return vision;
-    case Recipe::Structure::kRecurrent:
-      // What is written token by token must not be read from its end.
-      return recurrent && !(model.bidirectional() && head == ModelConfig::TOKENS);
-  }
-  return false;
+  // What is written token by token must not be read from its end.
+  if (model.bidirectional() && head == ModelConfig::TOKENS) return false;
+  return std::find(structures.begin(), structures.end(), StructureOf(model)) != structures.end();
 }
 
 const TaskEntry& EntryOf(TaskConfig::Kind kind) {
@@ -179,7 +190,7 @@ void CheckTask(const RunConfig& config, Rules& rules) {
     rules.Broken("model.targets: ", model.targets(), ", must be ", TargetsOf(config), " with task.kind ",
                  TaskConfig::Kind_Name(task.kind()), "; leave it out");
   }
-  if (entry.vision && rules.Good("model.image_size", "model.patch_size")) {
+  if (StructureOf(model) == kVision && rules.Good("model.image_size", "model.patch_size")) {
     const int64_t places = ImagePlaces(model), seen = places - (model.head() == ModelConfig::PATCHES ? MaskedPatches(config) : 0);
     if (rules.Good("model.sequence_length") && model.sequence_length() != seen) {
       rules.Broken("model.sequence_length: ", model.sequence_length(), ", must be ", seen,
@@ -245,7 +256,8 @@ Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {
   const TaskEntry& entry = EntryOf(config.task().kind());
   const int64_t length = model.sequence_length(), decoder = model.decoder_length(), targets = model.targets();
   Batch batch = {.samples = samples, .length = length};
-  if (entry.vision) {
+  const bool vision = StructureOf(model) == kVision, pair = StructureOf(model) == kEncoderDecoder;
+  if (vision) {
     batch.patches = HostTensor::Zeros(DType::kFloat32, {samples, length, PatchValues(model)});
     batch.patch_places = Counted({samples, length}, 0);
   } else {
@@ -253,7 +265,7 @@ Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {
   }
   if (entry.lengths) batch.lengths = Ids({samples}, static_cast<int32_t>(length));
   if (entry.segments) batch.segments = Ids({samples, length});
-  if (entry.encoder_decoders) batch.decoder_inputs = Ids({samples, decoder});
+  if (pair) batch.decoder_inputs = Ids({samples, decoder});
   if (model.head() == ModelConfig::TOKENS || model.head() == ModelConfig::CLASSES) {
     batch.targets = Ids({samples, targets});
   } else {

@@ -8,6 +8,8 @@
 // Threads: pure functions.
 #pragma once
 
+#include <vector>
+
 #include "data/batch.h"
 #include "data/span_corruption.h"
 #include "model/families/recipe.h"
@@ -19,7 +21,7 @@ namespace trefoil {
 struct TaskEntry {
   TaskConfig::Kind kind;
   ModelConfig::Head head;
-  bool decoders, encoders, encoder_decoders, vision, recurrent;  // which networks can do it
+  std::vector<Recipe::Structure> structures;  // networks that can do it
   // What its batches have (data/batch.h).
   bool lengths = false, segments = false, places = false, weights = false;
 
