@@ -47,7 +47,7 @@ std::string Names(std::span<const RecordPart> parts);
 bool IsText(RecordPart part);
 
 struct RecordDescription {
-  std::vector<RecordPart> parts;
+  std::vector<RecordPart> parts = {};
   std::vector<std::string> labels = {};
   int64_t vocabulary = 0;
   uint32_t tokenizer = 0;

@@ -8,7 +8,9 @@ std::span<const Command> Commands() {
       {.name = "tokenize",
        .summary = "Train a tokenizer on text files, and write them as token files.",
        .examples = "  trefoil tokenize --input='text/*.txt' --output=corpus --vocabulary=4096\n"
-                   "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n",
+                   "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n"
+                   "  trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000\n"
+                   "      # of lines {\"source\": \"Guten Tag.\", \"target\": \"Good day.\"}\n",
        .flag_files = {"launcher/commands/tokenize.cc", "launcher/flag_output.cc"},
        .main = TokenizeMain},
       {.name = "launch",

@@ -3,6 +3,8 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 #include <gflags/gflags.h>
 
 #include <algorithm>
@@ -25,6 +27,13 @@ DEFINE_string(
     input, "",
     "Text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as plain "
     "words. A .txt is a document, so is each line's field \"text\" in a .jsonl.");
+DEFINE_string(records, "",
+              "Write records from the lines of .jsonl files, not text: pairs, of fields \"source\" and \"target\"; "
+              "labels, of \"text\" (and \"text_pair\") and \"label\", a class or a value such as 2.5, or of lists "
+              "\"words\" and \"label\"; or conversations, of \"messages\" with \"role\" and \"content\".");
+DEFINE_string(labels, "",
+              "With --records=labels: the names of all classes, separated by commas, in the order of their ids. Empty: "
+              "those that occur.");
 DEFINE_string(tokenizer, "", "A SentencePiece model to use. Empty: train one on the input.");
 DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
 DEFINE_double(held_out, 0.05, "Share of the text to hold out for evaluation.");
@@ -39,15 +48,23 @@ namespace {
 constexpr int64_t kDefaultVocabulary = 4096;
 constexpr int64_t kSampleBytes = int64_t{16} << 20;  // for training the tokenizer
 
-bool IsOurs(const std::string& name) {
-  const bool token_file = absl::StartsWith(name, "train-") || absl::StartsWith(name, "held_out-");
-  return name == "tokenizer.model" || (token_file && (absl::EndsWith(name, ".bin") || absl::EndsWith(name, ".idx")));
+// Of a name in a folder that has `names`, which are sorted. A .json is ours only with a pair that it describes.
+bool IsOurs(std::string name, const std::vector<std::string>& names) {
+  if (name == "tokenizer.model") return true;
+  if (!absl::StartsWith(name, "train-") && !absl::StartsWith(name, "held_out-")) return false;
+  if (absl::EndsWith(name, ".json")) {
+    name.replace(name.size() - 5, 5, ".bin");
+    return std::binary_search(names.begin(), names.end(), name);
+  }
+  return absl::EndsWith(name, ".bin") || absl::EndsWith(name, ".idx");
 }
 
-// The names of our files in a folder, in an order that is safe to write them in: an .idx after every .bin.
+// The names of our files in a folder, in an order that is safe to write them in: a .json after its .bin, an .idx after
+// all else.
 absl::StatusOr<std::vector<std::string>> OurFiles(FileSystem& fs, const std::string& folder) {
-  TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> names, fs.List(folder));
-  std::erase_if(names, [](const std::string& name) { return !IsOurs(name); });
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> all, fs.List(folder));
+  std::vector<std::string> names = all;
+  std::erase_if(names, [&](const std::string& name) { return !IsOurs(name, all); });
   std::stable_partition(names.begin(), names.end(),
                         [](const std::string& name) { return !absl::EndsWith(name, ".idx"); });
   return names;
@@ -68,10 +85,34 @@ absl::Status PrepareOutput(FileSystem& fs, const TokenizeRun& run, const std::st
   return fs.MakeFolder(partial);
 }
 
-absl::StatusOr<Tokenizer> TrainTokenizer(const CorpusPlan& plan, int64_t vocabulary) {
-  ProgressBar bar("reading   ", plan.bytes, 1);
-  TREFOIL_ASSIGN_OR_RETURN(const auto texts, SampleTexts(plan, kSampleBytes, [&](int64_t bytes) { bar.Add(bytes); }));
+// What is to be tokenized: records, or without a plan of them text.
+struct Work {
+  const CorpusPlan& corpus;
+  std::optional<RecordPlan> records = {};
+};
+
+// Reads the records, if that is what they are. Every rank does.
+absl::Status PlanWork(const TokenizeRun& run, bool first, Work* work) {
+  if (!run.records) return absl::OkStatus();
+  ProgressBar bar("reading   ", first ? work->corpus.bytes : 0, 1);
+  const int64_t sample_bytes = first && run.tokenizer.empty() ? kSampleBytes : 0;
+  const RecordOptions options = {.kind = *run.records, .labels = run.labels, .sample_bytes = sample_bytes};
+  TREFOIL_ASSIGN_OR_RETURN(work->records,
+                           PlanRecords(work->corpus, options, [&](int64_t bytes) { bar.Add(bytes); }));
   bar.Finish();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> Sample(const Work& work) {
+  if (work.records) return work.records->sample;
+  ProgressBar bar("reading   ", work.corpus.bytes, 1);
+  auto texts = SampleTexts(work.corpus, kSampleBytes, [&](int64_t bytes) { bar.Add(bytes); });
+  if (texts.ok()) bar.Finish();
+  return texts;
+}
+
+absl::StatusOr<Tokenizer> TrainTokenizer(const Work& work, int64_t vocabulary) {
+  TREFOIL_ASSIGN_OR_RETURN(const auto texts, Sample(work));
   int64_t bytes = 0;
   for (const std::string& text : texts) bytes += static_cast<int64_t>(text.size());
   std::cerr << absl::StrFormat("training a tokenizer of %d pieces on %.1f MB\n", vocabulary, bytes / 1e6);
@@ -100,13 +141,20 @@ absl::Status Publish(FileSystem& fs, const std::string& output, const std::strin
   return fs.Remove(partial);
 }
 
-absl::Status CheckCounts(const CorpusPlan& plan, const CorpusCounts& counts) {
+absl::Status CheckCounts(const Work& work, const CorpusCounts& counts) {
+  const CorpusPlan& plan = work.corpus;
   if (counts.train_tokens == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("input: zero-length corpus: ", counts.documents, " documents of ", plan.paths.size(),
                      " files have no text to train on; more text is needed"));
   }
   if (plan.options.held_out > 0 && counts.held_out_tokens == 0) {
+    if (work.records) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "held_out: %g of %d records is none, and %d had a text that is trained on; take a larger share, another "
+          "split_seed, or 0",
+          plan.options.held_out, counts.documents, work.records->neither));
+    }
     return absl::InvalidArgumentError(absl::StrFormat(
         "held_out: %g of so little text (%d bytes, chosen by blocks of %d) is none; take a larger share, "
         "another split_seed, or 0",
@@ -124,11 +172,28 @@ void Sum(Group& group, CorpusCounts* counts) {
   for (size_t i = 0; i < std::size(fields); ++i) *fields[i] = static_cast<int64_t>(values[i]);
 }
 
-void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCounts& counts,
-                  const Tokenizer& tokenizer, double seconds, int ranks, std::ostream& out) {
+void PrintRecords(const RecordPlan& plan, std::ostream& out) {
+  out << absl::StrFormat("records      %s: %s; %s to train on, %s held out\n", Name(plan.options.kind),
+                         Names(plan.description.parts), WithCommas(plan.train), WithCommas(plan.held_out));
+  if (plan.neither > 0) {
+    out << absl::StrFormat("note         %s records are on neither side: held out, they would show a text that is "
+                           "trained on\n",
+                           WithCommas(plan.neither));
+  }
+  const std::vector<std::string>& labels = plan.description.labels;
+  if (labels.empty()) return;
+  constexpr size_t kShown = 8;
+  out << absl::StrFormat("classes      %d: %s%s\n", labels.size(),
+                         absl::StrJoin(labels.begin(), labels.begin() + std::min(labels.size(), kShown), ", "),
+                         labels.size() > kShown ? " ..." : "");
+}
+
+void PrintSummary(const TokenizeRun& run, const Work& work, const CorpusCounts& counts, const Tokenizer& tokenizer,
+                  double seconds, int ranks, std::ostream& out) {
   const int64_t tokens = counts.train_tokens + counts.held_out_tokens;
   out << absl::StrFormat("text         %.2f MB, %s documents, %d files\n", counts.text_bytes / 1e6,
-                         WithCommas(counts.documents), plan.paths.size());
+                         WithCommas(counts.documents), work.corpus.paths.size());
+  if (work.records) PrintRecords(*work.records, out);
   out << absl::StrFormat("tokenizer    %s/tokenizer.model, vocabulary %s, %.2f bytes a token\n", run.output,
                          WithCommas(tokenizer.vocabulary()), static_cast<double>(counts.text_bytes) / tokens);
   const auto side = [&](const char* label, const char* name, int64_t side_tokens, int64_t files) {
@@ -151,6 +216,8 @@ void PrintSummary(const TokenizeRun& run, const CorpusPlan& plan, const CorpusCo
 absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPlan& plan, const std::string& partial,
                          FolderLock* lock, Group& group, std::ostream& out) {
   const bool first = group.rank() == 0;
+  Work work{.corpus = plan};
+  TREFOIL_RETURN_IF_ERROR(group.Agree(PlanWork(run, first, &work)));
   const std::string model_path = partial + "/tokenizer.model";
   std::optional<Tokenizer> tokenizer;
   const auto keep = [&](absl::StatusOr<Tokenizer> made) {
@@ -160,7 +227,7 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   absl::Status status;
   if (first) {
     const int64_t vocabulary = run.vocabulary == 0 ? kDefaultVocabulary : run.vocabulary;
-    status = keep(run.tokenizer.empty() ? TrainTokenizer(plan, vocabulary) : LoadTokenizer(fs, run));
+    status = keep(run.tokenizer.empty() ? TrainTokenizer(work, vocabulary) : LoadTokenizer(fs, run));
     if (status.ok()) status = tokenizer->Save(fs, model_path);
   }
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
@@ -180,15 +247,18 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   }
   const auto start = std::chrono::steady_clock::now();
   ProgressBar bar("tokenizing", first ? my_bytes : 0, std::min<int>(group.size(), plan.shard_count()));
-  auto counts = TokenizeShare(fs, plan, partial, *tokenizer, group.rank(), group.size(),
-                              [&](int64_t bytes) { bar.Add(bytes); });
+  const CorpusProgress progress = [&](int64_t bytes) { bar.Add(bytes); };
+  auto counts =
+      work.records
+          ? TokenizeRecordShare(fs, *work.records, partial, *tokenizer, group.rank(), group.size(), progress)
+          : TokenizeShare(fs, plan, partial, *tokenizer, group.rank(), group.size(), progress);
   if (counts.ok()) bar.Finish();
   TREFOIL_RETURN_IF_ERROR(group.Agree(counts.status()));
   Sum(group, &*counts);
-  TREFOIL_RETURN_IF_ERROR(CheckCounts(plan, *counts));
+  TREFOIL_RETURN_IF_ERROR(CheckCounts(work, *counts));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   TREFOIL_RETURN_IF_ERROR(group.Agree(first ? Publish(fs, run.output, partial, *lock) : absl::OkStatus()));
-  if (first) PrintSummary(run, plan, *counts, *tokenizer, seconds, group.size(), out);
+  if (first) PrintSummary(run, work, *counts, *tokenizer, seconds, group.size(), out);
   return absl::OkStatus();
 }
 
@@ -227,6 +297,20 @@ int TokenizeMain(int argc, char** argv) {
   if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
     status = absl::InvalidArgumentError(
         "--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
+  }
+  if (!FLAGS_records.empty() && status.ok()) {
+    const auto kind = RecordKindOf(FLAGS_records, "--records");
+    status = kind.status();
+    if (kind.ok()) run.records = *kind;
+  }
+  if (run.records && FLAGS_allow_binary && status.ok()) {
+    status = absl::InvalidArgumentError("--allow_binary: --records reads JSON, which is UTF-8; leave one out");
+  }
+  if (!FLAGS_labels.empty() && status.ok()) {
+    run.labels = absl::StrSplit(FLAGS_labels, ',');
+    if (run.records != RecordKind::kLabels) {
+      status = absl::InvalidArgumentError("--labels: names classes, which only --records=labels has; leave it out");
+    }
   }
   if (status.ok()) status = RunTokenize(FileSystem::Posix(), run, world->all(), std::cout);
   if (status.ok()) return 0;

@@ -7,14 +7,22 @@
 // format, data/token_file.h). Without --tokenizer one is trained on a sample of the text that is not held out. Ranks
 // share the work by shards; the files are the same for any number of ranks.
 //
+//   trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000
+//
+// writes records (data/text/tokenize_records.h) in place of text, with a description beside each pair of files, as
+// corpus/train-00000.json. Every rank then reads all input once before they share the work.
+//
 // All is written under OUTPUT/partial and moved to its place when everything is done: whoever finds token files in
 // OUTPUT finds all of them. On failure OUTPUT/partial is removed and OUTPUT is as it was.
 #pragma once
 
+#include <optional>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "data/text/tokenize_corpus.h"
+#include "data/text/tokenize_records.h"
 #include "parallel/collectives/group.h"
 #include "runtime/files/file.h"
 #include "runtime/status.h"
@@ -26,6 +34,8 @@ struct TokenizeRun {
   std::string output;
   std::string tokenizer;   // a model file; empty: train one
   int64_t vocabulary = 0;  // of the trained tokenizer, 0: 4096; with `tokenizer`, 0 or what it has
+  std::optional<RecordKind> records = {};  // none: text
+  std::vector<std::string> labels = {};    // as of RecordOptions
   bool overwrite = false;  // replace the token files and tokenizer that OUTPUT has
 };
 

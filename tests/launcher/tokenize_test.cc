@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "data/loader.h"
+#include "data/record_set.h"
 #include "data/tokenizer.h"
 #include "launcher/report/progress.h"
 #include "parallel/collectives/world.h"
@@ -183,6 +184,65 @@ TEST_F(Tokenize, AKilledRunIsNotTakenForAWholeOne) {
     if (ok && !fs.crashed()) whole = call;
   }
   EXPECT_GT(whole, 10);
+}
+
+TEST_F(Tokenize, RanksWriteRecordsWithDescriptions) {
+  const char* words[] = {"Elizabeth", "walked", "to", "the", "ball", "and", "Mr.", "Darcy", "was", "proud"};
+  std::minstd_rand random(1);
+  std::ofstream file(folder_ + "/x.jsonl");
+  for (int i = 0; i < 2000; ++i) {
+    file << "{\"text\": \"" << i;
+    for (int word = 0; word < 6; ++word) file << " " << words[random() % 10];
+    file << "\", \"label\": \"" << (i % 3 == 0 ? "proud" : "modest") << "\"}\n";
+  }
+  file.close();
+  run_.corpus.inputs = {folder_ + "/x.jsonl"};
+  run_.records = RecordKind::kLabels;
+  std::map<std::string, std::string> reference;
+  for (int ranks : {1, 3}) {
+    run_.output = folder_ + "/corpus" + std::to_string(ranks);
+    const absl::Status status = Run(ranks);
+    ASSERT_TRUE(status.ok()) << status;
+    if (reference.empty()) reference = Output();
+    EXPECT_TRUE(Output() == reference);
+    EXPECT_NE(summary_.find("records      labels: text, label; "), std::string::npos) << summary_;
+    EXPECT_NE(summary_.find("classes      2: modest, proud\n"), std::string::npos) << summary_;
+  }
+  EXPECT_EQ(reference.count("train-00001.json"), 1u);
+  EXPECT_EQ(reference.count("held_out-00000.json"), 1u);
+  const auto train = RecordSet::Open({run_.output + "/train-*"}), held_out = RecordSet::Open({run_.output + "/held_out-*"});
+  ASSERT_TRUE(train.ok() && held_out.ok()) << train.status() << held_out.status();
+  EXPECT_EQ(train->size() + held_out->size(), 2000);
+  EXPECT_NEAR(held_out->size(), 200, 60);
+  EXPECT_EQ(train->label_counts()[1] + held_out->label_counts()[1], 667);
+  EXPECT_TRUE(train->CheckAlike(*held_out).ok());
+  const auto tokenizer = Tokenizer::Load(FileSystem::Posix(), run_.output + "/tokenizer.model");
+  EXPECT_TRUE(train->CheckTokenizer(tokenizer->checksum(), "tokenizer.model").ok());
+  // Descriptions go with the files that they describe, and no other file does.
+  std::ofstream(run_.output + "/train-notes.json") << "mine";
+  run_.records.reset();
+  run_.corpus.inputs = {folder_ + "/a.txt"};
+  run_.overwrite = true;
+  ASSERT_TRUE(Run(2).ok());
+  EXPECT_EQ(Output().count("train-00000.json"), 0u);
+  EXPECT_EQ(Output().count("held_out-00000.json"), 0u);
+  EXPECT_EQ(Output().at("train-notes.json"), "mine");
+}
+
+TEST_F(Tokenize, WrongRecordsLeaveNothing) {
+  run_.records = RecordKind::kPairs;
+  ExpectError(Run(2), {"a.txt: not a .jsonl"});
+  run_.corpus.inputs = {folder_ + "/x.jsonl"};
+  std::ofstream(folder_ + "/x.jsonl") << R"({"source": "a", "target": "b"})" << "\n" << R"({"source": "a"})";
+  ExpectError(Run(2), {"x.jsonl: line 2: has no field \"target\""});
+  EXPECT_TRUE(Output().empty());
+  // All of them have one source, so that they are on one side; enough text for the tokenizer.
+  std::ofstream lines(folder_ + "/x.jsonl");
+  for (int i = 0; i < 2000; ++i) lines << "{\"source\": \"the proud ball\", \"target\": \"" << i * 7919 << " balls\"}\n";
+  lines.close();
+  run_.vocabulary = 262;
+  ExpectError(Run(2), {"held_out: 0.1 of 2000 records is none"});
+  EXPECT_TRUE(Output().empty());
 }
 
 TEST_F(Tokenize, BadOptionsAreExplained) {
