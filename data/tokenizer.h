@@ -65,9 +65,8 @@ class Tokenizer {
   // CHECKs that ids are in [0, vocabulary()).
   std::string Decode(std::span<const int32_t> ids) const;
 
-  // Of each id, whether a word begins with it: it begins with a space or another white space, with a sign of ASCII that
-  // is neither letter, digit nor apostrophe, or is a symbol. So "the", " the" is one word or two by the space alone, "1995"
-  // is one, and the first word of a line goes with the newline before it.
+  // Of each id, whether a word begins with it: it begins with a white space, with a sign of ASCII that is neither letter,
+  // digit nor apostrophe, or is a symbol. "1995" is one word, and the first word of a line goes with the newline before.
   std::vector<bool> BeginsWord() const;
   // CRC32C of the model file: tells tokenizers apart.
   uint32_t checksum() const;

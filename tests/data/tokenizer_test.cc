@@ -133,8 +133,8 @@ TEST(Tokenizer, KnowsWhichTokensBeginAWord) {
     return found;
   };
   EXPECT_EQ(words("walking over Netherfield, 1813: it's caf\xc3\xa9\nthe Zq"),
-            (std::vector<std::string>{"walking", " over", " Netherfield", ",", " 1813", ":", " it's", " caf\xc3\xa9", "\nthe",
-                                      " Zq"}));
+            (std::vector<std::string>{"walking", " over", " Netherfield", ",", " 1813", ":", " it's", " caf\xc3\xa9",
+                                      "\nthe", " Zq"}));
   EXPECT_TRUE(begins[tokenizer.end_of_text()]);
 }
 

@@ -210,7 +210,8 @@ TEST_F(Tokenize, RanksWriteRecordsWithDescriptions) {
   }
   EXPECT_EQ(reference.count("train-00001.json"), 1u);
   EXPECT_EQ(reference.count("held_out-00000.json"), 1u);
-  const auto train = RecordSet::Open({run_.output + "/train-*"}), held_out = RecordSet::Open({run_.output + "/held_out-*"});
+  const auto train = RecordSet::Open({run_.output + "/train-*"});
+  const auto held_out = RecordSet::Open({run_.output + "/held_out-*"});
   ASSERT_TRUE(train.ok() && held_out.ok()) << train.status() << held_out.status();
   EXPECT_EQ(train->size() + held_out->size(), 2000);
   EXPECT_NEAR(held_out->size(), 200, 60);
@@ -238,7 +239,9 @@ TEST_F(Tokenize, WrongRecordsLeaveNothing) {
   EXPECT_TRUE(Output().empty());
   // All of them have one source, so that they are on one side; enough text for the tokenizer.
   std::ofstream lines(folder_ + "/x.jsonl");
-  for (int i = 0; i < 2000; ++i) lines << "{\"source\": \"the proud ball\", \"target\": \"" << i * 7919 << " balls\"}\n";
+  for (int i = 0; i < 2000; ++i) {
+    lines << "{\"source\": \"the proud ball\", \"target\": \"" << i * 7919 << " balls\"}\n";
+  }
   lines.close();
   run_.vocabulary = 262;
   ExpectError(Run(2), {"held_out: 0.1 of 2000 records is none"});
