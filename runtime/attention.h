@@ -9,9 +9,15 @@
 //   shape.key_tokens = TokenRanges{{1024, 512}, {2560, 512}};
 //   Attention(device, SeparateHeads(q, kv, shape), shape, {}, part, part_log_sum_exp);
 //   MergeAttention(device, out, log_sum_exp, part, part_log_sum_exp);
+//
+//   // An encoder's, over samples of which the first has 700 tokens and the second all 1024.
+//   AttentionShape encoder = {.batch = 2, .tokens = 1024, .heads = 12, .kv_heads = 12, .head_dim = 64};
+//   encoder.causal = false;
+//   encoder.lengths = lengths;   // int32 on the device: 700, 1024
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -84,19 +90,25 @@ class TokenRanges {
 };
 
 // H query heads, K key/value heads of D columns; query head h attends with key/value head h / (H / K). With `causal` a
-// query sees the keys at its position and before, else all of them. As ranges ascend, the keys that a query sees are
-// always the first rows of a sample's keys.
+// query sees the keys at its position and before, else all of them; with `lengths`, of those the keys that exist. As
+// ranges ascend, the keys that a query sees are always the first rows of a sample's keys.
 struct AttentionShape {
   int64_t batch = 0;   // B
   TokenRanges tokens;  // of each sample's queries; Tq in all
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   std::optional<TokenRanges> key_tokens = std::nullopt;  // Tk in all; left out: as the queries
   bool causal = true;
+  // [B] int32 on the device, or not defined: of sample b only the keys at positions below lengths[b] exist, the others
+  // are padding; positions of the sequence, whichever of them these keys are. A length may be 0, and above the keys.
+  Tensor lengths = {};
+  float scale = 0;  // of q k^T; 0: 1 / sqrt(D)
 
   const TokenRanges& keys() const { return key_tokens.has_value() ? *key_tokens : tokens; }
   // Of a fused tensor of queries, keys and values.
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
-  // The keys that query row `query` sees are rows [0, Seen(query)) of its sample; it never falls with the row.
+  float score_scale() const { return scale != 0 ? scale : 1.0f / std::sqrt(static_cast<float>(head_dim)); }
+  // The keys that query row `query` sees are rows [0, Seen(query)) of its sample, as far as they exist; it never falls
+  // with the row.
   int64_t Seen(int64_t query) const {
     return causal ? keys().Before(tokens.Position(query) + 1) : keys().tokens();
   }

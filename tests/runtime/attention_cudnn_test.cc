@@ -161,6 +161,12 @@ TEST_F(CudnnAttentionTest, LeavesToOthersWhatItCannotDo) {
   shape.tokens = {{4, 4}};
   shape.key_tokens = 4;
   EXPECT_FALSE(forward(DType::kBFloat16, {}, 0));
+  shape = shape_;
+  shape.lengths = Allocate(DType::kInt32, {1});
+  EXPECT_FALSE(forward(DType::kBFloat16, {}, 0));
+  shape = shape_;
+  shape.scale = 1;
+  EXPECT_FALSE(forward(DType::kBFloat16, {}, 0));
 }
 
 // There is no GPU here: the first call of a run without one.

@@ -2,102 +2,16 @@
 #include <optional>
 
 #include "runtime/kernels/cpu/bf16_block.h"
-#include "runtime/kernels/cpu/cpu.h"
-#include "runtime/random.h"
-#include "tests/runtime/ops_testing.h"
+#include "tests/runtime/attention_testing.h"
 
 namespace trefoil {
 namespace {
-
-struct Reference {
-  Values out, log_sum_exp, d_q, d_k, d_v;
-};
-
-std::vector<int64_t> PositionsOf(const TokenRanges& tokens) {
-  std::vector<int64_t> positions;
-  for (int i = 0; i < TokenRanges::kMost; ++i) {
-    for (int64_t t = 0; t < tokens[i].tokens; ++t) positions.push_back(tokens[i].first + t);
-  }
-  return positions;
-}
-
-// Straight from softmax(q k^T / sqrt(D)) v and its chain rule, Tq x Tk at a time. q: [B*Tq, H*D]; k, v: [B*Tk, K*D].
-Reference NaiveAttention(const AttentionShape& s, const AttentionDropout& dropout, const Values& q, const Values& k,
-                         const Values& v, const Values& d_out) {
-  const std::vector<int64_t> queries = PositionsOf(s.tokens), keys = PositionsOf(s.keys());
-  const auto tq = static_cast<int64_t>(queries.size()), tk = static_cast<int64_t>(keys.size());
-  const int64_t dim = s.head_dim;
-  Reference r = {Values(q.size()), Values(s.batch * s.heads * tq), Values(q.size()), Values(k.size()),
-                 Values(v.size())};
-  const double scale = 1 / std::sqrt(static_cast<double>(dim)),
-               kept = 1 / (1 - static_cast<double>(dropout.probability));
-  for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t h = 0; h < s.heads; ++h) {
-      const auto q_at = [&](int64_t t) { return ((b * tq + t) * s.heads + h) * dim; };
-      const auto k_at = [&](int64_t u) { return ((b * tk + u) * s.kv_heads + h / (s.heads / s.kv_heads)) * dim; };
-      for (int64_t t = 0; t < tq; ++t) {
-        Values p(tk), mask(tk, 1), d_weight(tk);
-        double sum = 0;
-        for (int64_t u = 0; u < tk; ++u) {
-          if (s.causal && keys[u] > queries[t]) continue;
-          double score = 0;
-          for (int64_t d = 0; d < dim; ++d) score += q[q_at(t) + d] * k[k_at(u) + d] * scale;
-          p[u] = std::exp(score);
-          sum += p[u];
-          if (dropout.probability > 0) {
-            const int64_t head = (dropout.first_sequence + b) * dropout.global_heads + dropout.first_head + h;
-            const int64_t element = (head * dropout.global_queries + queries[t]) * dropout.global_keys + keys[u];
-            mask[u] = Uniform(dropout.key, static_cast<uint64_t>(element)) < dropout.probability ? 0 : kept;
-          }
-        }
-        r.log_sum_exp[(b * s.heads + h) * tq + t] = std::log(sum);
-        if (sum == 0) continue;
-        double inner = 0;
-        for (int64_t u = 0; u < tk; ++u) {
-          p[u] /= sum;
-          for (int64_t d = 0; d < dim; ++d) {
-            r.out[q_at(t) + d] += p[u] * mask[u] * v[k_at(u) + d];
-            d_weight[u] += mask[u] * d_out[q_at(t) + d] * v[k_at(u) + d];
-            r.d_v[k_at(u) + d] += p[u] * mask[u] * d_out[q_at(t) + d];
-          }
-          inner += p[u] * d_weight[u];
-        }
-        for (int64_t u = 0; u < tk; ++u) {
-          const double d_score = p[u] * (d_weight[u] - inner) * scale;
-          for (int64_t d = 0; d < dim; ++d) {
-            r.d_q[q_at(t) + d] += d_score * k[k_at(u) + d];
-            r.d_k[k_at(u) + d] += d_score * q[q_at(t) + d];
-          }
-        }
-      }
-    }
-  }
-  return r;
-}
-
-// Columns [first, first + count) of each row.
-Values Columns(const Values& x, int64_t columns, int64_t first, int64_t count) {
-  Values part;
-  for (size_t row = 0; row < x.size(); row += columns) {
-    part.insert(part.end(), x.begin() + row + first, x.begin() + row + first + count);
-  }
-  return part;
-}
-// Of heads in a matrix.
-Values Get(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim) {
-  return Columns(Get(device, x.rows), x.rows.dim(1), x.first, heads * head_dim);
-}
 
 // A decoder's, from one tensor.
 const AttentionShape kShapes[] = {
     {2, 5, 2, 2, 8},    {1, 1, 1, 1, 8},   {1, 64, 3, 3, 16}, {2, 65, 4, 2, 32},  {1, 130, 6, 1, 64}, {1, 100, 2, 1, 1},
     {1, 33, 2, 2, 128}, {1, 17, 2, 1, 20}, {0, 9, 2, 2, 8},   {1, 200, 1, 1, 24}, {1, 192, 2, 1, 32},
 };
-
-AttentionShape Ranged(int64_t batch, TokenRanges tokens, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                      std::optional<TokenRanges> keys, bool causal = true) {
-  return {batch, tokens, heads, kv_heads, head_dim, keys, causal};
-}
 
 // Whole and causal, in ranges, between two sequences, with and without anything to see.
 std::vector<AttentionShape> OtherShapes() {
@@ -121,109 +35,24 @@ std::vector<AttentionShape> OtherShapes() {
   };
 }
 
-// q, k, v in one tensor where the keys are the queries' tokens, else in two, which begin with columns of others.
-AttentionHeads RandomHeads(Device& device, DType dtype, const AttentionShape& s, uint64_t seed) {
-  const int64_t queries = s.batch * s.tokens.tokens(), keys = s.batch * s.keys().tokens(), other = 8;
-  if (!s.key_tokens.has_value()) return FusedHeads(Random(device, dtype, {queries, s.columns()}, seed), s);
-  const Tensor q = Random(device, dtype, {queries, other + s.heads * s.head_dim}, seed);
-  const Tensor kv = Random(device, dtype, {keys, other + 2 * s.kv_heads * s.head_dim}, seed + 1);
-  return {{q, other}, {kv, other}, {kv, other + s.kv_heads * s.head_dim}};
-}
-AttentionHeads PoisonedHeads(Device& device, DType dtype, const AttentionHeads& like) {
-  const Tensor q = Poisoned(device, dtype, like.q.rows.shape());
-  const bool fused = like.q.rows.raw() == like.k.rows.raw();
-  const Tensor kv = fused ? q : Poisoned(device, dtype, like.k.rows.shape());
-  return {{q, like.q.first}, {kv, like.k.first}, {kv, like.v.first}};
-}
-
-// By the device's kernels or, with `bf16`, by the CPU's with these products of blocks.
-void Compare(DType dtype, const AttentionShape& s, const AttentionDropout& dropout,
-             const cpu::Bf16Kernel* bf16 = nullptr, DType gradient_dtype = DType::kBFloat16) {
-  if (dtype == DType::kFloat32) gradient_dtype = dtype;
-  SCOPED_TRACE(testing::Message() << "B " << s.batch << " Tq " << s.tokens.tokens() << " from " << s.tokens[0].first
-                                  << " Tk " << s.keys().tokens() << " H " << s.heads << " K " << s.kv_heads << " D "
-                                  << s.head_dim << (s.causal ? " causal" : "") << " dropout " << dropout.probability
-                                  << " bf16 by " << (bf16 == nullptr ? "the device's choice" : bf16->name)
-                                  << ", gradients in " << Name(gradient_dtype));
-  const int64_t rows = s.batch * s.tokens.tokens();
-  Reference reference;
-  const auto results = (bf16 == nullptr ? RunWithThreads : RunWithCpuThreads)([&](Device& device) {
-    const AttentionHeads in = RandomHeads(device, dtype, s, 1);
-    const Tensor out = Poisoned(device, dtype, {rows, s.heads * s.head_dim});
-    const Tensor sums = Poisoned(device, DType::kFloat32, {s.batch, s.heads, s.tokens.tokens()});
-    const Tensor d_out = Random(device, dtype, out.shape(), 2);
-    const AttentionHeads d = PoisonedHeads(device, gradient_dtype, in);
-    if (reference.out.empty()) {
-      reference = NaiveAttention(s, dropout, Get(device, in.q, s.heads, s.head_dim),
-                                 Get(device, in.k, s.kv_heads, s.head_dim), Get(device, in.v, s.kv_heads, s.head_dim),
-                                 Get(device, d_out));
-    }
-    if (bf16 == nullptr) {
-      Attention(device, in, s, dropout, out, sums);
-      AttentionBackward(device, d_out, in, out, sums, s, dropout, d);
-    } else {
-      const cpu::CpuContext context = {.arena = &device.arena(), .threads = device.threads(), .bf16 = bf16};
-      cpu::Attention(context, in, s, dropout, out, sums);
-      cpu::AttentionBackward(context, d_out, in, out, sums, s, dropout, d, Accumulate::kNo);
-    }
-    Values gradients = Get(device, d.q, s.heads, s.head_dim);
-    for (const HeadColumns& x : {d.k, d.v}) {
-      const Values more = Get(device, x, s.kv_heads, s.head_dim);
-      gradients.insert(gradients.end(), more.begin(), more.end());
-    }
-    const Shape all = {static_cast<int64_t>(gradients.size())};
-    return std::vector<Tensor>{out, sums, From(device, DType::kFloat32, all, gradients)};
-  });
-  // bf16 instructions take the weights rounded to bf16; other CPUs keep them in fp32.
-  const bool rounds = OnGpu() || bf16 != nullptr || cpu::BestBf16Kernel() != nullptr;
-  const double rounding = rounds && dtype == DType::kBFloat16 ? 8e-3 : 0;
-  ExpectClose(results[0], reference.out, Tolerance(dtype) + rounding, "out");
-  // Of rows that see nothing -infinity, which is close to nothing.
-  Values sums, expected;
-  for (size_t i = 0; i < reference.log_sum_exp.size(); ++i) {
-    if (std::isinf(reference.log_sum_exp[i])) {
-      EXPECT_EQ(results[1][i], reference.log_sum_exp[i]) << i;
-    } else {
-      sums.push_back(results[1][i]);
-      expected.push_back(reference.log_sum_exp[i]);
-    }
-  }
-  ExpectClose(sums, expected, 3e-6, "log_sum_exp");
-  // In bf16 the product of d_out and the rounded out does not cancel as it should.
-  const double tolerance = dtype == DType::kFloat32 ? ToleranceOfInputs(1e-5, 3e-5) : ToleranceOfInputs(3e-2, 0.1);
-  for (const Values& more : {reference.d_k, reference.d_v}) {
-    reference.d_q.insert(reference.d_q.end(), more.begin(), more.end());
-  }
-  ExpectClose(results[2], reference.d_q, tolerance, "d_q, d_k, d_v");
-}
-
 TEST_P(DTypes, Attention) {
-  for (const AttentionShape& shape : kShapes) Compare(GetParam(), shape, {});
+  for (const AttentionShape& shape : kShapes) CompareAttention({.dtype = GetParam(), .shape = shape});
 }
 
 TEST_P(DTypes, AttentionOfRanges) {
   for (const AttentionShape& shape : OtherShapes()) {
-    Compare(GetParam(), shape, {});
-    if (GetParam() == DType::kBFloat16) Compare(GetParam(), shape, {}, nullptr, DType::kFloat32);
+    CompareAttention({.dtype = GetParam(), .shape = shape});
+    if (GetParam() == DType::kFloat32) continue;
+    CompareAttention({.dtype = GetParam(), .shape = shape, .gradient_dtype = DType::kFloat32});
   }
 }
 
-// A rank that has the sequences from 3 on, and heads from 2 on of more.
-AttentionDropout SomeDropout(const AttentionShape& s) {
-  const int64_t tokens = s.tokens.tokens();
-  const bool whole = s.keys() == TokenRanges(tokens) && s.tokens == s.keys();
-  return {.probability = 0.3f,
-          .key = 99,
-          .first_sequence = 3,
-          .first_head = 2,
-          .global_heads = s.heads + 5,
-          .global_queries = whole ? tokens : 256,
-          .global_keys = whole ? tokens : 300};
-}
-
 TEST_P(DTypes, AttentionWithDropout) {
-  for (const AttentionShape& s : kShapes) Compare(GetParam(), s, SomeDropout(s));
-  for (const AttentionShape& s : OtherShapes()) Compare(GetParam(), s, SomeDropout(s));
+  std::vector<AttentionShape> shapes = OtherShapes();
+  shapes.insert(shapes.end(), std::begin(kShapes), std::end(kShapes));
+  for (const AttentionShape& s : shapes) {
+    CompareAttention({.dtype = GetParam(), .shape = s, .dropout = SomeDropout(s)});
+  }
 }
 
 TEST(Attention, EveryBf16Kernel) {
@@ -231,8 +60,8 @@ TEST(Attention, EveryBf16Kernel) {
   shapes.insert(shapes.end(), std::begin(kShapes), std::end(kShapes));
   for (const cpu::Bf16Kernel* kernel : cpu::Bf16Kernels()) {
     for (const AttentionShape& s : shapes) {
-      Compare(DType::kBFloat16, s, {}, kernel);
-      Compare(DType::kBFloat16, s, SomeDropout(s), kernel);
+      CompareAttention({.dtype = DType::kBFloat16, .shape = s, .bf16 = kernel});
+      CompareAttention({.dtype = DType::kBFloat16, .shape = s, .dropout = SomeDropout(s), .bf16 = kernel});
     }
   }
 }

@@ -1,7 +1,5 @@
 #include "runtime/kernels/cpu/attention.h"
 
-#include <cmath>
-
 #include "runtime/kernels/cpu/attention_bf16.h"
 
 namespace trefoil::cpu {
@@ -26,21 +24,21 @@ template <typename T>
 void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape& shape,
           const AttentionDropout& dropout, int64_t b, int64_t head, const Layout& layout, float* scratch,
           const HeadColumns& out, float* log_sum_exp) {
-  const int64_t tokens = shape.tokens.tokens(), key_tokens = shape.keys().tokens();
+  const int64_t tokens = shape.tokens.tokens(), key_tokens = shape.keys().tokens(), existing = ExistingKeys(shape, b);
   const int64_t dim = shape.head_dim, padded = layout.padded, kv_head = head / (shape.heads / shape.kv_heads);
   const HeadRows<T> query(in.q, b, tokens, head, dim), key(in.k, b, key_tokens, kv_head, dim),
       value(in.v, b, key_tokens, kv_head, dim), output(out, b, tokens, head, dim);
   float *keys = scratch + layout.keys, *values = scratch + layout.values, *queries = scratch + layout.queries;
   float *weights = scratch + layout.weights, *sum = scratch + layout.out;
-  for (int64_t k0 = 0; k0 < key_tokens; k0 += kBlock) {
-    LoadTransposed(key.Row(k0), key.stride, std::min(kBlock, key_tokens - k0), dim, keys + k0 * dim, kBlock);
+  for (int64_t k0 = 0; k0 < existing; k0 += kBlock) {
+    LoadTransposed(key.Row(k0), key.stride, std::min(kBlock, existing - k0), dim, keys + k0 * dim, kBlock);
   }
-  LoadRows(value.data, value.stride, key_tokens, dim, 1.0f, values, padded);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  LoadRows(value.data, value.stride, existing, dim, 1.0f, values, padded);
+  const float scale = shape.score_scale();
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0);
     LoadRows(query.Row(q0), query.stride, rows, dim, scale, queries, padded);
-    const SeenKeys seen(shape, q0, rows);
+    const SeenKeys seen(shape, existing, q0, rows);
     Running running(rows);
     if (seen.most == 0) std::fill_n(sum, rows * padded, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {

@@ -37,15 +37,23 @@ struct HeadRows {
   T* data;
 };
 
-// How many keys the queries of a block see, one by one; and the last of them, which sees the most.
+// How many keys of sample `b` there are, its first rows; what comes after them is never read.
+inline int64_t ExistingKeys(const AttentionShape& s, int64_t b) {
+  return s.lengths.defined() ? s.keys().Before(s.lengths.data<int32_t>()[b]) : s.keys().tokens();
+}
+
+// How many of `existing` keys the queries of a block see, one by one; and the last of them, which sees the most.
 struct SeenKeys {
-  SeenKeys(const AttentionShape& s, int64_t q0, int64_t rows) : most(s.Seen(q0 + rows - 1)) {
+  SeenKeys(const AttentionShape& s, int64_t existing, int64_t q0, int64_t rows) : most(s.Seen(q0 + rows - 1)) {
     const int64_t first = s.Seen(q0), steps = s.tokens.EndOfRange(q0) >= q0 + rows ? most - first : -1;
     if (steps == 0 || steps == rows - 1) {  // one range of queries: each sees as many more as the one before
       for (int64_t r = 0; r < rows; ++r) of[r] = steps == 0 ? first : first + r;
     } else {
       for (int64_t r = 0; r < rows; ++r) of[r] = s.Seen(q0 + r);
     }
+    if (most <= existing) return;
+    most = existing;
+    for (int64_t r = 0; r < rows; ++r) of[r] = std::min(of[r], existing);
   }
   // Of a block of keys.
   int64_t Of(int64_t r, int64_t k0, int64_t columns) const { return std::clamp<int64_t>(of[r] - k0, 0, columns); }

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "runtime/kernels/cpu/attention.h"
 #include "runtime/kernels/cpu/attention_bf16.h"
 
@@ -51,7 +49,8 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
   const GemmKernel& gemm = a.kernel;
-  const int64_t tokens = shape.tokens.tokens(), dim = shape.head_dim, padded = layout.padded;
+  const int64_t tokens = shape.tokens.tokens(), existing = ExistingKeys(shape, b);
+  const int64_t dim = shape.head_dim, padded = layout.padded;
   const HeadRows<T> query(a.in.q, b, tokens, head, dim), output({a.out, 0}, b, tokens, head, dim),
       d_output({a.d_out, 0}, b, tokens, head, dim);
   const HeadGradient d_query = {a.gradients.q, b, tokens, head, dim, a.add};
@@ -61,7 +60,7 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
   float *d_queries = scratch + layout.d_queries, *d_keys = scratch + layout.d_keys;
   float* d_values = scratch + layout.d_values;
   const float* log_sum_exp = a.log_sum_exp.data<float>() + (b * shape.heads + head) * tokens;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const float scale = shape.score_scale();
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0);
     LoadRows(query.Row(q0), query.stride, rows, dim, scale, queries, padded);
@@ -72,7 +71,7 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
       const float* d_row = d_out + r * padded;
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(out[d]) * d_row[d]; });
     }
-    const SeenKeys seen(shape, q0, rows);
+    const SeenKeys seen(shape, existing, q0, rows);
     if (seen.most == 0) std::fill_n(d_queries, rows * padded, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, seen.most - k0), wide = PadColumns(columns);
@@ -100,14 +99,15 @@ template <typename T>
 void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const int64_t tokens = shape.keys().tokens(), dim = shape.head_dim, padded = layout.padded;
+  const int64_t tokens = shape.keys().tokens(), existing = ExistingKeys(shape, b);
+  const int64_t dim = shape.head_dim, padded = layout.padded;
   const HeadRows<T> key(a.in.k, b, tokens, kv_head, dim), value(a.in.v, b, tokens, kv_head, dim);
-  for (int64_t k0 = 0; k0 < tokens; k0 += kBlock) {
-    const int64_t rows = std::min(kBlock, tokens - k0);
+  for (int64_t k0 = 0; k0 < existing; k0 += kBlock) {
+    const int64_t rows = std::min(kBlock, existing - k0);
     LoadTransposed(key.Row(k0), key.stride, rows, dim, scratch + layout.keys_t + k0 * dim, kBlock);
     LoadTransposed(value.Row(k0), value.stride, rows, dim, scratch + layout.values_t + k0 * dim, kBlock);
   }
-  LoadRows(key.data, key.stride, tokens, dim, 1.0f, scratch + layout.keys, padded);
+  LoadRows(key.data, key.stride, existing, dim, 1.0f, scratch + layout.keys, padded);
   float *d_keys = scratch + layout.d_keys, *d_values = scratch + layout.d_values;
   for (float* sum : {d_keys, d_values}) std::fill_n(sum, tokens * padded, 0.0f);
   const int64_t group = shape.heads / shape.kv_heads;

@@ -22,7 +22,7 @@ struct Layout : Bf16Layout {
 void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionShape& shape,
           const AttentionDropout& dropout, int64_t b, int64_t head, const Layout& layout, float* scratch,
           const HeadColumns& out, float* log_sum_exp) {
-  const int64_t tokens = shape.tokens.tokens(), key_tokens = shape.keys().tokens();
+  const int64_t tokens = shape.tokens.tokens(), key_tokens = shape.keys().tokens(), existing = ExistingKeys(shape, b);
   const int64_t dim = shape.head_dim, padded = layout.padded, kv_head = head / (shape.heads / shape.kv_heads);
   const HeadRows<BFloat16> query(in.q, b, tokens, head, dim), key(in.k, b, key_tokens, kv_head, dim),
       value(in.v, b, key_tokens, kv_head, dim), output(out, b, tokens, head, dim);
@@ -30,17 +30,16 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
        *values = reinterpret_cast<Bf16Pair*>(scratch + layout.values);
   float *scores = scratch + layout.scores, *sum = scratch + layout.out;
   auto* weights = reinterpret_cast<BFloat16*>(scratch + layout.weights);
-  for (int64_t k0 = 0; k0 < key_tokens; k0 += kKeyBlock) {
-    PackTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, key_tokens - k0), dim, keys + k0 * padded / 2,
-                   kKeyBlock);
+  for (int64_t k0 = 0; k0 < existing; k0 += kKeyBlock) {
+    PackTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, existing - k0), dim, keys + k0 * padded / 2, kKeyBlock);
   }
-  PackRows(value.data, value.stride, key_tokens, dim, values, padded);
+  PackRows(value.data, value.stride, existing, dim, values, padded);
   const LeftRows queries = Left(query, tokens, dim, reinterpret_cast<BFloat16*>(scratch + layout.queries));
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const float scale = shape.score_scale();
   const Bf16Work work(kernel);
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
-    const SeenKeys seen(shape, q0, rows);
+    const SeenKeys seen(shape, existing, q0, rows);
     Running running(rows);
     if (seen.most == 0) std::fill_n(sum, rows * padded, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {

@@ -65,7 +65,8 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
                float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const int64_t tokens = shape.tokens.tokens(), dim = shape.head_dim, padded = layout.padded;
+  const int64_t tokens = shape.tokens.tokens(), existing = ExistingKeys(shape, b);
+  const int64_t dim = shape.head_dim, padded = layout.padded;
   const HeadRows<BFloat16> query(a.in.q, b, tokens, head, dim), output({a.out, 0}, b, tokens, head, dim),
       d_output({a.d_out, 0}, b, tokens, head, dim);
   const HeadGradient d_query = {a.gradients.q, b, tokens, head, dim, a.add};
@@ -79,7 +80,7 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
   float *scores = scratch + layout.scores, *d_weights = scratch + layout.d_weights, *factors = scratch + layout.factors;
   float *d_queries_t = scratch + layout.d_queries_t, *d_keys = scratch + layout.d_keys;
   float* d_values = scratch + layout.d_values;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const float scale = shape.score_scale();
   const bool drops = a.dropout.probability > 0;
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
@@ -93,7 +94,7 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
       const BFloat16 *x = output.Row(q0 + r), *y = d_output.Row(q0 + r);
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(x[d]) * static_cast<float>(y[d]); });
     }
-    const SeenKeys seen(shape, q0, rows);
+    const SeenKeys seen(shape, existing, q0, rows);
     if (seen.most == 0) std::fill_n(d_queries_t, dim * kBlock, 0.0f);
     for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {
       const int64_t columns = std::min(kKeyBlock, seen.most - k0), wide = PadBf16(columns);
@@ -123,14 +124,15 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
 void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
   const AttentionShape& shape = a.shape;
   const Layout& layout = a.layout;
-  const int64_t tokens = shape.keys().tokens(), dim = shape.head_dim, padded = layout.padded;
+  const int64_t tokens = shape.keys().tokens(), existing = ExistingKeys(shape, b);
+  const int64_t dim = shape.head_dim, padded = layout.padded;
   const HeadRows<BFloat16> key(a.in.k, b, tokens, kv_head, dim), value(a.in.v, b, tokens, kv_head, dim);
   const auto narrow = [=](int64_t offset) { return reinterpret_cast<BFloat16*>(scratch + offset); };
   const LeftRows keys = Left(key, tokens, dim, narrow(layout.keys));
   const LeftRows values = Left(value, tokens, dim, narrow(layout.values));
-  for (int64_t k0 = 0; k0 < tokens; k0 += kKeyBlock) {
+  for (int64_t k0 = 0; k0 < existing; k0 += kKeyBlock) {
     // Rows of keys_t from D on give rows of d_queries_t that are not read.
-    LoadTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, tokens - k0), dim, narrow(layout.keys_t) + k0 * padded,
+    LoadTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, existing - k0), dim, narrow(layout.keys_t) + k0 * padded,
                    kKeyBlock);
   }
   float *d_keys = scratch + layout.d_keys, *d_values = scratch + layout.d_values;
@@ -140,7 +142,7 @@ void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     QueryHead(a, keys, values, b, head, scratch);
   }
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const float scale = shape.score_scale();
   HeadGradient{a.gradients.k, b, tokens, kv_head, dim, a.add}.Write(0, tokens, d_keys, padded, scale);
   HeadGradient{a.gradients.v, b, tokens, kv_head, dim, a.add}.Write(0, tokens, d_values, padded, 1.0f);
 }

@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;
   const int sequence = number % all_heads / g.heads, head = number % g.heads;
-  const int kv_head = head / (g.heads / g.kv_heads);
+  const int kv_head = head / (g.heads / g.kv_heads), existing = g.Existing(sequence);
   const int q0 = block * kRows, warp = static_cast<int>(threadIdx.x) / 32, warp_q0 = q0 + 16 * warp;
 
   T* const queries = SharedMemory<T>();             // [kRows, D]
@@ -25,18 +25,20 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   T* const values = keys + 2 * TileSize<T, D>(kStep<T, D>);
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const auto load = [&](int tile) { LoadKeyTile<D>(g, in, sequence, kv_head, tile, keys, values); };
-  LoadTile<D>(g, in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * in.q.stride, in.q.stride, kRows, g.tokens - q0,
-              queries);
-  const int tiles = (g.Seen(q0 + kRows - 1) + kStep<T, D> - 1) / kStep<T, D>;
-  if (tiles > 0) load(0);
+  const int tiles = (g.Seen(q0 + kRows - 1, existing) + kStep<T, D> - 1) / kStep<T, D>;
+  if (tiles > 0) {  // else nobody would wait for the copies before StoreRows
+    LoadTile<D>(g, in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * in.q.stride, in.q.stride, kRows,
+                g.tokens - q0, queries);
+    load(0);
+  }
   CommitCopies();
 
   const HeadDropout dropout(g, sequence, head);
   Fragment<D> sum;                            // of weights times values
   float maximum[2] = {-INFINITY, -INFINITY};  // of the scores of rows Row(0) and Row(2)
   float weight_sum[2] = {};                   // this lane's part
-  const int seen[2] = {g.Seen(warp_q0 + sum.Row(0)), g.Seen(warp_q0 + sum.Row(2))};
-  const int seen_by_warp = g.Seen(warp_q0 + 15);
+  const int seen[2] = {g.Seen(warp_q0 + sum.Row(0), existing), g.Seen(warp_q0 + sum.Row(2), existing)};
+  const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();

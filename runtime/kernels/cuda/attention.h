@@ -31,19 +31,26 @@ struct AttentionGeometry {
   int sequences, tokens, key_tokens, heads, kv_heads, head_dim;
   TokenRanges queries, keys;
   bool causal;
+  const int32_t* lengths;  // null: all keys exist
   float scale;              // of q k^T
   bool wide;                // rows of heads start and end at multiples of 16 bytes
   float probability, kept;  // of dropout; kept: the factor of what is not dropped
   uint64_t key;
   int64_t first_sequence, first_head, global_heads, global_queries, global_keys;
 
-  // What a query row sees are the rows of keys below Seen; a row beyond the queries sees what the last one does. It
-  // never falls, so what sees a key are the rows of queries from FirstSeeing on.
-  __device__ int Seen(int query) const {
-    return causal ? static_cast<int>(keys.Before(queries.Position(min(query, tokens - 1)) + 1)) : key_tokens;
+  // How many keys of a sequence there are, its first rows.
+  __device__ int Existing(int sequence) const {
+    return lengths == nullptr ? key_tokens : static_cast<int>(keys.Before(lengths[sequence]));
   }
-  __device__ int FirstSeeing(int key) const {
-    return causal ? static_cast<int>(queries.Before(keys.Position(min(key, key_tokens - 1)))) : 0;
+  // What a query row sees of `existing` keys are the rows below Seen; a row beyond the queries sees what the last one
+  // does. It never falls, so what sees a key are the rows of queries from FirstSeeing on: none for a key beyond those.
+  __device__ int Seen(int query, int existing) const {
+    if (!causal) return existing;
+    return min(static_cast<int>(keys.Before(queries.Position(min(query, tokens - 1)) + 1)), existing);
+  }
+  __device__ int FirstSeeing(int key, int existing) const {
+    if (key >= existing) return tokens;
+    return causal ? static_cast<int>(queries.Before(keys.Position(key))) : 0;
   }
   // Offset of a head in `out`, and the stride between its rows.
   __device__ int64_t OutStride() const { return static_cast<int64_t>(heads) * head_dim; }
@@ -92,7 +99,8 @@ inline AttentionGeometry GeometryOf(const AttentionShape& s, const AttentionDrop
           .queries = s.tokens,
           .keys = s.keys(),
           .causal = s.causal,
-          .scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim)),
+          .lengths = s.lengths.defined() ? s.lengths.data<int32_t>() : nullptr,
+          .scale = s.score_scale(),
           .wide = wide,
           .probability = dropout.probability,
           .kept = 1.0f / (1.0f - dropout.probability),

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;  // the longest first
   const int sequence = number % all_heads / g.heads, head = number % g.heads;
-  const int kv_head = head / (g.heads / g.kv_heads);
+  const int kv_head = head / (g.heads / g.kv_heads), existing = g.Existing(sequence);
   const int q0 = block * kRows, warp = static_cast<int>(threadIdx.x) / 32, warp_q0 = q0 + 16 * warp;
 
   T* const queries = SharedMemory<T>();              // [kRows, D]
@@ -72,11 +72,13 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const T* const warp_d_out = d_out + TileSize<T, D>(16) * warp;
   const auto load = [&](int tile) { LoadKeyTile<D>(g, x.in, sequence, kv_head, tile, keys, values); };
-  LoadTile<D>(g, x.in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * x.in.q.stride, x.in.q.stride, kRows,
-              g.tokens - q0, queries);
-  LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kRows, g.tokens - q0, d_out);
-  const int tiles = (g.Seen(q0 + kRows - 1) + kStep<T, D> - 1) / kStep<T, D>;
-  if (tiles > 0) load(0);
+  const int tiles = (g.Seen(q0 + kRows - 1, existing) + kStep<T, D> - 1) / kStep<T, D>;
+  if (tiles > 0) {  // else nobody would wait for the copies before StoreGradient
+    LoadTile<D>(g, x.in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * x.in.q.stride, x.in.q.stride, kRows,
+                g.tokens - q0, queries);
+    LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kRows, g.tokens - q0, d_out);
+    load(0);
+  }
   CommitCopies();
 
   const HeadDropout dropout(g, sequence, head);
@@ -89,8 +91,8 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     log_sum_exp[half] = x.log_sum_exp[g.Statistic(sequence, head) + query];
     delta[half] = x.delta[g.Statistic(sequence, head) + query];
   }
-  const int seen[2] = {g.Seen(warp_q0 + d_queries.Row(0)), g.Seen(warp_q0 + d_queries.Row(2))};
-  const int seen_by_warp = g.Seen(warp_q0 + 15);
+  const int seen[2] = {g.Seen(warp_q0 + d_queries.Row(0), existing), g.Seen(warp_q0 + d_queries.Row(2), existing)};
+  const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
@@ -146,7 +148,8 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   T* const warp_keys = keys + TileSize<T, D>(16) * warp;
   T* const warp_values = values + TileSize<T, D>(16) * warp;
 
-  const int group = g.heads / g.kv_heads, first_tile = g.FirstSeeing(k0) / kStep<T, D>;
+  const int group = g.heads / g.kv_heads, existing = g.Existing(sequence);
+  const int first_tile = g.FirstSeeing(k0, existing) / kStep<T, D>;
   const int tiles = (g.tokens + kStep<T, D> - 1) / kStep<T, D> - first_tile;  // of a head; may be none
   const auto load = [&](int number) {
     const int head = kv_head * group + number / tiles, q0 = (first_tile + number % tiles) * kStep<T, D>;
@@ -166,14 +169,17 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
     LoadTile<D>(g, from.Head(sequence, g.key_tokens, kv_head, g.head_dim) + k0 * from.stride, from.stride, kRows,
                 g.key_tokens - k0, to);
   };
-  load_own(x.in.k, keys);
-  load_own(x.in.v, values);
-  if (tiles > 0) load(0);
+  if (tiles > 0) {  // as above
+    load_own(x.in.k, keys);
+    load_own(x.in.v, values);
+    load(0);
+  }
   CommitCopies();
 
   Fragment<D> d_keys, d_values;
-  const int first_seeing[2] = {g.FirstSeeing(warp_k0 + d_keys.Row(0)), g.FirstSeeing(warp_k0 + d_keys.Row(2))};
-  const int first_seeing_warp = g.FirstSeeing(warp_k0);
+  const int first_seeing[2] = {g.FirstSeeing(warp_k0 + d_keys.Row(0), existing),
+                               g.FirstSeeing(warp_k0 + d_keys.Row(2), existing)};
+  const int first_seeing_warp = g.FirstSeeing(warp_k0, existing);
   for (int number = 0; number < group * tiles; ++number) {
     if (number + 1 < group * tiles) load(number + 1);
     CommitCopies();

@@ -2,7 +2,6 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <cmath>
 #include <initializer_list>
 #include <map>
 #include <mutex>
@@ -62,9 +61,9 @@ const char* NameOf(AttentionPass pass) {
 bool OneRange(const TokenRanges& tokens) { return tokens[0].tokens == tokens.tokens(); }
 
 // cuDNN reaches rows in accesses of 16 bytes, its dropout is not a function of global indices, and its causal mask is
-// that of tokens with themselves.
+// that of tokens with themselves; of lengths and other scales it is told nothing.
 bool Takes(const AttentionShape& s, const AttentionDropout& dropout, std::initializer_list<HeadColumns> operands) {
-  if (dropout.probability > 0) return false;
+  if (dropout.probability > 0 || s.lengths.defined() || s.scale != 0) return false;
   if (s.causal && !(OneRange(s.tokens) && s.keys() == s.tokens)) return false;
   for (const HeadColumns& x : operands) {
     if (x.rows.dtype() != DType::kBFloat16 || x.first % 8 != 0 || x.rows.dim(1) % 8 != 0) return false;
@@ -93,7 +92,6 @@ std::unique_ptr<Graph> AttentionGraph(const AttentionShape& s, const AttentionSt
   graph->set_io_data_type(DataType_t::BFLOAT16)
       .set_intermediate_data_type(DataType_t::FLOAT)
       .set_compute_data_type(DataType_t::FLOAT);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
   const int64_t out_columns = s.heads * s.head_dim, queries = s.tokens.tokens(), keys = s.keys().tokens();
   const auto q = graph->tensor(Described("q", kQ, s, s.heads, queries, strides.q));
   const auto k = graph->tensor(Described("k", kK, s, s.kv_heads, keys, strides.k));
@@ -104,7 +102,7 @@ std::unique_ptr<Graph> AttentionGraph(const AttentionShape& s, const AttentionSt
                                                    .set_name("attention")
                                                    .set_generate_stats(true)
                                                    .set_causal_mask(s.causal)
-                                                   .set_attn_scale(scale));
+                                                   .set_attn_scale(s.score_scale()));
     Describe(*out, kOut, s, s.heads, queries, out_columns);
     statistics->set_output(true);
     DescribeStatistics(*statistics, s);
@@ -120,7 +118,7 @@ std::unique_ptr<Graph> AttentionGraph(const AttentionShape& s, const AttentionSt
                            SDPA_backward_attributes()
                                .set_name("attention_backward")
                                .set_causal_mask(s.causal)
-                               .set_attn_scale(scale)
+                               .set_attn_scale(s.score_scale())
                                .set_deterministic_algorithm(pass == AttentionPass::kDeterministicBackward));
   Describe(*d_q, kDQ, s, s.heads, queries, strides.d_q);
   Describe(*d_k, kDK, s, s.kv_heads, keys, strides.d_k);

@@ -87,7 +87,7 @@ void MergeAttention(const CudaContext& cuda, const Tensor& out, const Tensor& lo
 // attention_cudnn.cc: bf16 attention by cuDNN's flash attention, whose plans are made once per shape; the statistics mean
 // the same as those of the functions above. Each function returns false, having done nothing, where cuDNN has no kernel
 // for the call: dropout, what CudnnTakesAttention (devices/cuda.h) leaves out, a causal mask over other tokens than one
-// range with itself, gradients in float32.
+// range with itself, lengths, a scale of its own, gradients in float32.
 enum class AttentionPass;
 class CudnnAttention {
  public:
