@@ -112,14 +112,17 @@ void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Te
 // ---- attention ----
 
 // Which elements to drop: element i (an index in the global tensor) is dropped when Uniform(key, i) < probability; the
-// others are divided by 1 - probability. probability 0: nothing happens.
+// others are divided by 1 - probability. probability 0: nothing happens. With rows_together rows share their fate, and
+// i = global row / rows_together: the T rows of a sample for stochastic depth (Huang et al. 2016).
 struct DropoutMask {
   float probability = 0;
   uint64_t key = 0;
   int64_t first_row = 0;       // global number of this tensor's row 0
   int64_t global_columns = 0;  // of the global tensor; element index = row * global_columns + column
+  int64_t rows_together = 0;   // 0: every element for itself; n > 0: rows 0 .. n-1 as one, n .. 2n-1 as one, ...
 };
-// y = dropped-out x.  x, y: [N, C] with C = global_columns; in place allowed. The backward is the same call on dy.
+// y = dropped-out x.  x, y: [N, C] with C = global_columns (not looked at with rows_together); in place allowed. The
+// backward is the same call on dy.
 void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y);
 
 // Turns pairs (x[i], x[i + D/2]) of each of `heads` heads by position * theta^(-2i/D) (Su et al. 2021; the split-half

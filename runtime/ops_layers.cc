@@ -133,7 +133,8 @@ void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Ten
   CheckActivation("x", x, 2);
   Check("y", y, x.dtype(), x.shape());
   CheckProbability(mask.probability);
-  if (mask.probability > 0) CHECK_EQ(mask.global_columns, x.dim(1));
+  CHECK_GE(mask.rows_together, 0);
+  if (mask.probability > 0 && mask.rows_together == 0) CHECK_EQ(mask.global_columns, x.dim(1));
   Run(device, "dropout", x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Dropout(x, mask, y); });
 }
 

@@ -49,6 +49,7 @@ void CallAll(Device& device, DType dtype) {
     GatedActivateBackward(device, activation, half, x, dx);
   }
   Dropout(device, x, {.probability = 0.1f, .key = 1, .first_row = 0, .global_columns = c}, y);
+  Dropout(device, x, {.probability = 0.1f, .key = 1, .rows_together = 2}, y);
   Rotary(device, {qkv, 0}, 4, 4, 3, 10000, false);
   Attention(device, FusedHeads(qkv, attention), attention, {}, x, sums);
   AttentionBackward(device, y, FusedHeads(qkv, attention), x, sums, attention, {}, FusedHeads(d_qkv, attention));

@@ -122,6 +122,49 @@ TEST_P(DTypes, Dropout) {
   }
 }
 
+// Whatever rows a rank has.
+TEST_P(DTypes, DropoutOfRowsTogether) {
+  constexpr int64_t kRows = 90, kTogether = 7;
+  for (const int64_t columns : {1, 37, 64}) {
+    for (const int64_t first : {0, 5, 42}) {
+      for (const bool in_place : {false, true}) {
+        SCOPED_TRACE(testing::Message() << columns << " columns from row " << first);
+        const DropoutMask mask = {.probability = 0.4f, .key = 11, .first_row = first, .rows_together = kTogether};
+        Values reference;
+        int64_t dropped = 0;
+        const auto results = RunWithThreads([&](Device& device) {
+          const Tensor x = Random(device, GetParam(), {kRows, columns}, 1).Rows(first, kRows);
+          reference = Get(device, x);
+          dropped = 0;
+          for (size_t i = 0; i < reference.size(); ++i) {
+            const bool drop = Uniform(11, (first + i / columns) / kTogether) < 0.4f;
+            reference[i] *= drop ? 0 : 1 / 0.6;
+            dropped += drop;
+          }
+          const Tensor y = in_place ? x : Poisoned(device, GetParam(), x.shape());
+          Dropout(device, x, mask, y);
+          return std::vector<Tensor>{y};
+        });
+        ExpectClose(results[0], reference, Tolerance(GetParam()));
+        EXPECT_GT(dropped, 0);
+        EXPECT_LT(dropped, static_cast<int64_t>(reference.size()));
+      }
+    }
+  }
+}
+
+// A dropped row is 0 whatever it was.
+TEST_P(DTypes, DropoutOfRowsTogetherIgnoresWhatItDrops) {
+  const std::unique_ptr<Device> device = NewTestDevice();
+  const Tensor x = Poisoned(*device, GetParam(), {40, 8});
+  Dropout(*device, x, {.probability = 0.5f, .key = 3, .rows_together = 2}, x);
+  const Values values = Get(*device, x);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const bool drop = Uniform(3, i / 8 / 2) < 0.5f;
+    EXPECT_TRUE(drop ? values[i] == 0 : std::isnan(values[i])) << i;
+  }
+}
+
 TEST_P(DTypes, DropoutOfNothing) {
   const std::unique_ptr<Device> device = NewTestDevice(2);
   const Tensor x = Random(*device, GetParam(), {77, 1030}, 1), y = Poisoned(*device, GetParam(), {77, 1030});

@@ -19,6 +19,22 @@ void DropoutRange(const T* x, int64_t n, uint64_t first, const DropoutMask& mask
   }
 }
 
+// Rows first .. first + rows of the global tensor, by rows together.
+template <typename T>
+void DropoutRows(const T* x, int64_t rows, int64_t columns, int64_t first, const DropoutMask& mask, T* y) {
+  const float kept = 1.0f / (1.0f - mask.probability);
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* in = x + i * columns;
+    T* out = y + i * columns;
+    if (Uniform(mask.key, static_cast<uint64_t>((first + i) / mask.rows_together)) < mask.probability) {
+      std::fill_n(out, columns, T(0.0f));
+    } else {
+#pragma omp simd
+      for (int64_t j = 0; j < columns; ++j) Store(out[j], static_cast<float>(in[j]) * kept);
+    }
+  }
+}
+
 void FillNormalRange(float* x, int64_t n, uint64_t first, uint64_t key, float deviation) {
   std::array<float, 4> normals = {};
   for (int64_t i = 0; i < n; ++i) {
@@ -43,6 +59,13 @@ void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, co
     if (mask.probability == 0) {
       if (in == out) return;
       ParallelBlocks(cpu, n, kGrain, [=](int64_t i, int64_t end) { std::copy(in + i, in + end, out + i); });
+      return;
+    }
+    if (mask.rows_together > 0) {
+      const int64_t columns = x.dim(1);
+      ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t i, int64_t end) {
+        DropoutRows(in + i * columns, end - i, columns, mask.first_row + i, mask, out + i * columns);
+      });
       return;
     }
     const uint64_t first = static_cast<uint64_t>(mask.first_row * mask.global_columns);

@@ -32,6 +32,23 @@ __global__ void DropoutKernel(const T* x, int64_t n, uint64_t first, uint64_t ke
   }
 }
 
+// A block takes a row; row 0 is the global row `first`.
+template <typename A, typename T>
+__global__ void __launch_bounds__(kMaxRowThreads)
+    DropoutRowsKernel(const T* x, int columns, int64_t first, int64_t rows_together, uint64_t key, float probability,
+                      float kept, T* y) {
+  constexpr int W = A::kWidth;
+  const int64_t at = int64_t{blockIdx.x} * columns;
+  const auto element = static_cast<uint64_t>((first + blockIdx.x) / rows_together);
+  const bool dropped = UniformOf(LaneOf(PhiloxWords(key, element / 4), element % 4)) < probability;
+  const int step = static_cast<int>(blockDim.x) * W;
+  for (int j = static_cast<int>(threadIdx.x) * W; j < columns; j += step) {
+    Pack<W> pack = {};
+    if (!dropped) pack = Apply<W>([=](float value) { return value * kept; }, Load<A>(x + at + j));
+    Store<A>(y + at + j, pack);
+  }
+}
+
 // The box at `offset` of a row-major tensor of shape `global`.
 struct Box {
   int rank;
@@ -80,11 +97,21 @@ void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, 
     constexpr int W = kFullWidth<T>;
     const T* in = x.data<T>();
     T* out = y.data<T>();
+    const float kept = 1.0f / (1.0f - mask.probability);
+    if (mask.rows_together > 0) {
+      const int64_t columns = x.dim(1);
+      WithAccess<W>(columns, Aligned<W>(in, out), [&](auto access) {
+        using A = decltype(access);
+        Launch(cuda, DropoutRowsKernel<A, T>, GridSize(x.dim(0)), RowThreads(columns, A::kWidth), 0, in,
+               RowIndex(columns), mask.first_row, mask.rows_together, mask.key, mask.probability, kept, out);
+      });
+      return;
+    }
     const auto first = static_cast<uint64_t>(mask.first_row * mask.global_columns);
     const bool packs = first % 4 == 0 && Aligned<W>(in, out);
     const auto kernel = packs ? DropoutKernel<Access<W, true>, T> : DropoutKernel<OneByOne, T>;
     Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, in, n, first, mask.key,
-           mask.probability, 1.0f / (1.0f - mask.probability), out);
+           mask.probability, kept, out);
   });
 }
 
