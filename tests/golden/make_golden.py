@@ -8,8 +8,7 @@ Everything here is written from the papers and from the prose of the headers, wi
 shares no code with the program: GPT-2 (Radford et al. 2019), LayerNorm (Ba et al. 2016), GELU in its tanh form
 (Hendrycks & Gimpel 2016), Llama (Touvron et al. 2023): RMSNorm (Zhang & Sennrich 2019), rotary positions (Su et al.
 2021, with the split-half pairing of the Llama checkpoints), SwiGLU (Shazeer 2020), grouped-query attention (Ainslie et
-al. 2023); AdamW (Loshchilov & Hutter 2019); Philox 4x32-10 (Salmon et al. 2011). The initial weights and dropout masks
-come from the same definition as runtime/random.h, in numpy.
+al. 2023). Random numbers and AdamW are golden_tools.py's.
 
 A fixture holds, besides the config in its metadata ("run" is a RunConfig in protobuf text format):
     tokens           i32 [steps, B, T + 1]   sample k of step s; inputs are [:T], targets [1:]
@@ -22,69 +21,13 @@ A fixture holds, besides the config in its metadata ("run" is a RunConfig in pro
     dropout_losses   f64 [B, T], dropout_norm f64 [1], dropout_gradient/NAME f32 [n] sampled: step 1 with dropout (gpt)
 """
 
-import json
 import math
-import os
-import struct
 
 import numpy as np
 import torch
 
-torch.set_num_threads(1)
-FLOAT = torch.float64
-
-# ---- random numbers (runtime/random.h) ----
-
-
-def philox(key, counter):
-    """key: int of 64 bits; counter: array of u64 (the high half is 0) -> u32 [n, 4]."""
-    mask = np.uint64(0xFFFFFFFF)
-    low32 = lambda x: x & mask
-    counter = np.asarray(counter, dtype=np.uint64)
-    x = [low32(counter), counter >> np.uint64(32), np.zeros_like(counter), np.zeros_like(counter)]
-    k = [key & 0xFFFFFFFF, key >> 32]
-    for _ in range(10):
-        p0 = np.uint64(0xD2511F53) * x[0]
-        p1 = np.uint64(0xCD9E8D57) * x[2]
-        x = [(p1 >> np.uint64(32)) ^ x[1] ^ np.uint64(k[0]), low32(p1),
-             (p0 >> np.uint64(32)) ^ x[3] ^ np.uint64(k[1]), low32(p0)]
-        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
-    return np.stack(x, axis=-1).astype(np.uint32)
-
-
-def random_key(seed, name):
-    h = 0xCBF29CE484222325
-    for c in name.encode():
-        h = ((h ^ c) * 0x100000001B3) % 2**64
-    mixed = philox(seed, np.array([h], dtype=np.uint64))[0]
-    return int(mixed[0]) << 32 | int(mixed[1])
-
-
-def uniform(bits):
-    return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-
-
-def uniforms(key, elements):
-    """Element i is lane i % 4 of block i / 4."""
-    elements = np.asarray(elements, dtype=np.uint64)
-    blocks = philox(key, elements.ravel() // np.uint64(4))
-    lanes = (elements.ravel() % np.uint64(4)).astype(np.int64)
-    return uniform(blocks[np.arange(lanes.size), lanes]).reshape(elements.shape)
-
-
-def normals(key, n):
-    """Box & Muller: lanes (0, 1) of block j give elements 4j, 4j + 1; lanes (2, 3) the two after."""
-    u = uniform(philox(key, np.arange((n + 3) // 4, dtype=np.uint64)))
-    out = np.empty(u.shape, dtype=np.float32)
-    for a, b in ((0, 1), (2, 3)):
-        radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - u[:, a]))
-        angle = np.float32(2 * math.pi) * u[:, b]
-        out[:, a], out[:, b] = radius * np.cos(angle), radius * np.sin(angle)
-    return out.ravel()[:n]
-
-
-# Known answers of the Random123 distribution (kat_vectors, philox4x32 10), for the counter's low half: zeros.
-assert [hex(v) for v in philox(0, [0])[0]] == ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"]
+from golden_tools import (FLOAT, drop, f32, initial_weight, norm_of, record_training, sampled, training_config,
+                          write_fixture)
 
 # ---- the models ----
 
@@ -101,11 +44,6 @@ BATCH, STEPS = 4, 10
 DROPOUT = 0.125
 OPTIMIZER = dict(learning_rate=1e-2, final_share=0.1, beta1=0.9, beta2=0.95, epsilon=1e-6, weight_decay=0.1,
                  clip_norm=2.5, warmup_steps=4)
-
-
-def f32(x):
-    """Config values are floats: what the program reads is the nearest float32."""
-    return float(np.float32(x))
 
 
 def declare(c):
@@ -144,14 +82,11 @@ def declare(c):
     return parameters
 
 
-def initial_weight(c, name, shape, kind):
-    n = int(np.prod(shape))
+def initial(c, kind):
+    """As golden_tools.initial_weight takes it."""
     if kind in ("ones", "zeros"):
-        return np.full(shape, 1 if kind == "ones" else 0, dtype=np.float32)
-    deviation = np.float32(DEVIATION)
-    if kind == "residual":
-        deviation = deviation / np.sqrt(np.float32(2 * c["layers"]))
-    return (deviation * normals(random_key(SEED, name), n)).astype(np.float32).reshape(shape)
+        return kind
+    return np.float32(DEVIATION) / (np.sqrt(np.float32(2 * c["layers"])) if kind == "residual" else np.float32(1))
 
 
 def forward(c, w, ids, first_sample=0, dropout=0.0):
@@ -160,15 +95,12 @@ def forward(c, w, ids, first_sample=0, dropout=0.0):
     B, T = ids.shape
     H, K, D = c["heads"], c["kv_heads"], c["head_dim"]
 
-    def drop(x, site, elements):
-        if dropout == 0:
-            return x
-        kept = uniforms(random_key(SEED, "dropout/" + site), elements) >= np.float32(dropout)
-        return x * torch.tensor(kept, dtype=FLOAT) / (1 - dropout)
-
     def drop_rows(x, site):  # x [B, T, C], rows counted over the run
         rows = (first_sample + np.arange(B))[:, None, None] * T + np.arange(T)[None, :, None]
-        return drop(x, site, rows * x.shape[2] + np.arange(x.shape[2]))
+        return drop_elements(x, site, rows * x.shape[2] + np.arange(x.shape[2]))
+
+    def drop_elements(x, site, elements):
+        return x if dropout == 0 else drop(x, SEED, site, elements, dropout)
 
     def linear(x, name):
         y = x @ w[name + ".weight"].T
@@ -202,7 +134,7 @@ def forward(c, w, ids, first_sample=0, dropout=0.0):
         if gpt:
             rows = ((first_sample + np.arange(B))[:, None] * H + np.arange(H)) * T
             elements = (rows[:, :, None, None] + np.arange(T)[:, None]) * T + np.arange(T)
-            weights = drop(weights, name + ".weights", elements)
+            weights = drop_elements(weights, name + ".weights", elements)
         return linear(torch.einsum("bhqk,bkhd->bqhd", weights, v).reshape(B, T, H * D), name + ".output")
 
     def mlp(h, name):
@@ -229,20 +161,6 @@ def token_losses(logits, targets):
     return torch.logsumexp(logits, -1) - logits.gather(-1, targets[..., None])[..., 0]
 
 
-def norm_of(gradients):
-    return math.sqrt(sum(float((g**2).sum()) for g in gradients.values()))
-
-
-def learning_rate(step):
-    o = OPTIMIZER
-    peak = f32(o["learning_rate"])
-    if step <= o["warmup_steps"]:
-        return peak * step / o["warmup_steps"]
-    final = peak * f32(o["final_share"])
-    progress = (step - o["warmup_steps"]) / (STEPS - o["warmup_steps"])
-    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def decays(name):
     """Matrices and embeddings decay; norms and biases do not."""
     return name.endswith(".weight") and "norm" not in name
@@ -258,41 +176,18 @@ def sample_tokens(vocabulary, length):
     return tokens
 
 
-def sampled(x):
-    x = np.asarray(x, dtype=np.float32).ravel()
-    return x[::max(1, x.size // 16 | 1)][:16]
-
-
-# ---- output ----
-
-
-def write_safetensors(path, tensors, metadata):
-    names = {"float32": "F32", "float64": "F64", "int32": "I32"}
-    header, at, data = {"__metadata__": metadata}, 0, b""
-    for name, x in tensors.items():
-        x = np.ascontiguousarray(x)
-        header[name] = {"dtype": names[str(x.dtype)], "shape": list(x.shape), "data_offsets": [at, at + x.nbytes]}
-        at += x.nbytes
-        data += x.tobytes()
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
-
-
 def run_config(c):
     lines = ["model {"] + [f"  {k}: {v}" for k, v in c.items()]
-    lines += [f"  norm_epsilon: {EPSILON}", f"  initial_deviation: {DEVIATION}", "}", "training {",
-              f"  steps: {STEPS} global_batch: {BATCH} seed: {SEED}", "  optimizer { schedule: COSINE"]
-    lines += [f"    {k}: {v}" for k, v in OPTIMIZER.items()] + ["  }", "}"]
-    return "\n".join(lines)
+    lines += [f"  norm_epsilon: {EPSILON}", f"  initial_deviation: {DEVIATION}", "}"]
+    return "\n".join(lines + training_config(STEPS, BATCH, SEED, OPTIMIZER))
 
 
 def make(name):
     c = MODELS[name]
     T, V = c["sequence_length"], c["vocabulary"]
     tokens = sample_tokens(V, T)
-    w = {n: torch.tensor(initial_weight(c, n, *p), dtype=FLOAT, requires_grad=True) for n, p in declare(c).items()}
+    w = {n: torch.tensor(initial_weight(SEED, n, shape, initial(c, kind)), dtype=FLOAT, requires_grad=True)
+         for n, (shape, kind) in declare(c).items()}
     out = {"tokens": tokens}
     out.update({"initial/" + n: sampled(x.detach().numpy()) for n, x in w.items()})
 
@@ -301,44 +196,18 @@ def make(name):
         logits = forward(c, w, ids[:, :T], first_sample=(step - 1) * BATCH, dropout=dropout)
         each = token_losses(logits, ids[:, 1:])
         gradients = dict(zip(w, torch.autograd.grad(each.mean(), list(w.values()))))
-        return logits.detach().numpy(), each.detach().numpy(), gradients
+        each = each.detach().numpy()
+        return logits[0].detach().numpy(), each, each.mean(), gradients
 
     if name == "gpt":
-        _, each, gradients = gradients_of(1, DROPOUT)
+        _, each, _, gradients = gradients_of(1, DROPOUT)
         out["dropout_losses"] = each
         out["dropout_norm"] = np.array([norm_of(gradients)])
         out.update({"dropout_gradient/" + n: sampled(g.numpy()) for n, g in gradients.items()})
 
-    o = {k: f32(v) for k, v in OPTIMIZER.items()}
-    m = {n: torch.zeros_like(x) for n, x in w.items()}
-    v = {n: torch.zeros_like(x) for n, x in w.items()}
-    losses, norms = [], []
-    for step in range(1, STEPS + 1):
-        logits, each, gradients = gradients_of(step)
-        norm = norm_of(gradients)
-        losses.append(each.mean())
-        norms.append(norm)
-        if step == 1:
-            out["logits"] = logits[0].astype(np.float32)
-            out["token_losses"] = each
-            out.update({"gradient/" + n: g.numpy().astype(np.float32) for n, g in gradients.items()})
-        scale = min(1.0, o["clip_norm"] / norm)
-        rate = learning_rate(step)
-        with torch.no_grad():
-            for n, x in w.items():
-                g = gradients[n] * scale
-                m[n] = o["beta1"] * m[n] + (1 - o["beta1"]) * g
-                v[n] = o["beta2"] * v[n] + (1 - o["beta2"]) * g**2
-                m_hat, v_hat = m[n] / (1 - o["beta1"]**step), v[n] / (1 - o["beta2"]**step)
-                x -= rate * (m_hat / (torch.sqrt(v_hat) + o["epsilon"]) + (o["weight_decay"] if decays(n) else 0) * x)
-    print(name, "losses", np.round(losses, 4), "norms", np.round(norms, 4), "parameters",
-          sum(x.numel() for x in w.values()))
-    assert min(norms) < OPTIMIZER["clip_norm"] < max(norms), "some steps must clip and some must not"
-    out["losses"], out["norms"] = np.array(losses), np.array(norms)
-    out.update({"final/" + n: sampled(x.detach().numpy()) for n, x in w.items()})
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".safetensors")
-    write_safetensors(path, out, {"run": run_config(c), "dropout": str(DROPOUT)})
-    print(path, os.path.getsize(path), "bytes")
+    print(name)
+    record_training(out, w, OPTIMIZER, STEPS, {n for n in w if decays(n)}, gradients_of)
+    write_fixture(name, out, {"run": run_config(c), "dropout": str(DROPOUT)})
 
 
 for model in MODELS:
