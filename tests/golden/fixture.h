@@ -1,4 +1,4 @@
-// Reads a fixture of golden numbers: a safetensors file made by make_golden.py, which lists what it holds.
+// Reads a fixture of golden numbers: a safetensors file made by one of the scripts here, which list what they hold.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ class Fixture {
   std::map<std::string, std::string> metadata_;
 };
 
-// As make_golden.py's: at most 16 elements, evenly spread.
+// As golden_tools.py's: at most 16 elements, evenly spread.
 std::vector<double> Sampled(const std::vector<double>& values);
 
 }  // namespace trefoil
