@@ -20,6 +20,7 @@ class Fixture {
   // CHECKs that the file is there and whole.
   explicit Fixture(const std::string& path);
 
+  bool Has(const std::string& name) const { return arrays_.contains(name); }
   // CHECKs that it is there.
   const Array& Get(const std::string& name) const;
   std::vector<int32_t> Ids(const std::string& name) const;

@@ -18,6 +18,7 @@ probability, where there are dropout_ tensors):
     gradient/NAME    f32 [shape]             step 1: of the weighted mean loss per target of the global batch
     losses, norms    f64 [steps]             that loss and its gradient's norm (before clipping) of each step
     final/NAME       f32 [n]                 weights after all steps, sampled like initial/
+    evaluation       f64 [1 or 2]            step 1's samples before any step: loss without smoothing, and accuracy
     dropout_losses   f64 [B, U], dropout_norm f64 [1], dropout_gradient/NAME f32 [n] sampled: step 1 with dropout
 """
 
@@ -237,6 +238,16 @@ def run_config(name):
     return "\n".join(lines + training_config(STEPS, BATCH, SEED, dict(OPTIMIZER, clip_norm=m["clip"])))
 
 
+def evaluation(outputs, batch):
+    each = losses_of(outputs, batch)
+    weights = batch.get("weights", torch.ones_like(each))
+    loss = float((weights * each).sum() / weights.sum())
+    if "values" in batch:
+        return np.array([loss])
+    found = (outputs.argmax(-1) == batch["targets"]) & (weights > 0)
+    return np.array([loss, int(found.sum()) / int((weights > 0).sum())])
+
+
 def make(name):
     m, c = MODELS[name], config_of(name)
     w, decays = weights_of(c)
@@ -260,6 +271,7 @@ def make(name):
         out["dropout_norm"] = np.array([norm_of(gradients)])
         out.update({"dropout_gradient/" + n: sampled(g.numpy()) for n, g in gradients.items()})
 
+    out["evaluation"] = evaluation(Network(c, w, SEED).outputs(batch_of(samples, 1)).detach(), batch_of(samples, 1))
     print(name)
     record_training(out, w, dict(OPTIMIZER, clip_norm=m["clip"]), STEPS, decays, gradients_of)
     write_fixture(name, out, dict({"run": run_config(name)}, **({"dropout": str(DROPOUT)} if m.get("dropout") else {})))
