@@ -214,11 +214,15 @@ def rotate(x, theta):
 
 
 class Network:
-    """One pass over the samples from `first_sample` of the run on; dropout: probability."""
+    """One pass over the samples from `first_sample` of the run on.
 
-    def __init__(self, c, weights, seed, first_sample=0, dropout=0.0):
+    dropout: probability; stochastic_depth: that a sample goes around a branch of the last block (Huang et al. 2016).
+    """
+
+    def __init__(self, c, weights, seed, first_sample=0, dropout=0.0, stochastic_depth=0.0):
         self.c, self.w, self.recipe = c, weights, RECIPES[c["family"]]
-        self.seed, self.first_sample, self.dropout = seed, first_sample, dropout
+        self.seed, self.first_sample = seed, first_sample
+        self.dropout, self.stochastic_depth = dropout, stochastic_depth
 
     # Rows are counted over the run.
     def drop_rows(self, x, site):
@@ -235,6 +239,10 @@ class Network:
         rows = ((self.first_sample + np.arange(B))[:, None] * H + np.arange(H)) * queries
         elements = (rows[:, :, None, None] + np.arange(queries)[:, None]) * keys + np.arange(keys)
         return drop(x, self.seed, site, elements, self.dropout)
+
+    def drop_samples(self, x, site, probability):
+        samples = self.first_sample + np.arange(x.shape[0])[:, None, None]
+        return drop(x, self.seed, site, samples, probability) if probability > 0 else x
 
     def linear(self, x, name):
         y = x @ self.w[name + ".weight"].T
@@ -274,17 +282,19 @@ class Network:
             return self.linear(a(self.linear(h, name + ".gate")) * self.linear(h, name + ".up"), name + ".down")
         return self.linear(a(self.linear(h, name + ".up")), name + ".down")
 
-    def residual(self, x, name, branch):
+    def residual(self, x, name, branch, around):
+        kept = lambda y: self.drop_samples(self.drop_rows(y, name), name + ".around", around)
         if self.recipe["norms_behind"]:
-            return self.norm(x + self.drop_rows(branch(x), name), name + "_norm")
-        return x + self.drop_rows(branch(self.norm(x, name + "_norm")), name)
+            return self.norm(x + kept(branch(x)), name + "_norm")
+        return x + kept(branch(self.norm(x, name + "_norm")))
 
-    def block(self, x, name, c, memory=None, memory_lengths=None, **attention):
-        x = self.residual(x, name + ".attention", lambda h: self.attention(h, name + ".attention", c, **attention))
+    def block(self, x, name, c, memory=None, memory_lengths=None, around=0.0, **attention):
+        at = name + ".attention"
+        x = self.residual(x, at, lambda h: self.attention(h, at, c, **attention), around)
         if memory is not None:
             x = self.residual(x, name + ".cross", lambda h: self.attention(
-                h, name + ".cross", c, memory=memory, lengths=memory_lengths))
-        return self.residual(x, name + ".mlp", lambda h: self.mlp(h, name + ".mlp"))
+                h, name + ".cross", c, memory=memory, lengths=memory_lengths), around)
+        return self.residual(x, name + ".mlp", lambda h: self.mlp(h, name + ".mlp"), around)
 
     def embed(self, ids, site, segments=None):
         family, (B, T) = self.c["family"], ids.shape
@@ -366,6 +376,7 @@ class Network:
         else:
             for i in range(c["layers"]):
                 x = self.block(x, f"blocks.{i}", c, lengths=lengths,
+                               around=self.stochastic_depth * i / (c["layers"] - 1),
                                relative="encoder.relative.weight" if family == "T5" else None)
         if family in PAIRS:
             x = self.decode(x, batch)
@@ -394,8 +405,13 @@ class Network:
 
 
 def losses_of(outputs, batch, smoothing=0.0):
-    """[B, U], without weights; smoothing: share of the probability that is the same for all (Szegedy et al. 2016)."""
+    """[B, U], without weights.
+
+    smoothing: share of the probability that is spread over all other classes alike, as the code of Vaswani et al. 2017
+    has it; Szegedy et al. 2016 spread a share of K / (K - 1) times as much over all K.
+    """
     if "values" in batch:
         return ((outputs - batch["values"])**2).mean(-1)
     of_target = outputs.gather(-1, batch["targets"][..., None])[..., 0]
-    return torch.logsumexp(outputs, -1) - (1 - smoothing) * of_target - smoothing * outputs.mean(-1)
+    share = smoothing * outputs.shape[-1] / (outputs.shape[-1] - 1)
+    return torch.logsumexp(outputs, -1) - (1 - share) * of_target - share * outputs.mean(-1)

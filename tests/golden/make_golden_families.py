@@ -8,8 +8,8 @@
 As make_golden.py, it shares no code with the program; the mathematics is in golden_networks.py, and --check holds it
 against the models that others have (golden_check.py).
 
-A fixture holds, besides the config in its metadata ("run" is a RunConfig in protobuf text format; "dropout" is the
-probability, where there are dropout_ tensors):
+A fixture holds, besides the config in its metadata ("run" is a RunConfig in protobuf text format; "dropout" are the
+fields that its model has more for the dropout_ tensors):
     the tensors that the task's batches have, named as in data/batch.h, of all samples of the run: [steps * B, ...],
                      i32, and f32 of patches, values and weights
     initial/NAME     f32 [n]                 every stride-th element of the initial weight, n <= 16
@@ -33,13 +33,12 @@ from golden_tools import (FLOAT, f32, initial_weight, norm_of, record_training, 
 
 SEED = 4242
 BATCH, STEPS = 4, 10
-DROPOUT = 0.125
 OPTIMIZER = dict(learning_rate=1e-2, final_share=0.1, beta1=0.9, beta2=0.95, epsilon=1e-6, weight_decay=0.1,
                  warmup_steps=4)
 SMALL = dict(layers=2, hidden=32, heads=4, head_dim=8, feed_forward=64, vocabulary=61)
 
 # model: fields of model.proto that its config says, and filled: those that follow from them and the task; clip: the
-# norm to clip to, which some steps must have and some not.
+# norm to clip to, which some steps must have and some not; dropout: fields of the model besides, for dropout_ tensors.
 MODELS = {
     "bert": dict(
         model=dict(SMALL, family="BERT", sequence_length=12, initial_deviation=0.08),
@@ -49,21 +48,23 @@ MODELS = {
         filled=dict(head="TOKENS", targets=3, rope_theta=10000), task=dict(kind="MASKED_TOKEN", mask_rate=0.3), clip=3),
     "bert_classes": dict(
         model=dict(SMALL, family="BERT", sequence_length=11, initial_deviation=0.08, classes=5),
-        filled=dict(head="CLASSES", targets=1), task=dict(kind="TEXT_CLASSES"), clip=2, dropout=True),
+        filled=dict(head="CLASSES", targets=1), task=dict(kind="TEXT_CLASSES"), clip=2, dropout=dict(dropout=0.125)),
     "transformer": dict(
         model=dict(SMALL, family="TRANSFORMER", decoder_layers=3, sequence_length=10, decoder_length=8),
         filled=dict(head="TOKENS", targets=8), task=dict(kind="TRANSLATION", label_smoothing=0.1), clip=2,
-        dropout=True),
-    # Longer, for the buckets that distances share; heads whose columns are not as many as the width.
+        dropout=dict(dropout=0.125)),
+    # Longer, for the buckets that distances share; heads whose columns are not as many as the width; room for as many
+    # symbols as T5 has.
     "t5": dict(
-        model=dict(SMALL, family="T5", hidden=16, heads=2, head_dim=6, feed_forward=40, sequence_length=40,
-                   decoder_length=21),
+        model=dict(SMALL, family="T5", hidden=16, heads=2, head_dim=6, feed_forward=40, vocabulary=131,
+                   sequence_length=40, decoder_length=21),
         filled=dict(head="TOKENS", targets=21, decoder_layers=2), task=dict(kind="SPAN_CORRUPTION", mask_rate=0.3),
         clip=1.3),
     "vit": dict(
         model=dict(SMALL, family="VIT", vocabulary=None, image_size=12, patch_size=4, channels=3, classes=7,
                    initial_deviation=0.08),
-        filled=dict(head="CLASSES", targets=1, sequence_length=10), task=dict(kind="IMAGE_CLASSES"), clip=4),
+        filled=dict(head="CLASSES", targets=1, sequence_length=10), task=dict(kind="IMAGE_CLASSES"), clip=4,
+        dropout=dict(dropout=0.125, stochastic_depth=0.5)),
     "mae": dict(
         model=dict(SMALL, family="VIT", vocabulary=None, image_size=8, patch_size=2, channels=1, initial_deviation=0.08,
                    decoder_layers=2, decoder_hidden=24, decoder_heads=2),
@@ -74,7 +75,7 @@ MODELS = {
         filled=dict(head="TOKENS", targets=12), task=dict(kind="NEXT_TOKEN"), clip=1.35),
     "lstm": dict(
         model=dict(family="LSTM", layers=2, hidden=32, vocabulary=61, sequence_length=12),
-        filled=dict(head="TOKENS", targets=12), task=dict(kind="NEXT_TOKEN"), clip=0.51, dropout=True),
+        filled=dict(head="TOKENS", targets=12), task=dict(kind="NEXT_TOKEN"), clip=0.51, dropout=dict(dropout=0.125)),
     "lstm_classes": dict(
         model=dict(family="LSTM", layers=2, hidden=32, vocabulary=61, sequence_length=11, bidirectional="true",
                    classes=5, pooling="MEAN"),
@@ -231,9 +232,12 @@ def batch_of(samples, step):
     return {n: x.to(FLOAT if x.is_floating_point() else torch.int64) for n, x in rows.items()}
 
 
+def fields(values):
+    return [f"  {k}: {v}" for k, v in values.items() if v is not None]
+
+
 def run_config(name):
     m = MODELS[name]
-    fields = lambda values: [f"  {k}: {v}" for k, v in values.items() if v is not None]
     lines = ["model {"] + fields(m["model"]) + ["}", "task {"] + fields(m["task"]) + ["}"]
     return "\n".join(lines + training_config(STEPS, BATCH, SEED, dict(OPTIMIZER, clip_norm=m["clip"])))
 
@@ -256,17 +260,19 @@ def make(name):
     out.update({"initial/" + n: sampled(x.detach().numpy()) for n, x in w.items()})
     smoothing = f32(m["task"].get("label_smoothing", 0))
 
-    def gradients_of(step, dropout=0.0):
+    def gradients_of(step, **dropout):
         batch = batch_of(samples, step)
-        outputs = Network(c, w, SEED, (step - 1) * BATCH, dropout).outputs(batch)
+        outputs = Network(c, w, SEED, (step - 1) * BATCH, **dropout).outputs(batch)
         each = losses_of(outputs, batch, smoothing)
         weights = batch.get("weights", torch.ones_like(each))
         loss = (weights * each).sum() / weights.sum()
         gradients = dict(zip(w, torch.autograd.grad(loss, list(w.values()))))
         return outputs[0].detach().numpy(), each.detach().numpy(), loss.item(), gradients
 
-    if m.get("dropout"):
-        _, each, _, gradients = gradients_of(1, DROPOUT)
+    metadata = {"run": run_config(name)}
+    if "dropout" in m:
+        metadata["dropout"] = " ".join(fields(m["dropout"]))
+        _, each, _, gradients = gradients_of(1, **m["dropout"])
         out["dropout_losses"] = each
         out["dropout_norm"] = np.array([norm_of(gradients)])
         out.update({"dropout_gradient/" + n: sampled(g.numpy()) for n, g in gradients.items()})
@@ -274,7 +280,7 @@ def make(name):
     out["evaluation"] = evaluation(Network(c, w, SEED).outputs(batch_of(samples, 1)).detach(), batch_of(samples, 1))
     print(name)
     record_training(out, w, dict(OPTIMIZER, clip_norm=m["clip"]), STEPS, decays, gradients_of)
-    write_fixture(name, out, dict({"run": run_config(name)}, **({"dropout": str(DROPOUT)} if m.get("dropout") else {})))
+    write_fixture(name, out, metadata)
 
 
 if "--check" in sys.argv:

@@ -131,12 +131,12 @@ TEST_P(GoldenFamiliesTest, RecomputationChangesNothing) {
 }
 
 class GoldenFamiliesDropoutTest : public GoldenFamiliesTest {};
-INSTANTIATE_TEST_SUITE_P(Networks, GoldenFamiliesDropoutTest, testing::Values("bert_classes", "transformer", "lstm"),
-                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Networks, GoldenFamiliesDropoutTest,
+                         testing::Values("bert_classes", "transformer", "vit", "lstm"), NameOf);
 
 // Every mask is in the right place, of the right elements.
 TEST_P(GoldenFamiliesDropoutTest, LossesAndGradients) {
-  const std::string dropout = "model { dropout: " + golden_.metadata("dropout") + " } ";
+  const std::string dropout = "model { " + golden_.metadata("dropout") + " } ";
   for (const int size : {1, 4}) {
     SCOPED_TRACE(size);
     ExpectSameDropout(Config(dropout + "training { micro_batch: " + std::to_string(size) + " }"), Samples(Factor()),
