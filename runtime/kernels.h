@@ -68,10 +68,11 @@ class Kernels {
   virtual void CrossEntropyStatistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
                                       const Tensor& statistics) = 0;
   virtual void CrossEntropyCombine(const Tensor& statistics, const Tensor& weights, const Tensor& loss,
-                                   const Tensor& log_sum_exp) = 0;
+                                   const Tensor& log_sum_exp, const LabelSmoothing& smoothing,
+                                   const Tensor& correct) = 0;
   virtual void CrossEntropyBackward(const Tensor& logits, const Tensor& targets, const Tensor& weights,
                                     const Tensor& log_sum_exp, int64_t first_column, float scale,
-                                    const Tensor& d_logits) = 0;
+                                    const Tensor& d_logits, const LabelSmoothing& smoothing) = 0;
 
   virtual void Add(const Tensor& a, const Tensor& b, const Tensor& out) = 0;
   virtual void Scale(const Tensor& x, float factor, const Tensor& y) = 0;

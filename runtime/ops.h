@@ -165,20 +165,31 @@ void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int6
 
 // ---- cross-entropy over a split vocabulary ----
 
+// Label smoothing (Szegedy et al. 2016, section 7): of the target's weight, `share` goes to the V - 1 other tokens of the
+// whole vocabulary, to each the same.
+//   loss = weight * ((1 - share - each) * nll + each * sum over all tokens j of -log p_j),  each = share / (V - 1)
+struct LabelSmoothing {
+  float share = 0;         // in [0, 1); 0: none
+  int64_t vocabulary = 0;  // V of all parts together, at least 2 where there is a share
+  float each() const { return share > 0 ? share / static_cast<float>(vocabulary - 1) : 0.0f; }
+};
+
 // Per row of this rank's logits [N, V] (float32): statistics [N, 3] float32 = (maximum m, sum of exp(logit - m), logit
-// of the target, or 0 if another rank has it). Column j is token first_column + j. targets: [N] int32. V may be 0: then
-// m is -infinity and the sum 0.
+// of the target, or 0 if another rank has it), and for label smoothing [N, 4], the fourth being the sum of the logits.
+// Column j is token first_column + j. targets: [N] int32. V may be 0: then m is -infinity and the sums 0.
 void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
-// Combines the statistics of all parts [parts, N, 3], in order of part: log_sum_exp [N], loss [N] = weight *
-// (log_sum_exp - target logit), both float32. weights: [N] float32, or not defined: all 1. With weight 0 the loss is 0,
-// whatever the logits and the target.
+// Combines the statistics of all parts [parts, N, 3] ([parts, N, 4] with label smoothing), in order of part:
+// log_sum_exp [N], loss [N] = weight * nll, nll = log_sum_exp - target logit; both float32. weights: [N] float32, or
+// not defined: all 1. With weight 0 the loss is 0, whatever the logits and the target.
+// correct: [N] float32, or not defined: 1 where no logit is larger than the target's and the weight is above 0, else 0.
 void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
-                         const Tensor& log_sum_exp);
-// d_logits = scale * weight * (softmax(logits) - onehot(target)), 0 with weight 0; d_logits: [N, V] in either
-// activation dtype, in place allowed where float32. weights as above.
+                         const Tensor& log_sum_exp, const LabelSmoothing& smoothing = {}, const Tensor& correct = {});
+// d_logits = scale * weight * (softmax(logits) - (1 - share - each) onehot(target) - each), 0 with weight 0;
+// d_logits: [N, V] in either activation dtype, in place allowed where float32. weights as above.
 void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& weights,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
+                          const LabelSmoothing& smoothing = {});
 
 // ---- element-wise and reductions ----
 

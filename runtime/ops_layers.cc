@@ -1,5 +1,5 @@
-// What layers do beside products: norms, activations, dropout, embedding, cross-entropy; attention is in
-// ops_attention.cc.
+// What layers do beside products: norms, activations, dropout, embedding; attention is in ops_attention.cc, what heads
+// end with in ops_losses.cc.
 #include "runtime/op_run.h"
 #include "runtime/ops.h"
 
@@ -31,10 +31,6 @@ const ActivationOps& OpsOf(Activation activation) {
       return kTanh;
   }
   LOG(FATAL) << "no such activation function";
-}
-
-void CheckWeights(const Tensor& weights, int64_t rows) {
-  if (weights.defined()) Check("weights", weights, kFloat, {rows});
 }
 
 }  // namespace
@@ -156,43 +152,6 @@ void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int6
   Check("d_table", d_table, kFloat, {d_table.dim(0), dy.dim(1)});
   Run(device, "embedding_backward", dy.elements(), Bytes({&ids, &dy}) + 8.0 * dy.elements(),
       [&](Kernels& kernels) { kernels.EmbeddingBackward(ids, dy, first_row, d_table); });
-}
-
-void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
-                            const Tensor& statistics) {
-  CheckActivation("logits", logits, 2);
-  Check("logits", logits, kFloat, logits.shape());
-  Check("targets", targets, DType::kInt32, {logits.dim(0)});
-  Check("statistics", statistics, kFloat, {logits.dim(0), 3});
-  Run(device, "cross_entropy_statistics", 12.0 * logits.elements(), Bytes({&logits, &targets, &statistics}),
-      [&](Kernels& kernels) { kernels.CrossEntropyStatistics(logits, targets, first_column, statistics); });
-}
-
-void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
-                         const Tensor& log_sum_exp) {
-  CheckActivation("statistics", statistics, 3);
-  Check("statistics", statistics, kFloat, {statistics.dim(0), statistics.dim(1), 3});
-  CHECK_GE(statistics.dim(0), 1);
-  Check("loss", loss, kFloat, {statistics.dim(1)});
-  Check("log_sum_exp", log_sum_exp, kFloat, {statistics.dim(1)});
-  CheckWeights(weights, statistics.dim(1));
-  Run(device, "cross_entropy_combine", 5.0 * statistics.elements(), Bytes({&statistics, &weights, &loss, &log_sum_exp}),
-      [&](Kernels& kernels) { kernels.CrossEntropyCombine(statistics, weights, loss, log_sum_exp); });
-}
-
-void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& targets, const Tensor& weights,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
-  CheckActivation("logits", logits, 2);
-  Check("logits", logits, kFloat, logits.shape());
-  Check("targets", targets, DType::kInt32, {logits.dim(0)});
-  Check("log_sum_exp", log_sum_exp, kFloat, {logits.dim(0)});
-  CheckWeights(weights, logits.dim(0));
-  CheckActivation("d_logits", d_logits, 2);
-  Check("d_logits", d_logits, d_logits.dtype(), logits.shape());
-  Run(device, "cross_entropy_backward", 12.0 * logits.elements(),
-      Bytes({&logits, &targets, &weights, &log_sum_exp, &d_logits}), [&](Kernels& kernels) {
-        kernels.CrossEntropyBackward(logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
-      });
 }
 
 }  // namespace trefoil

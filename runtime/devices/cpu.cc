@@ -97,12 +97,13 @@ class CpuKernels : public Kernels {
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cpu::CrossEntropyStatistics(cpu_, logits, targets, first_column, statistics);
   }
-  void CrossEntropyCombine(T statistics, T weights, T loss, T log_sum_exp) override {
-    cpu::CrossEntropyCombine(cpu_, statistics, weights, loss, log_sum_exp);
+  void CrossEntropyCombine(T statistics, T weights, T loss, T log_sum_exp, const LabelSmoothing& smoothing,
+                           T correct) override {
+    cpu::CrossEntropyCombine(cpu_, statistics, weights, loss, log_sum_exp, smoothing, correct);
   }
   void CrossEntropyBackward(T logits, T targets, T weights, T log_sum_exp, int64_t first_column, float scale,
-                            T d_logits) override {
-    cpu::CrossEntropyBackward(cpu_, logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
+                            T d_logits, const LabelSmoothing& smoothing) override {
+    cpu::CrossEntropyBackward(cpu_, logits, targets, weights, log_sum_exp, first_column, scale, d_logits, smoothing);
   }
   void Add(T a, T b, T out) override { cpu::Add(cpu_, a, b, out); }
   void Scale(T x, float factor, T y) override { cpu::Scale(cpu_, x, factor, y); }

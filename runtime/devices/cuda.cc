@@ -190,12 +190,14 @@ class CudaKernels : public Kernels {
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cuda::CrossEntropyStatistics(Here(), logits, targets, first_column, statistics);
   }
-  void CrossEntropyCombine(T statistics, T weights, T loss, T log_sum_exp) override {
-    cuda::CrossEntropyCombine(Here(), statistics, weights, loss, log_sum_exp);
+  void CrossEntropyCombine(T statistics, T weights, T loss, T log_sum_exp, const LabelSmoothing& smoothing,
+                           T correct) override {
+    cuda::CrossEntropyCombine(Here(), statistics, weights, loss, log_sum_exp, smoothing, correct);
   }
   void CrossEntropyBackward(T logits, T targets, T weights, T log_sum_exp, int64_t first_column, float scale,
-                            T d_logits) override {
-    cuda::CrossEntropyBackward(Here(), logits, targets, weights, log_sum_exp, first_column, scale, d_logits);
+                            T d_logits, const LabelSmoothing& smoothing) override {
+    cuda::CrossEntropyBackward(Here(), logits, targets, weights, log_sum_exp, first_column, scale, d_logits,
+                               smoothing);
   }
   void Add(T a, T b, T out) override { cuda::Add(Here(), a, b, out); }
   void Scale(T x, float factor, T y) override { cuda::Scale(Here(), x, factor, y); }

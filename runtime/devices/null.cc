@@ -35,8 +35,8 @@ class NullKernels : public Kernels {
   void Embedding(T, T, int64_t, T, Accumulate) override {}
   void EmbeddingBackward(T, T, int64_t, T) override {}
   void CrossEntropyStatistics(T, T, int64_t, T) override {}
-  void CrossEntropyCombine(T, T, T, T) override {}
-  void CrossEntropyBackward(T, T, T, T, int64_t, float, T) override {}
+  void CrossEntropyCombine(T, T, T, T, const LabelSmoothing&, T) override {}
+  void CrossEntropyBackward(T, T, T, T, int64_t, float, T, const LabelSmoothing&) override {}
   void Add(T, T, T) override {}
   void Scale(T, float, T) override {}
   void SumParts(T, T) override {}

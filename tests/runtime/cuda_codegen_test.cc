@@ -36,7 +36,7 @@ const std::map<std::string, const char*> kMayHaveAStack = {
 const std::map<std::string, const char*> kMayLoadNarrowly = {
     {"AddPartialsKernel", "sums of few columns, down the rows"},
     {"AnglesKernel", "loads nothing but constants"},
-    {"CombineKernel", "three statistics a row"},
+    {"CombineKernel", "three or four statistics a row"},
     {"CountKernel", "ids"},
     {"FillNormalKernel", "loads nothing but constants"},
     {"PlaceBucketsKernel", "ids"},

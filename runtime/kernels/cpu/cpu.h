@@ -102,9 +102,10 @@ void EmbeddingBackward(const CpuContext& cpu, const Tensor& ids, const Tensor& d
 void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
 void CrossEntropyCombine(const CpuContext& cpu, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
-                         const Tensor& log_sum_exp);
+                         const Tensor& log_sum_exp, const LabelSmoothing& smoothing, const Tensor& correct);
 void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, const Tensor& weights,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
+                          const LabelSmoothing& smoothing);
 
 // cpu/elementwise.cc
 void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias);

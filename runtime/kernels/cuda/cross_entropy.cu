@@ -53,13 +53,14 @@ __device__ inline void StoreFour(T* row, int columns, int round, const Pack<W>& 
 }
 
 // A block takes a row and reads it once: each thread keeps the maximum so far and the sum of exp(x - maximum), scaled
-// down whenever the maximum grows. Maxima leave out NaNs, sums become NaN.
-template <typename A>
+// down whenever the maximum grows. Maxima leave out NaNs, sums become NaN. kSummed: a row has a fourth value, the sum of
+// its logits.
+template <typename A, bool kSummed>
 __global__ void __launch_bounds__(kMaxRowThreads)
     StatisticsKernel(const float* logits, const int32_t* targets, int64_t first_column, int columns,
                      float* statistics) {
   const float* row = logits + int64_t{blockIdx.x} * columns;
-  float maximum = -kInfinity, sum = 0;
+  float maximum = -kInfinity, sum = 0, logit_sum = 0;
   const int rounds = Rounds(columns);
 #pragma unroll 2
   for (int round = 0; round < rounds; ++round) {
@@ -70,41 +71,53 @@ __global__ void __launch_bounds__(kMaxRowThreads)
     sum *= Rescale(before, maximum);
 #pragma unroll
     for (int k = 0; k < W; ++k) sum += expf(x.v[k] - Finite(maximum));
+    if constexpr (kSummed) {
+#pragma unroll
+      for (int k = 0; k < W; ++k) logit_sum += Column<A>(round, k) < columns ? x.v[k] : 0.0f;
+    }
   }
   const float all = GroupMax(maximum);
   const float total = GroupSum(sum * Rescale(maximum, all));
+  if constexpr (kSummed) logit_sum = GroupSum(logit_sum);
   if (threadIdx.x != 0) return;
   const int64_t target = targets[blockIdx.x] - first_column;
-  float* out = statistics + int64_t{blockIdx.x} * 3;
+  float* out = statistics + int64_t{blockIdx.x} * (kSummed ? 4 : 3);
   out[0] = all;
   out[1] = total;
   out[2] = 0 <= target && target < columns ? row[target] : 0.0f;
+  if constexpr (kSummed) out[3] = logit_sum;
 }
 
-// A thread takes a row. weights: may be null.
-__global__ void CombineKernel(const float* statistics, const float* weights, int64_t parts, int64_t rows, float* loss,
-                              float* log_sum_exp) {
+// A thread takes a row. weights, correct: may be null. values: of a row's statistics, 4 with label smoothing.
+__global__ void CombineKernel(const float* statistics, const float* weights, int64_t parts, int64_t rows, int values,
+                              float share, float each, float vocabulary, float* loss, float* log_sum_exp,
+                              float* correct) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= rows) return;
   float maximum = -kInfinity;
-  for (int64_t part = 0; part < parts; ++part) maximum = fmaxf(maximum, statistics[(part * rows + i) * 3]);
+  for (int64_t part = 0; part < parts; ++part) maximum = fmaxf(maximum, statistics[(part * rows + i) * values]);
   const float shift = Finite(maximum);
-  float sum = 0, target_logit = 0;
+  float sum = 0, target_logit = 0, logits = 0;
   for (int64_t part = 0; part < parts; ++part) {
-    const float* s = statistics + (part * rows + i) * 3;
+    const float* s = statistics + (part * rows + i) * values;
     sum += s[1] * expf(s[0] - shift);
     target_logit += s[2];
+    if (values == 4) logits += s[3];
   }
-  log_sum_exp[i] = shift + logf(sum);
+  const float log_sum = shift + logf(sum);
+  log_sum_exp[i] = log_sum;
+  float value = log_sum - target_logit;
+  if (values == 4) value = (1.0f - share - each) * value + each * (vocabulary * log_sum - logits);
   const float weight = weights == nullptr ? 1.0f : weights[i];
-  loss[i] = weight == 0 ? 0.0f : weight * (log_sum_exp[i] - target_logit);
+  loss[i] = weight == 0 ? 0.0f : weight * value;
+  if (correct != nullptr) correct[i] = target_logit == maximum && weight > 0 ? 1.0f : 0.0f;
 }
 
-// A block takes a row. weights: may be null.
+// A block takes a row. weights: may be null. share, each: of label smoothing.
 template <typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads)
     BackwardKernel(const float* logits, const int32_t* targets, const float* weights, const float* log_sum_exp,
-                   int64_t first_column, float scale, int columns, T* d_logits) {
+                   int64_t first_column, float scale, float share, float each, int columns, T* d_logits) {
   const int64_t at = int64_t{blockIdx.x} * columns, target = targets[blockIdx.x] - first_column;
   const float shift = log_sum_exp[blockIdx.x];
   if (weights != nullptr) scale *= weights[blockIdx.x];
@@ -113,7 +126,7 @@ __global__ void __launch_bounds__(kMaxRowThreads)
     Pack<W> pack = LoadFour<A>(logits + at, columns, round);
 #pragma unroll
     for (int k = 0; k < W; ++k) {
-      const float difference = expf(pack.v[k] - shift) - (Column<A>(round, k) == target ? 1.0f : 0.0f);
+      const float difference = expf(pack.v[k] - shift) - (Column<A>(round, k) == target ? 1.0f - share : each);
       pack.v[k] = scale == 0 ? 0.0f : scale * difference;
     }
     StoreFour<A>(d_logits + at, columns, round, pack);
@@ -130,21 +143,26 @@ void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const
   if (rows == 0) return;
   const float* in = logits.data<float>();
   WithAccess<W>(columns, Aligned<W>(in), [&](auto access) {
-    Launch(cuda, StatisticsKernel<decltype(access)>, GridSize(rows), RowThreads(columns, W), 0, in,
-           targets.data<int32_t>(), first_column, RowIndex(columns), statistics.data<float>());
+    using A = decltype(access);
+    const auto kernel = statistics.dim(1) == 4 ? StatisticsKernel<A, true> : StatisticsKernel<A, false>;
+    Launch(cuda, kernel, GridSize(rows), RowThreads(columns, W), 0, in, targets.data<int32_t>(), first_column,
+           RowIndex(columns), statistics.data<float>());
   });
 }
 
 void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
-                         const Tensor& log_sum_exp) {
+                         const Tensor& log_sum_exp, const LabelSmoothing& smoothing, const Tensor& correct) {
   const int64_t parts = statistics.dim(0), rows = statistics.dim(1);
   if (rows == 0) return;
   Launch(cuda, CombineKernel, GridSize(Blocks(rows, 128)), 128, 0, statistics.data<float>(),
-         WeightsOf(weights), parts, rows, loss.data<float>(), log_sum_exp.data<float>());
+         WeightsOf(weights), parts, rows, static_cast<int>(statistics.dim(2)), smoothing.share, smoothing.each(),
+         static_cast<float>(smoothing.vocabulary), loss.data<float>(), log_sum_exp.data<float>(),
+         correct.defined() ? correct.data<float>() : nullptr);
 }
 
 void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& weights,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits) {
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
+                          const LabelSmoothing& smoothing) {
   const int64_t rows = logits.dim(0), columns = logits.dim(1);
   if (logits.elements() == 0) return;
   const float* in = logits.data<float>();
@@ -154,7 +172,8 @@ void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const T
     WithAccess<W>(columns, Aligned<W>(in) && Aligned<W>(out), [&](auto access) {
       using A = decltype(access);
       Launch(cuda, BackwardKernel<A, T>, GridSize(rows), RowThreads(columns, W), 0, in, targets.data<int32_t>(),
-             WeightsOf(weights), log_sum_exp.data<float>(), first_column, scale, RowIndex(columns), out);
+             WeightsOf(weights), log_sum_exp.data<float>(), first_column, scale, smoothing.share, smoothing.each(),
+             RowIndex(columns), out);
     });
   });
 }

@@ -116,9 +116,10 @@ void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor&
 void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
 void CrossEntropyCombine(const CudaContext& cuda, const Tensor& statistics, const Tensor& weights, const Tensor& loss,
-                         const Tensor& log_sum_exp);
+                         const Tensor& log_sum_exp, const LabelSmoothing& smoothing, const Tensor& correct);
 void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, const Tensor& weights,
-                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits);
+                          const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
+                          const LabelSmoothing& smoothing);
 
 // cuda/elementwise.cu
 void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias);
