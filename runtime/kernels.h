@@ -74,6 +74,11 @@ class Kernels {
                                     const Tensor& log_sum_exp, int64_t first_column, float scale,
                                     const Tensor& d_logits, const LabelSmoothing& smoothing) = 0;
 
+  virtual void SquaredError(const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                            const Tensor& loss) = 0;
+  virtual void SquaredErrorBackward(const Tensor& prediction, const Tensor& target, const Tensor& weights, float scale,
+                                    const Tensor& d_prediction) = 0;
+
   virtual void Add(const Tensor& a, const Tensor& b, const Tensor& out) = 0;
   virtual void Scale(const Tensor& x, float factor, const Tensor& y) = 0;
   virtual void SumParts(const Tensor& parts, const Tensor& out) = 0;

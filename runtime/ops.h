@@ -191,6 +191,16 @@ void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& ta
                           const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
                           const LabelSmoothing& smoothing = {});
 
+// ---- squared error ----  prediction: [N, P], P >= 1, activation dtype; target: [N, P] float32; weights: [N] float32, or
+// not defined: all 1. With weight 0 the results are 0, whatever the values.
+
+// loss[i] = weight * mean over the columns of (prediction - target)^2.  loss: [N] float32.
+void SquaredError(Device& device, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                  const Tensor& loss);
+// d_prediction = scale * weight * 2/P * (prediction - target); in place (d_prediction is prediction) allowed.
+void SquaredErrorBackward(Device& device, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                          float scale, const Tensor& d_prediction);
+
 // ---- element-wise and reductions ----
 
 // out = a + b, any shape, one dtype; in place allowed.

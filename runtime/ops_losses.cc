@@ -14,6 +14,13 @@ void CheckSmoothing(const LabelSmoothing& smoothing) {
   CHECK(smoothing.share == 0 || smoothing.vocabulary >= 2) << "a vocabulary of " << smoothing.vocabulary;
 }
 
+void CheckRegression(const Tensor& prediction, const Tensor& target, const Tensor& weights) {
+  CheckActivation("prediction", prediction, 2);
+  CHECK_GE(prediction.dim(1), 1) << "no columns";
+  Check("target", target, kFloat, prediction.shape());
+  CheckWeights(weights, prediction.dim(0));
+}
+
 }  // namespace
 
 void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
@@ -60,6 +67,24 @@ void CrossEntropyBackward(Device& device, const Tensor& logits, const Tensor& ta
   Run(device, "cross_entropy_backward", 12.0 * logits.elements(),
       Bytes({&logits, &targets, &weights, &log_sum_exp, &d_logits}), [&](Kernels& kernels) {
         kernels.CrossEntropyBackward(logits, targets, weights, log_sum_exp, first_column, scale, d_logits, smoothing);
+      });
+}
+
+void SquaredError(Device& device, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                  const Tensor& loss) {
+  CheckRegression(prediction, target, weights);
+  Check("loss", loss, kFloat, {prediction.dim(0)});
+  Run(device, "squared_error", 3.0 * prediction.elements(), Bytes({&prediction, &target, &weights, &loss}),
+      [&](Kernels& kernels) { kernels.SquaredError(prediction, target, weights, loss); });
+}
+
+void SquaredErrorBackward(Device& device, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                          float scale, const Tensor& d_prediction) {
+  CheckRegression(prediction, target, weights);
+  Check("d_prediction", d_prediction, prediction.dtype(), prediction.shape());
+  Run(device, "squared_error_backward", 2.0 * prediction.elements(),
+      Bytes({&prediction, &target, &weights, &d_prediction}), [&](Kernels& kernels) {
+        kernels.SquaredErrorBackward(prediction, target, weights, scale, d_prediction);
       });
 }
 

@@ -105,6 +105,12 @@ class CpuKernels : public Kernels {
                             T d_logits, const LabelSmoothing& smoothing) override {
     cpu::CrossEntropyBackward(cpu_, logits, targets, weights, log_sum_exp, first_column, scale, d_logits, smoothing);
   }
+  void SquaredError(T prediction, T target, T weights, T loss) override {
+    cpu::SquaredError(cpu_, prediction, target, weights, loss);
+  }
+  void SquaredErrorBackward(T prediction, T target, T weights, float scale, T d_prediction) override {
+    cpu::SquaredErrorBackward(cpu_, prediction, target, weights, scale, d_prediction);
+  }
   void Add(T a, T b, T out) override { cpu::Add(cpu_, a, b, out); }
   void Scale(T x, float factor, T y) override { cpu::Scale(cpu_, x, factor, y); }
   void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }

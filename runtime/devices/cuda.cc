@@ -199,6 +199,12 @@ class CudaKernels : public Kernels {
     cuda::CrossEntropyBackward(Here(), logits, targets, weights, log_sum_exp, first_column, scale, d_logits,
                                smoothing);
   }
+  void SquaredError(T prediction, T target, T weights, T loss) override {
+    cuda::SquaredError(Here(), prediction, target, weights, loss);
+  }
+  void SquaredErrorBackward(T prediction, T target, T weights, float scale, T d_prediction) override {
+    cuda::SquaredErrorBackward(Here(), prediction, target, weights, scale, d_prediction);
+  }
   void Add(T a, T b, T out) override { cuda::Add(Here(), a, b, out); }
   void Scale(T x, float factor, T y) override { cuda::Scale(Here(), x, factor, y); }
   void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }

@@ -37,6 +37,8 @@ class NullKernels : public Kernels {
   void CrossEntropyStatistics(T, T, int64_t, T) override {}
   void CrossEntropyCombine(T, T, T, T, const LabelSmoothing&, T) override {}
   void CrossEntropyBackward(T, T, T, T, int64_t, float, T, const LabelSmoothing&) override {}
+  void SquaredError(T, T, T, T) override {}
+  void SquaredErrorBackward(T, T, T, float, T) override {}
   void Add(T, T, T) override {}
   void Scale(T, float, T) override {}
   void SumParts(T, T) override {}

@@ -59,6 +59,8 @@ void CallAll(Device& device, DType dtype) {
   CrossEntropyStatistics(device, logits, targets, 0, statistics.View({n, 3}));
   CrossEntropyCombine(device, statistics, {}, mean, rstd);
   CrossEntropyBackward(device, logits, targets, mean, rstd, 0, 1, logits);
+  SquaredError(device, x, flat.View({n, c}), mean, rstd);
+  SquaredErrorBackward(device, x, flat.View({n, c}), mean, 1, dx);
   Add(device, x, y, x);
   Scale(device, x, 0.5f, y);
   SumParts(device, x, weight.View({c}));

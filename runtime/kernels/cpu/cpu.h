@@ -107,6 +107,12 @@ void CrossEntropyBackward(const CpuContext& cpu, const Tensor& logits, const Ten
                           const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
                           const LabelSmoothing& smoothing);
 
+// cpu/squared_error.cc
+void SquaredError(const CpuContext& cpu, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                  const Tensor& loss);
+void SquaredErrorBackward(const CpuContext& cpu, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                          float scale, const Tensor& d_prediction);
+
 // cpu/elementwise.cc
 void BiasBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& d_bias);
 void AddBias(const CpuContext& cpu, const Tensor& x, const Tensor& bias);

@@ -121,6 +121,12 @@ void CrossEntropyBackward(const CudaContext& cuda, const Tensor& logits, const T
                           const Tensor& log_sum_exp, int64_t first_column, float scale, const Tensor& d_logits,
                           const LabelSmoothing& smoothing);
 
+// cuda/squared_error.cu
+void SquaredError(const CudaContext& cuda, const Tensor& prediction, const Tensor& target, const Tensor& weights,
+                  const Tensor& loss);
+void SquaredErrorBackward(const CudaContext& cuda, const Tensor& prediction, const Tensor& target,
+                          const Tensor& weights, float scale, const Tensor& d_prediction);
+
 // cuda/elementwise.cu
 void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias);
 void AddBias(const CudaContext& cuda, const Tensor& x, const Tensor& bias);
