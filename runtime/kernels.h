@@ -65,6 +65,10 @@ class Kernels {
                          Accumulate accumulate) = 0;
   virtual void EmbeddingBackward(const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table) = 0;
 
+  virtual void MeanPool(const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first, const Tensor& y) = 0;
+  virtual void MeanPoolBackward(const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
+                                const Tensor& dx) = 0;
+
   virtual void CrossEntropyStatistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
                                       const Tensor& statistics) = 0;
   virtual void CrossEntropyCombine(const Tensor& statistics, const Tensor& weights, const Tensor& loss,

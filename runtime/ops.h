@@ -163,6 +163,16 @@ void Embedding(Device& device, const Tensor& ids, const Tensor& table, int64_t f
 // d_table[ids[i] - first_row] += dy[i], in order of i.  d_table: float32.
 void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table);
 
+// ---- pooling ----
+
+// y[b] = the mean over rows [first, lengths[b]) of sample b, 0 where there is none: a class token, which stands first, may
+// be left out, padding is not looked at.  x: [B*T, C], T = tokens; lengths: [B] int32 in [0, T], or not defined: T each;
+// 0 <= first <= T; y: [B, C], dtype of x.
+void MeanPool(Device& device, const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first, const Tensor& y);
+// dx: [B*T, C], all of it written; 0 in rows that were left out.
+void MeanPoolBackward(Device& device, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
+                      const Tensor& dx);
+
 // ---- cross-entropy over a split vocabulary ----
 
 // Label smoothing (Szegedy et al. 2016, section 7): of the target's weight, `share` goes to the V - 1 other tokens of the

@@ -1,5 +1,5 @@
-// What layers do beside products: norms, activations, dropout, embedding; attention is in ops_attention.cc, what heads
-// end with in ops_losses.cc.
+// What layers do beside products: norms, activations, dropout, embedding, pooling; attention is in ops_attention.cc, what
+// heads end with in ops_losses.cc.
 #include "runtime/op_run.h"
 #include "runtime/ops.h"
 
@@ -31,6 +31,15 @@ const ActivationOps& OpsOf(Activation activation) {
       return kTanh;
   }
   LOG(FATAL) << "no such activation function";
+}
+
+// x: of all rows; y: of one row for each sample.
+void CheckPool(const char* x_name, const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first,
+               const char* y_name, const Tensor& y) {
+  CheckActivation(y_name, y, 2);
+  Check(x_name, x, y.dtype(), {y.dim(0) * tokens, y.dim(1)});
+  if (lengths.defined()) Check("lengths", lengths, DType::kInt32, {y.dim(0)});
+  CHECK(0 <= first && first <= tokens) << "first row " << first << " of " << tokens;
 }
 
 }  // namespace
@@ -152,6 +161,19 @@ void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int6
   Check("d_table", d_table, kFloat, {d_table.dim(0), dy.dim(1)});
   Run(device, "embedding_backward", dy.elements(), Bytes({&ids, &dy}) + 8.0 * dy.elements(),
       [&](Kernels& kernels) { kernels.EmbeddingBackward(ids, dy, first_row, d_table); });
+}
+
+void MeanPool(Device& device, const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first, const Tensor& y) {
+  CheckPool("x", x, tokens, lengths, first, "y", y);
+  Run(device, "mean_pool", x.elements(), Bytes({&x, &lengths, &y}),
+      [&](Kernels& kernels) { kernels.MeanPool(x, tokens, lengths, first, y); });
+}
+
+void MeanPoolBackward(Device& device, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
+                      const Tensor& dx) {
+  CheckPool("dx", dx, tokens, lengths, first, "dy", dy);
+  Run(device, "mean_pool_backward", dx.elements(), Bytes({&dy, &lengths, &dx}),
+      [&](Kernels& kernels) { kernels.MeanPoolBackward(dy, tokens, lengths, first, dx); });
 }
 
 }  // namespace trefoil

@@ -94,6 +94,12 @@ class CpuKernels : public Kernels {
   void EmbeddingBackward(T ids, T dy, int64_t first_row, T d_table) override {
     cpu::EmbeddingBackward(cpu_, ids, dy, first_row, d_table);
   }
+  void MeanPool(T x, int64_t tokens, T lengths, int64_t first, T y) override {
+    cpu::MeanPool(cpu_, x, tokens, lengths, first, y);
+  }
+  void MeanPoolBackward(T dy, int64_t tokens, T lengths, int64_t first, T dx) override {
+    cpu::MeanPoolBackward(cpu_, dy, tokens, lengths, first, dx);
+  }
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cpu::CrossEntropyStatistics(cpu_, logits, targets, first_column, statistics);
   }

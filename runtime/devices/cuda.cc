@@ -187,6 +187,12 @@ class CudaKernels : public Kernels {
   void EmbeddingBackward(T ids, T dy, int64_t first_row, T d_table) override {
     cuda::EmbeddingBackward(Here(), ids, dy, first_row, d_table);
   }
+  void MeanPool(T x, int64_t tokens, T lengths, int64_t first, T y) override {
+    cuda::MeanPool(Here(), x, tokens, lengths, first, y);
+  }
+  void MeanPoolBackward(T dy, int64_t tokens, T lengths, int64_t first, T dx) override {
+    cuda::MeanPoolBackward(Here(), dy, tokens, lengths, first, dx);
+  }
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cuda::CrossEntropyStatistics(Here(), logits, targets, first_column, statistics);
   }

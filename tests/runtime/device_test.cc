@@ -56,6 +56,8 @@ void CallAll(Device& device, DType dtype) {
   MergeAttention(device, x, sums, y, New(device, f, sums.shape()));
   Embedding(device, targets, matrix, 0, y);
   EmbeddingBackward(device, targets, y, 0, d_matrix);
+  MeanPool(device, x, 3, {}, 1, New(device, dtype, {n / 3, c}));
+  MeanPoolBackward(device, New(device, dtype, {n / 3, c}), 3, {}, 1, dx);
   CrossEntropyStatistics(device, logits, targets, 0, statistics.View({n, 3}));
   CrossEntropyCombine(device, statistics, {}, mean, rstd);
   CrossEntropyBackward(device, logits, targets, mean, rstd, 0, 1, logits);

@@ -98,6 +98,12 @@ void Embedding(const CpuContext& cpu, const Tensor& ids, const Tensor& table, in
 void EmbeddingBackward(const CpuContext& cpu, const Tensor& ids, const Tensor& dy, int64_t first_row,
                        const Tensor& d_table);
 
+// cpu/mean_pool.cc
+void MeanPool(const CpuContext& cpu, const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first,
+              const Tensor& y);
+void MeanPoolBackward(const CpuContext& cpu, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
+                      const Tensor& dx);
+
 // cpu/cross_entropy.cc
 void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);

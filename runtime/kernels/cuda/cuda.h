@@ -112,6 +112,12 @@ void Embedding(const CudaContext& cuda, const Tensor& ids, const Tensor& table, 
 void EmbeddingBackward(const CudaContext& cuda, const Tensor& ids, const Tensor& dy, int64_t first_row,
                        const Tensor& d_table);
 
+// cuda/mean_pool.cu
+void MeanPool(const CudaContext& cuda, const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first,
+              const Tensor& y);
+void MeanPoolBackward(const CudaContext& cuda, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
+                      const Tensor& dx);
+
 // cuda/cross_entropy.cu
 void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);

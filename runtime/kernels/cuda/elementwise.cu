@@ -3,9 +3,6 @@
 namespace trefoil::cuda {
 namespace {
 
-struct Plus {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
 struct TimesFactor {
   float factor;
   __device__ float operator()(float x) const { return factor * x; }

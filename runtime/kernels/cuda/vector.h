@@ -248,6 +248,10 @@ class Workspace {
 
 // ---- element by element ----
 
+struct Plus {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+
 template <int W, typename F, typename... In>
 __device__ inline Pack<W> Apply(const F& f, const In&... in) {
   Pack<W> out;
