@@ -69,6 +69,12 @@ class Kernels {
   virtual void MeanPoolBackward(const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
                                 const Tensor& dx) = 0;
 
+  virtual void RecurrentCell(Cell cell, const Tensor& gates, const Tensor& c_before, const Tensor& h,
+                             const Tensor& c) = 0;
+  virtual void RecurrentCellBackward(Cell cell, const Tensor& dh, const Tensor& dc, const Tensor& gates,
+                                     const Tensor& c_before, const Tensor& c, const Tensor& d_gates,
+                                     const Tensor& d_c_before) = 0;
+
   virtual void CrossEntropyStatistics(const Tensor& logits, const Tensor& targets, int64_t first_column,
                                       const Tensor& statistics) = 0;
   virtual void CrossEntropyCombine(const Tensor& statistics, const Tensor& weights, const Tensor& loss,

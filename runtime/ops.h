@@ -173,6 +173,24 @@ void MeanPool(Device& device, const Tensor& x, int64_t tokens, const Tensor& len
 void MeanPoolBackward(Device& device, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
                       const Tensor& dx);
 
+// ---- recurrent cells ----  H hidden units; gates: [B, H] for kTanh, [B, 4H] for kLstm, in columns i f g o as in PyTorch;
+// h, [B, H], has the activation dtype, everything else, [B, H] too, float32.
+
+enum class Cell {
+  kTanh,  // h = tanh(gates) (Elman 1990)
+  // i, f, o = sigmoid(gates), g = tanh(gates), c = f * c_before + i * g, h = o * tanh(c)
+  // (Hochreiter & Schmidhuber 1997, with the forget gate f of Gers, Schmidhuber & Cummins 2000)
+  kLstm,
+};
+// The element-wise part of a time step. gates: their sums of products and biases before, activated after, in place, for
+// the backward. c_before, c: of kLstm only, else not defined.
+void RecurrentCell(Device& device, Cell cell, const Tensor& gates, const Tensor& c_before, const Tensor& h,
+                   const Tensor& c);
+// The gradients of the gates' sums and of c_before, from those of h and of c (not defined: 0) and the activated gates.
+// In place allowed: d_gates is gates, d_c_before is dc. dc, c_before, c, d_c_before: of kLstm only, else not defined.
+void RecurrentCellBackward(Device& device, Cell cell, const Tensor& dh, const Tensor& dc, const Tensor& gates,
+                           const Tensor& c_before, const Tensor& c, const Tensor& d_gates, const Tensor& d_c_before);
+
 // ---- cross-entropy over a split vocabulary ----
 
 // Label smoothing (Szegedy et al. 2016, section 7): of the target's weight, `share` goes to the V - 1 other tokens of the

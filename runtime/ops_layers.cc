@@ -1,5 +1,5 @@
-// What layers do beside products: norms, activations, dropout, embedding, pooling; attention is in ops_attention.cc, what
-// heads end with in ops_losses.cc.
+// What layers do beside products: norms, activations, dropout, embedding, pooling, recurrent cells; attention is in
+// ops_attention.cc, what heads end with in ops_losses.cc.
 #include "runtime/op_run.h"
 #include "runtime/ops.h"
 
@@ -40,6 +40,12 @@ void CheckPool(const char* x_name, const Tensor& x, int64_t tokens, const Tensor
   Check(x_name, x, y.dtype(), {y.dim(0) * tokens, y.dim(1)});
   if (lengths.defined()) Check("lengths", lengths, DType::kInt32, {y.dim(0)});
   CHECK(0 <= first && first <= tokens) << "first row " << first << " of " << tokens;
+}
+
+// Those of kTanh are undefined.
+void CheckCell(Cell cell, const char* name, const Tensor& tensor, const Shape& shape) {
+  if (cell == Cell::kLstm) return Check(name, tensor, kFloat, shape);
+  CHECK(!tensor.defined()) << name << " is defined, but the cell has no c";
 }
 
 }  // namespace
@@ -174,6 +180,36 @@ void MeanPoolBackward(Device& device, const Tensor& dy, int64_t tokens, const Te
   CheckPool("dx", dx, tokens, lengths, first, "dy", dy);
   Run(device, "mean_pool_backward", dx.elements(), Bytes({&dy, &lengths, &dx}),
       [&](Kernels& kernels) { kernels.MeanPoolBackward(dy, tokens, lengths, first, dx); });
+}
+
+void RecurrentCell(Device& device, Cell cell, const Tensor& gates, const Tensor& c_before, const Tensor& h,
+                   const Tensor& c) {
+  CheckActivation("h", h, 2);
+  const bool lstm = cell == Cell::kLstm;
+  Check("gates", gates, kFloat, {h.dim(0), (lstm ? 4 : 1) * h.dim(1)});
+  CheckCell(cell, "c_before", c_before, h.shape());
+  CheckCell(cell, "c", c, h.shape());
+  Run(device, lstm ? "lstm_cell" : "tanh_cell", (lstm ? 108.0 : 28.0) * h.elements(),
+      Bytes({&gates, &gates, &c_before, &h, &c}),
+      [&](Kernels& kernels) { kernels.RecurrentCell(cell, gates, c_before, h, c); });
+}
+
+void RecurrentCellBackward(Device& device, Cell cell, const Tensor& dh, const Tensor& dc, const Tensor& gates,
+                           const Tensor& c_before, const Tensor& c, const Tensor& d_gates, const Tensor& d_c_before) {
+  CheckActivation("dh", dh, 2);
+  Check("dh", dh, kFloat, dh.shape());
+  const bool lstm = cell == Cell::kLstm;
+  const Shape wide = {dh.dim(0), (lstm ? 4 : 1) * dh.dim(1)};
+  Check("gates", gates, kFloat, wide);
+  if (dc.defined()) CheckCell(cell, "dc", dc, dh.shape());
+  CheckCell(cell, "c_before", c_before, dh.shape());
+  CheckCell(cell, "c", c, dh.shape());
+  Check("d_gates", d_gates, kFloat, wide);
+  CheckCell(cell, "d_c_before", d_c_before, dh.shape());
+  Run(device, lstm ? "lstm_cell_backward" : "tanh_cell_backward", (lstm ? 52.0 : 3.0) * dh.elements(),
+      Bytes({&dh, &dc, &gates, &c_before, &c, &d_gates, &d_c_before}), [&](Kernels& kernels) {
+        kernels.RecurrentCellBackward(cell, dh, dc, gates, c_before, c, d_gates, d_c_before);
+      });
 }
 
 }  // namespace trefoil

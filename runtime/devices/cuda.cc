@@ -193,6 +193,12 @@ class CudaKernels : public Kernels {
   void MeanPoolBackward(T dy, int64_t tokens, T lengths, int64_t first, T dx) override {
     cuda::MeanPoolBackward(Here(), dy, tokens, lengths, first, dx);
   }
+  void RecurrentCell(Cell cell, T gates, T c_before, T h, T c) override {
+    cuda::RecurrentCell(Here(), cell, gates, c_before, h, c);
+  }
+  void RecurrentCellBackward(Cell cell, T dh, T dc, T gates, T c_before, T c, T d_gates, T d_c_before) override {
+    cuda::RecurrentCellBackward(Here(), cell, dh, dc, gates, c_before, c, d_gates, d_c_before);
+  }
   void CrossEntropyStatistics(T logits, T targets, int64_t first_column, T statistics) override {
     cuda::CrossEntropyStatistics(Here(), logits, targets, first_column, statistics);
   }

@@ -36,6 +36,8 @@ class NullKernels : public Kernels {
   void EmbeddingBackward(T, T, int64_t, T) override {}
   void MeanPool(T, int64_t, T, int64_t, T) override {}
   void MeanPoolBackward(T, int64_t, T, int64_t, T) override {}
+  void RecurrentCell(Cell, T, T, T, T) override {}
+  void RecurrentCellBackward(Cell, T, T, T, T, T, T, T) override {}
   void CrossEntropyStatistics(T, T, int64_t, T) override {}
   void CrossEntropyCombine(T, T, T, T, const LabelSmoothing&, T) override {}
   void CrossEntropyBackward(T, T, T, T, int64_t, float, T, const LabelSmoothing&) override {}

@@ -173,8 +173,8 @@ TEST(CudaCodegenTest, EveryKernelIsThereForBothArchitectures) {
     EXPECT_GT(kernel.registers, 0) << kernel.Text();
   }
   EXPECT_THAT(files, IsSupersetOf({"activation", "adamw", "attention", "attention_backward", "cross_entropy",
-                                   "elementwise", "embedding", "mean_pool", "norm", "random", "rotary",
-                                   "squared_error"}));
+                                   "elementwise", "embedding", "mean_pool", "norm", "random",
+                                   "recurrent_cell", "rotary", "squared_error"}));
   for (const auto& [name, of_kernel] : architectures) {
     EXPECT_THAT(of_kernel, UnorderedElementsAre("sm_80", "sm_90a")) << Readable(name);
   }

@@ -58,6 +58,11 @@ void CallAll(Device& device, DType dtype) {
   EmbeddingBackward(device, targets, y, 0, d_matrix);
   MeanPool(device, x, 3, {}, 1, New(device, dtype, {n / 3, c}));
   MeanPoolBackward(device, New(device, dtype, {n / 3, c}), 3, {}, 1, dx);
+  const Tensor hidden = New(device, f, {n, c}), gates = New(device, f, {n, 4 * c}), cells = New(device, f, {n, c});
+  RecurrentCell(device, Cell::kTanh, hidden, {}, y, {});
+  RecurrentCellBackward(device, Cell::kTanh, cells, {}, hidden, {}, {}, hidden, {});
+  RecurrentCell(device, Cell::kLstm, gates, cells, y, hidden);
+  RecurrentCellBackward(device, Cell::kLstm, hidden, {}, gates, cells, hidden, gates, cells);
   CrossEntropyStatistics(device, logits, targets, 0, statistics.View({n, 3}));
   CrossEntropyCombine(device, statistics, {}, mean, rstd);
   CrossEntropyBackward(device, logits, targets, mean, rstd, 0, 1, logits);
@@ -101,7 +106,7 @@ TEST_P(DTypes, NullDeviceTakesEveryCallAndCountsTheSame) {
     EXPECT_EQ(counted[i].seconds, 0) << real[i].op;
     by_name[real[i].op] = real[i];
   }
-  EXPECT_GE(by_name.size(), 45u);
+  EXPECT_GE(by_name.size(), 55u);
   const double size = static_cast<double>(SizeOf(GetParam()));
   EXPECT_EQ(by_name["matmul"].flops, 2.0 * 9 * 12 * 6);
   EXPECT_EQ(by_name["matmul"].bytes, size * (6 * 9 + 6 * 12) + 2 * 4 * 9 * 12);  // the last one: accumulates

@@ -104,6 +104,12 @@ void MeanPool(const CpuContext& cpu, const Tensor& x, int64_t tokens, const Tens
 void MeanPoolBackward(const CpuContext& cpu, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
                       const Tensor& dx);
 
+// cpu/recurrent_cell.cc
+void RecurrentCell(const CpuContext& cpu, Cell cell, const Tensor& gates, const Tensor& c_before, const Tensor& h,
+                   const Tensor& c);
+void RecurrentCellBackward(const CpuContext& cpu, Cell cell, const Tensor& dh, const Tensor& dc, const Tensor& gates,
+                           const Tensor& c_before, const Tensor& c, const Tensor& d_gates, const Tensor& d_c_before);
+
 // cpu/cross_entropy.cc
 void CrossEntropyStatistics(const CpuContext& cpu, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);

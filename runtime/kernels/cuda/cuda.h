@@ -118,6 +118,12 @@ void MeanPool(const CudaContext& cuda, const Tensor& x, int64_t tokens, const Te
 void MeanPoolBackward(const CudaContext& cuda, const Tensor& dy, int64_t tokens, const Tensor& lengths, int64_t first,
                       const Tensor& dx);
 
+// cuda/recurrent_cell.cu
+void RecurrentCell(const CudaContext& cuda, Cell cell, const Tensor& gates, const Tensor& c_before, const Tensor& h,
+                   const Tensor& c);
+void RecurrentCellBackward(const CudaContext& cuda, Cell cell, const Tensor& dh, const Tensor& dc, const Tensor& gates,
+                           const Tensor& c_before, const Tensor& c, const Tensor& d_gates, const Tensor& d_c_before);
+
 // cuda/cross_entropy.cu
 void CrossEntropyStatistics(const CudaContext& cuda, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
