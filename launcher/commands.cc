@@ -11,8 +11,20 @@ std::span<const Command> Commands() {
                    "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n"
                    "  trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000\n"
                    "      # of lines {\"source\": \"Guten Tag.\", \"target\": \"Good day.\"}\n",
-       .flag_files = {"launcher/commands/tokenize.cc", "launcher/flag_output.cc"},
+       .flag_files = {"launcher/commands/tokenize.cc", "launcher/corpus_flags.cc", "launcher/flag_output.cc"},
        .main = TokenizeMain},
+      {.name = "images",
+       .summary = "Pack pictures and their classes into image files, at one size.",
+       .examples = "  trefoil images --input=photos --output=pets/train --size=256    # photos/cat/1.jpg, photos/dog/2.png ...\n"
+                   "  trefoil images --images=train-images-idx3-ubyte.gz --labels=train-labels-idx1-ubyte.gz \\\n"
+                   "      --output=mnist/train --held_out=0                           # MNIST's files; its test set is apart\n"
+                   "  trefoil launch -n 8 -- images --input=imagenet --output=imagenet_256/train --size=256 --held_out=0.01\n"
+                   "Each class's folder gives a class its name; labels count them, by name, from 0. A picture is scaled to just\n"
+                   "cover --size x --size, and its middle kept. Pictures larger than what a model sees leave room for random\n"
+                   "crops: 256 for 224. Writes FOLDER/NAME-00000.images ..., and FOLDER/held_out-00000.images ... of the share\n"
+                   "of each class that is held out.\n",
+       .flag_files = {"launcher/commands/images.cc", "launcher/corpus_flags.cc", "launcher/flag_output.cc"},
+       .main = ImagesMain},
       {.name = "launch",
        .summary = "Run a command on several ranks of this machine; Ctrl-C saves and stops.",
        .examples = "  trefoil launch -n 4 -- train --config=quickstart --set data.train='corpus/train-*'\n"

@@ -2,4 +2,5 @@
 
 #include <gflags/gflags.h>
 
-DEFINE_string(output, "", "Folder to write to, made if absent; of calibrate, a new file.");
+DEFINE_string(output, "",
+              "Folder to write to, made if absent; of images, FOLDER/NAME for files NAME-*; of calibrate, a new file.");

@@ -47,6 +47,7 @@ absl::StatusOr<Image> DecodePng(const std::string& name, std::string_view conten
     return status;
   }
   png.format = PNG_FORMAT_RGB;
+  png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // where such a file says nothing of its gamma
   Image image = {.height = png.height, .width = png.width, .channels = 3, .values = {}};
   image.values.resize(PNG_IMAGE_SIZE(png));
   const png_color white = {255, 255, 255};

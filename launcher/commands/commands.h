@@ -6,6 +6,9 @@ namespace trefoil {
 // `trefoil tokenize` (launcher/commands/tokenize.h).
 int TokenizeMain(int argc, char** argv);
 
+// `trefoil images` (launcher/commands/images.h).
+int ImagesMain(int argc, char** argv);
+
 // `trefoil launch` (launcher/commands/launch.h).
 int LaunchMain(int argc, char** argv);
 

@@ -15,32 +15,23 @@
 
 #include "data/tokenizer.h"
 #include "launcher/commands/commands.h"
+#include "launcher/corpus_flags.h"
 #include "launcher/flag_output.h"
 #include "launcher/given_flags.h"
 #include "launcher/report/progress.h"
+#include "launcher/staged_output.h"
 #include "parallel/collectives/world.h"
 #include "runtime/device.h"
-#include "runtime/files/folder_lock.h"
 #include "runtime/number_text.h"
 
-DEFINE_string(
-    input, "",
-    "Text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as plain "
-    "words. A .txt is a document, so is each line's field \"text\" in a .jsonl.");
 DEFINE_string(records, "",
               "Write records from the lines of .jsonl files, not text: pairs, of fields \"source\" and \"target\"; "
               "labels, of \"text\" (and \"text_pair\") and \"label\", a class or a value such as 2.5, or of lists "
               "\"words\" and \"label\"; or conversations, of \"messages\" with \"role\" and \"content\".");
-DEFINE_string(labels, "",
-              "With --records=labels: the names of all classes, separated by commas, in the order of their ids. Empty: "
-              "those that occur.");
 DEFINE_string(tokenizer, "", "A SentencePiece model to use. Empty: train one on the input.");
 DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
-DEFINE_double(held_out, 0.05, "Share of the text to hold out for evaluation.");
-DEFINE_uint64(split_seed, 1, "Another seed holds out other text.");
 DEFINE_int64(shard_bytes, 0, "Input bytes per pair of token files. 0: 32 MiB, or more to make at most 1024.");
 DEFINE_bool(allow_binary, false, "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
-DEFINE_bool(overwrite, false, "Replace the token files and the tokenizer that --output has.");
 
 namespace trefoil {
 namespace {
@@ -57,32 +48,6 @@ bool IsOurs(std::string name, const std::vector<std::string>& names) {
     return std::binary_search(names.begin(), names.end(), name);
   }
   return absl::EndsWith(name, ".bin") || absl::EndsWith(name, ".idx");
-}
-
-// The names of our files in a folder, in an order that is safe to write them in: a .json after its .bin, an .idx after
-// all else.
-absl::StatusOr<std::vector<std::string>> OurFiles(FileSystem& fs, const std::string& folder) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> all, fs.List(folder));
-  std::vector<std::string> names = all;
-  std::erase_if(names, [&](const std::string& name) { return !IsOurs(name, all); });
-  std::stable_partition(names.begin(), names.end(),
-                        [](const std::string& name) { return !absl::EndsWith(name, ".idx"); });
-  return names;
-}
-
-// Makes the folder, and `lock` this run's.
-absl::Status PrepareOutput(FileSystem& fs, const TokenizeRun& run, const std::string& partial,
-                           std::unique_ptr<FolderLock>* lock) {
-  TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, run.output));
-  TREFOIL_ASSIGN_OR_RETURN(*lock, FolderLock::Take(fs, run.output));
-  if (!(*lock)->took_over().empty()) std::cerr << (*lock)->took_over() << "\n";
-  TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, run.output));
-  if (!names.empty() && !run.overwrite) {
-    return absl::AlreadyExistsError(absl::StrCat("output: ", run.output, " already has ", names.front(),
-                                                 "; name another folder, or replace what it has with --overwrite"));
-  }
-  TREFOIL_RETURN_IF_ERROR(fs.Remove(partial));
-  return fs.MakeFolder(partial);
 }
 
 // What is to be tokenized: records, or without a plan of them text.
@@ -126,19 +91,6 @@ absl::StatusOr<Tokenizer> LoadTokenizer(FileSystem& fs, const TokenizeRun& run) 
                                                    tokenizer.vocabulary(), "; give that, or leave it out"));
   }
   return tokenizer;
-}
-
-// Moves everything to its place. What was there goes first, each .idx before its .bin.
-absl::Status Publish(FileSystem& fs, const std::string& output, const std::string& partial, FolderLock& lock) {
-  TREFOIL_RETURN_IF_ERROR(lock.Check());
-  TREFOIL_ASSIGN_OR_RETURN(auto old_names, OurFiles(fs, output));
-  std::reverse(old_names.begin(), old_names.end());
-  for (const std::string& name : old_names) TREFOIL_RETURN_IF_ERROR(fs.Remove(absl::StrCat(output, "/", name)));
-  TREFOIL_ASSIGN_OR_RETURN(const auto names, OurFiles(fs, partial));
-  for (const std::string& name : names) {
-    TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, absl::StrCat(partial, "/", name), absl::StrCat(output, "/", name)));
-  }
-  return fs.Remove(partial);
 }
 
 absl::Status CheckCounts(const Work& work, const CorpusCounts& counts) {
@@ -213,8 +165,9 @@ void PrintSummary(const TokenizeRun& run, const Work& work, const CorpusCounts& 
 }
 
 // What RunTokenize does between making `partial` and removing it.
-absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPlan& plan, const std::string& partial,
-                         FolderLock* lock, Group& group, std::ostream& out) {
+absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPlan& plan, StagedOutput* output,
+                         Group& group, std::ostream& out) {
+  const std::string partial = StagedOutput::Partial(run.output);
   const bool first = group.rank() == 0;
   Work work{.corpus = plan};
   TREFOIL_RETURN_IF_ERROR(group.Agree(PlanWork(run, first, &work)));
@@ -257,7 +210,7 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   Sum(group, &*counts);
   TREFOIL_RETURN_IF_ERROR(CheckCounts(work, *counts));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? Publish(fs, run.output, partial, *lock) : absl::OkStatus()));
+  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? output->Publish() : absl::OkStatus()));
   if (first) PrintSummary(run, work, *counts, *tokenizer, seconds, group.size(), out);
   return absl::OkStatus();
 }
@@ -266,17 +219,21 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
 
 absl::Status RunTokenize(FileSystem& fs, const TokenizeRun& run, Group& group, std::ostream& out) {
   const bool first = group.rank() == 0;
-  const std::string partial = run.output + "/partial";
   absl::Status status;
   if (run.output.empty()) status = absl::InvalidArgumentError("output: empty; name a folder to write to");
   auto plan = PlanCorpus(run.corpus);
   if (status.ok()) status = plan.status();
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
-  std::unique_ptr<FolderLock> lock;  // rank 0's
-  TREFOIL_RETURN_IF_ERROR(group.Agree(first ? PrepareOutput(fs, run, partial, &lock) : absl::OkStatus()));
-  status = WriteCorpus(fs, run, *plan, partial, lock.get(), group, out);
-  if (!status.ok() && first) fs.Remove(partial).IgnoreError();  // the first error is the one to tell
-  return status;
+  std::unique_ptr<StagedOutput> output;  // rank 0's
+  if (first) {
+    // A .json follows its .bin by name.
+    const auto is_index = [](const std::string& name) { return absl::EndsWith(name, ".idx"); };
+    auto begun = StagedOutput::Begin(fs, run.output, {.ours = IsOurs, .last = is_index}, run.overwrite);
+    status = begun.status();
+    if (status.ok()) output = *std::move(begun);
+  }
+  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  return WriteCorpus(fs, run, *plan, output.get(), group, out);
 }
 
 int TokenizeMain(int argc, char** argv) {
@@ -294,10 +251,7 @@ int TokenizeMain(int argc, char** argv) {
   run.vocabulary = FLAGS_vocabulary;
   run.overwrite = FLAGS_overwrite;
   absl::Status status = CheckSameOnRanks(world->all(), CommandLineFacts(run.corpus.inputs));
-  if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
-    status = absl::InvalidArgumentError(
-        "--split_seed: chooses the held-out text, and --held_out=0 holds out none; leave one out");
-  }
+  if (status.ok()) status = CheckCorpusFlags();
   if (!FLAGS_records.empty() && status.ok()) {
     const auto kind = RecordKindOf(FLAGS_records, "--records");
     status = kind.status();

@@ -66,6 +66,14 @@ TEST(ReadImage, WhatIsTransparentIsWhite) {
   ExpectImage(PngOf(clear), {.height = 1, .width = 2, .channels = 3, .values = {255, 255, 255, 10, 20, 30}}, 0);
 }
 
+TEST(ReadImage, SixteenBitsBecomeEight) {
+  // Written by Pillow: grey, 1 x 2, 0x4040 and 0x80ff, with no word of gamma.
+  const std::string png = FromHex(
+      "89504e470d0a1a0a0000000d494844520000000200000001100000000081d9fc150000000d49444154789c63707068f80f0003c4020017e5166f"
+      "0000000049454e44ae426082");
+  ExpectImage(png, {.height = 1, .width = 2, .channels = 1, .values = {0x40, 0x81}}, 1);
+}
+
 TEST(ReadImage, CmykBecomesColour) {
   // Inverted, as Adobe writes it: shares of white. Red is no cyan: 255, all magenta and yellow: 0, no black: 255.
   const Image red = {.height = 8, .width = 8, .channels = 4, .values = [] {

@@ -135,7 +135,7 @@ TEST_F(BadInput, FlagsThatWouldDoNothing) {
   refused({"generate", "--checkpoint=x", "--temperature=0", "--top_k=3"}, "--top_k: chooses among tokens, and");
   refused({"generate", "--checkpoint=x", "--temperature=0", "--top_p=1"}, "--top_p: chooses among tokens, and");
   refused({"tokenize", "--input=x", "--output=y", "--held_out=0", "--split_seed=2"},
-          "--split_seed: chooses the held-out text");
+          "--split_seed: chooses what is held out");
 }
 
 TEST_F(BadInput, RanksThatTokenizeOtherThings) {

@@ -1,0 +1,30 @@
+#include "launcher/corpus_flags.h"
+
+#include <gflags/gflags.h>
+
+#include "launcher/given_flags.h"
+
+DEFINE_string(
+    input, "",
+    "Of tokenize, text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as "
+    "plain words. A .txt is a document, so is each line's field \"text\" in a .jsonl. Of images, a folder that has for "
+    "each class a folder of its name, with PNG and JPEG files.");
+DEFINE_string(
+    labels, "",
+    "Of tokenize --records=labels, the names of all classes, separated by commas, in the order of their ids; empty: "
+    "those that occur. Of images, the IDX file of the labels of --images.");
+DEFINE_double(held_out, 0.05, "Share of the text, or records, or of each class's images, to hold out for evaluation.");
+DEFINE_uint64(split_seed, 1, "Another seed holds out other text or images.");
+DEFINE_bool(overwrite, false, "Replace the files of this kind that --output has.");
+
+namespace trefoil {
+
+absl::Status CheckCorpusFlags() {
+  if (FLAGS_held_out == 0 && IsGiven("split_seed")) {
+    return absl::InvalidArgumentError(
+        "--split_seed: chooses what is held out, and --held_out=0 holds out nothing; leave one out");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace trefoil

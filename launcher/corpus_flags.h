@@ -1,0 +1,19 @@
+// The flags that commands which make data have in common: --input, --labels, --held_out, --split_seed, --overwrite.
+#pragma once
+
+#include <gflags/gflags_declare.h>
+
+#include "runtime/status.h"
+
+DECLARE_string(input);
+DECLARE_string(labels);
+DECLARE_double(held_out);
+DECLARE_uint64(split_seed);
+DECLARE_bool(overwrite);
+
+namespace trefoil {
+
+// An error if one is given that another makes meaningless.
+absl::Status CheckCorpusFlags();
+
+}  // namespace trefoil
