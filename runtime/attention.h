@@ -77,6 +77,16 @@ class TokenRanges {
     }
     return rows;
   }
+  // Calls f(done, n, position) for each run of neighbours among rows [row, row + count): n rows from row + done on,
+  // whose positions begin with `position`.
+  template <typename F>
+  void ForEachRun(int64_t row, int64_t count, const F& f) const {
+    for (int64_t done = 0; done < count;) {
+      const int64_t n = std::min(count, EndOfRange(row + done) - row) - done;
+      f(done, n, Position(row + done));
+      done += n;
+    }
+  }
   // The end of the range that a row below tokens() lies in, as a row.
   constexpr int64_t EndOfRange(int64_t row) const {
     int64_t end = 0;
@@ -120,8 +130,16 @@ struct HeadColumns {
   int64_t first = 0;
 };
 // Of queries [B*Tq, ...], keys and values [B*Tk, ...], which may be one tensor; or of their gradients.
+//
+// bias: [R, H] in the dtype of q, R odd, or not defined. It is added to scores by relative position (Raffel et al.
+// 2020, section 2.1): the score of the query at position q for the key at position k, in head h, is
+//
+//   scale * q.k + bias[k - q + (R - 1) / 2][h]
+//
+// A query and a key that it sees are at most (R - 1) / 2 apart. As a gradient: [R, H] float32, or not defined: not made.
 struct AttentionHeads {
   HeadColumns q, k, v;
+  Tensor bias = {};
 };
 // From one tensor [B*T, (H + 2K) * D]: H query heads, K key heads, K value heads.
 inline AttentionHeads FusedHeads(const Tensor& qkv, const AttentionShape& s) {

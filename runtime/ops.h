@@ -131,15 +131,16 @@ void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Ten
 void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
             float theta, bool inverse);
 
-// softmax(scale q k^T) v over the keys that a query sees (runtime/attention.h), in blocks that never hold Tq x Tk for
-// more than a head (Dao et al. 2022); scale is 1 / sqrt(D) unless the shape has another. out: [B*Tq, H*D]; log_sum_exp:
-// [B, H, Tq] float32, saved for the backward. A query that sees no key has an output of 0 and a log_sum_exp of
-// -infinity. FLOPs are counted as if no key were padding: lengths are not known here.
+// softmax(scale q k^T + bias) v over the keys that a query sees (runtime/attention.h), in blocks that never hold
+// Tq x Tk for more than a head (Dao et al. 2022); scale is 1 / sqrt(D) unless the shape has another. out: [B*Tq, H*D];
+// log_sum_exp: [B, H, Tq] float32, saved for the backward. A query that sees no key has an output of 0 and a
+// log_sum_exp of -infinity. FLOPs are counted as if no key were padding: lengths are not known here.
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp);
 // The gradients of what in.q, in.k and in.v are, every column of those heads written, 0 for keys that nobody sees; with
-// kYes added to. Their dtype is that of `in`, or float32; with kYes float32. Where keys came in parts, each part has a call of its own, with the
-// merged `out` and `log_sum_exp` of all parts; the parts' gradients of q add up.
+// kYes added to. Their dtype is that of `in`, or float32; with kYes float32. gradients.bias, where it is defined, is a
+// weight's gradient: added to, always. Where keys came in parts, each part has a call of its own, with the merged `out`
+// and `log_sum_exp` of all parts; the parts' gradients of q add up.
 void AttentionBackward(Device& device, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                        const AttentionHeads& gradients, Accumulate accumulate = Accumulate::kNo);

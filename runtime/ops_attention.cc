@@ -21,6 +21,18 @@ double CheckAllHeads(const AttentionHeads& x, DType dtype, const AttentionShape&
          CheckHeads("v", x.v, dtype, keys, s.kv_heads, s.head_dim);
 }
 
+// That it has a row for every distance at which a query can see a key.
+void CheckBias(const Tensor& bias, DType dtype, const AttentionShape& s) {
+  CheckActivation("bias", bias, 2);
+  Check("bias", bias, dtype, {bias.dim(0), s.heads});
+  CHECK_EQ(bias.dim(0) % 2, 1) << "bias has a row for distance 0 and as many on either side";
+  const int64_t queries = s.tokens.tokens(), keys = s.keys().tokens();
+  if (queries == 0 || keys == 0) return;
+  const int64_t before = s.tokens.Position(queries - 1) - s.keys().Position(0);
+  const int64_t after = s.causal ? 0 : s.keys().Position(keys - 1) - s.tokens.Position(0);
+  CHECK_LE(std::max(before, after), bias.dim(0) / 2) << "bias: distances beyond its " << bias.dim(0) << " rows";
+}
+
 // All but the gradients. Returns the bytes of q, k and v.
 double CheckAttention(const AttentionHeads& in, const AttentionShape& s, const AttentionDropout& dropout,
                       const Tensor& out, const Tensor& log_sum_exp) {
@@ -39,6 +51,7 @@ double CheckAttention(const AttentionHeads& in, const AttentionShape& s, const A
   Check("out", out, dtype, {s.batch * s.tokens.tokens(), s.heads * s.head_dim});
   Check("log_sum_exp", log_sum_exp, kFloat, {s.batch, s.heads, s.tokens.tokens()});
   if (s.lengths.defined()) Check("lengths", s.lengths, DType::kInt32, {s.batch});
+  if (in.bias.defined()) CheckBias(in.bias, dtype, s);
   return CheckAllHeads(in, dtype, s);
 }
 
@@ -79,7 +92,7 @@ void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_di
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp) {
   const double bytes = CheckAttention(in, shape, dropout, out, log_sum_exp);
-  Run(device, "attention", 2 * Product(shape), Bytes({&out, &log_sum_exp, &shape.lengths}) + bytes,
+  Run(device, "attention", 2 * Product(shape), Bytes({&out, &log_sum_exp, &shape.lengths, &in.bias}) + bytes,
       [&](Kernels& kernels) { kernels.Attention(in, shape, dropout, out, log_sum_exp); });
 }
 
@@ -92,8 +105,14 @@ void AttentionBackward(Device& device, const Tensor& d_out, const AttentionHeads
   const DType dtype = gradients.q.rows.dtype();
   CHECK(dtype == kFloat || (dtype == out.dtype() && !add)) << "gradients in " << Name(dtype);
   const double written = CheckAllHeads(gradients, dtype, shape);
+  if (gradients.bias.defined()) {
+    CHECK(in.bias.defined()) << "a gradient of no bias";
+    Check("gradients.bias", gradients.bias, kFloat, in.bias.shape());
+  }
   Run(device, "attention_backward", 5 * Product(shape),
-      Bytes({&d_out, &out, &log_sum_exp, &shape.lengths}) + (bytes + (add ? 2 : 1) * written), [&](Kernels& kernels) {
+      Bytes({&d_out, &out, &log_sum_exp, &shape.lengths, &in.bias, &gradients.bias, &gradients.bias}) +
+          (bytes + (add ? 2 : 1) * written),
+      [&](Kernels& kernels) {
         kernels.AttentionBackward(d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
       });
 }

@@ -70,7 +70,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
   const int64_t rows = h.dim(0), columns = weight_.shape()[0];
   const int64_t first_column = SplitBegin(config_.vocabulary(), context.tensor.size(), context.tensor.rank());
   const int64_t chunk = ChunkRows(rows);
-  const CrossEntropyOptions options = {.smoothing = batch.label_smoothing, .classes = config_.vocabulary()};
+  const LabelSmoothing smoothing = {.share = batch.label_smoothing, .vocabulary = config_.vocabulary()};
   const Tensor loss = context.NewFloat({rows}), correct = batch.training ? Tensor() : context.NewFloat({rows});
   const bool divided = batch.training && pass->divided, whole = batch.training && !pass->divided;
   Tensor dh;
@@ -88,18 +88,18 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
            Accumulate::kNo, bias_.weight());
     const Tensor targets = batch.targets.Rows(begin, end);
     const Tensor weights = batch.weights.defined() ? batch.weights.Rows(begin, end) : Tensor();
-    const int64_t part = context.tensor.rank(), numbers = options.statistics();
+    const int64_t part = context.tensor.rank(), numbers = smoothing.share > 0 ? 4 : 3;
     const Tensor statistics = context.NewFloat({context.tensor.size(), r, numbers});
     const Tensor mine = statistics.Rows(part, part + 1).View({r, numbers});
     CrossEntropyStatistics(device, logits, targets, first_column, mine);
     context.tensor.AllGather(mine, statistics.View({context.tensor.size() * r, numbers}));
     const Tensor log_sum_exp = context.NewFloat({r});
-    CrossEntropyCombine(device, statistics, weights, options, loss.Rows(begin, end), log_sum_exp,
+    CrossEntropyCombine(device, statistics, weights, loss.Rows(begin, end), log_sum_exp, smoothing,
                         correct.defined() ? correct.Rows(begin, end) : Tensor());
     if (!batch.training) continue;
     const Tensor d_logits = divided ? kept : in_place ? logits : context.New({r, columns});
-    CrossEntropyBackward(device, logits, targets, weights, log_sum_exp, first_column, batch.loss_scale, options,
-                         d_logits);
+    CrossEntropyBackward(device, logits, targets, weights, log_sum_exp, first_column, batch.loss_scale, d_logits,
+                         smoothing);
     if (divided) continue;
     Matmul(device, d_logits, Transpose::kNo, weight_.weight(), Transpose::kNo, dh.Rows(begin, end));
     AddGradients(context, d_logits, h.Rows(begin, end));

@@ -101,14 +101,15 @@ Tensors SampleHead::Forward(const Context& context, const MicroBatch& batch, con
   const Tensor loss = context.NewFloat({rows});
   if (batch.training) saved->d_output = context.New(output.shape());
   if (config_.head() == ModelConfig::CLASSES) {
-    const CrossEntropyOptions options = {.smoothing = batch.label_smoothing, .classes = config_.classes()};
-    const Tensor statistics = context.NewFloat({1, rows, options.statistics()});
+    const LabelSmoothing smoothing = {.share = batch.label_smoothing, .vocabulary = config_.classes()};
+    const int64_t numbers = smoothing.share > 0 ? 4 : 3;
+    const Tensor statistics = context.NewFloat({1, rows, numbers});
     const Tensor log_sum_exp = context.NewFloat({rows}), correct = context.NewFloat({rows});
-    CrossEntropyStatistics(device, output, batch.targets, 0, statistics.View({rows, options.statistics()}));
-    CrossEntropyCombine(device, statistics, batch.weights, options, loss, log_sum_exp, correct);
+    CrossEntropyStatistics(device, output, batch.targets, 0, statistics.View({rows, numbers}));
+    CrossEntropyCombine(device, statistics, batch.weights, loss, log_sum_exp, smoothing, correct);
     if (batch.training) {
-      CrossEntropyBackward(device, output, batch.targets, batch.weights, log_sum_exp, 0, batch.loss_scale, options,
-                           saved->d_output);
+      CrossEntropyBackward(device, output, batch.targets, batch.weights, log_sum_exp, 0, batch.loss_scale,
+                           saved->d_output, smoothing);
     } else {
       pass->losses.push_back({.name = kCorrect, .values = correct});
     }

@@ -12,19 +12,20 @@ namespace {
 
 struct Operands {
   Values q, k, v, d_out;  // [B*Tq, H*D], [B*Tk, K*D] twice, [B*Tq, H*D]
+  Values bias;            // [R, H]
 };
 struct Reference {
-  Values out, log_sum_exp, d_q, d_k, d_v;
+  Values out, log_sum_exp, d_q, d_k, d_v, d_bias;
 };
 
-// Straight from softmax(scale q k^T) v and its chain rule, Tq x Tk at a time.
+// Straight from softmax(scale q k^T + bias) v and its chain rule, Tq x Tk at a time.
 Reference NaiveAttention(const AttentionCase& c, const Operands& x) {
   const AttentionShape& s = c.shape;
   const std::vector<int64_t> queries = PositionsOf(s.tokens), keys = PositionsOf(s.keys());
   const auto tq = static_cast<int64_t>(queries.size()), tk = static_cast<int64_t>(keys.size());
   const int64_t dim = s.head_dim;
   Reference r = {Values(x.q.size()), Values(s.batch * s.heads * tq), Values(x.q.size()), Values(x.k.size()),
-                 Values(x.v.size())};
+                 Values(x.v.size()), Values(x.bias.size())};
   const double scale = s.scale != 0 ? s.scale : 1 / std::sqrt(static_cast<double>(dim)),
                kept = 1 / (1 - static_cast<double>(c.dropout.probability));
   for (int64_t b = 0; b < s.batch; ++b) {
@@ -32,12 +33,13 @@ Reference NaiveAttention(const AttentionCase& c, const Operands& x) {
       const auto q_at = [&](int64_t t) { return ((b * tq + t) * s.heads + h) * dim; };
       const auto k_at = [&](int64_t u) { return ((b * tk + u) * s.kv_heads + h / (s.heads / s.kv_heads)) * dim; };
       for (int64_t t = 0; t < tq; ++t) {
+        const auto bias_at = [&](int64_t u) { return (keys[u] - queries[t] + (c.distances - 1) / 2) * s.heads + h; };
         Values p(tk), mask(tk, 1), d_weight(tk);
         double sum = 0;
         for (int64_t u = 0; u < tk; ++u) {
           if (s.causal && keys[u] > queries[t]) continue;
           if (!c.lengths.empty() && keys[u] >= c.lengths[b]) continue;
-          double score = 0;
+          double score = c.distances > 0 ? x.bias[bias_at(u)] : 0;
           for (int64_t d = 0; d < dim; ++d) score += x.q[q_at(t) + d] * x.k[k_at(u) + d] * scale;
           p[u] = std::exp(score);
           sum += p[u];
@@ -61,6 +63,7 @@ Reference NaiveAttention(const AttentionCase& c, const Operands& x) {
         }
         for (int64_t u = 0; u < tk; ++u) {
           const double d_score = p[u] * (d_weight[u] - inner);
+          if (c.distances > 0 && p[u] > 0) r.d_bias[bias_at(u)] += d_score;
           for (int64_t d = 0; d < dim; ++d) {
             r.d_q[q_at(t) + d] += d_score * scale * x.k[k_at(u) + d];
             r.d_k[k_at(u) + d] += d_score * scale * x.q[q_at(t) + d];
@@ -92,8 +95,8 @@ std::string Text(const AttentionCase& c) {
        << s.keys().tokens() << " H " << s.heads << " K " << s.kv_heads << " D " << s.head_dim
        << (s.causal ? " causal" : "") << " scale " << s.scale << " dropout " << c.dropout.probability << " lengths";
   for (const int32_t length : c.lengths) text << " " << length;
-  text << " bf16 by " << (c.bf16 == nullptr ? "the device's choice" : c.bf16->name) << ", gradients in "
-       << Name(c.gradient_dtype);
+  text << " bias of " << c.distances << ", bf16 by " << (c.bf16 == nullptr ? "the device's choice" : c.bf16->name)
+       << ", gradients in " << Name(c.gradient_dtype);
   return text.str();
 }
 
@@ -141,20 +144,24 @@ AttentionHeads PoisonedHeads(Device& device, DType dtype, const AttentionHeads& 
 
 void CompareAttention(const AttentionCase& c) {
   SCOPED_TRACE(Text(c));
+  constexpr double kBefore = 0.5;  // in the bias's gradient, which is added to
   const DType gradient_dtype = c.dtype == DType::kFloat32 ? c.dtype : c.gradient_dtype;
   const int64_t heads = c.shape.heads, kv_heads = c.shape.kv_heads, dim = c.shape.head_dim;
   Reference reference;
   const auto results = (c.bf16 == nullptr ? RunWithThreads : RunWithCpuThreads)([&](Device& device) {
     AttentionShape s = c.shape;
     if (!c.lengths.empty()) s.lengths = Ids(device, c.lengths);
-    const AttentionHeads in = RandomHeads(device, c.dtype, s, 1);
+    AttentionHeads in = RandomHeads(device, c.dtype, s, 1);
+    if (c.distances > 0) in.bias = Random(device, c.dtype, {c.distances, heads}, 3);
     const Tensor out = Poisoned(device, c.dtype, {s.batch * s.tokens.tokens(), heads * dim});
     const Tensor sums = Poisoned(device, DType::kFloat32, {s.batch, heads, s.tokens.tokens()});
     const Tensor d_out = Random(device, c.dtype, out.shape(), 2);
-    const AttentionHeads d = PoisonedHeads(device, gradient_dtype, in);
+    AttentionHeads d = PoisonedHeads(device, gradient_dtype, in);
+    if (c.distances > 0) d.bias = From(device, DType::kFloat32, in.bias.shape(), Values(in.bias.elements(), kBefore));
     if (reference.out.empty()) {
       reference = NaiveAttention(c, {Get(device, in.q, heads, dim), Get(device, in.k, kv_heads, dim),
-                                     Get(device, in.v, kv_heads, dim), Get(device, d_out)});
+                                     Get(device, in.v, kv_heads, dim), Get(device, d_out),
+                                     c.distances > 0 ? Get(device, in.bias) : Values()});
     }
     if (c.bf16 == nullptr) {
       Attention(device, in, s, c.dropout, out, sums);
@@ -170,7 +177,9 @@ void CompareAttention(const AttentionCase& c) {
       gradients.insert(gradients.end(), more.begin(), more.end());
     }
     const Shape all = {static_cast<int64_t>(gradients.size())};
-    return std::vector<Tensor>{out, sums, From(device, DType::kFloat32, all, gradients)};
+    std::vector<Tensor> tensors = {out, sums, From(device, DType::kFloat32, all, gradients)};
+    if (c.distances > 0) tensors.push_back(d.bias);
+    return tensors;
   });
   // bf16 instructions take the weights rounded to bf16; other CPUs keep them in fp32.
   const bool rounds = OnGpu() || c.bf16 != nullptr || cpu::BestBf16Kernel() != nullptr;
@@ -193,6 +202,10 @@ void CompareAttention(const AttentionCase& c) {
     reference.d_q.insert(reference.d_q.end(), more.begin(), more.end());
   }
   ExpectClose(results[2], reference.d_q, c.tolerance * tolerance, "d_q, d_k, d_v");
+  if (c.distances == 0) return;
+  Values d_bias = results[3];
+  for (double& value : d_bias) value -= kBefore;
+  ExpectClose(d_bias, reference.d_bias, c.tolerance * tolerance, "d_bias");
 }
 
 }  // namespace trefoil

@@ -1,4 +1,4 @@
-// What the tests of attention share: a reference in plain loops, random operands, the comparison of all that the op gives.
+// What the tests of attention share: a reference in plain loops, random operands, the comparison of what the op gives.
 //
 //   CompareAttention({.dtype = DType::kFloat32, .shape = {2, 65, 4, 2, 32}, .lengths = {65, 20}});
 #pragma once
@@ -32,6 +32,7 @@ struct AttentionCase {
   AttentionShape shape;  // without lengths
   AttentionDropout dropout = {};
   std::vector<int32_t> lengths = {};        // of the samples; empty: not defined
+  int64_t distances = 0;                    // rows of the bias; 0: not defined
   const cpu::Bf16Kernel* bf16 = nullptr;    // by the CPU's kernels with these products; null: the device's kernels
   DType gradient_dtype = DType::kBFloat16;  // float32 where `dtype` is
   double tolerance = 1;                     // in units of the usual one

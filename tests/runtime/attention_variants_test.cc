@@ -1,4 +1,8 @@
-// Attention of encoders and from decoders to encoders: samples that end in padding, scales of their own.
+// Attention of encoders and from decoders to encoders: samples that end in padding, scales of their own, bias by
+// relative position.
+#include <algorithm>
+#include <utility>
+
 #include "runtime/kernels/cpu/bf16_block.h"
 #include "tests/runtime/attention_testing.h"
 
@@ -9,6 +13,13 @@ namespace {
 std::vector<std::vector<int32_t>> SomeLengths(const AttentionShape& s) {
   const auto end = static_cast<int32_t>(s.keys().Position(s.keys().tokens() - 1) + 1);
   return {{}, {end, 0, end / 3}, {end / 2 + 1, end + 70, 13}};
+}
+
+// As few rows as the bias may have.
+int64_t DistancesOf(const AttentionShape& s) {
+  const std::vector<int64_t> queries = PositionsOf(s.tokens), keys = PositionsOf(s.keys());
+  const int64_t before = queries.back() - keys.front(), after = s.causal ? 0 : keys.back() - queries.front();
+  return 2 * std::max(before, after) + 1;
 }
 
 // Every combination of what attention is told, of three samples each, in turn with heads, tokens and dims that fill no
@@ -22,11 +33,12 @@ std::vector<AttentionCase> Cases(DType dtype) {
       for (const bool drops : {false, true}) {
         for (const std::vector<int32_t>& lengths : SomeLengths(s)) {
           s.scale = s.scale == 0 ? 0.1f : 0;
-          cases.push_back({.dtype = dtype,
-                           .shape = s,
-                           .dropout = drops ? SomeDropout(s) : AttentionDropout{},
-                           .lengths = lengths,
-                           .tolerance = 4});  // few keys leave more of the rounding, zeros for the others less to compare
+          // Few keys leave more of the rounding, and zeros for the others less to compare with.
+          AttentionCase c = {.dtype = dtype, .shape = s, .lengths = lengths, .tolerance = 4};
+          if (drops) c.dropout = SomeDropout(s);
+          cases.push_back(c);
+          c.distances = DistancesOf(s);
+          cases.push_back(c);
         }
       }
     }
@@ -86,7 +98,9 @@ TEST(AttentionVariants, BackwardIsTheSlope) {
       dropout.probability = probability;
       s.lengths = Ids(*device, {11, 0, 40});
       s.scale = 0.5f;
-      const AttentionHeads in = RandomHeads(*device, f, s, 1), d = PoisonedHeads(*device, f, in);
+      AttentionHeads in = RandomHeads(*device, f, s, 1), d = PoisonedHeads(*device, f, in);
+      in.bias = Random(*device, f, {DistancesOf(s) + 4, 4}, 3);
+      d.bias = From(*device, f, in.bias.shape(), Values(in.bias.elements()));
       const Tensor out = Poisoned(*device, f, {3 * s.tokens.tokens(), 32});
       const Tensor sums = Poisoned(*device, f, {3, 4, s.tokens.tokens()}), d_out = Random(*device, f, out.shape(), 2);
       Fill(*device, d.q.rows, 0);  // also what is beside the heads
@@ -99,6 +113,48 @@ TEST(AttentionVariants, BackwardIsTheSlope) {
       AttentionBackward(*device, d_out, in, out, sums, s, dropout, d);
       ExpectGradient(*device, in.q.rows, loss, Get(*device, d.q.rows), "d_q");
       ExpectGradient(*device, in.k.rows, loss, Get(*device, d.k.rows), "d_kv");
+      ExpectGradient(*device, in.bias, loss, Get(*device, d.bias), "d_bias");
+    }
+  }
+}
+
+// The bias takes workspace, in each thread and for its gradient.
+TEST(AttentionVariants, ANullDeviceTakesTheSameMemory) {
+  const std::pair<DType, Bf16Products> kinds[] = {{DType::kFloat32, Bf16Products::kNative},
+                                                  {DType::kBFloat16, Bf16Products::kNative},
+                                                  {DType::kBFloat16, Bf16Products::kFloat32}};
+  AttentionShape s = Ranged(2, 30, 4, 2, 8, 50, /*causal=*/false);
+  for (const auto& [dtype, products] : kinds) {
+    for (const int threads : {1, 3}) {
+      const std::unique_ptr<Device> devices[] = {
+          NewCpuDevice(threads, products),
+          NewNullDevice(
+              {.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = threads, .bf16_products = products})};
+      std::vector<int64_t> taken[2][2];  // of a device, without and with bias
+      for (const int null : {0, 1}) {
+        Device& device = *devices[null];
+        for (const int biased : {0, 1}) {
+          const auto tensor = [&](DType of, const Shape& shape) {
+            const Tensor x = device.Allocate(of, shape, Purpose::kActivations);
+            if (of != DType::kInt32) Fill(device, x, 0);
+            return x;
+          };
+          const Tensor q = tensor(dtype, {60, 32}), kv = tensor(dtype, {100, 32}), out = tensor(dtype, q.shape());
+          const Tensor d_q = tensor(dtype, q.shape()), d_kv = tensor(dtype, kv.shape());
+          const Tensor sums = tensor(DType::kFloat32, {2, 4, 30});
+          AttentionHeads heads = SeparateHeads(q, kv, s), d = SeparateHeads(d_q, d_kv, s);
+          s.lengths = tensor(DType::kInt32, {2});
+          device.Upload(std::vector<int32_t>{50, 20}.data(), s.lengths);
+          if (biased == 1) heads.bias = tensor(dtype, {101, 4}), d.bias = tensor(DType::kFloat32, {101, 4});
+          device.arena().Observe([&](Purpose, int64_t bytes, bool) { taken[null][biased].push_back(bytes); });
+          Attention(device, heads, s, {}, out, sums);
+          AttentionBackward(device, out, heads, out, sums, s, {}, d);
+          device.arena().Observe(nullptr);
+        }
+      }
+      EXPECT_EQ(taken[0][0], taken[1][0]);
+      EXPECT_EQ(taken[0][1], taken[1][1]);
+      EXPECT_NE(taken[0][0], taken[0][1]);
     }
   }
 }

@@ -6,18 +6,20 @@ namespace trefoil::cpu {
 namespace {
 
 struct Layout : ScratchLayout {
-  explicit Layout(const AttentionShape& s) : padded(PadColumns(s.head_dim)) {
+  Layout(const AttentionShape& s, int64_t distances) : padded(PadColumns(s.head_dim)) {
     const int64_t tokens = Blocks(s.keys().tokens(), kBlock) * kBlock;
     keys = Take(tokens * s.head_dim);
     values = Take(tokens * padded);
     for (int64_t* offset : {&queries, &out}) *offset = Take(kBlock * padded);
     weights = Take(kBlock * kBlock);
+    bias = Take(distances);
   }
   int64_t padded;        // columns of a padded row of D
   int64_t keys;          // per key block [D, kBlock]
   int64_t values;        // [Tk, padded]
   int64_t queries, out;  // [kBlock, padded]
   int64_t weights;       // [kBlock, kBlock]
+  int64_t bias;          // [R]
 };
 
 template <typename T>
@@ -34,6 +36,8 @@ void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape
     LoadTransposed(key.Row(k0), key.stride, std::min(kBlock, existing - k0), dim, keys + k0 * dim, kBlock);
   }
   LoadRows(value.data, value.stride, existing, dim, 1.0f, values, padded);
+  const ByDistance bias(scratch + layout.bias, Distances(in));
+  if (in.bias.defined()) bias.Load(in.bias, head, RowsOf::kQueries);
   const float scale = shape.score_scale();
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0);
@@ -46,11 +50,13 @@ void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape
       gemm.block(rows, PadColumns(columns), dim, {queries, padded, 1}, keys + k0 * dim, kBlock, weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t valid = seen.Of(r, k0, columns);
-        UpdateRow(weights + r * kBlock, 1.0f, valid, columns, running, r, sum + r * padded, padded);
+        float* row = weights + r * kBlock;
+        if (in.bias.defined()) bias.AddTo(row, 1.0f, shape.tokens.Position(q0 + r), shape.keys(), k0, valid);
+        UpdateRow(row, 1.0f, valid, columns, running, r, sum + r * padded, padded);
         if (dropout.probability > 0) {
           float buffer[AttentionDropoutBuffer(kBlock)];
           const float* factors = AttentionDropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, buffer);
-          for (int64_t k = 0; k < valid; ++k) weights[r * kBlock + k] *= factors[k];
+          for (int64_t k = 0; k < valid; ++k) row[k] *= factors[k];
         }
       }
       gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > 0);
@@ -68,7 +74,7 @@ void Attention(const CpuContext& cpu, const AttentionHeads& in, const AttentionS
   if (cpu.bf16 != nullptr && out.dtype() == DType::kBFloat16) {
     return AttentionBf16(cpu, in, shape, dropout, out, log_sum_exp);
   }
-  const Layout layout(shape);
+  const Layout layout(shape, Distances(in));
   WithType(out.dtype(), [&](auto type) {
     ParallelTasks(cpu, shape.batch * shape.heads, layout.total, [&](int64_t task, float* scratch) {
       Head<decltype(type)>(*cpu.gemm, in, shape, dropout, task / shape.heads, task % shape.heads, layout, scratch,

@@ -8,6 +8,7 @@
 
 #include <cmath>
 
+#include "runtime/kernels/cpu/attention_bias.h"
 #include "runtime/kernels/cpu/gemm.h"
 #include "runtime/kernels/cpu/vector.h"
 #include "runtime/kernels/dropout.h"
@@ -136,6 +137,7 @@ struct BackwardArguments {
   const AttentionHeads& gradients;
   const bool add;
   const Layout& layout;
+  const BiasGradient& d_bias;
 };
 
 // The running softmax of one block of queries: maximum and sum of exp(score - maximum) so far; of no keys at first.
@@ -187,15 +189,17 @@ inline const float* AttentionDropoutFactors(const AttentionShape& s, const Atten
   const int64_t row = ((dropout.first_sequence + b) * dropout.global_heads + dropout.first_head + head) *
                           dropout.global_queries + s.tokens.Position(query);
   float* const joined = buffer + DropoutBuffer(count);
-  for (int64_t done = 0; done < count;) {
-    const int64_t n = std::min(count, s.keys().EndOfRange(key + done) - key) - done;
-    const auto first = static_cast<uint64_t>(row * dropout.global_keys + s.keys().Position(key + done));
+  const float* all = joined;
+  s.keys().ForEachRun(key, count, [&](int64_t done, int64_t n, int64_t position) {
+    const auto first = static_cast<uint64_t>(row * dropout.global_keys + position);
     const float* factors = DropoutFactors(dropout.probability, dropout.key, first, n, buffer);
-    if (n == count) return factors;
-    std::copy_n(factors, n, joined + done);
-    done += n;
-  }
-  return joined;
+    if (n == count) {
+      all = factors;
+    } else {
+      std::copy_n(factors, n, joined + done);
+    }
+  });
+  return all;
 }
 
 // Calls f(task, scratch) for every task, each thread with `floats` of scratch of its own. Tasks are handed out one by

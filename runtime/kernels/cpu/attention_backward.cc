@@ -5,18 +5,20 @@ namespace trefoil::cpu {
 namespace {
 
 struct Layout : ScratchLayout {
-  explicit Layout(const AttentionShape& s) : padded(PadColumns(s.head_dim)) {
+  Layout(const AttentionShape& s, int64_t distances) : padded(PadColumns(s.head_dim)) {
     const int64_t tokens = Blocks(s.keys().tokens(), kBlock) * kBlock;
     for (int64_t* offset : {&keys_t, &values_t}) *offset = Take(tokens * s.head_dim);
     for (int64_t* offset : {&keys, &d_keys, &d_values}) *offset = Take(tokens * padded);
     for (int64_t* offset : {&queries, &d_out, &d_queries}) *offset = Take(kBlock * padded);
     for (int64_t* offset : {&weights, &d_weights}) *offset = Take(kBlock * kBlock);
+    bias = Take(distances);
   }
   int64_t padded;
   int64_t keys_t, values_t;           // per key block [D, kBlock]
   int64_t keys, d_keys, d_values;     // [Tk, padded]
   int64_t queries, d_out, d_queries;  // [kBlock, padded]
   int64_t weights, d_weights;         // [kBlock, kBlock]
+  int64_t bias;                       // [R]
 };
 
 // One row of scores s and of d_out v^T becomes the weights p (dropped-out, for d_values) and
@@ -60,6 +62,8 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
   float *d_queries = scratch + layout.d_queries, *d_keys = scratch + layout.d_keys;
   float* d_values = scratch + layout.d_values;
   const float* log_sum_exp = a.log_sum_exp.data<float>() + (b * shape.heads + head) * tokens;
+  const ByDistance bias(scratch + layout.bias, Distances(a.in)), d_bias = a.d_bias.StartPart(b, head);
+  if (a.in.bias.defined()) bias.Load(a.in.bias, head, RowsOf::kQueries);
   const float scale = shape.score_scale();
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0);
@@ -78,13 +82,16 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
       gemm.block(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
       gemm.block(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t valid = seen.Of(r, k0, columns);
+        const int64_t valid = seen.Of(r, k0, columns), position = shape.tokens.Position(q0 + r);
+        float *row = weights + r * kBlock, *d_row = d_weights + r * kBlock;
         float buffer[AttentionDropoutBuffer(kBlock)];
         const float* factors = nullptr;
         if (a.dropout.probability > 0) {
           factors = AttentionDropoutFactors(shape, a.dropout, b, head, q0 + r, k0, valid, buffer);
         }
-        ScoresRow(weights + r * kBlock, d_weights + r * kBlock, valid, columns, log_sum_exp[q0 + r], delta[r], factors);
+        if (a.in.bias.defined()) bias.AddTo(row, 1.0f, position, shape.keys(), k0, valid);
+        ScoresRow(row, d_row, valid, columns, log_sum_exp[q0 + r], delta[r], factors);
+        if (a.d_bias.wanted()) d_bias.Add(d_row, position, shape.keys(), k0, valid);
       }
       gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
       gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
@@ -125,14 +132,16 @@ void AttentionBackward(const CpuContext& cpu, const Tensor& d_out, const Attenti
   if (cpu.bf16 != nullptr && out.dtype() == DType::kBFloat16) {
     return AttentionBackwardBf16(cpu, d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);
   }
-  const Layout layout(shape);
+  const Layout layout(shape, Distances(in));
+  const BiasGradient d_bias(cpu, shape, gradients.bias, RowsOf::kQueries);
   const Arguments arguments = {*cpu.gemm, d_out,   in,        out, log_sum_exp,
-                               shape,     dropout, gradients, accumulate == Accumulate::kYes, layout};
+                               shape,     dropout, gradients, accumulate == Accumulate::kYes, layout, d_bias};
   WithType(out.dtype(), [&](auto type) {
     ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
       KeyHead<decltype(type)>(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
     });
   });
+  d_bias.AddParts();
 }
 
 }  // namespace trefoil::cpu

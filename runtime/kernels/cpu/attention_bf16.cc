@@ -4,19 +4,21 @@ namespace trefoil::cpu {
 namespace {
 
 struct Layout : Bf16Layout {
-  explicit Layout(const AttentionShape& s) : Bf16Layout(s) {
+  Layout(const AttentionShape& s, int64_t distances) : Bf16Layout(s) {
     keys = TakeBf16(Blocks(s.keys().tokens(), kKeyBlock) * kKeyBlock * padded);
     values = TakeBf16(key_tokens * padded);
     queries = TakeBf16(RowsFit(s.tokens.tokens(), s.head_dim) ? 0 : tokens * padded);
     out = Take(kBlock * padded);
     scores = Take(kBlock * kKeyBlock);
     weights = TakeBf16(kBlock * kKeyBlock);
+    bias = Take(distances);
   }
   int64_t keys;             // packed, per key block [padded / 2, kKeyBlock]
   int64_t values;           // packed [Tk / 2, padded]
   int64_t queries;          // [Tq, padded]
   int64_t out;              // [kBlock, padded]
   int64_t scores, weights;  // [kBlock, kKeyBlock], fp32 and bf16
+  int64_t bias;             // [R]
 };
 
 void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionShape& shape,
@@ -35,7 +37,9 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
   }
   PackRows(value.data, value.stride, existing, dim, values, padded);
   const LeftRows queries = Left(query, tokens, dim, reinterpret_cast<BFloat16*>(scratch + layout.queries));
-  const float scale = shape.score_scale();
+  const ByDistance bias(scratch + layout.bias, Distances(in));
+  if (in.bias.defined()) bias.Load(in.bias, head, RowsOf::kQueries);
+  const float scale = shape.score_scale(), left_to_do = in.bias.defined() ? 1.0f : scale;
   const Bf16Work work(kernel);
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
@@ -49,7 +53,8 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t valid = seen.Of(r, k0, columns);
         float* row = scores + r * kKeyBlock;
-        UpdateRow(row, scale, valid, wide, running, r, sum + r * padded, padded);
+        if (in.bias.defined()) bias.AddTo(row, scale, shape.tokens.Position(q0 + r), shape.keys(), k0, valid);
+        UpdateRow(row, left_to_do, valid, wide, running, r, sum + r * padded, padded);
         if (dropout.probability > 0) {
           float buffer[AttentionDropoutBuffer(kKeyBlock)];
           const float* factors = AttentionDropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, buffer);
@@ -70,7 +75,7 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
 
 void AttentionBf16(const CpuContext& cpu, const AttentionHeads& in, const AttentionShape& shape,
                    const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
-  const Layout layout(shape);
+  const Layout layout(shape, Distances(in));
   ParallelTasks(cpu, shape.batch * shape.heads, layout.total, [&](int64_t task, float* scratch) {
     Head(*cpu.bf16, in, shape, dropout, task / shape.heads, task % shape.heads, layout, scratch, {out, 0},
          log_sum_exp.data<float>());

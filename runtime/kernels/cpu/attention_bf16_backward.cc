@@ -9,7 +9,7 @@ namespace {
 //   d_scores = weights * (d_weights - delta)  (Dao et al. 2022, appendix B.4)
 //   d_v += weights^T d_out    d_k += scale d_scores^T q    d_q^T += scale k^T d_scores^T
 struct Layout : Bf16Layout {
-  explicit Layout(const AttentionShape& s) : Bf16Layout(s) {
+  Layout(const AttentionShape& s, int64_t distances) : Bf16Layout(s) {
     const int64_t rows = s.keys().tokens();
     keys_t = TakeBf16(Blocks(rows, kKeyBlock) * kKeyBlock * padded);
     for (int64_t* offset : {&keys, &values}) *offset = TakeBf16(RowsFit(rows, s.head_dim) ? 0 : key_tokens * padded);
@@ -18,6 +18,7 @@ struct Layout : Bf16Layout {
     d_queries_t = Take(padded * kBlock);
     for (int64_t* offset : {&scores, &d_weights, &factors}) *offset = Take(kKeyBlock * kBlock);
     for (int64_t* offset : {&weights, &d_scores, &d_scores_packed}) *offset = TakeBf16(kKeyBlock * kBlock);
+    bias = Take(distances);
   }
   int64_t keys_t;                      // per key block [padded, kKeyBlock]
   int64_t keys, values;                // [Tk, padded]
@@ -28,13 +29,15 @@ struct Layout : Bf16Layout {
   int64_t scores, d_weights, factors;  // [kKeyBlock, kBlock], fp32
   int64_t weights, d_scores;           // [kKeyBlock, kBlock]
   int64_t d_scores_packed;             // packed [kKeyBlock / 2, kBlock]
+  int64_t bias;                        // [R]
 };
 
 using Arguments = BackwardArguments<Bf16Kernel, Layout>;
 
-// One key against the queries [first, rows) of a block; zeros for the others up to kBlock.
-template <bool kDropout>
-void KeyRow(const float* scores, const float* d_weights, const float* log_sum_exp, const float* delta,
+// One key against the queries [first, rows) of a block; zeros for the others up to kBlock. kKeep: d_scores stay in
+// d_weights as well, in fp32.
+template <bool kDropout, bool kKeep>
+void KeyRow(const float* scores, float* d_weights, const float* log_sum_exp, const float* delta,
             const float* factors, float scale, int64_t first, int64_t rows, BFloat16* weights, BFloat16* d_scores) {
   for (BFloat16* out : {weights, d_scores}) {
     std::fill_n(out, first, BFloat16(0.0f));
@@ -45,7 +48,9 @@ void KeyRow(const float* scores, const float* d_weights, const float* log_sum_ex
     const float weight = Exp(scores[r] * scale - log_sum_exp[r]);
     const float factor = kDropout ? factors[r] : 1.0f;
     Store(weights[r], weight * factor);
-    Store(d_scores[r], weight * (d_weights[r] * factor - delta[r]));
+    const float d_score = weight * (d_weights[r] * factor - delta[r]);
+    Store(d_scores[r], d_score);
+    if (kKeep) d_weights[r] = d_score;
   }
 }
 
@@ -80,8 +85,10 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
   float *scores = scratch + layout.scores, *d_weights = scratch + layout.d_weights, *factors = scratch + layout.factors;
   float *d_queries_t = scratch + layout.d_queries_t, *d_keys = scratch + layout.d_keys;
   float* d_values = scratch + layout.d_values;
-  const float scale = shape.score_scale();
-  const bool drops = a.dropout.probability > 0;
+  const ByDistance bias(scratch + layout.bias, Distances(a.in)), d_bias = a.d_bias.StartPart(b, head);
+  const bool drops = a.dropout.probability > 0, biased = a.in.bias.defined(), keeps = a.d_bias.wanted();
+  if (biased) bias.Load(a.in.bias, head, RowsOf::kKeys);
+  const float scale = shape.score_scale(), left_to_do = biased ? 1.0f : scale;
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
     PackRows(query.Row(q0), query.stride, rows, dim, queries, padded);
@@ -107,8 +114,13 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
       for (int64_t k = 0; k < wide; ++k) {
         while (first < rows && seen.of[first] <= k0 + k) ++first;
         const int64_t at = k * kBlock;
-        (drops ? KeyRow<true> : KeyRow<false>)(scores + at, d_weights + at, log_sum_exp, delta, factors + at, scale,
-                                               first, rows, weights + at, d_scores + at);
+        const int64_t position = shape.keys().Position(k0 + k);
+        if (biased) bias.AddTo(scores + at + first, scale, position, shape.tokens, q0 + first, rows - first);
+        (drops ? keeps ? KeyRow<true, true> : KeyRow<true, false>
+               : keeps ? KeyRow<false, true> : KeyRow<false, false>)(
+            scores + at, d_weights + at, log_sum_exp, delta, factors + at, left_to_do, first, rows, weights + at,
+            d_scores + at);
+        if (keeps) d_bias.Add(d_weights + at + first, position, shape.tokens, q0 + first, rows - first);
       }
       a.kernel.block(wide, padded, padded_rows, weights, kBlock, d_out, padded, d_values + k0 * padded, padded, true);
       a.kernel.block(wide, padded, padded_rows, d_scores, kBlock, queries, padded, d_keys + k0 * padded, padded, true);
@@ -132,8 +144,8 @@ void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
   const LeftRows values = Left(value, tokens, dim, narrow(layout.values));
   for (int64_t k0 = 0; k0 < existing; k0 += kKeyBlock) {
     // Rows of keys_t from D on give rows of d_queries_t that are not read.
-    LoadTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, existing - k0), dim, narrow(layout.keys_t) + k0 * padded,
-                   kKeyBlock);
+    LoadTransposed(key.Row(k0), key.stride, std::min(kKeyBlock, existing - k0), dim,
+                   narrow(layout.keys_t) + k0 * padded, kKeyBlock);
   }
   float *d_keys = scratch + layout.d_keys, *d_values = scratch + layout.d_values;
   for (float* sum : {d_keys, d_values}) std::fill_n(sum, layout.key_tokens * padded, 0.0f);
@@ -152,12 +164,14 @@ void KeyHead(const Arguments& a, int64_t b, int64_t kv_head, float* scratch) {
 void AttentionBackwardBf16(const CpuContext& cpu, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                            const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                            const AttentionHeads& gradients, Accumulate accumulate) {
-  const Layout layout(shape);
+  const Layout layout(shape, Distances(in));
+  const BiasGradient d_bias(cpu, shape, gradients.bias, RowsOf::kKeys);
   const Arguments arguments = {*cpu.bf16, d_out,   in,        out, log_sum_exp,
-                               shape,     dropout, gradients, accumulate == Accumulate::kYes, layout};
+                               shape,     dropout, gradients, accumulate == Accumulate::kYes, layout, d_bias};
   ParallelTasks(cpu, shape.batch * shape.kv_heads, layout.total, [&](int64_t task, float* scratch) {
     KeyHead(arguments, task / shape.kv_heads, task % shape.kv_heads, scratch);
   });
+  d_bias.AddParts();
 }
 
 }  // namespace trefoil::cpu

@@ -108,6 +108,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
 
 void Attention(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
                const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
+  CHECK(!in.bias.defined()) << "attention on a GPU has no kernels for a bias yet";
   if (out.elements() == 0) return;
   const AttentionGeometry geometry = GeometryOf(shape, dropout, {in.q, in.k, in.v, {out, 0}});
   const unsigned blocks = GridSize(Blocks(shape.tokens.tokens(), kRows) * shape.batch * shape.heads);

@@ -223,6 +223,7 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
 void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                        const AttentionHeads& gradients, Accumulate accumulate) {
+  CHECK(!in.bias.defined()) << "attention on a GPU has no kernels for a bias yet";
   if (shape.batch == 0) return;
   const int64_t queries = shape.tokens.tokens(), keys = shape.keys().tokens();
   const AttentionGeometry geometry = GeometryOf(
