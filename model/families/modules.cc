@@ -203,7 +203,8 @@ class Builder {
   }
 
   void AddSampleHead(const Shared& config) {
-    ModuleSpec spec = {.name = "head", .kind = "head", .role = {.reads_targets = true, .makes_losses = true}};
+    ModuleSpec spec = {.name = "head", .kind = "head",
+                       .role = {.reads_lengths = true, .reads_targets = true, .makes_losses = true}};
     spec.takes = Takes(last_side(), config->hidden());
     SetClass<SampleHead>(config, &spec, next());
     spec.flops = [config] { return SampleHead::Flops(*config); };

@@ -116,7 +116,8 @@ Tensors SampleHead::Forward(const Context& context, const MicroBatch& batch, con
   } else {
     SquaredError(device, output, batch.values, batch.weights, loss);
     if (batch.training) {
-      SquaredErrorBackward(device, output, batch.values, batch.weights, batch.loss_scale, saved->d_output);
+      SquaredErrorBackward(device, output, batch.values, batch.weights, batch.loss_scale, output);
+      Cast(device, output, saved->d_output);
     }
   }
   context.Inspect(Pass::kForward, module_, "head", ".loss", loss);

@@ -121,7 +121,9 @@ TEST_P(GoldenFamiliesTest, Evaluation) {
     const Values& golden = golden_.Get("evaluation").values;
     EXPECT_NEAR(evaluation->loss / golden[0], 1, 1e-6);
     ASSERT_EQ(evaluation->accuracy.has_value(), golden.size() == 2);
-    if (golden.size() == 2) EXPECT_EQ(*evaluation->accuracy, golden[1]);
+    if (golden.size() == 2) {
+      EXPECT_EQ(*evaluation->accuracy, golden[1]);
+    }
     EXPECT_EQ(Norm(GradientsOf(worker)), 0);
   });
 }

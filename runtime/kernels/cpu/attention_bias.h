@@ -86,7 +86,7 @@ class BiasGradient {
         for (int64_t head = 0; head < heads; ++head) {
           float sum = 0;
           for (int64_t b = 0; b < batch; ++b) sum += parts_->data()[(b * heads + head) * distances + at];
-          gradient_.data<float>()[i * heads + head] = sum;
+          gradient_.data<float>()[i * heads + head] += sum;
         }
       }
     });
