@@ -93,12 +93,11 @@ std::string WhyNoGraphs(const RunConfig& config) {
 }
 
 void ModelDefaults(ModelConfig* model) {
-  const int64_t hidden = model->hidden();
-  const int64_t heads = model->heads();
   const bool known = model->family() != ModelConfig::FAMILY_UNSET && ModelConfig::Family_IsValid(model->family());
   const Recipe recipe = known ? RecipeOf(*model) : Recipe();
   const bool recurrent = recipe.structure == Recipe::Structure::kRecurrent;
-  if (recurrent && heads == 0) model->set_heads(1);
+  if (recurrent && model->heads() == 0) model->set_heads(1);
+  const int64_t hidden = model->hidden(), heads = model->heads();
   if (model->kv_heads() == 0 && heads > 0) model->set_kv_heads(model->heads());
   if (model->head_dim() == 0 && heads > 0 && hidden > 0 && hidden % heads == 0) {
     model->set_head_dim(static_cast<int32_t>(hidden / heads));
