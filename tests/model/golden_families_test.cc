@@ -7,56 +7,11 @@
 namespace trefoil {
 namespace {
 
-// What a fixture has of its task's batches.
-struct GoldenTensor {
-  const char* name;
-  HostTensor Batch::*tensor;
-  DType dtype = DType::kInt32;
-};
-const GoldenTensor kTensors[] = {{"inputs", &Batch::inputs},
-                                 {"lengths", &Batch::lengths},
-                                 {"segments", &Batch::segments},
-                                 {"decoder_inputs", &Batch::decoder_inputs},
-                                 {"patches", &Batch::patches, DType::kFloat32},
-                                 {"patch_places", &Batch::patch_places},
-                                 {"targets", &Batch::targets},
-                                 {"values", &Batch::values, DType::kFloat32},
-                                 {"places", &Batch::places},
-                                 {"weights", &Batch::weights, DType::kFloat32}};
-
-// Rows [first, first + count) of an array, in the outermost dim.
-template <typename T>
-HostTensor Rows(const Fixture::Array& array, int64_t first, int64_t count) {
-  Shape shape = array.shape;
-  const int64_t of_row = shape.elements() / shape[0];
-  CHECK_LE(first + count, shape[0]);
-  shape[0] = count;
-  const auto begin = array.values.begin() + first * of_row;
-  return HostTensor(std::vector<T>(begin, begin + count * of_row), shape);
-}
-
 class GoldenFamiliesTest : public testing::TestWithParam<const char*> {
  protected:
   RunConfig Config(const std::string& more = "") const { return GoldenConfig(golden_, more); }
 
-  // The fixture's samples, in order: `global batch` of them per step. Weights are multiplied by `factor`.
-  BatchSource Samples(double factor = 1) const {
-    const auto get = [this, factor](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-      Batch batch = {.samples = count, .first_sample = first};
-      for (const GoldenTensor& golden : kTensors) {
-        if (!golden_.Has(golden.name)) continue;
-        const Fixture::Array& array = golden_.Get(golden.name);
-        batch.*golden.tensor =
-            golden.dtype == DType::kInt32 ? Rows<int32_t>(array, first, count) : Rows<float>(array, first, count);
-      }
-      batch.length = (batch.patches.defined() ? batch.patches : batch.inputs).shape()[1];
-      if (batch.weights.defined()) {
-        for (float& weight : batch.weights.values<float>()) weight = static_cast<float>(weight * factor);
-      }
-      return batch;
-    };
-    return BatchSource(get, /*weighted=*/golden_.Has("weights"));
-  }
+  BatchSource Samples(double factor = 1) const { return GoldenBatches(golden_, factor); }
 
   // Of the targets of the first global batch; all 1 where there are none.
   Values Weights() const {

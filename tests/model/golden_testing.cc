@@ -7,6 +7,37 @@
 #include "training/optimizer/learning_rate.h"
 
 namespace trefoil {
+namespace {
+
+// What a fixture has of its task's batches.
+struct GoldenTensor {
+  const char* name;
+  HostTensor Batch::*tensor;
+  DType dtype = DType::kInt32;
+};
+const GoldenTensor kTensors[] = {{"inputs", &Batch::inputs},
+                                 {"lengths", &Batch::lengths},
+                                 {"segments", &Batch::segments},
+                                 {"decoder_inputs", &Batch::decoder_inputs},
+                                 {"patches", &Batch::patches, DType::kFloat32},
+                                 {"patch_places", &Batch::patch_places},
+                                 {"targets", &Batch::targets},
+                                 {"values", &Batch::values, DType::kFloat32},
+                                 {"places", &Batch::places},
+                                 {"weights", &Batch::weights, DType::kFloat32}};
+
+// Rows [first, first + count) of an array, in the outermost dim.
+template <typename T>
+HostTensor Rows(const Fixture::Array& array, int64_t first, int64_t count) {
+  Shape shape = array.shape;
+  const int64_t of_row = shape.elements() / shape[0];
+  CHECK_LE(first + count, shape[0]);
+  shape[0] = count;
+  const auto begin = array.values.begin() + first * of_row;
+  return HostTensor(std::vector<T>(begin, begin + count * of_row), shape);
+}
+
+}  // namespace
 
 RunConfig GoldenConfig(const Fixture& golden, const std::string& more) {
   RunConfig config;
@@ -128,6 +159,24 @@ void ExpectRecomputationChangesNothing(const RunConfig& config, const BatchSourc
       EXPECT_TRUE(gradients.at(name) == values) << ParallelConfig::Recompute_Name(mode) << ": " << name;
     }
   }
+}
+
+BatchSource GoldenBatches(const Fixture& golden, double factor) {
+  const auto get = [&golden, factor](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
+    Batch batch = {.samples = count, .first_sample = first};
+    for (const GoldenTensor& tensor : kTensors) {
+      if (!golden.Has(tensor.name)) continue;
+      const Fixture::Array& array = golden.Get(tensor.name);
+      batch.*tensor.tensor =
+          tensor.dtype == DType::kInt32 ? Rows<int32_t>(array, first, count) : Rows<float>(array, first, count);
+    }
+    batch.length = (batch.patches.defined() ? batch.patches : batch.inputs).shape()[1];
+    if (batch.weights.defined()) {
+      for (float& weight : batch.weights.values<float>()) weight = static_cast<float>(weight * factor);
+    }
+    return batch;
+  };
+  return BatchSource(get, /*weighted=*/golden.Has("weights"));
 }
 
 }  // namespace trefoil

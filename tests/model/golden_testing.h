@@ -14,6 +14,10 @@ using Gradients = std::map<std::string, Values>;  // by parameter
 // The run that a fixture was made of, in FP32. `more` is protobuf text format and overrides.
 RunConfig GoldenConfig(const Fixture& golden, const std::string& more = "");
 
+// A fixture's samples, in order: `global batch` of them per step. Weights are multiplied by `factor`. The fixture outlives
+// it.
+BatchSource GoldenBatches(const Fixture& golden, double factor = 1);
+
 // Of the first global batch of `source`, whose weights, if any, have a mean of 1; and the losses of its targets.
 Gradients FirstGradients(const RunConfig& config, const BatchSource& source, Values* losses = nullptr);
 Gradients GradientsOf(Worker& worker);
