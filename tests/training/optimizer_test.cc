@@ -131,7 +131,8 @@ Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
     ParameterStore store(
         table, mesh, modules, *device,
         {.working = layout.working, .optimizer = optimizer->layout(), .split_optimizer = layout.split_optimizer});
-    GradientReducer reducer(store, *device, modules, {.groups = groups, .tokens = {}});
+    const TiedGroups tied(*world, mesh, *device, table, std::vector<int>(modules.size()));
+    GradientReducer reducer(store, *device, modules, {.groups = groups, .tied = tied});
     store.Initialize(kSeed, groups);
     const auto collect = [&](int step) {
       {
