@@ -88,9 +88,9 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
   rules.Good("model.heads") ? rules.AtLeastOne("model.kv_heads", model.kv_heads()) : rules.Skip("model.kv_heads");
   rules.Good("model.hidden") ? rules.AtLeastOne("model.feed_forward", model.feed_forward())
                              : rules.Skip("model.feed_forward");
-  if (!rules.Good("model.family")) return;
+  const bool known = rules.Good("model.family");
   const std::string family = ModelConfig::Family_Name(model.family());
-  const Recipe recipe = RecipeOf(model);
+  const Recipe recipe = known ? RecipeOf(model) : Recipe();
   const bool rotary = recipe.positions == Recipe::Positions::kRotary;
 
   if (rules.Good("model.hidden", "model.heads", "model.head_dim") && model.head_dim() == 0) {
@@ -120,11 +120,11 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
     rules.Broken("model.dropout: ", model.dropout(), ", must be 0 for ", family,
                  ", whose recipe has none; nearest legal: 0");
   }
-  if (rules.Good("model.rope_theta") && !rotary && model.rope_theta() != 0) {
+  if (known && rules.Good("model.rope_theta") && !rotary && model.rope_theta() != 0) {
     rules.Broken("model.rope_theta: ", model.rope_theta(), ", must be 0 for ", family,
                  ", which has no rotary positions; nearest legal: 0");
   }
-  CheckByStructure(model, recipe, rules);
+  if (known) CheckByStructure(model, recipe, rules);
 }
 
 // Sizes that an axis splits evenly, but for those that are wrong by themselves.

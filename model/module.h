@@ -25,7 +25,7 @@ struct Loss {
 };
 // The name of what training minimises: the loss of each target [M], the same on all tensor ranks.
 inline constexpr char kTokenLoss[] = "loss";
-// Of each target of an evaluation [M]: 1 where the likeliest class or token is the target and its weight is not 0.
+// Of heads of classes and of encoders, of each target [M]: 1 where the likeliest class or token is the target and its weight is not 0.
 inline constexpr char kCorrect[] = "correct";
 
 struct ForwardPass;

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "model/families/recipe.h"
 #include "parallel/pipeline/pipeline.h"
 #include "runtime/host/process_memory.h"
 #include "runtime/ops.h"
@@ -316,8 +317,8 @@ absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, i
     counted += totals.counted;
   }
   Evaluation evaluation = {.loss = weights > 0 ? sum / weights : 0};
-  const ModelConfig::Head head = worker.config.model().head();
-  if (head == ModelConfig::TOKENS || head == ModelConfig::CLASSES) {
+  const ModelConfig& model = worker.config.model();
+  if (model.head() == ModelConfig::CLASSES || (model.head() == ModelConfig::TOKENS && RecipeOf(model).transform)) {
     evaluation.accuracy = counted > 0 ? correct / counted : 0;
   }
   return evaluation;

@@ -66,7 +66,8 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
 
 struct Evaluation {
   double loss = 0;  // weighted mean of the targets
-  // Of targets with a weight, the share whose likeliest token or class is the target; none where targets are values.
+  // Of targets with a weight, the share whose likeliest token or class is the target; of classes and of an encoder's
+  // tokens.
   std::optional<double> accuracy = std::nullopt;
 };
 // Of the first `samples` samples of a source, at least 1, no gradients; the same for every layout and global batch. They

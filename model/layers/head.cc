@@ -71,7 +71,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
   const int64_t first_column = SplitBegin(config_.vocabulary(), context.tensor.size(), context.tensor.rank());
   const int64_t chunk = ChunkRows(rows);
   const LabelSmoothing smoothing = {.share = batch.label_smoothing, .vocabulary = config_.vocabulary()};
-  const Tensor loss = context.NewFloat({rows}), correct = batch.training ? Tensor() : context.NewFloat({rows});
+  const Tensor loss = context.NewFloat({rows}), correct = transformed_ ? context.NewFloat({rows}) : Tensor();
   const bool divided = batch.training && pass->divided, whole = batch.training && !pass->divided;
   Tensor dh;
   if (whole) dh = context.New(h.shape());

@@ -41,7 +41,7 @@ class Head : public Module {
   static double Flops(const ModelConfig& config);
   Head(const ParameterStore& store, const ModelConfig& config, int module);
 
-  // x [n, C] -> {}, and kTokenLoss; in an evaluation kCorrect as well. In training, and not divided, adds to the output
+  // x [n, C] -> {}, and kTokenLoss; of an encoder kCorrect as well. In training, and not divided, adds to the output
   // matrix's gradient.
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override;
   // {} -> dx [n, C]

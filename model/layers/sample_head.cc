@@ -110,9 +110,8 @@ Tensors SampleHead::Forward(const Context& context, const MicroBatch& batch, con
     if (batch.training) {
       CrossEntropyBackward(device, output, batch.targets, batch.weights, log_sum_exp, 0, batch.loss_scale,
                            saved->d_output, smoothing);
-    } else {
-      pass->losses.push_back({.name = kCorrect, .values = correct});
     }
+    pass->losses.push_back({.name = kCorrect, .values = correct});
   } else {
     SquaredError(device, output, batch.values, batch.weights, loss);
     if (batch.training) {

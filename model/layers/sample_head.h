@@ -27,7 +27,7 @@ class SampleHead : public Module {
   static double Flops(const ModelConfig& config);
   SampleHead(const ParameterStore& store, const ModelConfig& config, int module);
 
-  // x [n, C] -> {}, and the losses [M]: kTokenLoss; in an evaluation of classes kCorrect as well.
+  // x [n, C] -> {}, and the losses [M]: kTokenLoss; of classes kCorrect as well.
   Tensors Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const override;
   Tensors Backward(const Context& context, const MicroBatch& batch, const Tensors& none,
                    std::unique_ptr<Module::Saved> kept, WeightGradients& weights) const override;

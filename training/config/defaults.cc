@@ -115,7 +115,7 @@ void ModelDefaults(ModelConfig* model) {
   const bool vision = recipe.structure == Recipe::Structure::kVision;
   if (model->head() == ModelConfig::HEAD_UNSET) model->set_head(vision ? ModelConfig::CLASSES : ModelConfig::TOKENS);
   if (model->pooling() == ModelConfig::POOLING_UNSET) model->set_pooling(ModelConfig::FIRST);
-  if (model->targets() == 0) model->set_targets(model->sequence_length());
+  if (model->targets() == 0 && model->sequence_length() > 0) model->set_targets(model->sequence_length());
   const bool patches = vision && model->head() == ModelConfig::PATCHES;
   if (model->decoder_layers() == 0 && recipe.structure == Recipe::Structure::kEncoderDecoder) {
     model->set_decoder_layers(model->layers());
