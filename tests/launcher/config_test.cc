@@ -101,7 +101,8 @@ TEST(ReadConfigTest, ListsAllProblemsOfFileAndSetsAtOnce) {
               ElementsAre("run.pbtxt:1: folder: 'runs' is not a text in quotes",
                           "run.pbtxt:3: model has no field 'hiden'; did you mean 'hidden'?",
                           HasSubstr("run.pbtxt:3: model.layers: 'many' is not a whole number"),
-                          "run.pbtxt:4: model.family: 'LAMA' is not one of GPT, LLAMA",
+                          "run.pbtxt:4: model.family: 'LAMA' is not one of GPT, LLAMA, BERT, MODERN_BERT, TRANSFORMER, T5, VIT, RNN, "
+                          "LSTM",
                           "run.pbtxt:6: the config has no field 'paralel'; did you mean 'parallel'?",
                           "run.pbtxt:7: training.optimizer.beta1: 'x' is not a number",
                           "--set model.layer=2: model has no field 'layer'; did you mean 'layers'?",

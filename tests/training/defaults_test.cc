@@ -34,7 +34,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
   RunConfig expected;
   ASSERT_TRUE(TextFormat::ParseFromString(R"(
       model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
-              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false }
+              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false head: TOKENS pooling: FIRST }
       parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING }
       data { seed: 1234 }
       training { steps: 5 global_batch: 8 micro_batch: 1 seed: 1234 precision: BF16
@@ -43,7 +43,8 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
                  checkpoint { keep_last: 2 failed_saves: 10 } evaluate_samples: 256 log_every_steps: 1 on_nan: STOP
                  on_nan_limit: 10 }
       runtime { timeout_seconds: 600 startup_timeout_seconds: 3600 save_timeout_seconds: 3600 device: CPU
-                bf16_products: NATIVE sums: ORDERED })", &expected));
+                bf16_products: NATIVE sums: ORDERED }
+      task { kind: NEXT_TOKEN })", &expected));
   EXPECT_EQ(config.DebugString(), expected.DebugString());
   FillDefaults(&config, 8, {});
   EXPECT_EQ(config.DebugString(), expected.DebugString());
@@ -52,7 +53,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
 TEST(FillDefaultsTest, KeepsWhatIsSet) {
   const std::string text = R"(
       model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
-              initial_deviation: 0.1 tied: false qkv_bias: false }
+              initial_deviation: 0.1 tied: false qkv_bias: false head: TOKENS pooling: MEAN }
       parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL }
       data { seed: 7 }
       training { micro_batch: 4 seed: 9 precision: FP32
@@ -61,7 +62,8 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
                  checkpoint { keep_last: 5 failed_saves: 10 } evaluate_samples: 3 log_every_steps: 10 on_nan: SKIP
                  on_nan_limit: 3 }
       runtime { timeout_seconds: 5 startup_timeout_seconds: 6 save_timeout_seconds: 7 device: CUDA messages: HOST attention: CUDNN_DETERMINISTIC
-                graphs: OFF sums: FASTEST })";
+                graphs: OFF sums: FASTEST }
+      task { kind: ANSWERS })";
   RunConfig config, expected;
   ASSERT_TRUE(TextFormat::ParseFromString(text, &config));
   ASSERT_TRUE(TextFormat::ParseFromString(text, &expected));

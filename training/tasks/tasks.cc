@@ -167,7 +167,7 @@ void FillTask(RunConfig* config) {
       if (spans.ok()) model.set_decoder_length(static_cast<int32_t>(spans->targets));
     }
   }
-  if (model.targets() == 0 && TargetsOf(*config) > 0) model.set_targets(static_cast<int32_t>(TargetsOf(*config)));
+  if (TargetsOf(*config) > 0) model.set_targets(static_cast<int32_t>(TargetsOf(*config)));
 }
 
 void CheckTask(const RunConfig& config, Rules& rules) {
@@ -186,7 +186,8 @@ void CheckTask(const RunConfig& config, Rules& rules) {
     rules.Broken("model.head: ", ModelConfig::Head_Name(model.head()), ", must be ", ModelConfig::Head_Name(entry.head),
                  " with task.kind ", TaskConfig::Kind_Name(task.kind()), "; leave it out");
   }
-  if (rules.Good("model.targets") && model.targets() != TargetsOf(config)) {
+  if (rules.Good("model.targets", "model.sequence_length", "model.decoder_length") &&
+      model.targets() != TargetsOf(config)) {
     rules.Broken("model.targets: ", model.targets(), ", must be ", TargetsOf(config), " with task.kind ",
                  TaskConfig::Kind_Name(task.kind()), "; leave it out");
   }
