@@ -1,5 +1,5 @@
 // Networks of the families behind GPT and LLAMA, on one rank against the numbers that PyTorch made
-// (tests/golden/make_golden_families.py).
+// (tests/golden/make_golden_families.py): lstm_classes has model.pooling MEAN, the other classes FIRST.
 #include <numeric>
 
 #include "tests/model/golden_testing.h"

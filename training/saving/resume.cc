@@ -16,7 +16,7 @@ using google::protobuf::TextFormat;
 
 // Fields of ModelConfig that may change while the parameters stay what they are.
 bool MayChange(const std::string& field, const ModelConfig& model) {
-  if (field == "dropout" || field == "initial_deviation") return true;
+  if (field == "dropout" || field == "initial_deviation" || field == "targets") return true;
   // Without learned positions a context may be lengthened.
   return model.family() == ModelConfig::LLAMA && (field == "sequence_length" || field == "rope_theta");
 }

@@ -167,7 +167,7 @@ void FillTask(RunConfig* config) {
       if (spans.ok()) model.set_decoder_length(static_cast<int32_t>(spans->targets));
     }
   }
-  if (TargetsOf(*config) > 0) model.set_targets(static_cast<int32_t>(TargetsOf(*config)));
+  if (model.targets() >= 0 && TargetsOf(*config) > 0) model.set_targets(static_cast<int32_t>(TargetsOf(*config)));
 }
 
 void CheckTask(const RunConfig& config, Rules& rules) {
