@@ -21,7 +21,7 @@ constexpr auto kDecoder = Recipe::Structure::kDecoder, kEncoder = Recipe::Struct
                kEncoderDecoder = Recipe::Structure::kEncoderDecoder, kVision = Recipe::Structure::kVision,
                kRecurrent = Recipe::Structure::kRecurrent;
 
-// Of a network, the first task that it can do is what it is made for.
+// Of a network, the first task that it can do is what it is made for, but for T5.
 const TaskEntry kTable[] = {
     {.kind = TaskConfig::NEXT_TOKEN, .head = ModelConfig::TOKENS, .structures = {kDecoder, kRecurrent}},
     {.kind = TaskConfig::ANSWERS,
@@ -29,12 +29,12 @@ const TaskEntry kTable[] = {
      .structures = {kDecoder, kRecurrent},
      .weights = true},
     {.kind = TaskConfig::MASKED_TOKEN, .head = ModelConfig::TOKENS, .structures = {kEncoder}, .places = true},
-    {.kind = TaskConfig::SPAN_CORRUPTION, .head = ModelConfig::TOKENS, .structures = {kEncoderDecoder}},
     {.kind = TaskConfig::TRANSLATION,
      .head = ModelConfig::TOKENS,
      .structures = {kEncoderDecoder},
      .lengths = true,
      .weights = true},
+    {.kind = TaskConfig::SPAN_CORRUPTION, .head = ModelConfig::TOKENS, .structures = {kEncoderDecoder}},
     {.kind = TaskConfig::TEXT_CLASSES,
      .head = ModelConfig::CLASSES,
      .structures = {kEncoder, kRecurrent},
@@ -138,6 +138,7 @@ void FillTask(RunConfig* config) {
     const auto first = std::find_if(std::begin(kTable), std::end(kTable),
                                     [&](const TaskEntry& entry) { return entry.CanBeDoneBy(model); });
     if (first != std::end(kTable)) task.set_kind(first->kind);
+    if (model.family() == ModelConfig::T5) task.set_kind(TaskConfig::SPAN_CORRUPTION);
   }
   if (!TaskConfig::Kind_IsValid(task.kind()) || task.kind() == TaskConfig::KIND_UNSET) return;
   const TaskEntry& entry = EntryOf(task.kind());
