@@ -86,7 +86,7 @@ constexpr Row kRows[] = {
     {"task.mask_rate", "model { family: BERT }", "task { mask_rate: 0.5 }", Shows::kPlan},
     {"task.mean_span",
      "model { family: T5 vocabulary: 200 sequence_length: 40 }",
-     "task { mean_span: 2 }", Shows::kPlan},
+     "task { mean_span: 1 }", Shows::kPlan},
     {"task.label_smoothing", "model { family: TRANSFORMER }", "task { label_smoothing: 0.1 }", Shows::kPlan},
     {"parallel.tensor", "", "parallel { tensor: 2 }", Shows::kPlan},
     {"parallel.pipeline", "", "parallel { pipeline: 2 }", Shows::kPlan},
