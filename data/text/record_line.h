@@ -20,7 +20,7 @@
 #include <variant>
 #include <vector>
 
-#include "data/record_description.h"
+#include "data/records/record_description.h"
 #include "data/text/conversation.h"
 #include "runtime/status.h"
 

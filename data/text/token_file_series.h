@@ -6,7 +6,7 @@
 //   TREFOIL_RETURN_IF_ERROR(files.Finish());
 //
 // A file is begun when it is asked for, so that none is without tokens. With a description, PREFIX.json is written
-// beside each pair before it is finished (data/record_description.h).
+// beside each pair before it is finished (data/records/record_description.h).
 //
 // Failure: as TokenFileWriter. One thread at a time. The file system outlives it.
 #pragma once

@@ -6,8 +6,8 @@
 //                            TokenizeRecordShare(fs, plan, folder, tokenizer, rank, ranks, progress));
 //
 // A line becomes a record (data/text/record_line.h), its texts, labels and flags a document each
-// (data/record_description.h). What is written are files as those of TokenizeShare, with a description beside each
-// pair; the same, byte for byte, for any number of shares.
+// (data/records/record_description.h). What is written are files as those of TokenizeShare, with a description beside
+// each pair; the same, byte for byte, for any number of shares.
 //
 // Held out is a share of the records, so that no text that is evaluated on is trained on: a hash of (seed, first text)
 // chooses, so records with the same first text are on one side; a record that this holds out while its first or its
@@ -25,7 +25,7 @@
 #include <string>
 #include <vector>
 
-#include "data/record_description.h"
+#include "data/records/record_description.h"
 #include "data/text/record_line.h"
 #include "data/text/tokenize_corpus.h"
 #include "runtime/status.h"

@@ -1,4 +1,4 @@
-#include "data/answers.h"
+#include "data/tasks/answers.h"
 
 #include <algorithm>
 #include <set>

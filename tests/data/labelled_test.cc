@@ -1,4 +1,4 @@
-#include "data/labelled.h"
+#include "data/tasks/labelled.h"
 
 #include <algorithm>
 #include <set>

@@ -1,4 +1,4 @@
-#include "data/masked_tokens.h"
+#include "data/tasks/masked_tokens.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "data/pairs.h"
+#include "data/tasks/pairs.h"
 
 #include <algorithm>
 #include <random>

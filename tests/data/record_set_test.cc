@@ -1,4 +1,4 @@
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 
 #include <limits>
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 #include "tests/data/data_testing.h"
 
 namespace trefoil {

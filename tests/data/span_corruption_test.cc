@@ -1,4 +1,4 @@
-#include "data/span_corruption.h"
+#include "data/tasks/span_corruption.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 #include <map>
 #include <set>
 
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 #include "data/text/conversation.h"
 #include "runtime/random.h"
 #include "tests/data/data_testing.h"

@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "data/loader.h"
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 #include "data/tokenizer.h"
 #include "launcher/report/progress.h"
 #include "parallel/collectives/world.h"

@@ -5,13 +5,13 @@
 #include <numeric>
 #include <utility>
 
-#include "data/answers.h"
 #include "data/images/image_samples.h"
-#include "data/labelled.h"
 #include "data/loader.h"
-#include "data/masked_tokens.h"
-#include "data/pairs.h"
-#include "data/span_corruption.h"
+#include "data/tasks/answers.h"
+#include "data/tasks/labelled.h"
+#include "data/tasks/masked_tokens.h"
+#include "data/tasks/pairs.h"
+#include "data/tasks/span_corruption.h"
 #include "data/tokenizer.h"
 #include "training/tasks/tasks.h"
 

@@ -9,8 +9,8 @@
 #include <numeric>
 #include <vector>
 
-#include "data/span_corruption.h"
-#include "data/special_tokens.h"
+#include "data/tasks/span_corruption.h"
+#include "data/tasks/special_tokens.h"
 #include "model/patches.h"
 
 namespace trefoil {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "data/batch.h"
-#include "data/span_corruption.h"
+#include "data/tasks/span_corruption.h"
 #include "model/families/recipe.h"
 #include "runtime/config/rules.h"
 #include "training/run.pb.h"

@@ -1,4 +1,4 @@
-#include "data/answers.h"
+#include "data/tasks/answers.h"
 
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>

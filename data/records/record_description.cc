@@ -1,4 +1,4 @@
-#include "data/record_description.h"
+#include "data/records/record_description.h"
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>

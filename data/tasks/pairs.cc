@@ -1,4 +1,4 @@
-#include "data/pairs.h"
+#include "data/tasks/pairs.h"
 
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>

@@ -5,8 +5,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(const Record record, records.Read(records.size() - 1));
 //   record[0];                                                    // the tokens of the last review
 //
-// Files are found and sorted as those of a TokenSet; data/record_description.h says what they hold. Record i of the set
-// follows record i - 1, over the files.
+// Files are found and sorted as those of a TokenSet; data/records/record_description.h says what they hold. Record i
+// of the set follows record i - 1, over the files.
 //
 // Opening reads the indices, and each label and value, so that a mistake there is found before anything is trained;
 // texts are read when they are asked for. Memory: 8 bytes a document. Each .bin stays open.
@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "data/record_description.h"
+#include "data/records/record_description.h"
 #include "data/token_file.h"
 #include "runtime/status.h"
 

@@ -23,7 +23,7 @@ struct SpecialTokens {
   int32_t first_sentinel = -1;  // sentinel i of a text is first_sentinel + i
 };
 
-// How many ids EncoderTokens adds to the vocabulary. SentinelTokens adds one a span (data/span_corruption.h).
+// How many ids EncoderTokens adds to the vocabulary. SentinelTokens adds one a span (data/tasks/span_corruption.h).
 inline constexpr int64_t kEncoderTokens = 3;
 
 // Of an encoder: begin V, separator V + 1, mask V + 2.

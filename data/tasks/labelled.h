@@ -29,10 +29,10 @@
 #include <utility>
 #include <vector>
 
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 #include "data/sampler.h"
 #include "data/samples.h"
-#include "data/special_tokens.h"
+#include "data/tasks/special_tokens.h"
 
 namespace trefoil {
 

@@ -1,4 +1,4 @@
-#include "data/length_order.h"
+#include "data/tasks/length_order.h"
 
 #include <glog/logging.h>
 

@@ -1,4 +1,4 @@
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>

@@ -19,7 +19,7 @@
 #include <memory>
 #include <vector>
 
-#include "data/record_set.h"
+#include "data/records/record_set.h"
 #include "data/sampler.h"
 #include "data/samples.h"
 

@@ -1,4 +1,4 @@
-#include "data/labelled.h"
+#include "data/tasks/labelled.h"
 
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>

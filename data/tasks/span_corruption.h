@@ -27,10 +27,10 @@
 #include <memory>
 #include <vector>
 
-#include "data/draws.h"
 #include "data/loader.h"
 #include "data/samples.h"
-#include "data/special_tokens.h"
+#include "data/tasks/draws.h"
+#include "data/tasks/special_tokens.h"
 
 namespace trefoil {
 

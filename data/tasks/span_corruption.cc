@@ -1,4 +1,4 @@
-#include "data/span_corruption.h"
+#include "data/tasks/span_corruption.h"
 
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>
