@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 RunConfig Config(const std::string& training) {
   RunConfig config;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
-      "model { family: LLAMA layers: 1 hidden: 32 heads: 4 kv_heads: 4 head_dim: 8 feed_forward: 64 vocabulary: 100 "
+      "model { family: LLAMA head: TOKENS layers: 1 hidden: 32 heads: 4 kv_heads: 4 head_dim: 8 feed_forward: 64 vocabulary: 100 "
       "sequence_length: 16 } training { " + training + " }", &config));
   config.set_folder(testing::TempDir() + "space");
   return config;
