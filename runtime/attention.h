@@ -136,7 +136,8 @@ struct HeadColumns {
 //
 //   scale * q.k + bias[k - q + (R - 1) / 2][h]
 //
-// A query and a key that it sees are at most (R - 1) / 2 apart. As a gradient: [R, H] float32, or not defined: not made.
+// A query and a key that it sees are at most (R - 1) / 2 apart. As a gradient: [R, H] float32, or not defined, then it
+// is not made.
 struct AttentionHeads {
   HeadColumns q, k, v;
   Tensor bias = {};

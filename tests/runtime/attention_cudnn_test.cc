@@ -167,6 +167,11 @@ TEST_F(CudnnAttentionTest, LeavesToOthersWhatItCannotDo) {
   shape = shape_;
   shape.scale = 1;
   EXPECT_FALSE(forward(DType::kBFloat16, {}, 0));
+  const Tensor qkv = Allocate(DType::kBFloat16, {4, 32});
+  AttentionHeads biased = FusedHeads(qkv, shape_);
+  biased.bias = Allocate(DType::kBFloat16, {7, 2});
+  EXPECT_FALSE(attention.Forward(cuda_, biased, shape_, {}, Allocate(DType::kBFloat16, {4, 16}),
+                                 Allocate(DType::kFloat32, {1, 2, 4})));
 }
 
 // There is no GPU here: the first call of a run without one.

@@ -28,8 +28,8 @@ std::vector<AttentionCase> Cases(DType dtype) {
   const TokenRanges early = {{16, 48}, {192, 48}}, late = {{64, 20}, {128, 50}};
   std::vector<AttentionCase> cases;
   for (const bool causal : {false, true}) {
-    for (AttentionShape s : {Ranged(3, 70, 4, 2, 20, std::nullopt, causal), Ranged(3, 21, 2, 2, 8, 150, causal),
-                             Ranged(3, 130, 2, 1, 40, 33, causal), Ranged(3, early, 2, 1, 16, late, causal)}) {
+    for (AttentionShape s : {Ranged(3, 70, 2, 1, 20, std::nullopt, causal), Ranged(3, 21, 2, 2, 8, 90, causal),
+                             Ranged(3, 80, 4, 2, 40, 33, causal), Ranged(3, early, 2, 1, 16, late, causal)}) {
       for (const bool drops : {false, true}) {
         for (const std::vector<int32_t>& lengths : SomeLengths(s)) {
           s.scale = s.scale == 0 ? 0.1f : 0;

@@ -34,6 +34,7 @@ const std::map<std::string, const char*> kMayHaveAStack = {
 // Kernels that need not load 16 bytes at a time, besides those that a template argument Access<1, ...> or
 // Access<..., false> makes the way around tensors that cannot be.
 const std::map<std::string, const char*> kMayLoadNarrowly = {
+    {"AddBandsKernel", "sums of a few bands' diagonals"},
     {"AddPartialsKernel", "sums of few columns, down the rows"},
     {"AnglesKernel", "loads nothing but constants"},
     {"CombineKernel", "three or four statistics a row"},
@@ -172,9 +173,14 @@ TEST(CudaCodegenTest, EveryKernelIsThereForBothArchitectures) {
     EXPECT_TRUE(kernel.disassembled) << kernel.Text() << ": not in the object";
     EXPECT_GT(kernel.registers, 0) << kernel.Text();
   }
+<<<<<<< HEAD
   EXPECT_THAT(files, IsSupersetOf({"activation", "adamw", "attention", "attention_backward", "cross_entropy",
                                    "elementwise", "embedding", "mean_pool", "norm", "random",
                                    "recurrent_cell", "rotary", "squared_error"}));
+=======
+  EXPECT_THAT(files, IsSupersetOf({"activation", "adamw", "attention", "attention_backward", "attention_bias",
+                                   "cross_entropy", "elementwise", "embedding", "norm", "random", "rotary"}));
+>>>>>>> 70a79d2 (Attention's bias by relative position on GPUs)
   for (const auto& [name, of_kernel] : architectures) {
     EXPECT_THAT(of_kernel, UnorderedElementsAre("sm_80", "sm_90a")) << Readable(name);
   }

@@ -10,9 +10,10 @@ constexpr size_t SharedBytes() {
 
 // One block of queries of one head, against key tiles in ascending order (Dao et al. 2022, algorithm 1, with the loops
 // exchanged). Blocks are numbered from the last queries, which have the most keys, to the first.
-template <typename T, int D>
+template <typename T, int D, bool kBias>
 __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGeometry g,
-                                                               const HeadMatrices<const T> in, T* __restrict__ out,
+                                                               const HeadMatrices<const T> in,
+                                                               const T* __restrict__ bias, T* __restrict__ out,
                                                                float* __restrict__ log_sum_exp) {
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;
@@ -38,6 +39,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   float maximum[2] = {-INFINITY, -INFINITY};  // of the scores of rows Row(0) and Row(2)
   float weight_sum[2] = {};                   // this lane's part
   const int seen[2] = {g.Seen(warp_q0 + sum.Row(0), existing), g.Seen(warp_q0 + sum.Row(2), existing)};
+  const int position[2] = {g.QueryPosition(warp_q0 + sum.Row(0)), g.QueryPosition(warp_q0 + sum.Row(2))};
   const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
@@ -55,7 +57,11 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           float& score = weights.value[j][i];
-          score = k0 + weights.Column(j, i) < seen[i / 2] ? score * g.scale : -INFINITY;
+          const int key = k0 + weights.Column(j, i);
+          score = key < seen[i / 2] ? score * g.scale : -INFINITY;
+          if constexpr (kBias) {
+            score += BiasOf<true>(g, bias + head, key < seen[i / 2], position[i / 2], g.KeyPosition(key));
+          }
           highest[i / 2] = fmaxf(highest[i / 2], score);
         }
       }
@@ -108,7 +114,6 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
 
 void Attention(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
                const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
-  CHECK(!in.bias.defined()) << "attention on a GPU has no kernels for a bias yet";
   if (out.elements() == 0) return;
   const AttentionGeometry geometry = GeometryOf(shape, dropout, {in.q, in.k, in.v, {out, 0}});
   const unsigned blocks = GridSize(Blocks(shape.tokens.tokens(), kRows) * shape.batch * shape.heads);
@@ -116,8 +121,10 @@ void Attention(const CudaContext& cuda, const AttentionHeads& in, const Attentio
     using T = decltype(type);
     constexpr int D = dim.value;
     constexpr size_t kBytes = SharedBytes<T, D>();
-    Launch(cuda, AttentionKernel<T, D>, blocks, kThreads, kBytes, geometry, HeadMatrices<const T>(in), out.data<T>(),
-           log_sum_exp.data<float>());
+    WithBias(in.bias, [&](auto biased) {
+      Launch(cuda, AttentionKernel<T, D, biased.value>, blocks, kThreads, kBytes, geometry, HeadMatrices<const T>(in),
+             BiasAtZero<T>(in.bias), out.data<T>(), log_sum_exp.data<float>());
+    });
   });
 }
 

@@ -52,6 +52,9 @@ struct AttentionGeometry {
     if (key >= existing) return tokens;
     return causal ? static_cast<int>(queries.Before(keys.Position(key))) : 0;
   }
+  // For the bias; of a row beyond the last, the last one's.
+  __device__ int QueryPosition(int query) const { return static_cast<int>(queries.Position(min(query, tokens - 1))); }
+  __device__ int KeyPosition(int key) const { return static_cast<int>(keys.Position(min(key, key_tokens - 1))); }
   // Offset of a head in `out`, and the stride between its rows.
   __device__ int64_t OutStride() const { return static_cast<int64_t>(heads) * head_dim; }
   __device__ int64_t Out(int sequence, int head) const {
@@ -151,6 +154,33 @@ template <typename T>
 __device__ inline float Exp(float x) {
   if constexpr (sizeof(T) == 4) return expf(x);
   return __expf(x);
+}
+
+// The row of the bias for distance 0 (AttentionHeads::bias); null where there is no bias.
+template <typename T>
+const T* BiasAtZero(const Tensor& bias) {
+  return bias.defined() ? bias.data<T>() + bias.dim(0) / 2 * bias.dim(1) : nullptr;
+}
+
+// The bias of a head's score, which is only there where the query sees the key; of_head: BiasAtZero + head. Kernels
+// come with kBias and without, so that those without compute nothing for it.
+template <bool kBias, typename T>
+__device__ inline float BiasOf(const AttentionGeometry& g, const T* of_head, bool seen, int query_position,
+                               int key_position) {
+  if constexpr (kBias) {
+    if (seen) return ToFloat(of_head[(key_position - query_position) * g.heads]);
+  }
+  return 0;
+}
+
+// Turns a score and its d_weight into d_score = weight * (d_weight - delta); returns the dropped-out weight, for
+// d_value. factor: of dropout.
+template <typename T>
+__device__ inline float Backward(const AttentionGeometry& g, bool seen, float log_sum_exp, float delta, float bias,
+                                 float factor, float score, float& d_weight) {
+  const float weight = seen ? Exp<T>(score * g.scale - (log_sum_exp - bias)) : 0.0f;
+  d_weight = seen ? weight * (d_weight * factor - delta) : 0.0f;
+  return weight * factor;
 }
 
 // Elements of a tile of `rows` rows.
@@ -280,5 +310,17 @@ void WithTypeAndDim(DType dtype, int64_t head_dim, const F& f) {
     LOG(FATAL) << "attention on a GPU has kernels for head dims up to " << kMaxHeadDim << ", not for " << head_dim;
   });
 }
+
+// Calls f(std::bool_constant<kBias>{}).
+template <typename F>
+void WithBias(const Tensor& bias, const F& f) {
+  if (bias.defined()) return f(std::true_type{});
+  f(std::false_type{});
+}
+
+// attention_bias.cu: d_bias += the gradient of in.bias. delta: as the backward makes it, [B, H, Tq].
+void AddBiasGradient(const CudaContext& cuda, const AttentionGeometry& geometry, const Tensor& d_out,
+                     const AttentionHeads& in, const Tensor& log_sum_exp, const float* delta,
+                     const AttentionShape& shape, const Tensor& d_bias);
 
 }  // namespace trefoil::cuda

@@ -39,17 +39,8 @@ struct Operands {
   const float *log_sum_exp, *delta;
   HeadMatrices<G> gradients;
   bool add;  // to the gradients
+  const T* bias;
 };
-
-// Turns a score and its d_weight into d_score = weight * (d_weight - delta); returns the dropped-out weight, for
-// d_value. factor: of dropout.
-template <typename T>
-__device__ inline float Backward(const AttentionGeometry& g, bool seen, float log_sum_exp, float delta, float factor,
-                                 float score, float& d_weight) {
-  const float weight = seen ? Exp<T>(score * g.scale - log_sum_exp) : 0.0f;
-  d_weight = seen ? weight * (d_weight * factor - delta) : 0.0f;
-  return weight * factor;
-}
 
 template <typename T, int D>
 constexpr size_t QueryBytes() {
@@ -57,7 +48,7 @@ constexpr size_t QueryBytes() {
 }
 
 // d_query of one block of queries of one head, from key tiles in ascending order.
-template <typename T, int D, typename G>
+template <typename T, int D, typename G, bool kBias>
 __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const AttentionGeometry g, const Operands<T, G> x) {
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;  // the longest first
@@ -92,6 +83,7 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     delta[half] = x.delta[g.Statistic(sequence, head) + query];
   }
   const int seen[2] = {g.Seen(warp_q0 + d_queries.Row(0), existing), g.Seen(warp_q0 + d_queries.Row(2), existing)};
+  const int position[2] = {g.QueryPosition(warp_q0 + d_queries.Row(0)), g.QueryPosition(warp_q0 + d_queries.Row(2))};
   const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
@@ -110,10 +102,13 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
           const int query = warp_q0 + scores.Row(i), key = k0 + scores.Column(j, i);
           float2 factors = {1, 1};
           if (g.probability > 0) factors = dropout.Factors(query, key);
-          Backward<T>(g, key < seen[i / 2], log_sum_exp[i / 2], delta[i / 2], factors.x, scores.value[j][i],
-                      d_scores.value[j][i]);
-          Backward<T>(g, key + 1 < seen[i / 2], log_sum_exp[i / 2], delta[i / 2], factors.y, scores.value[j][i + 1],
-                      d_scores.value[j][i + 1]);
+          const auto backward = [&](int k, float factor, float score, float& d_score) {
+            const bool sees = k < seen[i / 2];
+            const float bias = BiasOf<kBias>(g, x.bias + head, sees, position[i / 2], g.KeyPosition(k));
+            Backward<T>(g, sees, log_sum_exp[i / 2], delta[i / 2], bias, factor, score, d_score);
+          };
+          backward(key, factors.x, scores.value[j][i], d_scores.value[j][i]);
+          backward(key + 1, factors.y, scores.value[j][i + 1], d_scores.value[j][i + 1]);
         }
       }
       AddProduct<D>(d_queries, d_scores, keys + at);
@@ -133,7 +128,7 @@ constexpr size_t KeyBytes() {
 
 // d_key and d_value of one block of keys of one key/value head: the query heads that attend with it in order, of each
 // the tiles of queries in ascending order. Scores are computed transposed, keys down and queries across.
-template <typename T, int D, typename G>
+template <typename T, int D, typename G, bool kBias>
 __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const AttentionGeometry g, const Operands<T, G> x) {
   const int all_heads = g.sequences * g.kv_heads, number = static_cast<int>(blockIdx.x);
   const int block = number / all_heads;  // the first keys have the most queries
@@ -179,6 +174,7 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   Fragment<D> d_keys, d_values;
   const int first_seeing[2] = {g.FirstSeeing(warp_k0 + d_keys.Row(0), existing),
                                g.FirstSeeing(warp_k0 + d_keys.Row(2), existing)};
+  const int position[2] = {g.KeyPosition(warp_k0 + d_keys.Row(0)), g.KeyPosition(warp_k0 + d_keys.Row(2))};
   const int first_seeing_warp = g.FirstSeeing(warp_k0, existing);
   for (int number = 0; number < group * tiles; ++number) {
     if (number + 1 < group * tiles) load(number + 1);
@@ -190,7 +186,8 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
       const int at = number % 2 * TileSize<T, D>(kStep<T, D>);
       const float* const log_sum_exp = statistics + number % 2 * 2 * kStep<T, D>;
       const float* const delta = log_sum_exp + kStep<T, D>;
-      const HeadDropout dropout(g, sequence, kv_head * group + number / tiles);
+      const int head = kv_head * group + number / tiles;
+      const HeadDropout dropout(g, sequence, head);
       Fragment<kStep<T, D>> weights, d_scores;
       AddProductTransposed<D>(weights, warp_keys, queries + at);
       AddProductTransposed<D>(d_scores, warp_values, d_out + at);
@@ -200,8 +197,10 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
         for (int i = 0; i < 4; ++i) {
           const int column = weights.Column(j, i), query = q0 + column, key = warp_k0 + weights.Row(i);
           const float factor = g.probability > 0 ? dropout.Factor(query, key) : 1.0f;
-          weights.value[j][i] = Backward<T>(g, first_seeing[i / 2] <= query && query < g.tokens, log_sum_exp[column],
-                                            delta[column], factor, weights.value[j][i], d_scores.value[j][i]);
+          const bool seen = first_seeing[i / 2] <= query && query < g.tokens;
+          const float bias = BiasOf<kBias>(g, x.bias + head, seen, g.QueryPosition(query), position[i / 2]);
+          weights.value[j][i] = Backward<T>(g, seen, log_sum_exp[column], delta[column], bias, factor,
+                                            weights.value[j][i], d_scores.value[j][i]);
         }
       }
       AddProduct<D>(d_values, weights, d_out + at);
@@ -223,7 +222,6 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
 void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                        const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                        const AttentionHeads& gradients, Accumulate accumulate) {
-  CHECK(!in.bias.defined()) << "attention on a GPU has no kernels for a bias yet";
   if (shape.batch == 0) return;
   const int64_t queries = shape.tokens.tokens(), keys = shape.keys().tokens();
   const AttentionGeometry geometry = GeometryOf(
@@ -245,18 +243,27 @@ void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Atten
       using G = decltype(gradient_type);
       if constexpr (sizeof(G) >= sizeof(T)) {
         const Operands<T, G> operands = {dy,           HeadMatrices<const T>(in),  log_sum_exp.data<float>(),
-                                         delta.data(), HeadMatrices<G>(gradients), accumulate == Accumulate::kYes};
-        if (queries > 0) {
-          Launch(cuda, QueryBackwardKernel<T, D, G>, GridSize(Blocks(queries, kRows) * shape.batch * shape.heads),
-                 kThreads, QueryBytes<T, D>(), geometry, operands);
-        }
-        if (keys > 0) {
-          Launch(cuda, KeyBackwardKernel<T, D, G>, GridSize(Blocks(keys, kRows) * shape.batch * shape.kv_heads),
-                 kThreads, KeyBytes<T, D>(), geometry, operands);
-        }
+                                         delta.data(), HeadMatrices<G>(gradients), accumulate == Accumulate::kYes,
+                                         BiasAtZero<T>(in.bias)};
+        WithBias(in.bias, [&](auto biased) {
+          constexpr bool kBias = biased.value;
+          if (queries > 0) {
+            Launch(cuda, QueryBackwardKernel<T, D, G, kBias>,
+                   GridSize(Blocks(queries, kRows) * shape.batch * shape.heads), kThreads, QueryBytes<T, D>(), geometry,
+                   operands);
+          }
+          if (keys > 0) {
+            Launch(cuda, KeyBackwardKernel<T, D, G, kBias>,
+                   GridSize(Blocks(keys, kRows) * shape.batch * shape.kv_heads), kThreads, KeyBytes<T, D>(), geometry,
+                   operands);
+          }
+        });
       }
     });
   });
+  if (gradients.bias.defined()) {
+    AddBiasGradient(cuda, geometry, d_out, in, log_sum_exp, delta.data(), shape, gradients.bias);
+  }
 }
 
 }  // namespace trefoil::cuda

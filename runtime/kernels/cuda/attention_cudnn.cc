@@ -61,7 +61,7 @@ const char* NameOf(AttentionPass pass) {
 bool OneRange(const TokenRanges& tokens) { return tokens[0].tokens == tokens.tokens(); }
 
 // cuDNN reaches rows in accesses of 16 bytes, its dropout is not a function of global indices, and its causal mask is
-// that of tokens with themselves; of lengths and other scales it is told nothing.
+// that of tokens with themselves; of lengths, other scales and biases it is told nothing.
 bool Takes(const AttentionShape& s, const AttentionDropout& dropout, std::initializer_list<HeadColumns> operands) {
   if (dropout.probability > 0 || s.lengths.defined() || s.scale != 0) return false;
   if (s.causal && !(OneRange(s.tokens) && s.keys() == s.tokens)) return false;
@@ -182,7 +182,7 @@ CudnnAttention::~CudnnAttention() {
 
 bool CudnnAttention::Forward(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
                              const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
-  if (!Takes(shape, dropout, {in.q, in.k, in.v, {out, 0}})) return false;
+  if (in.bias.defined() || !Takes(shape, dropout, {in.q, in.k, in.v, {out, 0}})) return false;
   if (out.elements() == 0) return true;
   compiled_->Run(cuda, shape, StridesOf(in), AttentionPass::kForward,
                  {{kQ, Start(in.q)},
@@ -196,8 +196,8 @@ bool CudnnAttention::Forward(const CudaContext& cuda, const AttentionHeads& in, 
 bool CudnnAttention::Backward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
                               const Tensor& log_sum_exp, const AttentionShape& shape, const AttentionDropout& dropout,
                               const AttentionHeads& gradients, Accumulate) {
-  if (!Takes(shape, dropout,
-             {in.q, in.k, in.v, {d_out, 0}, {out, 0}, gradients.q, gradients.k, gradients.v})) {
+  if (in.bias.defined() ||
+      !Takes(shape, dropout, {in.q, in.k, in.v, {d_out, 0}, {out, 0}, gradients.q, gradients.k, gradients.v})) {
     return false;
   }
   if (out.elements() == 0) return true;

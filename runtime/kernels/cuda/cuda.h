@@ -73,7 +73,7 @@ void GatedActivateBackward(const CudaContext& cuda, Activation activation, const
 void Rotary(const CudaContext& cuda, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
             float theta, bool inverse);
 
-// cuda/attention.cu, cuda/attention_backward.cu
+// cuda/attention.cu, cuda/attention_backward.cu, cuda/attention_bias.cu
 void Attention(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,
                const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp);
 void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const AttentionHeads& in, const Tensor& out,
@@ -87,7 +87,7 @@ void MergeAttention(const CudaContext& cuda, const Tensor& out, const Tensor& lo
 // attention_cudnn.cc: bf16 attention by cuDNN's flash attention, whose plans are made once per shape; the statistics mean
 // the same as those of the functions above. Each function returns false, having done nothing, where cuDNN has no kernel
 // for the call: dropout, what CudnnTakesAttention (devices/cuda.h) leaves out, a causal mask over other tokens than one
-// range with itself, lengths, a scale of its own, gradients in float32.
+// range with itself, lengths, a scale of its own, a bias, gradients in float32.
 enum class AttentionPass;
 class CudnnAttention {
  public:
