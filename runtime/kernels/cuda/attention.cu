@@ -39,7 +39,6 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   float maximum[2] = {-INFINITY, -INFINITY};  // of the scores of rows Row(0) and Row(2)
   float weight_sum[2] = {};                   // this lane's part
   const int seen[2] = {g.Seen(warp_q0 + sum.Row(0), existing), g.Seen(warp_q0 + sum.Row(2), existing)};
-  const int position[2] = {g.QueryPosition(warp_q0 + sum.Row(0)), g.QueryPosition(warp_q0 + sum.Row(2))};
   const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
@@ -60,7 +59,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
           const int key = k0 + weights.Column(j, i);
           score = key < seen[i / 2] ? score * g.scale : -INFINITY;
           if constexpr (kBias) {
-            score += BiasOf<true>(g, bias + head, key < seen[i / 2], position[i / 2], g.KeyPosition(key));
+            score += BiasOf<true>(g, bias + head, key < seen[i / 2], warp_q0 + weights.Row(i), key);
           }
           highest[i / 2] = fmaxf(highest[i / 2], score);
         }

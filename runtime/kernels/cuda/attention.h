@@ -165,10 +165,9 @@ const T* BiasAtZero(const Tensor& bias) {
 // The bias of a head's score, which is only there where the query sees the key; of_head: BiasAtZero + head. Kernels
 // come with kBias and without, so that those without compute nothing for it.
 template <bool kBias, typename T>
-__device__ inline float BiasOf(const AttentionGeometry& g, const T* of_head, bool seen, int query_position,
-                               int key_position) {
+__device__ inline float BiasOf(const AttentionGeometry& g, const T* of_head, bool seen, int query, int key) {
   if constexpr (kBias) {
-    if (seen) return ToFloat(of_head[(key_position - query_position) * g.heads]);
+    if (seen) return ToFloat(of_head[(g.KeyPosition(key) - g.QueryPosition(query)) * g.heads]);
   }
   return 0;
 }

@@ -39,7 +39,6 @@ struct Operands {
   const float *log_sum_exp, *delta;
   HeadMatrices<G> gradients;
   bool add;  // to the gradients
-  const T* bias;
 };
 
 template <typename T, int D>
@@ -49,7 +48,8 @@ constexpr size_t QueryBytes() {
 
 // d_query of one block of queries of one head, from key tiles in ascending order.
 template <typename T, int D, typename G, bool kBias>
-__global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const AttentionGeometry g, const Operands<T, G> x) {
+__global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const AttentionGeometry g, const Operands<T, G> x,
+                                                                   const T* __restrict__ bias_at_zero) {
   const int all_heads = g.sequences * g.heads, number = static_cast<int>(blockIdx.x);
   const int block = static_cast<int>(gridDim.x) / all_heads - 1 - number / all_heads;  // the longest first
   const int sequence = number % all_heads / g.heads, head = number % g.heads;
@@ -83,7 +83,6 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     delta[half] = x.delta[g.Statistic(sequence, head) + query];
   }
   const int seen[2] = {g.Seen(warp_q0 + d_queries.Row(0), existing), g.Seen(warp_q0 + d_queries.Row(2), existing)};
-  const int position[2] = {g.QueryPosition(warp_q0 + d_queries.Row(0)), g.QueryPosition(warp_q0 + d_queries.Row(2))};
   const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
@@ -104,7 +103,7 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
           if (g.probability > 0) factors = dropout.Factors(query, key);
           const auto backward = [&](int k, float factor, float score, float& d_score) {
             const bool sees = k < seen[i / 2];
-            const float bias = BiasOf<kBias>(g, x.bias + head, sees, position[i / 2], g.KeyPosition(k));
+            const float bias = BiasOf<kBias>(g, bias_at_zero + head, sees, query, k);
             Backward<T>(g, sees, log_sum_exp[i / 2], delta[i / 2], bias, factor, score, d_score);
           };
           backward(key, factors.x, scores.value[j][i], d_scores.value[j][i]);
@@ -129,7 +128,8 @@ constexpr size_t KeyBytes() {
 // d_key and d_value of one block of keys of one key/value head: the query heads that attend with it in order, of each
 // the tiles of queries in ascending order. Scores are computed transposed, keys down and queries across.
 template <typename T, int D, typename G, bool kBias>
-__global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const AttentionGeometry g, const Operands<T, G> x) {
+__global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const AttentionGeometry g, const Operands<T, G> x,
+                                                                 const T* __restrict__ bias_at_zero) {
   const int all_heads = g.sequences * g.kv_heads, number = static_cast<int>(blockIdx.x);
   const int block = number / all_heads;  // the first keys have the most queries
   const int sequence = number % all_heads / g.kv_heads, kv_head = number % g.kv_heads;
@@ -174,7 +174,6 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   Fragment<D> d_keys, d_values;
   const int first_seeing[2] = {g.FirstSeeing(warp_k0 + d_keys.Row(0), existing),
                                g.FirstSeeing(warp_k0 + d_keys.Row(2), existing)};
-  const int position[2] = {g.KeyPosition(warp_k0 + d_keys.Row(0)), g.KeyPosition(warp_k0 + d_keys.Row(2))};
   const int first_seeing_warp = g.FirstSeeing(warp_k0, existing);
   for (int number = 0; number < group * tiles; ++number) {
     if (number + 1 < group * tiles) load(number + 1);
@@ -198,7 +197,7 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
           const int column = weights.Column(j, i), query = q0 + column, key = warp_k0 + weights.Row(i);
           const float factor = g.probability > 0 ? dropout.Factor(query, key) : 1.0f;
           const bool seen = first_seeing[i / 2] <= query && query < g.tokens;
-          const float bias = BiasOf<kBias>(g, x.bias + head, seen, g.QueryPosition(query), position[i / 2]);
+          const float bias = BiasOf<kBias>(g, bias_at_zero + head, seen, query, key);
           weights.value[j][i] = Backward<T>(g, seen, log_sum_exp[column], delta[column], bias, factor,
                                             weights.value[j][i], d_scores.value[j][i]);
         }
@@ -243,19 +242,19 @@ void AttentionBackward(const CudaContext& cuda, const Tensor& d_out, const Atten
       using G = decltype(gradient_type);
       if constexpr (sizeof(G) >= sizeof(T)) {
         const Operands<T, G> operands = {dy,           HeadMatrices<const T>(in),  log_sum_exp.data<float>(),
-                                         delta.data(), HeadMatrices<G>(gradients), accumulate == Accumulate::kYes,
-                                         BiasAtZero<T>(in.bias)};
+                                         delta.data(), HeadMatrices<G>(gradients), accumulate == Accumulate::kYes};
+        const T* const bias_at_zero = BiasAtZero<T>(in.bias);
         WithBias(in.bias, [&](auto biased) {
           constexpr bool kBias = biased.value;
           if (queries > 0) {
             Launch(cuda, QueryBackwardKernel<T, D, G, kBias>,
                    GridSize(Blocks(queries, kRows) * shape.batch * shape.heads), kThreads, QueryBytes<T, D>(), geometry,
-                   operands);
+                   operands, bias_at_zero);
           }
           if (keys > 0) {
             Launch(cuda, KeyBackwardKernel<T, D, G, kBias>,
                    GridSize(Blocks(keys, kRows) * shape.batch * shape.kv_heads), kThreads, KeyBytes<T, D>(), geometry,
-                   operands);
+                   operands, bias_at_zero);
           }
         });
       }
