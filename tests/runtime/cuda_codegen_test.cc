@@ -173,14 +173,9 @@ TEST(CudaCodegenTest, EveryKernelIsThereForBothArchitectures) {
     EXPECT_TRUE(kernel.disassembled) << kernel.Text() << ": not in the object";
     EXPECT_GT(kernel.registers, 0) << kernel.Text();
   }
-<<<<<<< HEAD
-  EXPECT_THAT(files, IsSupersetOf({"activation", "adamw", "attention", "attention_backward", "cross_entropy",
-                                   "elementwise", "embedding", "mean_pool", "norm", "random",
-                                   "recurrent_cell", "rotary", "squared_error"}));
-=======
   EXPECT_THAT(files, IsSupersetOf({"activation", "adamw", "attention", "attention_backward", "attention_bias",
-                                   "cross_entropy", "elementwise", "embedding", "norm", "random", "rotary"}));
->>>>>>> 70a79d2 (Attention's bias by relative position on GPUs)
+                                   "cross_entropy", "elementwise", "embedding", "mean_pool", "norm", "random",
+                                   "recurrent_cell", "rotary", "squared_error"}));
   for (const auto& [name, of_kernel] : architectures) {
     EXPECT_THAT(of_kernel, UnorderedElementsAre("sm_80", "sm_90a")) << Readable(name);
   }
