@@ -136,10 +136,6 @@ void CheckGraphs(const RunConfig& config, Rules& rules) {
 // Of a run on GPUs.
 void CheckAttention(const RunConfig& config, Rules& rules) {
   const ModelConfig& model = config.model();
-  if (model.family() == ModelConfig::T5) {
-    rules.Broken("runtime.device: CUDA, but the relative positions of T5 have kernels on CPUs only; nearest legal: CPU");
-    return;
-  }
   if (!rules.Good("model.head_dim", "model.sequence_length", "model.dropout", "training.precision")) return;
   const std::string name = RuntimeConfig::Attention_Name(config.runtime().attention());
   if (model.head_dim() > 128) {
