@@ -27,11 +27,11 @@ std::vector<int> Transformer::Modules(const ModelConfig& config, const StagePlac
 
 Transformer::Transformer(const ModelConfig& config, const ParameterStore& store, const Context& context,
                          const StagePlace& place, std::function<void(int module)> module_added)
-    : Transformer(ModulesOf(config), config, store, context, place, std::move(module_added)) {}
+    : Transformer(ModulesOf(config), store, context, place, std::move(module_added)) {}
 
-Transformer::Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
-                         const Context& context, const StagePlace& place, std::function<void(int module)> module_added)
-    : config_(config), store_(store), context_(context), module_added_(std::move(module_added)) {
+Transformer::Transformer(const std::vector<ModuleSpec>& modules, const ParameterStore& store, const Context& context,
+                         const StagePlace& place, std::function<void(int module)> module_added)
+    : store_(store), context_(context), module_added_(std::move(module_added)) {
   for (const std::vector<int>& numbers : ModulesOfChunks(modules, place)) {
     Chunk& chunk = chunks_.emplace_back();
     for (const int number : numbers) {

@@ -33,8 +33,8 @@ class Transformer : public Stage {
               std::function<void(int module)> module_added);
 
   // The same of a list of modules that another than the config's family makes.
-  Transformer(const std::vector<ModuleSpec>& modules, const ModelConfig& config, const ParameterStore& store,
-              const Context& context, const StagePlace& place, std::function<void(int module)> module_added);
+  Transformer(const std::vector<ModuleSpec>& modules, const ParameterStore& store, const Context& context,
+              const StagePlace& place, std::function<void(int module)> module_added);
 
   // The modules that a stage holds, over all its chunks.
   static std::vector<int> Modules(const ModelConfig& config, const StagePlace& place);
@@ -69,7 +69,6 @@ class Transformer : public Stage {
   Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
   void AddedTo(int module);
 
-  const ModelConfig config_;
   const ParameterStore& store_;
   const Context context_;
   const std::function<void(int module)> module_added_;

@@ -13,11 +13,23 @@
 namespace trefoil {
 namespace {
 
+// An id of a class means the same in both.
+absl::Status CheckAlike(const TaskData& train, const TaskData& held_out) {
+  if (train.classes == held_out.classes) return absl::OkStatus();
+  size_t i = 0;
+  while (i < std::min(train.classes.size(), held_out.classes.size()) && train.classes[i] == held_out.classes[i]) ++i;
+  const auto name = [i](const TaskData& data) { return i < data.classes.size() ? data.classes[i] : std::string("none"); };
+  return absl::InvalidArgumentError(absl::StrCat("data.held_out: its class ", i, " is ", name(held_out),
+                                                 ", must be that of data.train, ", name(train),
+                                                 "; make both with the same names, in the same order"));
+}
+
 absl::StatusOr<RunData> Open(const RunConfig& config) {
   RunData opened;
   TREFOIL_ASSIGN_OR_RETURN(opened.train, OpenTaskData(config, TaskData::Part::kTrain));
   if (config.data().held_out().empty()) return opened;
   TREFOIL_ASSIGN_OR_RETURN(opened.held_out, OpenTaskData(config, TaskData::Part::kHeldOut));
+  TREFOIL_RETURN_IF_ERROR(CheckAlike(opened.train, opened.held_out));
   opened.evaluation_samples =
       std::min<int64_t>(opened.held_out.samples->samples(), config.training().evaluate_samples());
   return opened;

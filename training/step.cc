@@ -197,7 +197,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   double weights = 0, counted = 0, found = 0;
   for (size_t i = 0; has_losses && i < input.batches.size(); ++i) {
     weights += SumOfWeights(input.batches[i], input.samples[i], targets);
-    counted += CountOfWeights(input.batches[i], input.samples[i], targets);
+    if (!correct.empty()) counted += CountOfWeights(input.batches[i], input.samples[i], targets);
   }
   if (has_losses && !correct.empty()) found = Sums(worker.device, correct, {}).sum.value();
   constexpr size_t kLimbs = ExactSum::kLimbs;

@@ -29,8 +29,6 @@ Size PatchedSize(const ImageFormat& format, const ImageOptions& options) {
   return {options.image_size, options.image_size};
 }
 
-int64_t Hidden(int64_t patches, double share) { return std::llround(static_cast<double>(patches) * share); }
-
 absl::Status CheckSizes(const ImageFormat& format, const std::string& path, const ImageOptions& options) {
   const auto [height, width] = PatchedSize(format, options);
   if (options.image_size < 0 || options.image_size > ImageFormat::kLargestSide) {
@@ -88,7 +86,7 @@ absl::Status CheckNumbers(const ImageFormat& format, const ImageOptions& options
 
 absl::Status CheckMasks(int64_t patches, double share) {
   if (!(share >= 0 && share < 1)) return Bad("mask_share: ", share, " is outside [0, 1)");
-  const int64_t hidden = Hidden(patches, share);
+  const int64_t hidden = HiddenPatches(patches, share);
   if (share > 0 && (hidden < 1 || hidden >= patches)) {
     return Bad("mask_share: ", share, " of ", patches, " patches hides ", hidden,
                "; at least one is hidden and one is seen");
@@ -136,6 +134,10 @@ void Standardise(std::span<float> patch) {
 
 }  // namespace
 
+int64_t HiddenPatches(int64_t patches, double share) {
+  return std::llround(static_cast<double>(patches) * share);
+}
+
 absl::Status ImageSamples::Check(const ImageSet& set, const ImageOptions& options) {
   const ImageFormat& format = set.format();
   TREFOIL_RETURN_IF_ERROR(CheckSizes(format, set.files().front().path(), options));
@@ -160,7 +162,7 @@ ImageSamples::ImageSamples(ImageSet set, const ImageOptions& options, uint64_t s
   const Size size = PatchedSize(set_.format(), options_);
   height_ = size.height;
   width_ = size.width;
-  hidden_ = Hidden(patches(), options_.mask_share);
+  hidden_ = HiddenPatches(patches(), options_.mask_share);
 }
 
 absl::StatusOr<std::unique_ptr<ImageSamples>> ImageSamples::Open(const std::vector<std::string>& globs,

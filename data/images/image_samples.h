@@ -72,6 +72,9 @@ struct ImageOptions {
   uint64_t images_seed = 1;
 };
 
+// Of so many patches those that are hidden with a mask_share.
+int64_t HiddenPatches(int64_t patches, double share);
+
 class ImageSamples : public Samples {
  public:
   // Failure: as ImageSet::Open; an option that the images cannot have, or a label that is not below `classes`, named

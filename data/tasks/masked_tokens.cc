@@ -21,7 +21,7 @@ MaskedTokens::MaskedTokens(std::unique_ptr<const Loader> text, const SpecialToke
       key_(RandomKey(seed, "masked_tokens")),
       options_(std::move(options)),
       text_length_(text_->sequence_length() + 1),
-      targets_(std::max<int64_t>(1, std::llround(options_.rate * static_cast<double>(text_length_)))) {
+      targets_(Targets(length(), options_.rate)) {
   CHECK(options_.rate > 0 && options_.rate <= 1) << options_.rate;
   CHECK(special.begin >= 0 && special.separator >= 0 && special.mask >= 0) << "an encoder's special tokens";
   CHECK_GT(vocabulary, 4) << "or no token may be left that is not special";

@@ -23,6 +23,8 @@
 // Threads: const calls from any.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -46,6 +48,10 @@ class MaskedTokens : public Samples {
   // The sequence_length of a Loader whose samples fill inputs of T tokens, which is at least 4: such a sample has one
   // token more.
   static int64_t TextLength(int64_t inputs_length) { return inputs_length - 3; }
+  // K of inputs of T tokens.
+  static int64_t Targets(int64_t inputs_length, double rate) {
+    return std::max<int64_t>(1, std::llround(rate * static_cast<double>(inputs_length - 2)));
+  }
 
   // `vocabulary`: the tokenizer's, of which random tokens are, the special ones excepted.
   MaskedTokens(std::unique_ptr<const Loader> text, const SpecialTokens& special, int64_t vocabulary, uint64_t seed,

@@ -15,6 +15,7 @@
 #include "launcher/cluster/machine.h"
 #include "launcher/given_flags.h"
 #include "launcher/prepare.h"
+#include "model/families/recipe.h"
 #include "parallel/collectives/world.h"
 #include "runtime/host/cpu_features.h"
 #include "training/generator.h"
@@ -121,6 +122,11 @@ absl::Status Load(FileSystem& fs, const Place& place, const std::string& path, W
   if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &writer->model) ||
       !google::protobuf::TextFormat::ParseFromString(reader.trainer_state(), &state)) {
     return absl::DataLossError(path + ": its model description is not readable");
+  }
+  if (RecipeOf(writer->model).structure != Recipe::Structure::kDecoder) {
+    return absl::InvalidArgumentError("--checkpoint: " + path + " is of a " +
+                                      ModelConfig::Family_Name(writer->model.family()) +
+                                      ", must be of a decoder to continue text; legal: GPT, LLAMA");
   }
   absl::StatusOr<Tokenizer> tokenizer = OpenTokenizer(fs, place, state.tokenizer(), writer->model);
   // A tokenizer that is missing does not mean that the checkpoint is damaged.

@@ -10,7 +10,7 @@
 namespace trefoil {
 
 struct Recipe {
-  // What the modules are, and in which order (families/modules.h).
+  // What the modules are, and in which order (families/modules.cc).
   enum class Structure { kDecoder, kEncoder, kEncoderDecoder, kVision, kRecurrent } structure = Structure::kDecoder;
   enum class Norm { kLayerNorm, kRmsNorm } norm = Norm::kLayerNorm;
   // Of a residual branch f: x + f(norm(x)), or norm(x + f(x)) (Xiong et al. 2020). With the first the last block is

@@ -213,6 +213,26 @@ std::vector<Run> Runs() {
       runs.push_back({.config = std::string(kind) + " " + layout, .threads = 1 + static_cast<int>(runs.size()) % 2});
     }
   }
+  // Of the other families: what travels with a micro-batch, tied tables of several stages, heads that choose rows.
+  constexpr const char* kFamilies[] = {
+      "model { family: BERT dropout: 0.1 } parallel { recompute: SELECTIVE }",
+      "model { family: BERT classes: 3 } task { kind: TEXT_CLASSES } training { precision: BF16 }",
+      "model { family: MODERN_BERT } parallel { recompute: FULL }",
+      "model { family: TRANSFORMER decoder_length: 12 } task { label_smoothing: 0.1 }",
+      "model { family: T5 vocabulary: 200 } training { precision: BF16 }",
+      "model { family: VIT image_size: 12 patch_size: 4 channels: 1 classes: 3 sequence_length: 0 vocabulary: 0 "
+      "stochastic_depth: 0.5 } training { micro_batch: 2 }",
+      "model { family: VIT image_size: 8 patch_size: 2 channels: 1 sequence_length: 0 vocabulary: 0 decoder_layers: 3 "
+      "decoder_hidden: 24 decoder_heads: 2 } task { kind: PATCHES } training { micro_batch: 2 precision: BF16 }",
+      "model { family: LSTM dropout: 0.1 } training { precision: BF16 }",
+      "model { family: RNN bidirectional: true classes: 3 } task { kind: TEXT_CLASSES }",
+  };
+  for (const char* family : kFamilies) {
+    for (const char* layout : {"", "parallel { pipeline: 2 }", "training { micro_batch: 2 } parallel { tensor: 2 data: 2 "
+                                                               "pipeline: 2 sequence_parallel: true }"}) {
+      runs.push_back({.config = std::string(family) + " " + layout, .threads = 1});
+    }
+  }
   // Sums of several segments, activations of several tiles.
   for (const char* layout : {"parallel { tensor: 2 sequence_parallel: true }", "parallel { data: 2 pipeline: 2 }"}) {
     runs.push_back({.config = std::string("model { family: GPT hidden: 128 feed_forward: 256 vocabulary: 9001 "

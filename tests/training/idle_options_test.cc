@@ -69,6 +69,36 @@ TEST(IdleOptionsTest, Bf16ProductsAreOfBf16OnCpus) {
   EXPECT_THAT(Idle("runtime { bf16_products: FLOAT32 } training { precision: BF16 }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, EachTaskHasItsOptions) {
+  EXPECT_THAT(Idle("model { family: GPT pooling: MEAN } task { mask_rate: 0.5 whole_words: true mean_span: 2 examples: 9 "
+                   "crop: 0.5 crop_padding: 2 flip: true pixel_mean: 0.5 pixel_deviation: 0.5 }"),
+              ElementsAre("model.pooling: MEAN has no effect with task.kind NEXT_TOKEN",
+                          "task.mask_rate: 0.5 has no effect with task.kind NEXT_TOKEN",
+                          "task.whole_words: true has no effect with task.kind NEXT_TOKEN",
+                          "task.mean_span: 2 has no effect with task.kind NEXT_TOKEN",
+                          "task.examples: 9 has no effect with task.kind NEXT_TOKEN",
+                          "task.crop: 0.5 has no effect with task.kind NEXT_TOKEN",
+                          "task.crop_padding: 2 has no effect with task.kind NEXT_TOKEN",
+                          "task.flip: true has no effect with task.kind NEXT_TOKEN",
+                          "task.pixel_mean: 0.5 has no effect with task.kind NEXT_TOKEN",
+                          "task.pixel_deviation: 0.5 has no effect with task.kind NEXT_TOKEN"));
+  EXPECT_THAT(Idle("model { family: BERT } task { kind: TEXT_VALUE label_smoothing: 0.5 }"),
+              ElementsAre("task.label_smoothing: 0.5 has no effect with task.kind TEXT_VALUE"));
+  EXPECT_THAT(Idle("model { family: BERT } task { mask_rate: 0.5 whole_words: true label_smoothing: 0.1 }"), IsEmpty());
+  EXPECT_THAT(Idle("model { family: VIT pooling: MEAN } task { crop: 0.5 flip: true examples: 9 }"), IsEmpty());
+}
+
+TEST(IdleOptionsTest, RecurrentNetworksHaveNoHeads) {
+  EXPECT_THAT(Idle("model { family: LSTM heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 64 norm_epsilon: 1 } "
+                   "parallel { recompute: FULL }"),
+              ElementsAre("model.heads: 4 has no effect with model.family LSTM",
+                          "model.kv_heads: 2 has no effect with model.family LSTM",
+                          "model.head_dim: 8 has no effect with model.family LSTM",
+                          "model.feed_forward: 64 has no effect with model.family LSTM",
+                          "model.norm_epsilon: 1 has no effect with model.family LSTM",
+                          "parallel.recompute: FULL has no effect with model.family LSTM"));
+}
+
 TEST(IdleOptionsTest, ThreadsAreTheCpus) {
   EXPECT_THAT(Idle("runtime { threads: 4 device: CUDA }"),
               ElementsAre("runtime.threads: 4 has no effect with runtime.device CUDA"));

@@ -1,3 +1,4 @@
+#include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
 #include <algorithm>
@@ -67,10 +68,21 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_pays) {
 bool CudnnCan(const RunConfig& config) {
   const ModelConfig& model = config.model();
   const DType dtype = config.training().precision() == TrainingConfig::FP32 ? DType::kFloat32 : DType::kBFloat16;
-  return model.dropout() == 0 && CudnnTakesAttention(dtype, model.head_dim(), model.sequence_length());
+  return WhyNoCudnn(config).empty() && CudnnTakesAttention(dtype, model.head_dim(), model.sequence_length());
 }
 
 }  // namespace
+
+std::string WhyNoCudnn(const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  if (model.dropout() > 0) return absl::StrCat("model.dropout ", model.dropout(), ", whose mask it does not have");
+  if (model.family() == ModelConfig::T5) return "model.family T5, whose relative positions it does not have";
+  const TaskConfig::Kind kind = config.task().kind();
+  if (kind != TaskConfig::KIND_UNSET && TaskConfig::Kind_IsValid(kind) && EntryOf(kind).lengths) {
+    return "task.kind " + TaskConfig::Kind_Name(kind) + ", whose padding it is not told of";
+  }
+  return "";
+}
 
 std::string WhyNoGraphs(const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel();
@@ -86,6 +98,9 @@ std::string WhyNoGraphs(const RunConfig& config) {
     return "training.gradient_groups is " + std::to_string(config.training().gradient_groups()) + ", must be 1";
   }
   if (config.model().dropout() > 0) return "model.dropout is above 0, and a recording would drop the same elements again";
+  if (config.model().stochastic_depth() > 0) {
+    return "model.stochastic_depth is above 0, and a recording would drop the same samples again";
+  }
   if (parallel.tensor() > 1 && config.runtime().messages() != RuntimeConfig::NCCL) {
     return must_be_one("tensor", parallel.tensor()) + " with runtime.messages HOST";
   }

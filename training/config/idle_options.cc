@@ -2,6 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 
+#include "model/families/recipe.h"
 #include "parallel/axes.h"
 
 namespace trefoil {
@@ -33,7 +34,82 @@ std::string IfNot(T none, T value) {
   return value == none ? "" : absl::StrCat(value);
 }
 
+bool HasFamily(const RunConfig& filled) { return filled.model().family() != ModelConfig::FAMILY_UNSET; }
+
+// Unless the task is one of `kinds`.
+template <typename... Kind>
+std::string OnlyFor(const RunConfig& filled, Kind... kinds) {
+  if (!HasFamily(filled) || ((filled.task().kind() == kinds) || ...)) return "";
+  return "with task.kind " + TaskConfig::Kind_Name(filled.task().kind());
+}
+
+std::string OnlyForImages(const RunConfig& filled) {
+  return OnlyFor(filled, TaskConfig::IMAGE_CLASSES, TaskConfig::PATCHES);
+}
+
+std::string WithRecurrent(const RunConfig& filled) {
+  const bool recurrent = HasFamily(filled) && RecipeOf(filled.model()).structure == Recipe::Structure::kRecurrent;
+  return recurrent ? "with model.family " + ModelConfig::Family_Name(filled.model().family()) : "";
+}
+
 const Row kRows[] = {
+    {"model.heads", [](const RunConfig& given) { return IfNot(0, given.model().heads()); }, WithRecurrent},
+    {"model.kv_heads", [](const RunConfig& given) { return IfNot(0, given.model().kv_heads()); }, WithRecurrent},
+    {"model.head_dim", [](const RunConfig& given) { return IfNot(0, given.model().head_dim()); }, WithRecurrent},
+    {"model.feed_forward", [](const RunConfig& given) { return IfNot(0, given.model().feed_forward()); },
+     WithRecurrent},
+    {"model.norm_epsilon",
+     [](const RunConfig& given) {
+       return given.model().has_norm_epsilon() ? absl::StrCat(given.model().norm_epsilon()) : "";
+     },
+     WithRecurrent},
+    {"model.pooling",
+     [](const RunConfig& given) {
+       return given.model().pooling() == ModelConfig::MEAN ? std::string("MEAN") : "";
+     },
+     [](const RunConfig& filled) {
+       return OnlyFor(filled, TaskConfig::TEXT_CLASSES, TaskConfig::TEXT_VALUE, TaskConfig::IMAGE_CLASSES);
+     }},
+    {"task.mask_rate",
+     [](const RunConfig& given) { return given.task().has_mask_rate() ? absl::StrCat(given.task().mask_rate()) : ""; },
+     [](const RunConfig& filled) {
+       return OnlyFor(filled, TaskConfig::MASKED_TOKEN, TaskConfig::SPAN_CORRUPTION, TaskConfig::PATCHES);
+     }},
+    {"task.whole_words", [](const RunConfig& given) { return given.task().whole_words() ? std::string("true") : ""; },
+     [](const RunConfig& filled) { return OnlyFor(filled, TaskConfig::MASKED_TOKEN); }},
+    {"task.mean_span",
+     [](const RunConfig& given) { return given.task().has_mean_span() ? absl::StrCat(given.task().mean_span()) : ""; },
+     [](const RunConfig& filled) { return OnlyFor(filled, TaskConfig::SPAN_CORRUPTION); }},
+    {"task.label_smoothing", [](const RunConfig& given) { return IfNot(0.0f, given.task().label_smoothing()); },
+     [](const RunConfig& filled) {
+       const bool values = filled.task().kind() == TaskConfig::TEXT_VALUE || filled.task().kind() == TaskConfig::PATCHES;
+       return values ? "with task.kind " + TaskConfig::Kind_Name(filled.task().kind()) : "";
+     }},
+    {"task.examples", [](const RunConfig& given) { return IfNot(0, given.task().examples()); },
+     [](const RunConfig& filled) {
+       return OnlyFor(filled, TaskConfig::TEXT_CLASSES, TaskConfig::TOKEN_CLASSES, TaskConfig::TEXT_VALUE,
+                      TaskConfig::IMAGE_CLASSES, TaskConfig::PATCHES);
+     }},
+    {"task.crop",
+     [](const RunConfig& given) { return given.task().has_crop() ? absl::StrCat(given.task().crop()) : ""; },
+     OnlyForImages},
+    {"task.crop_padding", [](const RunConfig& given) { return IfNot(0, given.task().crop_padding()); }, OnlyForImages},
+    {"task.flip", [](const RunConfig& given) { return given.task().flip() ? std::string("true") : ""; }, OnlyForImages},
+    {"task.pixel_mean",
+     [](const RunConfig& given) { return given.task().has_pixel_mean() ? absl::StrCat(given.task().pixel_mean()) : ""; },
+     OnlyForImages},
+    {"task.pixel_deviation",
+     [](const RunConfig& given) {
+       return given.task().has_pixel_deviation() ? absl::StrCat(given.task().pixel_deviation()) : "";
+     },
+     OnlyForImages},
+    {"parallel.recompute",
+     [](const RunConfig& given) {
+       const ParallelConfig::Recompute recompute = given.parallel().recompute();
+       const bool some = recompute == ParallelConfig::SELECTIVE || recompute == ParallelConfig::FULL;
+       return some ? ParallelConfig::Recompute_Name(recompute) : "";
+     },
+     WithRecurrent},
     {"data.weights",
      [](const RunConfig& given) { return given.data().weights().empty() ? std::string() : absl::StrCat(given.data().weights(0)); },
      [](const RunConfig& filled) { return filled.data().train_size() == 1 ? std::string("with one entry of data.train") : ""; }},

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <string>
 #include <vector>
 
@@ -69,11 +70,17 @@ void CheckMesh(const RunConfig& config, int ranks, Rules& rules) {
                ranks == 1 ? " rank" : " ranks", "; nearest legal: ", NearestMesh(config, ranks, rules));
 }
 
+// Fields of the sequences that a sample has, and how long these are.
+std::vector<std::pair<const char*, int32_t>> LengthsOf(const ModelConfig& model) {
+  std::vector<std::pair<const char*, int32_t>> lengths = {{"sequence_length", model.sequence_length()}};
+  if (model.decoder_length() > 0) lengths.emplace_back("decoder_length", model.decoder_length());
+  return lengths;
+}
+
 void CheckSequenceParallel(const RunConfig& config, Rules& rules) {
   const ModelConfig& model = config.model();
   const ParallelConfig& parallel = config.parallel();
-  for (const auto& [name, length] : {std::pair("sequence_length", model.sequence_length()),
-                                     std::pair("decoder_length", model.decoder_length())}) {
+  for (const auto& [name, length] : LengthsOf(model)) {
     const std::string path = std::string("model.") + name;
     if (!rules.Good(path, "training.micro_batch", "parallel.tensor") || !parallel.sequence_parallel()) continue;
     const int64_t tokens = Product(config.training().micro_batch(), length);
@@ -89,6 +96,14 @@ void CheckSequenceParallel(const RunConfig& config, Rules& rules) {
 // Widths and tokens of the products that FP8 makes (runtime/ops.h, MatmulFloat8), each rank's share of them.
 void CheckFloat8(const RunConfig& config, Rules& rules) {
   if (!rules.Good("training.precision", "parallel.tensor") || config.training().precision() != TrainingConfig::FP8) {
+    return;
+  }
+  const ModelConfig::Family family = config.model().family();
+  const bool patches = config.model().head() == ModelConfig::PATCHES;
+  if (family == ModelConfig::RNN || family == ModelConfig::LSTM || patches) {
+    rules.Broken("training.precision: FP8, which ",
+                 patches ? "the narrower decoder of head PATCHES" : ModelConfig::Family_Name(family),
+                 " has no products for; nearest legal: BF16");
     return;
   }
   constexpr char kRule[] = " must be a multiple of 16 with training.precision FP8; nearest ";
@@ -114,14 +129,13 @@ void CheckFloat8(const RunConfig& config, Rules& rules) {
                    NearestMultiples(unit, model.head_dim()));
     }
   }
-  if (rules.Good("model.sequence_length", "training.micro_batch")) {
-    const int64_t micro_batch = config.training().micro_batch();
-    const int64_t tokens = Product(micro_batch, model.sequence_length());
-    if (tokens % 16 != 0) {
-      rules.Broken("model.sequence_length: ", model.sequence_length(), " x training.micro_batch ", micro_batch, " = ",
-                   tokens, " tokens,", kRule, "sequence_length: ",
-                   NearestMultiples(16 / std::gcd(int64_t{16}, micro_batch), model.sequence_length()));
-    }
+  for (const auto& [name, length] : LengthsOf(model)) {
+    const std::string path = std::string("model.") + name;
+    if (!rules.Good(path, "training.micro_batch")) continue;
+    const int64_t micro_batch = config.training().micro_batch(), tokens = Product(micro_batch, length);
+    if (tokens % 16 == 0) continue;
+    rules.Broken(path, ": ", length, " x training.micro_batch ", micro_batch, " = ", tokens, " tokens,", kRule, name, ": ",
+                 NearestMultiples(16 / std::gcd(int64_t{16}, micro_batch), length));
   }
 }
 
@@ -143,9 +157,8 @@ void CheckAttention(const RunConfig& config, Rules& rules) {
                  "nearest legal: 128");
   } else if (config.runtime().attention() == RuntimeConfig::OWN) {
     return;
-  } else if (model.dropout() > 0) {
-    rules.Broken("runtime.attention: ", name, ", must not be cuDNN's with model.dropout ", model.dropout(),
-                 ", whose mask it does not have; nearest legal: OWN");
+  } else if (const std::string why = WhyNoCudnn(config); !why.empty()) {
+    rules.Broken("runtime.attention: ", name, ", must not be cuDNN's with ", why, "; nearest legal: OWN");
   } else if (config.training().precision() == TrainingConfig::FP32) {
     rules.Broken("runtime.attention: ", name, ", must not be cuDNN's with training.precision FP32; nearest legal: OWN");
   } else if (!CudnnTakesAttention(DType::kBFloat16, model.head_dim(), model.sequence_length())) {

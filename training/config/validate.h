@@ -44,6 +44,10 @@ void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16);
 // Every rule that a filled config breaks, one line each; empty: legal.
 std::vector<std::string> Violations(const RunConfig& config, int ranks);
 
+// What of a run on GPUs keeps cuDNN from its attention, with the reason; empty if nothing does. The config is filled but for
+// runtime.attention.
+std::string WhyNoCudnn(const RunConfig& config);
+
 // Why the steps of a run on GPUs cannot be recorded (runtime.graphs ON): the field in the way, what was found and the
 // rule; empty if they can. The config is filled but for runtime.graphs.
 std::string WhyNoGraphs(const RunConfig& config);

@@ -53,7 +53,7 @@ struct TaskData {
 // Failure: files that cannot be opened or hold what the task cannot read; too little in them.
 absl::StatusOr<TaskData> OpenTaskData(const RunConfig& config, TaskData::Part part);
 
-// Names of the classes that the training data name, by id, of a task with head CLASSES; reads descriptions only.
+// Names of the classes that the training data name, by id, of a task with head CLASSES.
 absl::StatusOr<std::vector<std::string>> ClassesOfData(const DataConfig& data, TaskConfig::Kind kind);
 
 // Whether records of a task were tokenized by the tokenizer with this checksum (Tokenizer::checksum); any where a task has

@@ -5,10 +5,10 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <vector>
 
+#include "data/images/image_samples.h"
+#include "data/tasks/masked_tokens.h"
 #include "data/tasks/span_corruption.h"
 #include "data/tasks/special_tokens.h"
 #include "model/patches.h"
@@ -16,7 +16,6 @@
 namespace trefoil {
 namespace {
 
-using Structures = std::vector<Recipe::Structure>;
 constexpr auto kDecoder = Recipe::Structure::kDecoder, kEncoder = Recipe::Structure::kEncoder,
                kEncoderDecoder = Recipe::Structure::kEncoderDecoder, kVision = Recipe::Structure::kVision,
                kRecurrent = Recipe::Structure::kRecurrent;
@@ -69,7 +68,7 @@ int64_t TargetsOf(const RunConfig& config) {
   const TaskConfig& task = config.task();
   switch (task.kind()) {
     case TaskConfig::MASKED_TOKEN:
-      return std::max<int64_t>(1, std::lround(task.mask_rate() * static_cast<double>(model.sequence_length() - 2)));
+      return MaskedTokens::Targets(model.sequence_length(), task.mask_rate());
     case TaskConfig::TRANSLATION:
     case TaskConfig::SPAN_CORRUPTION:
       return model.decoder_length();
@@ -127,7 +126,7 @@ absl::StatusOr<SpanCounts> SpansOf(const RunConfig& config) {
 }
 
 int64_t MaskedPatches(const RunConfig& config) {
-  return std::lround(config.task().mask_rate() * static_cast<double>(ImagePatches(config.model())));
+  return HiddenPatches(ImagePatches(config.model()), config.task().mask_rate());
 }
 
 void FillTask(RunConfig* config) {
@@ -250,7 +249,8 @@ int32_t SymbolsOf(const RunConfig& config) {
 }
 
 bool HasWeights(const RunConfig& config) {
-  return EntryOf(config.task().kind()).weights || config.task().whole_words();
+  const TaskConfig& task = config.task();
+  return EntryOf(task.kind()).weights || (task.kind() == TaskConfig::MASKED_TOKEN && task.whole_words());
 }
 
 Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {
