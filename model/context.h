@@ -86,7 +86,7 @@ struct MicroBatch {
   bool training = true;
   // The head's gradients are of loss_scale * (sum of the weighted losses): 1 / (targets of the global batch).
   float loss_scale = 0;
-  float label_smoothing = 0;  // Szegedy et al. 2016
+  float label_smoothing = 0;  // of the run's training (Szegedy et al. 2016); an evaluation takes as much memory
 
   Sequences input = {}, decoder = {};
   Tensor segments = {};      // [N] int32
@@ -106,6 +106,11 @@ struct MicroBatch {
   // [M] float32, of the targets; undefined: all 1. In training their mean over the global batch is 1.
   Tensor weights = {};
 
+  // Of a loss over so many tokens or classes, and the numbers of a row that it is made of (runtime/ops.h).
+  LabelSmoothing smoothing(int64_t vocabulary) const {
+    return {.share = training ? label_smoothing : 0, .vocabulary = vocabulary};
+  }
+  int64_t loss_statistics() const { return label_smoothing > 0 ? 4 : 3; }
   const Sequences& of(Side side) const { return side == Side::kInput ? input : decoder; }
   int64_t rows(Side side = Side::kInput) const { return samples * of(side).tokens; }
 };

@@ -208,7 +208,7 @@ struct LabelSmoothing {
 // Column j is token first_column + j. targets: [N] int32. V may be 0: then m is -infinity and the sums 0.
 void CrossEntropyStatistics(Device& device, const Tensor& logits, const Tensor& targets, int64_t first_column,
                             const Tensor& statistics);
-// Combines the statistics of all parts [parts, N, 3] ([parts, N, 4] with label smoothing), in order of part:
+// Combines the statistics of all parts [parts, N, 3], or [parts, N, 4] as label smoothing needs them, in order of part:
 // log_sum_exp [N], loss [N] = weight * nll, nll = log_sum_exp - target logit; both float32. weights: [N] float32, or
 // not defined: all 1. With weight 0 the loss is 0, whatever the logits and the target.
 // correct: [N] float32, or not defined: 1 where no logit is larger than the target's and the weight is above 0, else 0.

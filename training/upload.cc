@@ -180,7 +180,7 @@ MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Cons
                          .first_sample = batch.first_sample,
                          .training = training,
                          .loss_scale = static_cast<float>(1 / static_cast<double>(GlobalTargets(worker.config))),
-                         .label_smoothing = training ? worker.config.task().label_smoothing() : 0,
+                         .label_smoothing = worker.config.task().label_smoothing(),
                          .input = constants.input,
                          .decoder = constants.decoder,
                          .targets_of_sample = worker.config.model().targets()};

@@ -70,7 +70,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
   const int64_t rows = h.dim(0), columns = weight_.shape()[0];
   const int64_t first_column = SplitBegin(config_.vocabulary(), context.tensor.size(), context.tensor.rank());
   const int64_t chunk = ChunkRows(rows);
-  const LabelSmoothing smoothing = {.share = batch.label_smoothing, .vocabulary = config_.vocabulary()};
+  const LabelSmoothing smoothing = batch.smoothing(config_.vocabulary());
   const Tensor loss = context.NewFloat({rows}), correct = transformed_ ? context.NewFloat({rows}) : Tensor();
   const bool divided = batch.training && pass->divided, whole = batch.training && !pass->divided;
   Tensor dh;
@@ -88,7 +88,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
            Accumulate::kNo, bias_.weight());
     const Tensor targets = batch.targets.Rows(begin, end);
     const Tensor weights = batch.weights.defined() ? batch.weights.Rows(begin, end) : Tensor();
-    const int64_t part = context.tensor.rank(), numbers = smoothing.share > 0 ? 4 : 3;
+    const int64_t part = context.tensor.rank(), numbers = batch.loss_statistics();
     const Tensor statistics = context.NewFloat({context.tensor.size(), r, numbers});
     const Tensor mine = statistics.Rows(part, part + 1).View({r, numbers});
     CrossEntropyStatistics(device, logits, targets, first_column, mine);

@@ -101,8 +101,8 @@ Tensors SampleHead::Forward(const Context& context, const MicroBatch& batch, con
   const Tensor loss = context.NewFloat({rows});
   if (batch.training) saved->d_output = context.New(output.shape());
   if (config_.head() == ModelConfig::CLASSES) {
-    const LabelSmoothing smoothing = {.share = batch.label_smoothing, .vocabulary = config_.classes()};
-    const int64_t numbers = smoothing.share > 0 ? 4 : 3;
+    const LabelSmoothing smoothing = batch.smoothing(config_.classes());
+    const int64_t numbers = batch.loss_statistics();
     const Tensor statistics = context.NewFloat({1, rows, numbers});
     const Tensor log_sum_exp = context.NewFloat({rows}), correct = context.NewFloat({rows});
     CrossEntropyStatistics(device, output, batch.targets, 0, statistics.View({rows, numbers}));
