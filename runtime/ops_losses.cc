@@ -41,9 +41,8 @@ void CrossEntropyCombine(Device& device, const Tensor& statistics, const Tensor&
   CheckSmoothing(smoothing);
   CheckActivation("statistics", statistics, 3);
   const int64_t rows = statistics.dim(1);
-  const bool summed = statistics.dim(2) == 4;
+  const bool summed = smoothing.share > 0 || statistics.dim(2) == 4;
   Check("statistics", statistics, kFloat, {statistics.dim(0), rows, summed ? 4 : 3});
-  CHECK(summed || smoothing.share == 0) << "label smoothing needs the sum of the logits";
   CHECK_GE(statistics.dim(0), 1);
   Check("loss", loss, kFloat, {rows});
   Check("log_sum_exp", log_sum_exp, kFloat, {rows});
