@@ -141,6 +141,7 @@ void FillTask(RunConfig* config) {
   }
   if (!TaskConfig::Kind_IsValid(task.kind()) || task.kind() == TaskConfig::KIND_UNSET) return;
   const TaskEntry& entry = EntryOf(task.kind());
+  if (!entry.CanBeDoneBy(model)) return;
   const bool patches = task.kind() == TaskConfig::PATCHES;
   const bool images = patches || task.kind() == TaskConfig::IMAGE_CLASSES;
   const bool masks = patches || task.kind() == TaskConfig::MASKED_TOKEN || task.kind() == TaskConfig::SPAN_CORRUPTION;
