@@ -133,7 +133,7 @@ TEST_F(LayersTest, AnyModuleMayMakeALoss) {
   modules[1].build = [inner = modules[1].build](const ParameterStore& from) -> std::unique_ptr<Module> {
     return std::make_unique<WithAuxiliaryLoss>(inner(from));
   };
-  Transformer stage(modules, config, store, *context_, {}, nullptr);
+  Transformer stage(modules, store, *context_, {}, nullptr);
   MicroBatch batch = Tokens(config.vocabulary());
   const auto run = [&](bool training) {
     batch.training = training;
