@@ -86,6 +86,10 @@ void CheckOptimizer(const TrainingConfig& training, Rules& rules) {
     rules.Broken(prefix, "warmup_steps: ", optimizer.warmup_steps(), ", must be at most training.steps ",
                  training.steps(), "; nearest legal: ", training.steps());
   }
+  if (optimizer.schedule() == OptimizerConfig::INVERSE_SQRT && optimizer.warmup_steps() == 0) {
+    rules.Broken(prefix, "warmup_steps: 0, must be at least 1 with schedule INVERSE_SQRT, which is relative to it; ",
+                 "nearest legal: 1");
+  }
 }
 
 }  // namespace

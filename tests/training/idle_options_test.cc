@@ -40,6 +40,8 @@ TEST(IdleOptionsTest, SharesBelongToSchedules) {
   EXPECT_THAT(Idle("training { optimizer { decay_share: 0.5 schedule: WSD } }"), IsEmpty());
   EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: CONSTANT } }"),
               ElementsAre("training.optimizer.final_share: 0.25 has no effect with schedule CONSTANT"));
+  EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: INVERSE_SQRT warmup_steps: 1 } }"),
+              ElementsAre("training.optimizer.final_share: 0.25 has no effect with schedule INVERSE_SQRT"));
   EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: LINEAR } }"), IsEmpty());
 }
 

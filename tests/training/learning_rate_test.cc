@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace trefoil {
@@ -20,7 +21,7 @@ OptimizerConfig Config(OptimizerConfig::Schedule schedule, int warmup) {
 
 TEST(LearningRateTest, WarmsUpLinearlyFromZeroToThePeak) {
   for (auto schedule : {OptimizerConfig::COSINE, OptimizerConfig::LINEAR, OptimizerConfig::WSD,
-                        OptimizerConfig::CONSTANT}) {
+                        OptimizerConfig::CONSTANT, OptimizerConfig::INVERSE_SQRT}) {
     const OptimizerConfig config = Config(schedule, 4);
     EXPECT_DOUBLE_EQ(LearningRate(config, 100, 1), 0.25);
     EXPECT_DOUBLE_EQ(LearningRate(config, 100, 2), 0.5);
@@ -76,6 +77,30 @@ TEST(LearningRateTest, ConstantStaysAtThePeak) {
   EXPECT_DOUBLE_EQ(LearningRate(config, 10, 3), 1.0);
   EXPECT_DOUBLE_EQ(LearningRate(config, 10, 10), 1.0);
   EXPECT_DOUBLE_EQ(LearningRate(config, 10, 50), 1.0);
+}
+
+TEST(LearningRateTest, InverseSquareRootFallsFromTheEndOfTheWarmup) {
+  const OptimizerConfig config = Config(OptimizerConfig::INVERSE_SQRT, 4);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 100, 2), 0.5);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 100, 4), 1.0);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 100, 5), std::sqrt(0.8));
+  EXPECT_DOUBLE_EQ(LearningRate(config, 100, 16), 0.5);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 100, 64), 0.25);
+  // Whatever the length of the run, and after its end.
+  EXPECT_DOUBLE_EQ(LearningRate(config, 16, 16), 0.5);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 10, 64), 0.25);
+}
+
+// Vaswani et al. 2017, eq. 3, with their base model's width and warm-up.
+TEST(LearningRateTest, InverseSquareRootIsThePapersFormula) {
+  OptimizerConfig config = Config(OptimizerConfig::INVERSE_SQRT, 4000);
+  const double width = 512, warmup = 4000;
+  config.set_learning_rate(static_cast<float>(1 / std::sqrt(width * warmup)));
+  for (const int64_t step : {1, 100, 3999, 4000, 4001, 20'000, 100'000}) {
+    const double s = static_cast<double>(step);
+    const double paper = std::pow(width, -0.5) * std::min(std::pow(s, -0.5), s * std::pow(warmup, -1.5));
+    EXPECT_NEAR(LearningRate(config, 100'000, step), paper, 1e-7 * paper) << step;
+  }
 }
 
 TEST(LearningRateTest, NoWarmupStartsTheDecayAtOnce) {

@@ -257,6 +257,12 @@ TEST(ViolationsTest, OptimizerValuesAreInRange) {
               ElementsAre("training.optimizer.warmup_steps: 101, must be at most training.steps 100; "
                           "nearest legal: 100"));
   EXPECT_THAT(optimizer("warmup_steps: 100"), IsEmpty());
+  EXPECT_THAT(optimizer("schedule: INVERSE_SQRT"), IsEmpty());
+  RunConfig without = Changed("training { optimizer { schedule: INVERSE_SQRT } }");
+  without.mutable_training()->mutable_optimizer()->clear_warmup_steps();
+  EXPECT_THAT(Check(without),
+              ElementsAre("training.optimizer.warmup_steps: 0, must be at least 1 with schedule INVERSE_SQRT, which is "
+                          "relative to it; nearest legal: 1"));
 }
 
 TEST(ViolationsTest, ALimitOfSkippedStepsIsAtLeastOne) {

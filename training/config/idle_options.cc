@@ -142,8 +142,9 @@ const Row kRows[] = {
        return optimizer.has_final_share() ? absl::StrCat(optimizer.final_share()) : "";
      },
      [](const RunConfig& filled) {
-       const bool used = filled.training().optimizer().schedule() != OptimizerConfig::CONSTANT;
-       return used ? "" : "with schedule " + ScheduleText(filled);
+       const OptimizerConfig::Schedule schedule = filled.training().optimizer().schedule();
+       const bool ends = schedule != OptimizerConfig::CONSTANT && schedule != OptimizerConfig::INVERSE_SQRT;
+       return ends ? "" : "with schedule " + ScheduleText(filled);
      }},
     {"parallel.sequence_parallel",
      [](const RunConfig& given) { return given.parallel().sequence_parallel() ? std::string("true") : ""; },

@@ -15,6 +15,9 @@ double LearningRate(const OptimizerConfig& config, int64_t total_steps, int64_t 
   const int64_t warmup = config.warmup_steps();
   if (step <= warmup && step <= total_steps) return peak * static_cast<double>(step) / static_cast<double>(warmup);
   if (config.schedule() == OptimizerConfig::CONSTANT) return peak;
+  if (config.schedule() == OptimizerConfig::INVERSE_SQRT) {
+    return peak * std::sqrt(static_cast<double>(warmup) / static_cast<double>(step));
+  }
 
   const double final_rate = peak * config.final_share();
   if (step >= total_steps) return final_rate;

@@ -11,9 +11,10 @@
 //   WSD         p up to step n - d, then linear to f; d = round(decay_share x n), at most n - w
 //               (warm-up, stable, decay: Hu et al. 2024, MiniCPM, section 4)
 //   CONSTANT    p
+//   INVERSE_SQRT  p sqrt(w / s), w at least 1                 Vaswani et al. 2017, eq. 3: its p is 1 / sqrt(C w)
 //
-// Step n has the final value f exactly (CONSTANT: p), and so have all steps after it. With w >= n there is no decay
-// within the run: step n is still warming up.
+// Step n has the final value f exactly, and so have all steps after it; CONSTANT and INVERSE_SQRT have none. With w >= n
+// there is no decay within the run: step n is still warming up.
 //
 // A pure function: a resumed run needs only the step.
 #pragma once
