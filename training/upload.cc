@@ -47,11 +47,11 @@ Rows RowsOf(const HostTensor& places, int64_t length) {
 class Uploads {
  public:
   using Visit = std::function<void(const HostTensor& x, Layout layout, Tensor* to)>;
-  Uploads(const Worker& worker, const Batch& batch, Visit visit)
-      : worker_(worker), model_(worker.config.model()), recipe_(RecipeOf(model_)), batch_(batch), visit_(std::move(visit)) {}
+  Uploads(const Reader& reader, const Batch& batch, Visit visit)
+      : reader_(reader), model_(reader.config.model()), recipe_(RecipeOf(model_)), batch_(batch), visit_(std::move(visit)) {}
 
   void All(MicroBatch* to) const {
-    const Role& role = worker_.role;
+    const Role& role = reader_.role;
     if (role.reads_inputs) Inputs(to);
     if (role.reads_decoder) Decoder(to);
     if (role.reads_lengths) Lengths(to);
@@ -91,7 +91,7 @@ class Uploads {
     const std::vector<int32_t> whole(static_cast<size_t>(batch_.samples), static_cast<int32_t>(batch_.length));
     TimeStepTables tables =
         TimeStepsOf(batch_.lengths.defined() ? batch_.lengths.values<int32_t>() : whole, batch_.length,
-                    model_.bidirectional() ? 2 : 1, worker_.tensor->size(), worker_.tensor->rank());
+                    model_.bidirectional() ? 2 : 1, reader_.tensor.size(), reader_.tensor.rank());
     TimeSteps& steps = to->time_steps;
     Give(Ids(std::move(tables.rows_of_steps)), &steps.rows_of_steps);
     Give(Ids(std::move(tables.parts_of_steps)), &steps.parts_of_steps);
@@ -115,50 +115,50 @@ class Uploads {
     if (x.defined()) visit_(x, layout, to);
   }
 
-  const Worker& worker_;
+  const Reader& reader_;
   const ModelConfig& model_;
   const Recipe recipe_;
   const Batch& batch_;
   const Visit visit_;
 };
 
-Tensor Upload(const Worker& worker, const HostTensor& x, const Shape& shape) {
-  const Tensor tensor = worker.device.Allocate(x.dtype(), shape, Purpose::kActivations);
-  worker.device.Upload(x.data(), tensor);
+Tensor Upload(const Reader& reader, const HostTensor& x, const Shape& shape) {
+  const Tensor tensor = reader.device.Allocate(x.dtype(), shape, Purpose::kActivations);
+  reader.device.Upload(x.data(), tensor);
   return tensor;
 }
 
 // [T, C], in the working dtype.
-Tensor UploadSinusoids(const Worker& worker, int64_t tokens) {
-  const int64_t columns = worker.config.model().hidden();
+Tensor UploadSinusoids(const Reader& reader, int64_t tokens) {
+  const int64_t columns = reader.config.model().hidden();
   const Shape shape = {tokens, columns};
-  const Tensor exact = Upload(worker, HostTensor(Sinusoids(tokens, columns), shape), shape);
-  const DType dtype = WorkingDType(worker.config.training().precision());
+  const Tensor exact = Upload(reader, HostTensor(Sinusoids(tokens, columns), shape), shape);
+  const DType dtype = WorkingDType(reader.config.training().precision());
   if (dtype == DType::kFloat32) return exact;
-  const Tensor table = worker.device.Allocate(dtype, shape, Purpose::kActivations);
-  Cast(worker.device, exact, table);
+  const Tensor table = reader.device.Allocate(dtype, shape, Purpose::kActivations);
+  Cast(reader.device, exact, table);
   return table;
 }
 
 // Row modulo the length, of one micro-batch.
-Tensor UploadPositions(const Worker& worker, int64_t tokens) {
-  std::vector<int32_t> positions(static_cast<size_t>(worker.config.training().micro_batch() * tokens));
+Tensor UploadPositions(const Reader& reader, int64_t samples, int64_t tokens) {
+  std::vector<int32_t> positions(static_cast<size_t>(samples * tokens));
   for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % tokens);
   const HostTensor x = Ids(std::move(positions));
-  return Upload(worker, x, x.shape());
+  return Upload(reader, x, x.shape());
 }
 
-Sequences ConstantsOf(const Worker& worker, int64_t tokens, bool embeds, bool both_ways) {
-  const Recipe recipe = RecipeOf(worker.config.model());
+Sequences ConstantsOf(const Reader& reader, int64_t samples, int64_t tokens, bool embeds, bool both_ways) {
+  const Recipe recipe = RecipeOf(reader.config.model());
   Sequences sequences = {.tokens = tokens};
   if (tokens == 0) return sequences;
-  if (embeds) sequences.positions = UploadPositions(worker, tokens);
+  if (embeds) sequences.positions = UploadPositions(reader, samples, tokens);
   if (embeds && recipe.positions == Recipe::Positions::kSinusoidal) {
-    sequences.sinusoids = UploadSinusoids(worker, tokens);
+    sequences.sinusoids = UploadSinusoids(reader, tokens);
   }
-  if (worker.role.reads_lengths && recipe.positions == Recipe::Positions::kRelative) {
+  if (reader.role.reads_lengths && recipe.positions == Recipe::Positions::kRelative) {
     const HostTensor buckets = Ids(RelativeBuckets(tokens, both_ways));
-    sequences.buckets = Upload(worker, buckets, buckets.shape());
+    sequences.buckets = Upload(reader, buckets, buckets.shape());
   }
   return sequences;
 }
@@ -169,30 +169,44 @@ int64_t GlobalTargets(const RunConfig& config) {
   return config.training().global_batch() * int64_t{config.model().targets()};
 }
 
-Constants UploadConstants(const Worker& worker) {
-  const ModelConfig& model = worker.config.model();
-  return {.input = ConstantsOf(worker, model.sequence_length(), worker.role.reads_inputs, /*both_ways=*/true),
-          .decoder = ConstantsOf(worker, model.decoder_length(), worker.role.reads_decoder, /*both_ways=*/false)};
+Constants UploadConstants(const Reader& reader, const BatchShape& shape) {
+  const auto of = [&](int64_t tokens, bool embeds, bool both_ways) {
+    return ConstantsOf(reader, shape.samples, tokens, embeds, both_ways);
+  };
+  return {.input = of(shape.tokens, reader.role.reads_inputs, /*both_ways=*/true),
+          .decoder = of(shape.decoder_tokens, reader.role.reads_decoder, /*both_ways=*/false)};
 }
 
-MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Constants& constants, bool training) {
+Constants UploadConstants(const Worker& worker) {
+  const ModelConfig& model = worker.config.model();
+  return UploadConstants(ReaderOf(worker), {.samples = worker.config.training().micro_batch(),
+                                            .tokens = model.sequence_length(),
+                                            .decoder_tokens = model.decoder_length()});
+}
+
+MicroBatch UploadMicroBatch(const Reader& reader, const Batch& batch, const Constants& constants, bool training) {
   MicroBatch uploaded = {.samples = batch.samples,
                          .first_sample = batch.first_sample,
                          .training = training,
-                         .loss_scale = static_cast<float>(1 / static_cast<double>(GlobalTargets(worker.config))),
-                         .label_smoothing = worker.config.task().label_smoothing(),
+                         .loss_scale = static_cast<float>(1 / static_cast<double>(GlobalTargets(reader.config))),
+                         .label_smoothing = reader.config.task().label_smoothing(),
                          .input = constants.input,
                          .decoder = constants.decoder,
-                         .targets_of_sample = worker.config.model().targets()};
-  Uploads(worker, batch, [&](const HostTensor& x, Layout layout, Tensor* to) {
-    *to = Upload(worker, x, Flat(x, layout));
+                         .targets_of_sample = reader.config.model().targets()};
+  Uploads(reader, batch, [&](const HostTensor& x, Layout layout, Tensor* to) {
+    *to = Upload(reader, x, Flat(x, layout));
   }).All(&uploaded);
   return uploaded;
 }
 
+MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Constants& constants, bool training) {
+  return UploadMicroBatch(ReaderOf(worker), batch, constants, training);
+}
+
 void UploadAgain(const Worker& worker, const Batch& batch, const MicroBatch& micro_batch) {
   MicroBatch same = micro_batch;
-  Uploads(worker, batch, [&](const HostTensor& x, Layout, Tensor* to) {
+  const Reader reader = ReaderOf(worker);
+  Uploads(reader, batch, [&](const HostTensor& x, Layout, Tensor* to) {
     CHECK(to->defined() && to->elements() == x.shape().elements());
     worker.device.Upload(x.data(), *to);
   }).All(&same);

@@ -4,6 +4,11 @@
 //   MicroBatch micro_batch = UploadMicroBatch(worker, batch, constants, /*training=*/true);
 //   UploadAgain(worker, batch, micro_batch);        // another batch of the same shapes, into the same tensors
 //
+// Who has no worker, because nothing is trained, says itself what it reads, and how large its batches are:
+//
+//   const Reader reader = {.config = config, .role = role, .tensor = group, .device = device};
+//   MicroBatch micro_batch = UploadMicroBatch(reader, batch, UploadConstants(reader, {2, 30, 0}), /*training=*/false);
+//
 // Threads: the rank's main thread.
 #pragma once
 
@@ -13,12 +18,29 @@
 
 namespace trefoil {
 
+// Of a rank, all that a micro-batch depends on.
+struct Reader {
+  const RunConfig& config;
+  const Role role;
+  const Group& tensor;
+  Device& device;
+};
+inline Reader ReaderOf(const Worker& worker) { return {worker.config, worker.role, *worker.tensor, worker.device}; }
+
+// Samples of a micro-batch, and tokens of each.
+struct BatchShape {
+  int64_t samples = 0, tokens = 0, decoder_tokens = 0;
+};
+
 // What all micro-batches of a step have in common: where tokens are, whatever they are.
 struct Constants {
   Sequences input, decoder;
 };
+Constants UploadConstants(const Reader& reader, const BatchShape& shape);
+// Of the micro-batches that the worker's config says.
 Constants UploadConstants(const Worker& worker);
 
+MicroBatch UploadMicroBatch(const Reader& reader, const Batch& batch, const Constants& constants, bool training);
 MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Constants& constants, bool training);
 void UploadAgain(const Worker& worker, const Batch& batch, const MicroBatch& micro_batch);
 
