@@ -1,5 +1,5 @@
 // The files that are built into the program, so that `--config=gpt2_124m` and `--cluster=dgx_a100` work from anywhere:
-// those of launcher/config/presets and of planner/clusters, in the order of their names.
+// those of launcher/config/presets, a folder after the other, and of planner/clusters, in the order of their names.
 #pragma once
 
 #include <span>
