@@ -27,8 +27,8 @@ std::string Description(const Preset& preset) {
 std::string Parameters(const Preset& preset) {
   RunConfig config;
   CHECK(google::protobuf::TextFormat::ParseFromString(preset.text, &config)) << preset.name;
-  ModelDefaults(config.mutable_model());
-  if (config.model().vocabulary() == 0) return "";
+  FillDefaults(&config, /*ranks=*/1, {.pays = true});
+  if (config.model().vocabulary() == 0 && config.model().family() != ModelConfig::VIT) return "";
   return ShortCount(static_cast<double>(DeclareModel(config.model()).elements()));
 }
 
@@ -51,11 +51,12 @@ int PresetsMain(int argc, char** argv) {
                  nearest.empty() ? "" : ("; did you mean '" + nearest + "'?").c_str());
     return 2;
   }
-  for (const Preset& preset : Presets()) {
-    std::printf("%-12s %6s  %s\n", preset.name, Parameters(preset).c_str(), Description(preset).c_str());
-  }
+  const auto print = [](const Preset& preset, const std::string& parameters) {
+    std::printf("%-16s %6s  %s\n", preset.name, parameters.c_str(), Description(preset).c_str());
+  };
+  for (const Preset& preset : Presets()) print(preset, Parameters(preset));
   std::puts("\nClusters, for `trefoil plan --cluster`:");
-  for (const Preset& cluster : Clusters()) std::printf("%-12s %6s  %s\n", cluster.name, "", Description(cluster).c_str());
+  for (const Preset& cluster : Clusters()) print(cluster, "");
   return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "launcher/config/presets.h"
 
 #include <gmock/gmock.h>
+#include <glog/logging.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -24,7 +25,11 @@ TEST(PresetsTest, HasThePromisedOnes) {
               testing::UnorderedElementsAre("gpt2_124m", "gpt2_355m", "gpt2_774m", "gpt2_1558m", "gpt3_125m",
                                             "gpt3_350m", "gpt3_760m", "gpt3_1b3", "gpt3_2b7", "gpt3_6b7", "gpt3_13b",
                                             "gpt3_175b", "gpt_1t", "llama_60m", "llama_1b", "llama_7b", "llama_8b",
-                                            "llama_70b", "llama_405b", "quickstart", "qwen25_1b5", "qwen25_7b"));
+                                            "llama_70b", "llama_405b", "quickstart", "qwen25_1b5", "qwen25_7b",
+                                            "bert_base", "bert_large", "modernbert_base", "modernbert_large",
+                                            "transformer_base", "transformer_big", "t5_small", "t5_base", "t5_large",
+                                            "t5_3b", "t5_11b", "vit_ti16", "vit_s16", "vit_b16", "vit_l16", "vit_h14",
+                                            "vit_22b", "mae_vit_b16", "mae_vit_l16", "mae_vit_h14"));
 }
 
 TEST(PresetsTest, EachIsLegalOnceItHasData) {
@@ -36,7 +41,7 @@ TEST(PresetsTest, EachIsLegalOnceItHasData) {
       const ParallelConfig& parallel = config->parallel();
       EXPECT_EQ(parallel.data(), 0) << preset.name << ": the data axis is what is left";
       const int ranks = std::max(1, parallel.tensor()) * std::max(1, parallel.pipeline()) * replicas;
-      if (config->model().vocabulary() == 0) config->mutable_model()->set_vocabulary(4096);  // a tokenizer's
+      if (std::string(preset.name) == "quickstart") config->mutable_model()->set_vocabulary(4096);  // a tokenizer's
       FillDefaults(&*config, ranks, {.pays = true});
       EXPECT_THAT(Violations(*config, ranks), ElementsAre(StartsWith("data.train: empty"))) << preset.name;
     }
@@ -93,19 +98,75 @@ TEST(PresetsTest, HasThePublishedSizes) {
   }
 }
 
+// Of a preset with what `sets` change.
+int64_t ParametersOf(const std::string& name, const std::vector<std::string>& sets = {}) {
+  auto config = ReadConfig(FileSystem::Posix(), name, sets);
+  CHECK(config.ok()) << config.status();
+  FillDefaults(&*config, /*ranks=*/1, {.pays = true});
+  return DeclareModel(config->model()).elements();
+}
+
 // A preset named after a public model has its parameters: the sum of the tensors in its owner's files.
 TEST(PresetsTest, HasThePublishedModelsParameters) {
   const std::pair<const char*, int64_t> published[] = {
       {"gpt2_124m", 124'439'808},   {"gpt2_355m", 354'823'168},    {"gpt2_774m", 774'030'080},
       {"gpt2_1558m", 1'557'611'200}, {"llama_1b", 1'235'814'400},   {"llama_7b", 6'738'415'616},
       {"llama_8b", 8'030'261'248},  {"llama_70b", 70'553'706'496}, {"llama_405b", 405'853'388'800},
-      {"qwen25_1b5", 1'543'714'304}, {"qwen25_7b", 7'615'616'512}};
-  for (const auto& [name, parameters] : published) {
-    auto config = ReadConfig(FileSystem::Posix(), name, {});
-    ASSERT_TRUE(config.ok()) << config.status();
-    ModelDefaults(config->mutable_model());
-    EXPECT_EQ(DeclareModel(config->model()).elements(), parameters) << name;
+      {"qwen25_1b5", 1'543'714'304}, {"qwen25_7b", 7'615'616'512},
+      // The parameters of these, counted in transformers 4.48: ModernBertForMaskedLM, T5ForConditionalGeneration,
+      // ViTForImageClassification with 1000 classes, ViTMAEForPreTraining, whose fixed positions are parameters too.
+      {"modernbert_base", 149'655'232}, {"modernbert_large", 395'881'664},
+      {"t5_small", 76'961'152}, {"t5_base", 247'577'856}, {"t5_large", 783'150'080}, {"t5_3b", 2'849'757'184},
+      {"t5_11b", 11'135'332'352},
+      {"vit_ti16", 5'717'416}, {"vit_s16", 22'050'664}, {"vit_b16", 86'567'656}, {"vit_l16", 304'326'632},
+      {"vit_h14", 632'045'800},
+      {"mae_vit_b16", 111'907'840}, {"mae_vit_l16", 329'541'888}, {"mae_vit_h14", 657'074'508}};
+  for (const auto& [name, parameters] : published) EXPECT_EQ(ParametersOf(name), parameters) << name;
+}
+
+// BERT's published sizes differ by their heads (transformers 4.48).
+TEST(PresetsTest, BertHasThePublishedParametersOfEachHead) {
+  const struct {
+    const char* name;
+    int64_t hidden, masked_lm, model, pre_training, two_classes;
+  } published[] = {{"bert_base", 768, 109'514'298, 109'482'240, 110'106'428, 109'483'778},
+                   {"bert_large", 1024, 335'174'458, 335'141'888, 336'226'108, 335'143'938}};
+  for (const auto& [name, c, masked_lm, model, pre_training, two_classes] : published) {
+    // BertForMaskedLM.
+    EXPECT_EQ(ParametersOf(name), masked_lm) << name;
+    // BertForSequenceClassification, which is BertModel (the pooler with it) and a matrix of classes.
+    const int64_t classes = ParametersOf(name, {"task.kind=TEXT_CLASSES", "model.classes=2"});
+    EXPECT_EQ(classes, two_classes) << name;
+    EXPECT_EQ(classes - (2 * c + 2), model) << name;
+    // BertForPreTraining has the pooler and the head of next sentences beside that of masked tokens; no task here does.
+    EXPECT_EQ(masked_lm + (c * c + c) + (2 * c + 2), pre_training) << name;
   }
+}
+
+// Vaswani et al. 2017 give 65 and 213 million with "about 37000" words. torch.nn.Transformer of these sizes has two norms
+// more, behind either half, and no embedding.
+TEST(PresetsTest, TransformerHasTheParametersOfTorchsAndItsEmbedding) {
+  const struct {
+    const char* name;
+    int64_t hidden, of_torch;
+    double paper;
+  } published[] = {{"transformer_base", 512, 44'140'544, 65e6}, {"transformer_big", 1024, 176'361'472, 213e6}};
+  for (const auto& [name, c, of_torch, paper] : published) {
+    const int64_t parameters = ParametersOf(name);
+    EXPECT_EQ(parameters, of_torch - 2 * 2 * c + 37000 * c) << name;
+    EXPECT_NEAR(static_cast<double>(parameters) / paper, 1, 0.03) << name;
+  }
+}
+
+// Dehghani et al. 2023 count 21,743 million, which are the matrices of the blocks. What it has more here: biases of all
+// linear layers but q, k and v, norms with gain and bias (theirs have gains, and those of queries and keys), the
+// patches' embedding, class token, positions, the last norm and the head.
+TEST(PresetsTest, VitOf22BillionsHasThePublishedMatrices) {
+  const int64_t c = 6144, layers = 48, classes = 30000, matrices = layers * 12 * c * c;
+  EXPECT_EQ(matrices / 1'000'000, 21'743);
+  const int64_t of_block = (c + 4 * c + c) + 2 * 2 * c;
+  const int64_t others = (14 * 14 * 3 * c + c) + c + (1 + 16 * 16) * c + 2 * c + (classes * c + classes);
+  EXPECT_EQ(ParametersOf("vit_22b"), matrices + layers * of_block + others);
 }
 
 TEST(PresetsTest, TheCommandListsThemWithTheirSizes) {
@@ -114,10 +175,11 @@ TEST(PresetsTest, TheCommandListsThemWithTheirSizes) {
   testing::internal::CaptureStdout();
   EXPECT_EQ(PresetsMain(1, argv), 0);
   const std::string out = testing::internal::GetCapturedStdout();
-  EXPECT_THAT(out, testing::HasSubstr("gpt2_124m      124M  GPT-2 124M (Radford et al. 2019).\n"));
-  EXPECT_THAT(out, testing::HasSubstr("\nllama_405b     406B  Llama 3 405B"));
-  EXPECT_THAT(out, testing::HasSubstr("\ngpt_1t        1.01T  "));
-  EXPECT_THAT(out, testing::HasSubstr("\nquickstart           Llama of 3"));
+  EXPECT_THAT(out, testing::HasSubstr("gpt2_124m          124M  GPT-2 124M (Radford et al. 2019).\n"));
+  EXPECT_THAT(out, testing::HasSubstr("\nllama_405b         406B  Llama 3 405B"));
+  EXPECT_THAT(out, testing::HasSubstr("\ngpt_1t            1.01T  "));
+  EXPECT_THAT(out, testing::HasSubstr("\nvit_b16           86.6M  ViT-B/16"));
+  EXPECT_THAT(out, testing::HasSubstr("\nquickstart               Llama of 3"));
 }
 
 TEST(PresetsTest, TheCommandPrintsOneOrNamesTheNearest) {
