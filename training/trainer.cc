@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "model/model_text.h"
 #include "training/log/metrics.h"
 #include "training/log/progress_meter.h"
 #include "training/log/trace.h"
@@ -26,11 +27,13 @@ constexpr int64_t kStepsToTellBy = 3, kStepsToTellOf = 20;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-RunLength LengthOf(const TrainingConfig& training, bool evaluates) {
+RunLength LengthOf(const RunConfig& config, bool evaluates) {
+  const TrainingConfig& training = config.training();
   return {.steps = training.steps(),
           .evaluates = evaluates,
           .evaluate_every = training.evaluate_every_steps(),
-          .save_every = training.checkpoint().every_steps()};
+          .save_every = training.checkpoint().every_steps(),
+          .images = SampleSizeOf(config.model()).images};
 }
 
 class Trainer {
@@ -43,7 +46,7 @@ class Trainer {
         worker_(config, world, device),
         state_(start_.identity),
         saver_(*options.fs, worker_, *start_.folder, Say()),
-        meter_(LengthOf(config.training(), start_.data.evaluation_samples > 0)),
+        meter_(LengthOf(config, start_.data.evaluation_samples > 0)),
         flops_per_sample_(ModelFlops(config.model())),
         tokens_per_sample_(TokensOfSample(config.model())) {}
 
@@ -148,7 +151,8 @@ class Trainer {
     CountSkipped(metrics.skipped);
     metrics.loss = result->loss;
     metrics.gradient_norm = result->gradient_norm;
-    metrics.tokens = training.global_batch() * tokens_per_sample_;
+    metrics.samples = training.global_batch();
+    metrics.tokens = metrics.samples * tokens_per_sample_;
     metrics.total_samples = state_.samples_used();
     metrics.total_tokens = metrics.total_samples * tokens_per_sample_;
     metrics.epoch = start_.data.Epochs(metrics.total_samples);

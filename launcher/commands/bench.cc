@@ -13,6 +13,7 @@
 #include "launcher/config/config.h"
 #include "launcher/prepare.h"
 #include "model/model.h"
+#include "model/model_text.h"
 #include "planner/stage_profile.h"
 #include "runtime/random.h"
 #include "training/step.h"
@@ -116,19 +117,19 @@ absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
 
   const double median = seconds[seconds.size() / 2];
   const ModelConfig& model = config.model();
-  const int64_t tokens_of_sample = TokensOfSample(model);
-  const double tokens = static_cast<double>(config.training().global_batch() * tokens_of_sample);
+  const SampleSize sample = SampleSizeOf(model);
+  const double units = static_cast<double>(config.training().global_batch() * sample.units);
   const double flops = ModelFlops(model) * config.training().global_batch();
-  std::cout << absl::StrFormat(
-      "%d parameters, batch %d x %d tokens in micro-batches of %d, %s, %d rank(s) x %d thread(s)\n"
+  std::cout << ModelInWords(model) << "\n" << absl::StrFormat(
+      "%d parameters, batch %s in micro-batches of %d, %s, %d rank(s) x %d thread(s)\n"
       "measured peak (%s, all ranks) %.1f GFLOP/s, memory %.1f GB/s per rank\n"
-      "step %.1f ms (median of %d; %.1f to %.1f), %.1f tokens/s, %.1f model GFLOP/s (%s), "
+      "step %.1f ms (median of %d; %.1f to %.1f), %.1f %s/s, %.1f model GFLOP/s (%s), "
       "%.1f%% of peak\n"
       "tensor memory %.2f GiB at its highest on rank 0; requests to the system during the timed steps: %d\n",
-      worker.table.elements(), config.training().global_batch(), tokens_of_sample,
+      worker.table.elements(), sample.Of(config.training().global_batch()),
       config.training().micro_batch(), Name(dtype), world.size(), device.threads(), Name(dtype), peak * 1e-9,
       own_bandwidth * 1e-9, 1e3 * median, seconds.size(), 1e3 * seconds.front(), 1e3 * seconds.back(),
-      tokens / median, flops / median * 1e-9, kModelFlopsRule, 100 * flops / median / peak,
+      units / median, sample.unit, flops / median * 1e-9, kModelFlopsRule, 100 * flops / median / peak,
       static_cast<double>(device.memory().peak_total) / (1 << 30), allocated);
   if (!prepared.products.empty()) std::cout << "products: " << prepared.products << "\n";
   PrintOps(ops, observed, own_peak, own_bandwidth);

@@ -16,6 +16,7 @@
 #include "launcher/commands/commands.h"
 #include "launcher/commands/inspect_parts.h"
 #include "launcher/prepare.h"
+#include "model/model_text.h"
 #include "runtime/files/folder_lock.h"
 #include "training/run.pb.h"
 
@@ -61,7 +62,7 @@ absl::Status InspectCheckpoints(FileSystem& fs, const std::string& folder, std::
 }
 
 // The last line of metrics.jsonl that is whole, and the last one with a held-out loss.
-absl::Status InspectMetrics(FileSystem& fs, const std::string& folder, int64_t steps, std::ostream& out) {
+absl::Status InspectMetrics(FileSystem& fs, const std::string& folder, int64_t steps, bool images, std::ostream& out) {
   const std::string path = folder + "/metrics.jsonl";
   if (!fs.Exists(path)) {
     InspectLine(out, "last step", "none yet");
@@ -85,7 +86,8 @@ absl::Status InspectMetrics(FileSystem& fs, const std::string& folder, int64_t s
     return absl::OkStatus();
   }
   InspectLine(out, "last step", absl::StrCat(last["step"].get<int64_t>(), " of ", steps, ", loss ", number(last, "loss", 5),
-                                             ", ", number(last, "tokens_per_second", 4), " tokens/s"));
+                                             ", ", number(last, "tokens_per_second", 4),
+                                             images ? " patches/s" : " tokens/s"));
   if (held_out.is_object()) {
     InspectLine(out, "held out", absl::StrCat("loss ", number(held_out, "held_out_loss", 5), " after step ",
                                               held_out["step"].get<int64_t>()));
@@ -100,6 +102,10 @@ absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std
   if (!google::protobuf::TextFormat::ParseFromString(text, &config)) {
     return absl::DataLossError(folder + "/config.pbtxt: not a run's config in text format");
   }
+  if (config.model().family() == ModelConfig::FAMILY_UNSET || !ModelConfig::Family_IsValid(config.model().family())) {
+    return absl::DataLossError(folder + "/config.pbtxt: has no model.family, so no run has written it");
+  }
+  const SampleSize sample = SampleSizeOf(config.model());
   const auto line = [](const google::protobuf::Message& message) {
     std::string single;
     google::protobuf::TextFormat::Printer printer;
@@ -109,12 +115,12 @@ absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std
   };
   InspectLine(out, "model", line(config.model()));
   InspectLine(out, "layout", line(config.parallel()));
-  InspectLine(out, "training", absl::StrCat(config.training().steps(), " steps of ", config.training().global_batch(),
-                                            " samples of ", config.model().sequence_length(), " tokens"));
+  InspectLine(out, "training", absl::StrCat(config.training().steps(), " steps of ",
+                                            sample.Of(config.training().global_batch())));
   for (const std::string& train : config.data().train()) InspectLine(out, "data", train);
   const auto owner = FolderOwner(fs, folder);
   InspectLine(out, "in use", owner.ok() ? "by " + *owner : "by nobody");
-  TREFOIL_RETURN_IF_ERROR(InspectMetrics(fs, folder, config.training().steps(), out));
+  TREFOIL_RETURN_IF_ERROR(InspectMetrics(fs, folder, config.training().steps(), sample.images, out));
   std::string newest;
   TREFOIL_RETURN_IF_ERROR(InspectCheckpoints(fs, folder + "/checkpoints", out, &newest));
   const std::string tokenizer = folder + "/tokenizer.model";

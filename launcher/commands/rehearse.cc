@@ -10,6 +10,7 @@
 #include "launcher/cluster/machine.h"
 #include "launcher/config/config.h"
 #include "launcher/prepare.h"
+#include "model/model_text.h"
 #include "planner/plan.h"
 #include "planner/report/memory_report.h"
 #include "planner/report/plan_report.h"
@@ -86,7 +87,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   const StageProfile profile = ProfileStage(part, actions, ranks, FLAGS_rank, time);
   const MemoryUse planned = FoldMemory(profile, actions, few);
   std::cout << "rehearsal rank " << FLAGS_rank << " of " << ranks << " on " << device.name() << " with "
-            << device.threads() << " threads\nlayout    " << LayoutText(config) << ", "
+            << device.threads() << " threads\nmodel     " << ModelInWords(config.model()) << "\nlayout    " << LayoutText(config) << ", "
             << TrainingConfig::Precision_Name(config.training().precision()) << "\nplanned   "
             << BytesText(planned.reserved) << " for tensors, " << BytesText(device.available_bytes()) << " available"
             << std::endl;

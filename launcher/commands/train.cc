@@ -50,7 +50,6 @@ Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& pe
   summary.threads = threads;
   summary.parameters = plan.parameters;
   summary.flops_per_sample = ModelFlops(config.model());
-  summary.tokens_per_sample = TokensOfSample(config.model());
   summary.peak = peak;
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
   summary.worst_rank = fullest.rank;

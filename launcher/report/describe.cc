@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "model/families/recipe.h"
+#include "model/model_text.h"
 #include "parallel/mesh.h"
 #include "parallel/pipeline/virtual_stages.h"
 #include "runtime/number_text.h"
@@ -156,9 +158,7 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   CHECK_EQ(static_cast<size_t>(VirtualStages(parallel).size()), summary.modules.size());
 
   std::string text = absl::StrCat(
-      "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelConfig::Family_Name(model.family()), ": ",
-      Plural(model.layers(), "layer"), ", hidden ", model.hidden(), ", ", Plural(model.heads(), "head"), " (",
-      model.kv_heads(), " key/value), feed-forward ", model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
+      "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelInWords(model), "; ",
       ShortCount(static_cast<double>(summary.parameters)), " parameters\n");
   absl::StrAppend(&text, "mesh      ", MeshText(parallel), " = ", Plural(summary.ranks, "rank"), ", ",
                   Plural(summary.threads, "thread"), " each\n\n", Picture(config, summary), "\n");
@@ -169,7 +169,8 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                   "; recompute: ", ParallelConfig::Recompute_Name(parallel.recompute()),
                   "; sequence parallel: ", parallel.sequence_parallel() && parallel.tensor() > 1 ? "on" : "off",
                   "; precision: ", TrainingConfig::Precision_Name(training.precision()));
-  if (config.runtime().device() == RuntimeConfig::CUDA) {
+  const bool recurrent = RecipeOf(model).structure == Recipe::Structure::kRecurrent;
+  if (config.runtime().device() == RuntimeConfig::CUDA && !recurrent) {
     absl::StrAppend(&text, "; attention: ", RuntimeConfig::Attention_Name(config.runtime().attention()));
   }
   text += "\n";
@@ -180,16 +181,19 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   if (!summary.products.empty()) absl::StrAppend(&text, "products  ", summary.products, "\n");
 
   const int micro_batches = MicroBatchesPerStep(config);
-  const double tokens = static_cast<double>(training.global_batch() * summary.tokens_per_sample);
+  const SampleSize sample = SampleSizeOf(model);
+  const double units = static_cast<double>(training.global_batch() * sample.units);
   absl::StrAppend(&text, "batch     ", training.global_batch(), " = micro-batch ", training.micro_batch(), " x data ",
-                  parallel.data(), " x ", micro_batches, micro_batches == 1 ? " micro-batch" : " micro-batches", "; x ",
-                  summary.tokens_per_sample, " = ", ShortCount(tokens), " tokens per step",
+                  parallel.data(), " x ", micro_batches, micro_batches == 1 ? " micro-batch" : " micro-batches", "; ",
+                  sample.images ? sample.Of(training.global_batch())
+                                : absl::StrCat("x ", sample.text, " = ", ShortCount(units), " ", sample.unit),
+                  " per step",
                   training.gradient_groups() > parallel.data()
                       ? absl::StrCat("; gradients added in ", training.gradient_groups(), " groups")
                       : "",
                   "\n");
-  absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(tokens * training.steps()),
-                  " tokens in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
+  absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(units * training.steps()),
+                  " ", sample.unit, " in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
                   ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
   absl::StrAppend(&text, Memory(summary));
   absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_sample * training.global_batch()), " per step");

@@ -34,7 +34,6 @@ struct Summary {
   int threads = 1;  // of each rank
   int64_t parameters = 0;
   double flops_per_sample = 0;  // forward and backward, of the whole model
-  int64_t tokens_per_sample = 0;
   std::string products;        // what matrices are multiplied with and why (launcher/prepare.h); may be empty
   PeakFlops peak;              // of all ranks together
   int worst_rank = 0;          // the one that needs most memory

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "model/model.h"
+#include "model/model_text.h"
 #include "runtime/number_text.h"
 
 namespace trefoil {
@@ -57,10 +58,12 @@ std::string Sent(const Plan& plan) {
 }
 
 // Where the busiest stage's time goes.
-std::string Times(const Plan& plan, double train_tokens) {
+std::string Times(const Plan& plan, const SampleSize& sample, double train_samples, double samples_of_step) {
+  const double samples_per_second = samples_of_step / plan.step_seconds;
+  const auto units = static_cast<double>(sample.units);
   std::string text = absl::StrFormat(
-      "time      step %s, %s tokens/s, %s/s model FLOPs of each rank, MFU %.1f%%\n",
-      Duration(plan.step_seconds), ShortCount(plan.tokens_per_second()),
+      "time      step %s, %s %s/s, %s/s model FLOPs of each rank, MFU %.1f%%\n",
+      Duration(plan.step_seconds), ShortCount(samples_per_second * units), sample.unit,
       FlopsText(plan.model_flops / plan.step_seconds / plan.ranks), 100 * plan.utilisation());
   absl::StrAppendFormat(&text, "          bubble %.1f%% of the schedule's %s", 100 * plan.bubble,
                         Duration(plan.schedule.makespan));
@@ -68,8 +71,8 @@ std::string Times(const Plan& plan, double train_tokens) {
   for (const StagePlan& stage : plan.stages) reduced = std::max(reduced, stage.reduced);
   absl::StrAppendFormat(&text, "; then %s for reductions that are not hidden, %s for the optimizer\n",
                         Duration(reduced - plan.schedule.makespan), Duration(plan.step_seconds - reduced));
-  absl::StrAppend(&text, "          ", ShortCount(train_tokens), " tokens in ",
-                  Duration(train_tokens / plan.tokens_per_second()), "\n");
+  absl::StrAppend(&text, "          ", ShortCount(train_samples * units), " ", sample.unit, " in ",
+                  Duration(train_samples / samples_per_second), "\n");
 
   const auto busiest = std::max_element(
       plan.stages.begin(), plan.stages.end(),
@@ -173,26 +176,30 @@ std::string ReportSearch(const SearchResult& result, double memory_limit, int mo
 
 std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Plan& plan, double train_tokens) {
   const ModelConfig& model = config.model();
-  std::string text = absl::StrCat("model     ", ModelConfig::Family_Name(model.family()), ": ", model.layers(),
-                                  " layers, hidden ", model.hidden(), ", ", model.heads(), " heads, feed-forward ",
-                                  model.feed_forward(), ", vocabulary ", model.vocabulary(), "; ",
+  const SampleSize sample = SampleSizeOf(model);
+  const int global_batch = config.training().global_batch();
+  std::string text = absl::StrCat("model     ", ModelInWords(model), "; ",
                                   ShortCount(static_cast<double>(plan.parameters)), " parameters (", plan.parameters,
                                   ")\n");
   if (!cluster.device().empty()) {
     const int per_rank = DevicesPerRank(config, cluster, plan.ranks);
-    absl::StrAppend(&text, "cluster   ", plan.ranks, " ranks of ", per_rank, " x ", cluster.device(), ", nodes of ",
+    absl::StrAppend(&text, "cluster   ", plan.ranks, plan.ranks == 1 ? " rank of " : " ranks of ", per_rank, " x ", cluster.device(), ", nodes of ",
                     cluster.devices_per_node(), "\n");
   }
   absl::StrAppend(&text, "layout    ", LayoutText(config), ", ",
                   TrainingConfig::Precision_Name(config.training().precision()), "\n");
-  absl::StrAppend(&text, "batch     ", config.training().global_batch(), " x ", TokensOfSample(model), " = ",
-                  ShortCount(plan.tokens), " tokens a step, ", plan.micro_batches, " micro-batches of ",
+  absl::StrAppend(&text, "batch     ",
+                  sample.images ? sample.Of(global_batch)
+                                : absl::StrCat(global_batch, " x ", sample.text, " = ", ShortCount(plan.tokens), " tokens"),
+                  " a step, ", plan.micro_batches, plan.micro_batches == 1 ? " micro-batch of " : " micro-batches of ",
                   config.training().micro_batch(), "\n");
   text += MemoryTable(plan);
   text += Sent(plan);
   absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", kModelFlopsRule, "); ",
                   FlopsText(plan.counted_flops), " of products as they will run\n");
-  if (plan.step_seconds > 0) text += Times(plan, train_tokens);
+  if (plan.step_seconds > 0) {
+    text += Times(plan, sample, train_tokens / static_cast<double>(TokensOfSample(model)), global_batch);
+  }
   return text;
 }
 

@@ -36,7 +36,6 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.threads = 1;
   summary.parameters = 3'147'456;
   summary.flops_per_sample = 2e7 * config.model().sequence_length();
-  summary.tokens_per_sample = config.model().sequence_length();
   summary.products = "float32 (float32 95.1, bf16 88.3 by float32's instructions, GFLOP/s of a core; measured now)";
   summary.peak.measured = 1.5e11;
   summary.worst_rank = 4;
@@ -78,6 +77,16 @@ Summary OfOneLayer() {
   return summary;
 }
 
+TEST(DescribeTest, CountsImages) {
+  const RunConfig config = Filled(R"(
+      model { family: VIT layers: 1 hidden: 16 heads: 2 image_size: 28 patch_size: 4 channels: 1 classes: 10 }
+      training { steps: 500 global_batch: 64 micro_batch: 64 })", 1);
+  const std::string text = Describe(config, OfOneLayer());
+  EXPECT_THAT(text, HasSubstr("\nmodel     VIT: 1 layer, hidden 16, 2 heads, feed-forward 64, 28x28x1 pixels in patches of 4, "
+                              "10 classes; 0 parameters\n"));
+  EXPECT_THAT(text, HasSubstr(" x 1 micro-batch; 64 images of 49 patches per step\nsteps     500: 32.0K images in all; "));
+}
+
 TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
   const std::string model = "model { family: GPT layers: 1 hidden: 16 heads: 2 sequence_length: 4 }"
                             "training { global_batch: 1 precision: BF16 }";
@@ -87,6 +96,9 @@ TEST(DescribeTest, ShowsWhoseAttentionAGpuRuns) {
               HasSubstr("; precision: BF16; attention: CUDNN\n"));
   EXPECT_THAT(Describe(Filled(model + "runtime { device: CUDA attention: CUDNN_DETERMINISTIC }", 1), summary),
               HasSubstr("; attention: CUDNN_DETERMINISTIC\n"));
+  EXPECT_THAT(Describe(Filled("model { family: LSTM layers: 1 hidden: 16 sequence_length: 4 }"
+                              "training { global_batch: 1 precision: BF16 } runtime { device: CUDA }", 1), summary),
+              Not(HasSubstr("attention")));
 }
 
 TEST(DescribeTest, SaysThatSumsAreNotOrdered) {

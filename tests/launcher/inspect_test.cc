@@ -44,7 +44,7 @@ TEST(InspectTest, ARunItsCheckpointsAndOneOfThem) {
   const std::string run = config.folder();
   const Seen seen = Look({.path = run + "/"});
   ASSERT_TRUE(seen.status.ok()) << seen.status;
-  for (const char* part : {"4 steps of 8 samples of 16 tokens", "last step    4 of 4, loss ", "held out     loss ",
+  for (const char* part : {"4 steps of 8 x 16 tokens", "last step    4 of 4, loss ", "held out     loss ",
                            "checkpoints  step 2, step 4\n", "in use       by nobody", "tokenizer    none",
                            "trefoil inspect ", "/checkpoints/step-00000004"}) {
     EXPECT_THAT(seen.text, HasSubstr(part));

@@ -43,6 +43,17 @@ TEST(PlanProgram, TheTrillionParameterModelInSeconds) {
                      "fits: ", "sent ", "MFU ", "bubble ", "tokens in "});
 }
 
+// Without data, and in the units of what it reads.
+TEST(PlanProgram, ImagesAreCountedAsImages) {
+  const Ended ended = RunProgram({Trefoil(), "plan", "--config=vit_b16", "--cluster=dgx_h100"});
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  ExpectSaid(ended, {"VIT: 12 layers, hidden 768, 12 heads, feed-forward 3072, 224x224x3 pixels in patches of 16, "
+                     "1000 classes; 86.6M parameters (86567656)\n",
+                     "batch     4096 images of 196 patches a step, 64 micro-batches of 64\n", "K images/s, ",
+                     " 384M images in "});
+  EXPECT_EQ(Count(ended.output, "tokens"), 0) << ended.output;
+}
+
 // Whatever bf16 instructions the CPU that plans has.
 TEST(PlanProgram, ClustersOfGpusArePlannedOnALesserCpu) {
   for (const char* level : {"AVX2", "AMX"}) {

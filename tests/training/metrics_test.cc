@@ -359,6 +359,13 @@ TEST(ProgressMeterTest, ShowsWhatAPersonWatches) {
             "held-out 4.5000");
 }
 
+TEST(ProgressMeterTest, CountsImages) {
+  ProgressMeter meter({.steps = 500, .images = true});
+  StepMetrics metrics = Step(40);
+  metrics.samples = 16;
+  EXPECT_THAT(LineOf(meter, metrics), HasSubstr("  lr 3.00e-04  32.0 images/s  1.00 GFLOP/s"));
+}
+
 TEST(ProgressMeterTest, ShowsWaitingThatIsNotable) {
   ProgressMeter meter({.steps = 500});
   StepMetrics metrics = Step(40);

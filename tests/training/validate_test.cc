@@ -231,6 +231,14 @@ TEST(ViolationsTest, SequenceParallelSplitsTokensEvenly) {
               ElementsAre(AllOf(StartsWith("model.sequence_length: 7 x training.micro_batch 3 = 21 is not"),
                                 HasSubstr("nearest sequence_length: 6, 8"))));
   EXPECT_THAT(Check(Changed("model { sequence_length: 7 } parallel { sequence_parallel: true }")), IsEmpty());
+  // Of an image they follow from its size.
+  RunConfig images = Changed("parallel { sequence_parallel: true } training { micro_batch: 3 global_batch: 12 }");
+  images.clear_model();
+  images.clear_task();
+  EXPECT_TRUE(TextFormat::MergeFromString(
+      "model { family: VIT layers: 2 hidden: 32 heads: 4 image_size: 8 patch_size: 4 classes: 3 }", &images));
+  EXPECT_THAT(Check(images), ElementsAre(AllOf(StartsWith("model.sequence_length: 5 x training.micro_batch 3 = 15 is not"),
+                                               HasSubstr("nearest micro_batch: 2, 4"))));
 }
 
 TEST(ViolationsTest, VocabularyIsKnownAndCoversTheTensorAxis) {

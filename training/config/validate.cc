@@ -1,5 +1,6 @@
 #include "training/config/validate.h"
 
+#include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
 #include <cmath>
@@ -70,26 +71,42 @@ void CheckMesh(const RunConfig& config, int ranks, Rules& rules) {
                ranks == 1 ? " rank" : " ranks", "; nearest legal: ", NearestMesh(config, ranks, rules));
 }
 
-// Fields of the sequences that a sample has, and how long these are.
-std::vector<std::pair<const char*, int32_t>> LengthsOf(const ModelConfig& model) {
-  std::vector<std::pair<const char*, int32_t>> lengths = {{"sequence_length", model.sequence_length()}};
-  if (model.decoder_length() > 0) lengths.emplace_back("decoder_length", model.decoder_length());
+// The sequences that a sample has.
+struct SequenceLength {
+  const char* field;
+  int32_t tokens;
+  bool follows;  // from the image or from the other sequence, so that it cannot be chosen
+};
+std::vector<SequenceLength> LengthsOf(const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  const bool images = model.image_size() > 0;
+  std::vector<SequenceLength> lengths = {{"sequence_length", model.sequence_length(), images}};
+  if (model.decoder_length() > 0) {
+    const bool spans = config.task().kind() == TaskConfig::SPAN_CORRUPTION;
+    lengths.push_back({"decoder_length", model.decoder_length(), images || spans});
+  }
   return lengths;
 }
 
+// What makes the tokens of a micro-batch a multiple of `divisor`: "sequence_length: 6, 8".
+std::string NearestTokens(const SequenceLength& length, int32_t micro_batch, int64_t divisor) {
+  const int64_t unit = divisor / std::gcd(divisor, length.follows ? length.tokens : micro_batch);
+  return absl::StrCat(length.follows ? "micro_batch" : length.field, ": ",
+                      NearestMultiples(unit, length.follows ? micro_batch : length.tokens));
+}
+
 void CheckSequenceParallel(const RunConfig& config, Rules& rules) {
-  const ModelConfig& model = config.model();
   const ParallelConfig& parallel = config.parallel();
-  for (const auto& [name, length] : LengthsOf(model)) {
-    const std::string path = std::string("model.") + name;
+  const int32_t micro_batch = config.training().micro_batch();
+  for (const SequenceLength& length : LengthsOf(config)) {
+    const std::string path = std::string("model.") + length.field;
     if (!rules.Good(path, "training.micro_batch", "parallel.tensor") || !parallel.sequence_parallel()) continue;
-    const int64_t tokens = Product(config.training().micro_batch(), length);
+    const int64_t tokens = Product(micro_batch, length.tokens);
     if (tokens % parallel.tensor() == 0) continue;
-    const int64_t unit = parallel.tensor() / std::gcd(parallel.tensor(), config.training().micro_batch());
-    rules.Broken(path, ": ", length, " x training.micro_batch ", config.training().micro_batch(), " = ", tokens,
+    rules.Broken(path, ": ", length.tokens, " x training.micro_batch ", micro_batch, " = ", tokens,
                  " is not a multiple of parallel.tensor ", parallel.tensor(),
-                 ", which splits the tokens under sequence_parallel; nearest ", name, ": ",
-                 NearestMultiples(unit, length));
+                 ", which splits the tokens under sequence_parallel; nearest ",
+                 NearestTokens(length, micro_batch, parallel.tensor()));
   }
 }
 
@@ -129,13 +146,14 @@ void CheckFloat8(const RunConfig& config, Rules& rules) {
                    NearestMultiples(unit, model.head_dim()));
     }
   }
-  for (const auto& [name, length] : LengthsOf(model)) {
-    const std::string path = std::string("model.") + name;
+  for (const SequenceLength& length : LengthsOf(config)) {
+    const std::string path = std::string("model.") + length.field;
     if (!rules.Good(path, "training.micro_batch")) continue;
-    const int64_t micro_batch = config.training().micro_batch(), tokens = Product(micro_batch, length);
+    const int32_t micro_batch = config.training().micro_batch();
+    const int64_t tokens = Product(micro_batch, length.tokens);
     if (tokens % 16 == 0) continue;
-    rules.Broken(path, ": ", length, " x training.micro_batch ", micro_batch, " = ", tokens, " tokens,", kRule, name, ": ",
-                 NearestMultiples(16 / std::gcd(int64_t{16}, micro_batch), length));
+    rules.Broken(path, ": ", length.tokens, " x training.micro_batch ", micro_batch, " = ", tokens, " tokens,", kRule,
+                 NearestTokens(length, micro_batch, 16));
   }
 }
 

@@ -30,7 +30,8 @@ struct StepMetrics {
   double gradient_norm = 0;  // global, before clipping
   double learning_rate = 0;
   bool skipped = false;      // by training.on_nan SKIP: it updated nothing
-  int64_t tokens = 0;        // used in this step
+  int64_t samples = 0;       // used in this step
+  int64_t tokens = 0;        // their tokens; of images their patches and class tokens
   int64_t total_samples = 0;  // used by the run so far, those of skipped steps too
   int64_t total_tokens = 0;   // those samples' tokens
   // How often the run has gone through its corpus: total_samples by the samples that all of data.train holds. Where
@@ -47,6 +48,7 @@ struct StepMetrics {
   std::optional<double> held_out_accuracy;  // the same, of tokens or classes
 
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+  double SamplesPerSecond() const { return seconds > 0 ? static_cast<double>(samples) / seconds : 0; }
   double FlopsPerSecond() const { return seconds > 0 ? model_flops / seconds : 0; }
   // Model FLOP/s utilisation, 1 at the peak (Chowdhery et al. 2022, PaLM, appendix B): of the vendor's peak where it is
   // known, else of the measured one. 0: neither is known.

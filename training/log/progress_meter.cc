@@ -76,7 +76,9 @@ std::string ProgressMeter::Line(const StepMetrics& metrics) const {
   } else {
     absl::StrAppendFormat(&line, "loss %.4f  norm %.3f", metrics.loss, metrics.gradient_norm);
   }
-  absl::StrAppendFormat(&line, "  lr %.2e  %.0f tokens/s  %s%s", metrics.learning_rate, metrics.TokensPerSecond(),
+  const std::string speed = length_.images ? absl::StrFormat("%.1f images/s", metrics.SamplesPerSecond())
+                                           : absl::StrFormat("%.0f tokens/s", metrics.TokensPerSecond());
+  absl::StrAppendFormat(&line, "  lr %.2e  %s  %s%s", metrics.learning_rate, speed,
                         FlopsText(metrics.FlopsPerSecond()) + "/s", MfuText(metrics));
   const auto share = [&](const char* what, double seconds) {
     if (seconds >= kNotable * metrics.seconds) {

@@ -9,7 +9,7 @@
 //   meter.Evaluated(seconds);
 //   meter.Saved(seconds);
 //
-// Tokens/s, FLOP/s and MFU are of that one step and of training only. The time left has, besides steps by a moving
+// Tokens/s (of images "40.0 images/s"), FLOP/s and MFU are of that one step and of training only. The time left has, besides steps by a moving
 // average of their time, the evaluations and saves to come, each by the mean of those so far. Waiting is shown where it
 // takes a tenth of the step or more ("data 12%", "communication 34%"), MFU of the measured peak beside that of the
 // vendor's.
@@ -28,6 +28,7 @@ struct RunLength {
   bool evaluates = false;  // at all
   int64_t evaluate_every = 0;
   int64_t save_every = 0;
+  bool images = false;  // samples are images, whose speed is told by their number and not by that of their patches
 };
 
 class ProgressMeter {
