@@ -10,6 +10,9 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
+
+#include "checkpoint/manifest.h"
 
 namespace trefoil {
 namespace {
@@ -101,6 +104,20 @@ absl::StatusOr<std::string> LatestCheckpoint(FileSystem& fs, const std::string& 
     return absl::NotFoundError(run_checkpoints_folder + ": holds no complete checkpoint (a folder step-NNNNNNNN)");
   }
   return complete.front();
+}
+
+absl::StatusOr<CheckpointPlace> FindCheckpoints(FileSystem& fs, std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  if (!fs.Exists(path)) return absl::NotFoundError(path + " does not exist");
+  if (fs.Exists(path + "/" + kManifestFile)) return CheckpointPlace{.checkpoints = {path}, .run = path + "/../.."};
+  const bool is_run = fs.Exists(path + "/checkpoints");
+  TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> checkpoints,
+                           CompleteCheckpoints(fs, is_run ? path + "/checkpoints" : path));
+  if (checkpoints.empty()) {
+    return absl::NotFoundError(path + " has no complete checkpoint; give a run's folder, its folder checkpoints, or one " +
+                               "of those in there");
+  }
+  return CheckpointPlace{.checkpoints = std::move(checkpoints), .run = is_run ? path : path + "/.."};
 }
 
 absl::StatusOr<std::string> SetAsideDamaged(FileSystem& fs, const std::string& path) {

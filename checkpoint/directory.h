@@ -45,6 +45,14 @@ absl::StatusOr<std::vector<std::string>> CompleteCheckpoints(FileSystem& fs, con
 absl::StatusOr<std::string> LatestCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder,
                                              std::vector<std::string>* ignored = nullptr);
 
+// What people mean by a path to a checkpoint: a run's folder, its folder checkpoints, or one of those in there.
+struct CheckpointPlace {
+  std::vector<std::string> checkpoints;  // the complete ones that may be meant, newest first; at least one
+  std::string run;                       // the folder of their run
+};
+// NotFound if nothing is there, or no complete checkpoint.
+absl::StatusOr<CheckpointPlace> FindCheckpoints(FileSystem& fs, std::string path);
+
 // Gives the checkpoint at `path` a name under which nothing reads or removes it; returns it.
 absl::StatusOr<std::string> SetAsideDamaged(FileSystem& fs, const std::string& path);
 

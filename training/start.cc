@@ -12,6 +12,7 @@
 #include "training/config/validate.h"
 #include "training/identity.h"
 #include "training/saving/checkpoint_space.h"
+#include "training/saving/initial_weights.h"
 #include "training/saving/newest_checkpoint.h"
 #include "training/saving/resume.h"
 
@@ -85,6 +86,22 @@ absl::Status CheckChanges(const CheckpointReader& reader, const std::string& fol
   return absl::OkStatus();
 }
 
+// The first of `checkpoints` whose manifest is whole; the damaged ones before it are taken out of them.
+absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenFirstWhole(FileSystem& fs, std::vector<std::string>* checkpoints,
+                                                                 std::vector<std::string>* damaged,
+                                                                 std::vector<std::string>* notes) {
+  std::unique_ptr<CheckpointReader> whole;
+  const auto open = [&](const std::string& path) -> absl::Status {
+    TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::Open(fs, path));
+    whole = std::make_unique<CheckpointReader>(std::move(reader));
+    return absl::OkStatus();
+  };
+  TREFOIL_RETURN_IF_ERROR(
+      FirstWhole(*checkpoints, open, damaged, [&](const std::string& text) { notes->push_back(text); }).status());
+  checkpoints->erase(checkpoints->begin(), checkpoints->begin() + static_cast<std::ptrdiff_t>(damaged->size()));
+  return whole;
+}
+
 // The newest checkpoint whose manifest is whole; null if there is no checkpoint. Sets checkpoints, damaged, notes.
 absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenNewest(FileSystem& fs, const RunConfig& config, RunStart* start) {
   std::vector<std::string> ignored;
@@ -96,22 +113,56 @@ absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenNewest(FileSystem& fs, con
   TREFOIL_RETURN_IF_ERROR(complete.status());
   start->checkpoints = *std::move(complete);
   for (const std::string& name : ignored) start->notes.push_back("Ignoring " + name + ": not a complete checkpoint.");
-  std::unique_ptr<CheckpointReader> newest;
-  if (start->checkpoints.empty()) return newest;
-  const auto open = [&](const std::string& path) -> absl::Status {
-    TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::Open(fs, path));
-    newest = std::make_unique<CheckpointReader>(std::move(reader));
-    return absl::OkStatus();
-  };
-  TREFOIL_RETURN_IF_ERROR(FirstWhole(start->checkpoints, open, &start->damaged, [&](const std::string& text) {
-                            start->notes.push_back(text);
-                          }).status());
-  const auto passed_over = static_cast<std::ptrdiff_t>(start->damaged.size());
-  start->checkpoints.erase(start->checkpoints.begin(), start->checkpoints.begin() + passed_over);
-  return newest;
+  if (start->checkpoints.empty()) return nullptr;
+  return OpenFirstWhole(fs, &start->checkpoints, &start->damaged, &start->notes);
 }
 
-// On rank 0. Sets checkpoints, damaged, notes.
+constexpr char kInitialWeights[] = "training.checkpoint.initial_weights: ";
+
+// The same tokens and the same positions.
+absl::Status CheckMeaning(const CheckpointReader& reader, const std::string& path, const RunConfig& config,
+                          bool allow_change, RunStart* start) {
+  TrainerState state;
+  if (!TextFormat::ParseFromString(reader.trainer_state(), &state)) {
+    return absl::DataLossError(path + ": the trainer state is not readable");
+  }
+  TREFOIL_ASSIGN_OR_RETURN(const ModelConfig model, ModelOfText(reader.model(), path));
+  std::string refused;
+  for (const Change& change : ChangesSince({state, model}, {start->identity, config.model()})) {
+    if (change.name != "data.tokenizer" && change.name != "model.rope_theta") continue;
+    if (allow_change) {
+      start->notes.push_back("Note: of the initial weights, " + change.Text() + ".");
+    } else {
+      refused += "\n  " + change.Text();
+    }
+  }
+  if (!refused.empty()) {
+    return absl::FailedPreconditionError(kInitialWeights + path + " would have another meaning in this run:" + refused +
+                                         "\nGive what the weights were trained with, or --allow_change.");
+  }
+  if (start->identity.tokenizer().empty()) start->identity.set_tokenizer(state.tokenizer());
+  return absl::OkStatus();
+}
+
+// Sets initial_weights, notes.
+absl::Status FindInitialWeights(FileSystem& fs, const RunConfig& config, bool allow_change, RunStart* start) {
+  absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, config.training().checkpoint().initial_weights());
+  if (!place.ok()) {
+    return absl::Status(place.status().code(), kInitialWeights + std::string(place.status().message()));
+  }
+  std::vector<std::string> damaged, warnings;
+  const auto reader = OpenFirstWhole(fs, &place->checkpoints, &damaged, &warnings);
+  if (!reader.ok()) {
+    return absl::Status(reader.status().code(), absl::StrCat(kInitialWeights, reader.status().message(), "\n",
+                                                             absl::StrJoin(warnings, "\n")));
+  }
+  start->notes.insert(start->notes.end(), warnings.begin(), warnings.end());
+  start->initial_weights = place->checkpoints.front();
+  TREFOIL_RETURN_IF_ERROR(CheckInitialWeights(**reader, start->initial_weights, config.model()));
+  return CheckMeaning(**reader, start->initial_weights, config, allow_change, start);
+}
+
+// On rank 0. Sets checkpoints, damaged, initial_weights, notes.
 absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
                           RunStart* start) {
   TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> newest, OpenNewest(fs, config, start));
@@ -125,9 +176,7 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
           "Note: training.checkpoint.initial_weights is not read: the run goes on from its own checkpoint.");
     }
   } else if (!weights.empty()) {
-    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, weights));
-    TREFOIL_RETURN_IF_ERROR(CheckModel(reader, "training.checkpoint.initial_weights: " + weights, config.model(),
-                                       "Give the weights' model, or weights of this one."));
+    TREFOIL_RETURN_IF_ERROR(FindInitialWeights(fs, config, allow_change, start));
   }
   TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes));
   return CheckSpace(fs, config, step, &start->notes);
@@ -153,6 +202,7 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
     const std::string of_rank_zero = all.BroadcastString(absl::StrJoin(*paths, "\n"));
     *paths = absl::StrSplit(of_rank_zero, '\n', absl::SkipEmpty());
   }
+  start.initial_weights = all.BroadcastString(start.initial_weights);
   return start;
 }
 

@@ -29,6 +29,8 @@ struct RunStart {
   std::vector<std::string> checkpoints;
   // Newer ones, whose manifests are damaged.
   std::vector<std::string> damaged;
+  // Of a run that begins: the folder of the checkpoint whose weights it takes; empty: random ones.
+  std::string initial_weights;
   // All but step and samples_used, for the checkpoints to come.
   TrainerState identity;
   // On rank 0, lines for people: what is ignored, and what this start changes.
@@ -41,7 +43,7 @@ struct RunStart {
 // or differs between ranks or from the one in the run's folder; a run folder that is another job's, or not the same one
 // on all hosts; checkpoints of which none has a readable manifest; no room for a checkpoint
 // (training/saving/checkpoint_space.h); a checkpoint, or initial weights, of another model; and unless `allow_change`,
-// a checkpoint of a run that this start would give another meaning (training/identity.h). Nothing in the run folder has
+// a checkpoint or initial weights that this start would give another meaning (training/identity.h). Nothing in the run folder has
 // changed, whatever is returned, but for its lock.
 absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change);
 

@@ -11,6 +11,7 @@
 #include "training/log/trace.h"
 #include "training/optimizer/learning_rate.h"
 #include "training/replica_check.h"
+#include "training/saving/initial_weights.h"
 #include "training/saving/newest_checkpoint.h"
 #include "training/saving/resume.h"
 #include "training/saving/saver.h"
@@ -84,7 +85,6 @@ class Trainer {
 
   // Parameters from the checkpoint, from given weights, or at random.
   absl::Status Begin() {
-    const std::string& weights = config_.training().checkpoint().initial_weights();
     if (!start_.checkpoints.empty()) {
       TREFOIL_ASSIGN_OR_RETURN(const TrainerState saved,
                                LoadNewest(*options_.fs, worker_, start_.checkpoints, start_.damaged, Say()));
@@ -93,9 +93,10 @@ class Trainer {
       state_.set_skipped_steps(saved.skipped_steps());
       state_.set_skipped_in_a_row(saved.skipped_in_a_row());
       saver_.StartedFrom(state_.step());
-    } else if (!weights.empty()) {
-      TREFOIL_RETURN_IF_ERROR(LoadCheckpoint(*options_.fs, worker_, weights, /*weights_only=*/true).status());
-      Say() << "Starting from the weights of " << weights << ".\n";
+    } else if (!start_.initial_weights.empty()) {
+      TREFOIL_ASSIGN_OR_RETURN(const std::string taken,
+                               LoadInitialWeights(*options_.fs, worker_, start_.initial_weights));
+      Say() << taken << "\n";
     } else {
       worker_.store.Initialize(config_.training().seed(), worker_.groups);
       Say() << "Starting from random weights, seed " << config_.training().seed() << ".\n";

@@ -56,27 +56,8 @@ absl::Status CheckFlags() {
   return absl::OkStatus();
 }
 
-// The folders of the checkpoints that may be taken, newest first, and the run's.
-struct Place {
-  std::vector<std::string> checkpoints;
-  std::string run;
-};
-absl::StatusOr<Place> Find(FileSystem& fs, std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  if (!fs.Exists(path)) return absl::NotFoundError("--checkpoint: " + path + " does not exist");
-  if (fs.Exists(path + "/manifest.json")) return Place{.checkpoints = {path}, .run = path + "/../.."};
-  const bool is_run = fs.Exists(path + "/checkpoints");
-  TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> checkpoints,
-                           CompleteCheckpoints(fs, is_run ? path + "/checkpoints" : path));
-  if (checkpoints.empty()) {
-    return absl::NotFoundError("--checkpoint: " + path + " has no complete checkpoint; give a run's folder, its folder " +
-                               "checkpoints, or one of those in there");
-  }
-  return Place{.checkpoints = std::move(checkpoints), .run = is_run ? path : path + "/.."};
-}
-
 // The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
-absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const Place& place, const std::string& hash) {
+absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const CheckpointPlace& place, const std::string& hash) {
   if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
   const std::string kept = place.run + "/tokenizer-" + hash + ".model";
   if (!hash.empty() && fs.Exists(kept)) return kept;
@@ -95,7 +76,7 @@ absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::
 }
 
 // The tokenizer of a checkpoint of the place, that the text is to be made with.
-absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const Place& place, const std::string& hash,
+absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const CheckpointPlace& place, const std::string& hash,
                                         const ModelConfig& model) {
   TREFOIL_ASSIGN_OR_RETURN(const std::string path, TokenizerPath(fs, place, hash));
   TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, path, hash));
@@ -114,8 +95,8 @@ struct Writer {
   std::unique_ptr<Generator> generator;
 };
 
-absl::Status Load(FileSystem& fs, const Place& place, const std::string& path, World& world, Device& device,
-                  Writer* writer) {
+absl::Status Load(FileSystem& fs, const CheckpointPlace& place, const std::string& path, World& world,
+                  Device& device, Writer* writer) {
   *writer = {};
   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, path));
   TrainerState state;
@@ -137,7 +118,7 @@ absl::Status Load(FileSystem& fs, const Place& place, const std::string& path, W
 }
 
 // The newest that is whole, if there are several to choose from. Warnings go to standard error, away from the text.
-absl::Status LoadNewest(FileSystem& fs, const Place& place, World& world, Device& device, Writer* writer) {
+absl::Status LoadNewest(FileSystem& fs, const CheckpointPlace& place, World& world, Device& device, Writer* writer) {
   const auto load = [&](const std::string& path) { return Load(fs, place, path, world, device, writer); };
   if (place.checkpoints.size() == 1) return load(place.checkpoints.front());
   const auto warn = [](const std::string& text) { std::cerr << "trefoil generate: " << text << std::endl; };
@@ -150,10 +131,13 @@ absl::Status LoadNewest(FileSystem& fs, const Place& place, World& world, Device
 absl::Status Generate(FileSystem& fs, World& world) {
   TREFOIL_RETURN_IF_ERROR(CheckFlags());
   TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
-  TREFOIL_ASSIGN_OR_RETURN(const Place place, Find(fs, FLAGS_checkpoint));
+  const absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, FLAGS_checkpoint);
+  if (!place.ok()) {
+    return absl::Status(place.status().code(), "--checkpoint: " + std::string(place.status().message()));
+  }
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
   Writer writer;
-  TREFOIL_RETURN_IF_ERROR(LoadNewest(fs, place, world, *device, &writer));
+  TREFOIL_RETURN_IF_ERROR(LoadNewest(fs, *place, world, *device, &writer));
   Tokenizer& tokenizer = *writer.tokenizer;
 
   // A model has seen each document begin after the end of the one before.

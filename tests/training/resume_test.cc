@@ -150,9 +150,9 @@ TEST(Resume, AModelTextWithoutAFieldHasItsDefault) {
   ModelConfig older = model;
   older.clear_tied();
   older.clear_qkv_bias();
-  EXPECT_EQ(ModelDifferences(ModelText(older), model), std::vector<std::string>());
+  EXPECT_EQ(ModelDifferences(*ModelOfText(ModelText(older), ""), model), std::vector<std::string>());
   older.set_tied(!model.tied());
-  EXPECT_EQ(ModelDifferences(ModelText(older), model),
+  EXPECT_EQ(ModelDifferences(*ModelOfText(ModelText(older), ""), model),
             std::vector<std::string>{"model.tied: false in the checkpoint, true in this run"});
 }
 

@@ -57,13 +57,27 @@ std::string ModelText(const ModelConfig& model) {
   return text;
 }
 
-absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
+absl::StatusOr<ModelConfig> ModelOfText(const std::string& text, const std::string& what) {
+  ModelConfig model;
+  if (!TextFormat::ParseFromString(text, &model)) {
+    return absl::DataLossError(what + ": its model description is not readable");
+  }
+  ModelDefaults(&model);
+  return model;
+}
+
+absl::Status OtherModel(const std::string& what, const std::vector<std::string>& differences,
                         const std::string& remedy) {
-  const std::vector<std::string> differences = ModelDifferences(reader.model(), model);
   if (differences.empty()) return absl::OkStatus();
   std::string message = what + " is a checkpoint of another model:";
   for (const std::string& difference : differences) message += "\n  " + difference;
   return absl::FailedPreconditionError(message + "\n" + remedy);
+}
+
+absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
+                        const std::string& remedy) {
+  TREFOIL_ASSIGN_OR_RETURN(const ModelConfig saved, ModelOfText(reader.model(), what));
+  return OtherModel(what, ModelDifferences(saved, model), remedy);
 }
 
 absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
@@ -94,20 +108,21 @@ absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, cons
   return state;
 }
 
-std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model) {
-  ModelConfig other;
-  if (!TextFormat::ParseFromString(saved, &other)) return {"its model description is not readable"};
-  // A field that the program which saved it did not have yet.
-  ModelDefaults(&other);
+std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelConfig& model,
+                                          const std::function<bool(const std::string& field)>& may_differ) {
   std::vector<std::string> differences;
   const google::protobuf::Descriptor* descriptor = ModelConfig::descriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor* field = descriptor->field(i);
-    const std::string there = ValueText(other, field), here = ValueText(model, field);
-    if (there == here || MayChange(field->name(), model)) continue;
+    const std::string there = ValueText(saved, field), here = ValueText(model, field);
+    if (there == here || may_differ(field->name())) continue;
     differences.push_back("model." + field->name() + ": " + there + " in the checkpoint, " + here + " in this run");
   }
   return differences;
+}
+
+std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelConfig& model) {
+  return ModelDifferences(saved, model, [&](const std::string& field) { return MayChange(field, model); });
 }
 
 }  // namespace trefoil

@@ -32,11 +32,19 @@ absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, cons
 absl::Status CheckModel(const CheckpointReader& reader, const std::string& what, const ModelConfig& model,
                         const std::string& remedy);
 
-// Fields in which `saved` (a ModelConfig in text format) differs from `model` so that its weights do not fit:
-// "model.hidden: 128 in the checkpoint, 256 in this run". A text that is no ModelConfig is one line that says so.
-std::vector<std::string> ModelDifferences(const std::string& saved, const ModelConfig& model);
+// That error; OK if nothing differs.
+absl::Status OtherModel(const std::string& what, const std::vector<std::string>& differences, const std::string& remedy);
 
-// A ModelConfig as the text that a checkpoint carries.
+// Fields in which `saved` differs from `model` so that its weights do not fit, which are all but those that
+// `may_differ` names: "model.hidden: 128 in the checkpoint, 256 in this run".
+std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelConfig& model,
+                                          const std::function<bool(const std::string& field)>& may_differ);
+// Of a run that goes on.
+std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelConfig& model);
+
+// A ModelConfig as the text that a checkpoint carries, and back, with a default in each field that the program which wrote
+// it did not have yet. `what`: the checkpoint, for the message of the error.
 std::string ModelText(const ModelConfig& model);
+absl::StatusOr<ModelConfig> ModelOfText(const std::string& text, const std::string& what);
 
 }  // namespace trefoil
