@@ -71,10 +71,11 @@ std::span<const Command> Commands() {
        .flag_files = {"launcher/commands/generate.cc"},
        .main = GenerateMain},
       {.name = "inspect",
-       .summary = "Look into a run, a checkpoint, token files or a tokenizer.",
+       .summary = "Look into a run, a checkpoint, token or image files, or a tokenizer.",
        .examples = "  trefoil inspect runs/austen                                     # what ran, how far, what is there\n"
                    "  trefoil inspect runs/austen/checkpoints/step-00000500 --verify  # parameters; is every byte right?\n"
                    "  trefoil inspect 'tokens/train-*' --document=3                   # lengths, and a document as text\n"
+                   "  trefoil inspect 'pets/train-*' --verify                         # images: classes, mean, deviation\n"
                    "  trefoil inspect tokens/tokenizer.model --text='It is a truth'   # its pieces, and these tokens\n",
        .flag_files = {"launcher/commands/inspect.cc"},
        .main = InspectMain},

@@ -12,7 +12,6 @@
 #include <set>
 
 #include "checkpoint/directory.h"
-#include "data/text/utf8.h"
 #include "launcher/commands/commands.h"
 #include "launcher/commands/inspect_parts.h"
 #include "launcher/prepare.h"
@@ -20,15 +19,13 @@
 #include "runtime/files/folder_lock.h"
 #include "training/run.pb.h"
 
-DEFINE_bool(verify, false, "Read every byte, and say what is damaged: checksums of a checkpoint, ids of token files.");
-DEFINE_int64(document, 0, "Of token files: the document whose beginning is shown, counted from 0.");
+DEFINE_bool(verify, false, "Read every byte, and say what is damaged: checksums of a checkpoint and of images, ids of token files.");
+DEFINE_int64(document, 0, "Of token files: the document whose beginning is shown, or the first of the records, counted from 0.");
 DEFINE_string(text, "", "A text to encode: its tokens are listed. With a tokenizer, or a run that has one.");
 DEFINE_string(with_tokenizer, "", "The tokenizer's model file for token files. Empty: tokenizer.model beside them.");
 
 namespace trefoil {
 namespace {
-
-constexpr size_t kLabelWidth = 13;
 
 std::string WithoutSlashes(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -134,6 +131,8 @@ absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std
   return absl::OkStatus();
 }
 
+bool IsImages(const std::string& path) { return absl::EndsWith(path, ".images") || !Glob(path + ".images").empty(); }
+
 // Prefixes of the token files in a folder.
 std::vector<std::string> TokenFilesIn(const std::string& folder) {
   std::set<std::string> prefixes;
@@ -145,48 +144,27 @@ std::vector<std::string> TokenFilesIn(const std::string& folder) {
 
 }  // namespace
 
-void InspectLine(std::ostream& out, const std::string& label, const std::string& text) {
-  out << label << std::string(kLabelWidth - std::min(kLabelWidth - 1, label.size()), ' ') << text << "\n";
-}
-
-std::string QuotedText(const std::string& text, size_t most) {
-  std::string quoted = "\"";
-  std::string_view rest = std::string_view(text).substr(0, Utf8Cut(text, std::min(text.size(), most)));
-  while (!rest.empty()) {
-    const size_t length = Utf8Length(rest);
-    const auto byte = static_cast<unsigned char>(rest[0]);
-    if (rest[0] == '\n') {
-      quoted += "\\n";
-    } else if (rest[0] == '"' || rest[0] == '\\') {
-      quoted += {'\\', rest[0]};
-    } else if (length == 0 || byte < 0x20 || byte == 0x7f) {
-      absl::StrAppendFormat(&quoted, "\\x%02x", byte);
-    } else {
-      quoted += rest.substr(0, length);
-    }
-    rest.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return quoted + (most < text.size() ? "\" ..." : "\"");
-}
-
 absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream& out) {
   if (options.path.empty()) {
     return absl::InvalidArgumentError(
-        "nothing named; give a run's folder, a checkpoint, token files (a prefix, a pattern, or their folder) or a tokenizer");
+        "nothing named; give a run's folder, a checkpoint, token or image files (a prefix, a pattern, or their folder) or a tokenizer");
   }
   const std::string path = WithoutSlashes(options.path);
   if (fs.Exists(path + "/manifest.json")) return InspectCheckpoint(fs, options, path, out);
   if (fs.Exists(path + "/config.pbtxt")) return InspectRun(fs, options, path, out);
   if (absl::EndsWith(path, ".model")) return InspectTokenizer(fs, options, path, out);
   const bool is_folder = fs.Exists(path) && fs.List(path).ok();
-  if (!is_folder) return InspectTokenFiles(fs, options, {path}, out);
+  if (!is_folder) {
+    return IsImages(path) ? InspectImages(fs, options, {path}, out) : InspectTokenFiles(fs, options, {path}, out);
+  }
   std::string newest;
   if (LatestCheckpoint(fs, path).ok()) return InspectCheckpoints(fs, path, out, &newest);
   const std::vector<std::string> prefixes = TokenFilesIn(path);
   if (!prefixes.empty()) return InspectTokenFiles(fs, options, prefixes, out);
+  if (IsImages(path + "/*")) return InspectImages(fs, options, {path + "/*"}, out);
   if (fs.Exists(path + "/tokenizer.model")) return InspectTokenizer(fs, options, path + "/tokenizer.model", out);
   return absl::NotFoundError(path + ": a folder with nothing known in it: no config.pbtxt of a run, no manifest.json of a "
-                                    "checkpoint, no step-... of checkpoints, no .idx of token files, no tokenizer.model");
+                                    "checkpoint, no step-... of checkpoints, no .idx of token files, no .images, no tokenizer.model");
 }
 
 int InspectMain(int argc, char** argv) {

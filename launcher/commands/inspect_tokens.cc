@@ -2,86 +2,26 @@
 #include <absl/strings/str_format.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <vector>
 
 #include "data/token_set.h"
-#include "data/tokenizer.h"
 #include "launcher/commands/inspect_parts.h"
 
 namespace trefoil {
 namespace {
 
-constexpr size_t kSampleTokens = 64;
-constexpr size_t kSampleBytes = 300;
 constexpr int64_t kAnyId = int64_t{1} << 31;  // a vocabulary that has every id of 31 bits
-constexpr int kBar = 30;
-
-// Lengths of documents by powers of ten: documents of 0 tokens, 1 to 9, 10 to 99 ...
-struct Lengths {
-  std::array<int64_t, 20> counts = {};
-  int64_t shortest = -1, longest = 0;
-
-  void Add(int64_t length) {
-    size_t bin = 0;
-    for (int64_t rest = length; rest > 0; rest /= 10) ++bin;
-    ++counts[bin];
-    shortest = shortest < 0 ? length : std::min(shortest, length);
-    longest = std::max(longest, length);
-  }
-};
-
-void PrintLengths(const Lengths& lengths, std::ostream& out) {
-  const auto [first, end] = [&] {
-    size_t a = 0, b = lengths.counts.size();
-    while (lengths.counts[a] == 0) ++a;
-    while (lengths.counts[b - 1] == 0) --b;
-    return std::pair(a, b);
-  }();
-  const int64_t most = *std::max_element(lengths.counts.begin(), lengths.counts.end());
-  int64_t from = 0;
-  for (size_t bin = 0; bin < end; ++bin) {
-    const int64_t to = bin == 0 ? 0 : from == 0 ? 9 : from * 10 - 1;
-    if (bin >= first) {
-      const auto bar = static_cast<size_t>((lengths.counts[bin] * kBar + most - 1) / most);
-      out << absl::StrFormat("  %12s  %-*s %d\n", from == to ? absl::StrCat(from) : absl::StrCat(from, "-", to), kBar,
-                             std::string(bar, '#'), lengths.counts[bin]);
-    }
-    from = bin == 0 ? 1 : from * 10;
-  }
-}
-
-// tokenizer.model beside the files, if nothing is named.
-absl::StatusOr<std::optional<Tokenizer>> TokenizerOf(FileSystem& fs, const InspectOptions& options,
-                                                     const std::string& prefix, std::ostream& out) {
-  std::string path = options.tokenizer;
-  if (path.empty()) {
-    path = FolderOf(prefix) + "/tokenizer.model";
-    if (!fs.Exists(path)) {
-      InspectLine(out, "tokenizer", "none beside the files, so that the sample is ids: --with_tokenizer names one");
-      return std::optional<Tokenizer>();
-    }
-  }
-  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
-  InspectLine(out, "tokenizer", absl::StrCat(path, ", vocabulary ", tokenizer.vocabulary()));
-  return std::optional<Tokenizer>(std::move(tokenizer));
-}
 
 absl::Status ShowDocument(const TokenFile& file, int64_t number, int64_t begin, int64_t length,
                           const std::optional<Tokenizer>& tokenizer, std::ostream& out) {
-  std::vector<int32_t> ids(static_cast<size_t>(std::min<int64_t>(length, kSampleTokens)));
+  std::vector<int32_t> ids(static_cast<size_t>(std::min<int64_t>(length, kSampleTokens + 1)));
   TREFOIL_RETURN_IF_ERROR(file.Read(begin, ids));
-  std::string text;
-  bool fits = tokenizer.has_value();
-  for (const int32_t id : ids) {
-    fits &= tokenizer && id >= 0 && id < tokenizer->vocabulary();
-    absl::StrAppend(&text, text.empty() ? "" : " ", id);
-  }
   InspectLine(out, absl::StrCat("document ", number),
               absl::StrCat(length, " tokens, of ", file.prefix(), " from token ", begin, " on"));
-  InspectLine(out, "", text + (static_cast<int64_t>(ids.size()) < length ? " ..." : ""));
-  if (fits) InspectLine(out, "", QuotedText(tokenizer->Decode(ids), kSampleBytes));
+  const std::string numbers = BeginningOf(ids, std::nullopt), text = BeginningOf(ids, tokenizer);
+  InspectLine(out, "", numbers);
+  if (text != numbers) InspectLine(out, "", text);
   return absl::OkStatus();
 }
 
@@ -110,6 +50,8 @@ absl::Status VerifyIds(const TokenSet& set, int64_t vocabulary, std::ostream& ou
 
 absl::Status InspectTokenFiles(FileSystem& fs, const InspectOptions& options, const std::vector<std::string>& prefixes,
                                std::ostream& out) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> matched, MatchTokenFiles(prefixes, fs));
+  if (!matched.empty() && fs.Exists(matched.front() + ".json")) return InspectRecords(fs, options, prefixes, out);
   TREFOIL_ASSIGN_OR_RETURN(const TokenSet set, TokenSet::Open(prefixes, /*sequence_length=*/1, kAnyId, fs));
   const TokenFile& first = set.files().front();
   Lengths lengths;
@@ -130,8 +72,7 @@ absl::Status InspectTokenFiles(FileSystem& fs, const InspectOptions& options, co
                                       : absl::StrCat(set.files().size(), " pairs, ", first.prefix(), " to ",
                                                      set.files().back().prefix()));
   InspectLine(out, "tokens", absl::StrCat(set.tokens()));
-  InspectLine(out, "documents", absl::StrFormat("%d, of %d to %d tokens, %.1f on average", documents, lengths.shortest,
-                                                lengths.longest, static_cast<double>(set.tokens()) / documents));
+  InspectLine(out, "documents", absl::StrCat(documents, ", ", lengths.Range()));
   PrintLengths(lengths, out);
   TREFOIL_ASSIGN_OR_RETURN(std::optional<Tokenizer> tokenizer, TokenizerOf(fs, options, first.prefix(), out));
   if (!shown) {
