@@ -13,15 +13,14 @@
 // p_n is the share of the hypotheses' n-grams that their references have, each counted at most as often as the
 // reference has it. An order without a match gets p_n = 1 / (2^k n-grams), k the number of such orders so far ("exp" of
 // Chen & Cherry, "A systematic comparison of smoothing techniques for sentence-level BLEU", WMT 2014, method 3). No
-// match at all, or an order without n-grams: 0. sacreBLEU's signature: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp.
+// match at all, or an order without n-grams: 0. sacreBLEU's signature: kBleuSignature.
 //
 // chrF2 (Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015): from the n-grams of 1 to 6
 // characters, spaces left out,
 //
 //   chrF = (1 + 2^2) P R / (2^2 P + R)
 //
-// with P and R the means of precision and recall over the orders that both sides have. sacreBLEU's signature:
-// nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no.
+// with P and R the means of precision and recall over the orders that both sides have. sacreBLEU's signature: kChrfSignature.
 //
 // Text is UTF-8; a byte that is not is a character of its own.
 //
@@ -39,6 +38,9 @@
 #include <vector>
 
 namespace trefoil {
+
+inline constexpr char kBleuSignature[] = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp";
+inline constexpr char kChrfSignature[] = "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no";
 
 struct BleuScore {
   double score = 0;                      // 0 to 100

@@ -11,7 +11,8 @@ std::span<const Command> Commands() {
                    "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n"
                    "  trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000\n"
                    "      # of lines {\"source\": \"Guten Tag.\", \"target\": \"Good day.\"}\n",
-       .flag_files = {"launcher/commands/tokenize.cc", "launcher/corpus_flags.cc", "launcher/flag_output.cc"},
+       .flag_files = {"launcher/commands/tokenize.cc", "launcher/corpus_flags.cc", "launcher/flags/input.cc",
+                      "launcher/flags/output.cc"},
        .main = TokenizeMain},
       {.name = "images",
        .summary = "Pack pictures and their classes into image files, at one size.",
@@ -23,7 +24,8 @@ std::span<const Command> Commands() {
                    "cover --size x --size, and its middle kept. Pictures larger than what a model sees leave room for random\n"
                    "crops: 256 for 224. Writes FOLDER/NAME-00000.images ..., and FOLDER/held_out-00000.images ... of the share\n"
                    "of each class that is held out.\n",
-       .flag_files = {"launcher/commands/images.cc", "launcher/corpus_flags.cc", "launcher/flag_output.cc"},
+       .flag_files = {"launcher/commands/images.cc", "launcher/corpus_flags.cc", "launcher/flags/input.cc",
+                      "launcher/flags/output.cc"},
        .main = ImagesMain},
       {.name = "launch",
        .summary = "Run a command on several ranks of this machine; Ctrl-C saves and stops.",
@@ -43,7 +45,7 @@ std::span<const Command> Commands() {
        .examples = "  trefoil plan --config=gpt_1t --set parallel.data=6 --cluster=selene_a100\n"
                    "  trefoil plan --config=gpt_1t --cluster=selene_a100 --gpus=3072 --search\n"
                    "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --picture=step.svg\n",
-       .flag_files = {"launcher/commands/plan.cc", "launcher/prepare.cc"},
+       .flag_files = {"launcher/commands/plan.cc", "launcher/flags/top.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = PlanMain},
       {.name = "rehearse",
@@ -68,8 +70,17 @@ std::span<const Command> Commands() {
        .summary = "Continue a prompt with a trained model.",
        .examples = "  trefoil generate --checkpoint=runs/austen --prompt='It is a truth'\n"
                    "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n",
-       .flag_files = {"launcher/commands/generate.cc"},
+       .flag_files = {"launcher/commands/generate.cc", "launcher/flags/tokens.cc", "launcher/trained_model.cc"},
        .main = GenerateMain},
+      {.name = "predict",
+       .summary = "Ask a trained model about texts: translations, continuations.",
+       .examples = "  trefoil predict --checkpoint=runs/de_en --text='Guten Tag.'\n"
+                   "  trefoil predict --checkpoint=runs/de_en news.de --output=news.en --batch=64\n"
+                   "  trefoil predict --checkpoint=runs/de_en 'wmt14/held_out-*' --json    # records, with BLEU and chrF at the end\n",
+       .flag_files = {"launcher/commands/predict.cc", "launcher/flags/input.cc", "launcher/flags/output.cc",
+                      "launcher/flags/text.cc", "launcher/flags/tokens.cc", "launcher/flags/top.cc",
+                      "launcher/trained_model.cc"},
+       .main = PredictMain},
       {.name = "inspect",
        .summary = "Look into a run, a checkpoint, token or image files, or a tokenizer.",
        .examples = "  trefoil inspect runs/austen                                     # what ran, how far, what is there\n"
@@ -77,7 +88,7 @@ std::span<const Command> Commands() {
                    "  trefoil inspect 'tokens/train-*' --document=3                   # lengths, and a document as text\n"
                    "  trefoil inspect 'pets/train-*' --verify                         # images: classes, mean, deviation\n"
                    "  trefoil inspect tokens/tokenizer.model --text='It is a truth'   # its pieces, and these tokens\n",
-       .flag_files = {"launcher/commands/inspect.cc"},
+       .flag_files = {"launcher/commands/inspect.cc", "launcher/flags/text.cc"},
        .main = InspectMain},
       {.name = "bench",
        .summary = "Time training steps of a config on made-up tokens, and say where the time goes.",
@@ -91,7 +102,7 @@ std::span<const Command> Commands() {
        .examples = "  trefoil calibrate --output=laptop.pbtxt\n"
                    "  trefoil launch -n 2 -- calibrate --output=laptop.pbtxt     # messages between ranks too\n"
                    "Takes half a minute. Other programs that run meanwhile do the least harm with a rank for each core.\n",
-       .flag_files = {"launcher/flag_output.cc"},
+       .flag_files = {"launcher/flags/output.cc"},
        .main = CalibrateMain},
   };
   return commands;

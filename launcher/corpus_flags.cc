@@ -5,11 +5,6 @@
 #include "launcher/given_flags.h"
 
 DEFINE_string(
-    input, "",
-    "Of tokenize, text files: paths or patterns separated by '|', as 'DIR/*.txt|*.jsonl[.gz|.zst]'; more may follow as "
-    "plain words. A .txt is a document, so is each line's field \"text\" in a .jsonl. Of images, a folder that has for "
-    "each class a folder of its name, with PNG and JPEG files.");
-DEFINE_string(
     labels, "",
     "Of tokenize --records=labels, the names of all classes, separated by commas, in the order of their ids; empty: "
     "those that occur. Of images, the IDX file of the labels of --images.");

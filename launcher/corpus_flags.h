@@ -1,11 +1,10 @@
-// The flags that commands which make data have in common: --input, --labels, --held_out, --split_seed, --overwrite.
+// The flags that commands which make data have in common: --labels, --held_out, --split_seed, --overwrite.
 #pragma once
 
 #include <gflags/gflags_declare.h>
 
 #include "runtime/status.h"
 
-DECLARE_string(input);
 DECLARE_string(labels);
 DECLARE_double(held_out);
 DECLARE_uint64(split_seed);

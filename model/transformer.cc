@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include "model/layers/head.h"
+#include "model/layers/sample_head.h"
 
 namespace trefoil {
 namespace {
@@ -125,20 +126,29 @@ void Transformer::AddedTo(int module) {
   if (module_added_) module_added_(module);
 }
 
-Tensor Transformer::NextTokenLogits(const MicroBatch& batch) {
-  CHECK(chunks_.size() == 1u && !batch.training);
-  const std::vector<Part>& chunk = chunks_.front().parts;
-  const auto* head = dynamic_cast<const Head*>(chunk.back().module.get());
-  CHECK(head != nullptr) << "the model does not end with a head that chooses tokens";
-  Tensors x;
-  for (size_t i = 0; i + 1 < chunk.size(); ++i) {
-    const ParameterStore::Use use = store_.UseModule(chunk[i].number);
+int Transformer::modules() const {
+  CHECK_EQ(chunks_.size(), 1u);
+  return static_cast<int>(chunks_.front().parts.size());
+}
+
+Tensors Transformer::Run(const MicroBatch& batch, Tensors x, int begin, int end) {
+  CHECK(0 <= begin && begin <= end && end <= modules() && !batch.training);
+  for (int i = begin; i < end; ++i) {
+    const Part& part = chunks_.front().parts[static_cast<size_t>(i)];
+    const ParameterStore::Use use = store_.UseModule(part.number);
     ForwardPass unused;
-    x = chunk[i].module->Forward(context_, batch, x, &unused);
+    x = part.module->Forward(context_, batch, x, &unused);
   }
-  const ParameterStore::Use use = store_.UseModule(chunk.back().number);
-  const Tensor logits = head->Logits(context_, x.front().Rows(batch.rows() - 1, batch.rows()));
-  return logits.View({logits.dim(1)});
+  return x;
+}
+
+Tensor Transformer::Output(const MicroBatch& batch, const Tensor& x) {
+  const Part& last = chunks_.front().parts[static_cast<size_t>(modules() - 1)];
+  const ParameterStore::Use use = store_.UseModule(last.number);
+  if (const auto* head = dynamic_cast<const Head*>(last.module.get())) return head->Logits(context_, x);
+  const auto* head = dynamic_cast<const SampleHead*>(last.module.get());
+  CHECK(head != nullptr) << "the model does not end with a head";
+  return head->Output(context_, batch, x);
 }
 
 }  // namespace trefoil

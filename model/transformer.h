@@ -44,8 +44,16 @@ class Transformer : public Stage {
   // Per micro-batch, the loss of this name that a module of this stage has made (model/module.h); undefined where none
   // has.
   std::vector<Tensor> Losses(const std::string& name = kTokenLoss) const;
-  // Logits of the last of the batch's tokens, float32 [V/t]; a model of one stage, on tokens that need not be padded.
-  Tensor NextTokenLogits(const MicroBatch& batch);
+
+  // To use a model that is trained; of one stage, on batches not of training. Nothing is kept for a backward.
+  //   Tensors x = stage.Run(batch, {}, 0, stage.modules() - 1);
+  //   Tensor logits = stage.Output(batch, x.front());
+  int modules() const;
+  // What modules [begin, end) make of what comes before them.
+  Tensors Run(const MicroBatch& batch, Tensors x, int begin, int end);
+  // What the head says of what comes before it, float32: of tokens the logits of any rows x [rows, C], [rows, V/t]; of classes
+  // and values [M, K] (model/layers/sample_head.h).
+  Tensor Output(const MicroBatch& batch, const Tensor& x);
 
   Tensors NewInput(int chunk) override;
   Tensors NewOutputGradient(int chunk) override;

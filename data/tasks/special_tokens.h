@@ -26,6 +26,9 @@ struct SpecialTokens {
 // How many ids EncoderTokens adds to the vocabulary. SentinelTokens adds one a span (data/tasks/span_corruption.h).
 inline constexpr int64_t kEncoderTokens = 3;
 
+// As many sentinels as T5 has.
+inline constexpr int64_t kSentinels = 100;
+
 // Of an encoder: begin V, separator V + 1, mask V + 2.
 inline SpecialTokens EncoderTokens(int32_t end_of_text, int64_t vocabulary) {
   const auto v = static_cast<int32_t>(vocabulary);

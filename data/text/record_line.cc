@@ -50,10 +50,11 @@ absl::StatusOr<Class> ClassOf(const Json& label) {
   return Error("field \"label\" has ", Shown(label), "; a class is a name or a whole number");
 }
 
-absl::Status ReadWords(const Json& object, RecordLine* record) {
+absl::Status ReadWords(const Json& object, AnswersIn answers, RecordLine* record) {
   const Json& words = object["words"];
-  const Json labels = object.contains("label") ? object["label"] : Json();
+  Json labels = object.contains("label") ? object["label"] : Json();
   if (!words.is_array() || words.empty()) return Error("field \"words\" is ", Shown(words), "; it is a list of words");
+  if (labels.is_null() && answers == AnswersIn::kSomeLines) labels = std::vector<Json>(words.size());
   if (!labels.is_array() || labels.size() != words.size()) {
     return Error("field \"label\" is ", Shown(labels), "; with \"words\" it is a list as long, of ", words.size());
   }
@@ -72,13 +73,14 @@ absl::Status ReadWords(const Json& object, RecordLine* record) {
   return absl::OkStatus();
 }
 
-absl::Status ReadLabelled(const Json& object, RecordLine* record) {
-  if (object.contains("words")) return ReadWords(object, record);
+absl::Status ReadLabelled(const Json& object, AnswersIn answers, RecordLine* record) {
+  if (object.contains("words")) return ReadWords(object, answers, record);
   TREFOIL_ASSIGN_OR_RETURN(record->text, TextOf(object, "text"));
   if (object.contains("text_pair")) {
     TREFOIL_ASSIGN_OR_RETURN(record->text_pair, TextOf(object, "text_pair"));
   }
   const auto label = object.find("label");
+  if (label == object.end() && answers == AnswersIn::kSomeLines) return absl::OkStatus();
   if (label == object.end()) return Error("has no field \"label\"; it is a class's name or number, or a value");
   if (label->is_number_float()) {
     record->value = label->get<float>();
@@ -91,7 +93,7 @@ absl::Status ReadLabelled(const Json& object, RecordLine* record) {
   return absl::OkStatus();
 }
 
-absl::Status ReadConversation(const Json& object, RecordLine* record) {
+absl::Status ReadConversation(const Json& object, AnswersIn answers, RecordLine* record) {
   const Json messages = object.contains("messages") ? object["messages"] : Json();
   if (!messages.is_array() || messages.empty()) {
     return Error("field \"messages\" is ", Shown(messages), R"(; it is a list of {"role": ..., "content": ...})");
@@ -114,7 +116,7 @@ absl::Status ReadConversation(const Json& object, RecordLine* record) {
     answered = answered || *role == "assistant";
     record->messages.push_back({.role = *role, .content = *content});
   }
-  if (!answered) return Error("field \"messages\" has none of role assistant, so that nothing is to be learnt");
+  if (!answered && answers == AnswersIn::kEachLine) return Error("field \"messages\" has none of role assistant, so that nothing is to be learnt");
   if (record->text.empty()) record->text = record->messages.front().content;
   return absl::OkStatus();
 }
@@ -145,7 +147,7 @@ std::vector<RecordPart> RecordLine::parts() const {
   return {RecordPart::kText, RecordPart::kTextPair, last};
 }
 
-absl::StatusOr<RecordLine> ParseRecordLine(std::string_view json, RecordKind kind) {
+absl::StatusOr<RecordLine> ParseRecordLine(std::string_view json, RecordKind kind, AnswersIn answers) {
   const Json object = Json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (object.is_discarded()) {
     JsonSax sax;
@@ -155,12 +157,14 @@ absl::StatusOr<RecordLine> ParseRecordLine(std::string_view json, RecordKind kin
   if (!object.is_object()) return Error("is ", Shown(object), "; a line is a JSON object");
   RecordLine record;
   if (kind == RecordKind::kLabels) {
-    TREFOIL_RETURN_IF_ERROR(ReadLabelled(object, &record));
+    TREFOIL_RETURN_IF_ERROR(ReadLabelled(object, answers, &record));
   } else if (kind == RecordKind::kConversations) {
-    TREFOIL_RETURN_IF_ERROR(ReadConversation(object, &record));
+    TREFOIL_RETURN_IF_ERROR(ReadConversation(object, answers, &record));
   } else {
     TREFOIL_ASSIGN_OR_RETURN(record.text, TextOf(object, "source"));
-    TREFOIL_ASSIGN_OR_RETURN(record.text_pair, TextOf(object, "target"));
+    if (object.contains("target") || answers == AnswersIn::kEachLine) {
+      TREFOIL_ASSIGN_OR_RETURN(record.text_pair, TextOf(object, "target"));
+    }
   }
   return record;
 }

@@ -8,7 +8,8 @@
 //
 //   TREFOIL_ASSIGN_OR_RETURN(const RecordLine record, ParseRecordLine(json, RecordKind::kPairs));
 //
-// Other fields are passed over. Texts are not empty. A conversation has an answer.
+// Other fields are passed over. Texts are not empty. A conversation has an answer. Who asks a model takes lines without
+// answers too: no "target", no "label", a conversation that ends with what is to be answered.
 //
 // Threads: pure functions.
 #pragma once
@@ -39,8 +40,8 @@ using Class = std::variant<std::string, int64_t>;
 std::string Text(const Class& label);
 
 struct RecordLine {
-  std::string text;       // or the source
-  std::string text_pair;  // or the target; empty: there is none
+  std::string text = "";       // or the source
+  std::string text_pair = "";  // or the target; empty: there is none
   std::optional<Class> label = {};
   std::optional<float> value = {};
   std::vector<std::string> words = {};  // of `text`, which is these with spaces between
@@ -51,7 +52,10 @@ struct RecordLine {
   std::vector<RecordPart> parts() const;
 };
 
+enum class AnswersIn { kEachLine, kSomeLines };
+
 // Failure: broken JSON; a field that is missing, empty or of another type, named with its value. No place.
-absl::StatusOr<RecordLine> ParseRecordLine(std::string_view json, RecordKind kind);
+absl::StatusOr<RecordLine> ParseRecordLine(std::string_view json, RecordKind kind,
+                                           AnswersIn answers = AnswersIn::kEachLine);
 
 }  // namespace trefoil

@@ -14,7 +14,7 @@
 
 #include "launcher/cluster/machine.h"
 #include "launcher/cluster/product_choice.h"
-#include "launcher/flag_output.h"
+#include "launcher/flags/output.h"
 #include "launcher/prepare.h"
 #include "planner/calibration.h"
 #include "planner/op_calibration.h"

@@ -27,6 +27,9 @@ int TrainMain(int argc, char** argv);
 // `trefoil generate`: continues a prompt with a trained model.
 int GenerateMain(int argc, char** argv);
 
+// `trefoil predict`: what a trained model says of texts or images.
+int PredictMain(int argc, char** argv);
+
 // `trefoil inspect` (launcher/commands/inspect.h).
 int InspectMain(int argc, char** argv);
 

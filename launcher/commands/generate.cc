@@ -1,31 +1,24 @@
 #include "launcher/commands/commands.h"
 
 #include <gflags/gflags.h>
-#include <google/protobuf/text_format.h>
 
 #include <iostream>
-#include <optional>
-#include <utility>
+#include <memory>
+#include <span>
 #include <vector>
 
-#include "checkpoint/directory.h"
-#include "checkpoint/reader.h"
 #include "data/text_stream.h"
-#include "data/tokenizer.h"
 #include "launcher/cluster/machine.h"
+#include "launcher/flags/tokens.h"
 #include "launcher/given_flags.h"
 #include "launcher/prepare.h"
+#include "launcher/trained_model.h"
 #include "model/families/recipe.h"
 #include "parallel/collectives/world.h"
 #include "runtime/host/cpu_features.h"
-#include "training/generator.h"
-#include "training/identity.h"
-#include "training/saving/newest_checkpoint.h"
+#include "training/inference/sampling.h"
 
-DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
 DEFINE_string(prompt, "", "Text to continue. Empty: the model starts a document.");
-DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
-DEFINE_int32(tokens, 200, "Tokens to generate at most; the end of the document ends the text.");
 DEFINE_double(temperature, 0.8, "Divides the logits: lower is safer, 0 always takes the likeliest token.");
 DEFINE_int32(top_k, 0, "Choose among the k likeliest tokens only. 0: all.");
 DEFINE_double(top_p, 0.95, "Choose among the likeliest tokens that together have this probability. 1: all.");
@@ -35,7 +28,6 @@ namespace trefoil {
 namespace {
 
 absl::Status CheckFlags() {
-  if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
   if (FLAGS_tokens < 1) {
     return absl::InvalidArgumentError("--tokens: " + std::to_string(FLAGS_tokens) + ", must be at least 1");
   }
@@ -56,95 +48,28 @@ absl::Status CheckFlags() {
   return absl::OkStatus();
 }
 
-// The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
-absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const CheckpointPlace& place, const std::string& hash) {
-  if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
-  const std::string kept = place.run + "/tokenizer-" + hash + ".model";
-  if (!hash.empty() && fs.Exists(kept)) return kept;
-  const std::string path = place.run + "/tokenizer.model";
-  if (fs.Exists(path)) return path;
-  return absl::NotFoundError("--tokenizer_model: missing, and " + path + " does not exist: the run named no data.tokenizer");
-}
-
-// Another one would give the model's ids another meaning.
-absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::string& hash) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, path));
-  if (hash.empty() || TokenizerHash(content) == hash) return absl::OkStatus();
-  return absl::FailedPreconditionError(path + " (" + TokenizerHash(content) +
-                                       ") is another tokenizer than the checkpoint was trained with (" + hash +
-                                       "); give that with --tokenizer_model");
-}
-
-// The tokenizer of a checkpoint of the place, that the text is to be made with.
-absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const CheckpointPlace& place, const std::string& hash,
-                                        const ModelConfig& model) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::string path, TokenizerPath(fs, place, hash));
-  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, path, hash));
-  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
-  if (tokenizer.vocabulary() > model.vocabulary()) {
-    return absl::InvalidArgumentError(path + " has " + std::to_string(tokenizer.vocabulary()) +
-                                      " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));
-  }
-  return tokenizer;
-}
-
-// What a checkpoint gives.
-struct Writer {
-  ModelConfig model;
-  std::optional<Tokenizer> tokenizer;
-  std::unique_ptr<Generator> generator;
-};
-
-absl::Status Load(FileSystem& fs, const CheckpointPlace& place, const std::string& path, World& world,
-                  Device& device, Writer* writer) {
-  *writer = {};
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, path));
-  TrainerState state;
-  if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &writer->model) ||
-      !google::protobuf::TextFormat::ParseFromString(reader.trainer_state(), &state)) {
-    return absl::DataLossError(path + ": its model description is not readable");
-  }
-  if (RecipeOf(writer->model).structure != Recipe::Structure::kDecoder) {
-    return absl::InvalidArgumentError("--checkpoint: " + path + " is of a " +
-                                      ModelConfig::Family_Name(writer->model.family()) +
-                                      ", must be of a decoder to continue text; legal: GPT, LLAMA");
-  }
-  absl::StatusOr<Tokenizer> tokenizer = OpenTokenizer(fs, place, state.tokenizer(), writer->model);
-  // A tokenizer that is missing does not mean that the checkpoint is damaged.
-  if (!tokenizer.ok()) return absl::FailedPreconditionError(tokenizer.status().message());
-  writer->tokenizer = *std::move(tokenizer);
-  writer->generator = std::make_unique<Generator>(writer->model, world, device);
-  return writer->generator->Load(fs, path);
-}
-
-// The newest that is whole, if there are several to choose from. Warnings go to standard error, away from the text.
-absl::Status LoadNewest(FileSystem& fs, const CheckpointPlace& place, World& world, Device& device, Writer* writer) {
-  const auto load = [&](const std::string& path) { return Load(fs, place, path, world, device, writer); };
-  if (place.checkpoints.size() == 1) return load(place.checkpoints.front());
-  const auto warn = [](const std::string& text) { std::cerr << "trefoil generate: " << text << std::endl; };
-  std::vector<std::string> damaged;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string path, FirstWhole(place.checkpoints, load, &damaged, warn));
-  if (!damaged.empty()) warn("WARNING: going back to " + path + ", the newest that is whole.");
-  return absl::OkStatus();
+absl::Status CheckContinues(const std::string& path, const ModelConfig& model) {
+  const Recipe::Structure structure = RecipeOf(model).structure;
+  const bool from_left = structure == Recipe::Structure::kDecoder || structure == Recipe::Structure::kRecurrent;
+  if (from_left && model.head() == ModelConfig::TOKENS) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--checkpoint: " + path + " is of a " + ModelConfig::Family_Name(model.family()) + " with head " +
+      ModelConfig::Head_Name(model.head()) +
+      ", which does not continue text; use `trefoil predict`, or a model that does: GPT, LLAMA, RNN, LSTM");
 }
 
 absl::Status Generate(FileSystem& fs, World& world) {
   TREFOIL_RETURN_IF_ERROR(CheckFlags());
   TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
-  const absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, FLAGS_checkpoint);
-  if (!place.ok()) {
-    return absl::Status(place.status().code(), "--checkpoint: " + std::string(place.status().message()));
-  }
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
-  Writer writer;
-  TREFOIL_RETURN_IF_ERROR(LoadNewest(fs, *place, world, *device, &writer));
+  TREFOIL_ASSIGN_OR_RETURN(TrainedModel writer, LoadTrainedModel(fs, "generate", CheckContinues, world, *device));
   Tokenizer& tokenizer = *writer.tokenizer;
 
   // A model has seen each document begin after the end of the one before.
   std::vector<int32_t> ids = {tokenizer.end_of_text()};
   const std::vector<int32_t> prompt = tokenizer.Encode(FLAGS_prompt);
   ids.insert(ids.end(), prompt.begin(), prompt.end());
-  if (const auto context = static_cast<size_t>(writer.model.sequence_length()); ids.size() > context) {
+  if (const auto context = static_cast<size_t>(writer.model().sequence_length()); ids.size() > context) {
     std::cerr << "trefoil generate: note: the prompt has " << prompt.size() << " tokens, the model's context "
               << context << ": only the last " << context << " of them count\n";
   }
@@ -154,9 +79,11 @@ absl::Status Generate(FileSystem& fs, World& world) {
   TextStream text(tokenizer, prompt);
   std::cout << FLAGS_prompt << std::flush;
   for (int i = 0; i < FLAGS_tokens; ++i) {
-    std::vector<float> logits = writer.generator->NextLogits(ids);
-    logits.resize(static_cast<size_t>(tokenizer.vocabulary()));  // a model may have room for more ids than there are
-    const int32_t next = ChooseToken(logits, sampling, FLAGS_seed, static_cast<uint64_t>(i));
+    const Prefix prefix = {.ids = ids};
+    const Rows rows = writer.predictor->Next(std::span(&prefix, 1));
+    // A model may have room for more ids than there are.
+    const std::span<const float> known = rows[0].first(static_cast<size_t>(tokenizer.vocabulary()));
+    const int32_t next = ChooseToken(known, sampling, FLAGS_seed, static_cast<uint64_t>(i));
     if (next == tokenizer.end_of_text()) break;
     ids.push_back(next);
     std::cout << text.Add(next) << std::flush;

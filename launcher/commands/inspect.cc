@@ -14,6 +14,7 @@
 #include "checkpoint/directory.h"
 #include "launcher/commands/commands.h"
 #include "launcher/commands/inspect_parts.h"
+#include "launcher/flags/text.h"
 #include "launcher/prepare.h"
 #include "model/model_text.h"
 #include "runtime/files/folder_lock.h"
@@ -21,7 +22,6 @@
 
 DEFINE_bool(verify, false, "Read every byte, and say what is damaged: checksums of a checkpoint and of images, ids of token files.");
 DEFINE_int64(document, 0, "Of token files: the document whose beginning is shown, or the first of the records, counted from 0.");
-DEFINE_string(text, "", "A text to encode: its tokens are listed. With a tokenizer, or a run that has one.");
 DEFINE_string(with_tokenizer, "", "The tokenizer's model file for token files. Empty: tokenizer.model beside them.");
 
 namespace trefoil {

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "launcher/config/config.h"
+#include "launcher/flags/top.h"
 #include "launcher/given_flags.h"
 #include "launcher/prepare.h"
 #include "planner/report/plan_report.h"
@@ -25,7 +26,6 @@ DEFINE_string(cluster, "",
 DEFINE_int32(gpus, 0, "Ranks. 0: what parallel.tensor, pipeline and data ask for.");
 DEFINE_bool(search, false,
             "Try the layouts of --gpus ranks and list the fastest that fit. What --set gives of the layout stays.");
-DEFINE_int32(top, 10, "With --search: layouts to list.");
 DEFINE_string(timeline, "", "Write the step as a Chrome trace (ui.perfetto.dev) to this file.");
 DEFINE_string(picture, "", "Write the step as a picture (SVG) to this file.");
 DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the config's steps.");
@@ -58,12 +58,13 @@ absl::Status RunSearch(FileSystem& fs, const Cluster& cluster, std::vector<std::
     return absl::InvalidArgumentError("--gpus: " + std::to_string(FLAGS_gpus) +
                                       ", --search needs the number of ranks, at least 1; nearest legal: 1");
   }
-  if (FLAGS_top < 1) {
-    return absl::InvalidArgumentError("--top: " + std::to_string(FLAGS_top) + ", must be at least 1; nearest legal: 1");
+  const int top = IsGiven("top") ? FLAGS_top : 10;
+  if (top < 1) {
+    return absl::InvalidArgumentError("--top: " + std::to_string(top) + ", must be at least 1; nearest legal: 1");
   }
   const SearchOptions options = {
       .pinned = Pinned(sets),
-      .simulated = std::max(24, 2 * FLAGS_top),
+      .simulated = std::max(24, 2 * top),
       .progress = isatty(STDERR_FILENO) == 0
                       ? std::function<void(int, int)>()
                       : [](int done, int all) {
@@ -79,7 +80,7 @@ absl::Status RunSearch(FileSystem& fs, const Cluster& cluster, std::vector<std::
         std::to_string(config.training().global_batch()) + ", model.layers " + std::to_string(config.model().layers()) +
         " and what --set gives; data x micro_batch must divide the batch, pipeline x chunks the layers");
   }
-  std::cout << ReportSearch(result, planner.MemoryLimit(config, FLAGS_gpus), FLAGS_top) << std::flush;
+  std::cout << ReportSearch(result, planner.MemoryLimit(config, FLAGS_gpus), top) << std::flush;
   return absl::OkStatus();
 }
 

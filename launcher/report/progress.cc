@@ -18,10 +18,11 @@ double Seconds(std::chrono::steady_clock::duration duration) { return std::chron
 
 }  // namespace
 
-ProgressBar::ProgressBar(std::string label, int64_t total_bytes, int workers)
+ProgressBar::ProgressBar(std::string label, int64_t total, int workers, const SpeedUnit& unit)
     : label_(std::move(label)),
-      total_(total_bytes),
+      total_(total),
       workers_(workers),
+      unit_(unit),
       terminal_(isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       shown_(start_) {}
@@ -30,8 +31,8 @@ ProgressBar::~ProgressBar() {
   if (!finished_ && total_ > 0 && terminal_ && shown_ != start_) std::fputc('\n', stderr);
 }
 
-std::string ProgressBar::Line(const std::string& label, double share, double bytes_per_second, double seconds_left,
-                              int width) {
+std::string ProgressBar::Line(const std::string& label, double share, double per_second, double seconds_left, int width,
+                              const SpeedUnit& unit) {
   const int filled = static_cast<int>(share * width);
   std::string bar(std::max(filled, 0), '=');
   if (filled < width) bar += '>';
@@ -39,8 +40,8 @@ std::string ProgressBar::Line(const std::string& label, double share, double byt
   const int64_t left = std::llround(std::min(seconds_left, 1e9));
   const std::string time = left >= 3600 ? absl::StrFormat("%d:%02d:%02d", left / 3600, left / 60 % 60, left % 60)
                                         : absl::StrFormat("%d:%02d", left / 60, left % 60);
-  return absl::StrFormat("%s [%s] %3d%% %7.1f MB/s  %s left", label, bar, static_cast<int>(share * 100),
-                         bytes_per_second / 1e6, time);
+  return absl::StrFormat("%s [%s] %3d%% %7.1f %s/s  %s left", label, bar, static_cast<int>(share * 100),
+                         per_second / unit.size, unit.name, time);
 }
 
 void ProgressBar::Show(Clock::time_point now) {
@@ -49,13 +50,13 @@ void ProgressBar::Show(Clock::time_point now) {
   const double share = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
   const double left = done_ > 0 ? seconds * (1 - share) / share : 0;
   const double speed = static_cast<double>(done_) * workers_ / seconds;
-  const std::string line = Line(label_, share, speed, left, kWidth);
+  const std::string line = Line(label_, share, speed, left, kWidth, unit_);
   std::fprintf(stderr, terminal_ ? "\r%s " : "%s\n", line.c_str());
   std::fflush(stderr);
 }
 
-void ProgressBar::Add(int64_t bytes) {
-  done_ += bytes;
+void ProgressBar::Add(int64_t done) {
+  done_ += done;
   const Clock::time_point now = Clock::now();
   if (total_ > 0 && Seconds(now - shown_) >= (terminal_ ? kTerminalSeconds : kPlainSeconds)) Show(now);
 }

@@ -16,22 +16,28 @@
 
 namespace trefoil {
 
+// What speeds are told in.
+struct SpeedUnit {
+  const char* name = "MB";
+  double size = 1e6;
+};
+
 class ProgressBar {
  public:
-  // `total_bytes` is what this process does; `workers` processes do about as much each, so the speed is shown for all.
-  // Silent if total_bytes is 0.
-  ProgressBar(std::string label, int64_t total_bytes, int workers);
+  // `total`, of bytes or whatever the unit is made of, is what this process does; `workers` processes do about as much
+  // each, so the speed is shown for all. Silent if total is 0.
+  ProgressBar(std::string label, int64_t total, int workers, const SpeedUnit& unit = {});
   // Ends the line if Finish was not called.
   ~ProgressBar();
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void Add(int64_t bytes);
+  void Add(int64_t done);
   void Finish();
 
   // The line as above, `width` columns for the bar.
-  static std::string Line(const std::string& label, double share, double bytes_per_second, double seconds_left,
-                          int width);
+  static std::string Line(const std::string& label, double share, double per_second, double seconds_left, int width,
+                          const SpeedUnit& unit = {});
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -40,6 +46,7 @@ class ProgressBar {
   const std::string label_;
   const int64_t total_;
   const int workers_;
+  const SpeedUnit unit_;
   const bool terminal_;
   const Clock::time_point start_;
   Clock::time_point shown_;

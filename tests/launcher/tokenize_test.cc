@@ -270,6 +270,8 @@ TEST(ProgressBar, ShowsShareSpeedAndTimeLeft) {
             "tokenizing [=====>    ]  50%    61.2 MB/s  0:12 left");
   EXPECT_EQ(ProgressBar::Line("x", 1, 1e6, 0, 4), "x [====] 100%     1.0 MB/s  0:00 left");
   EXPECT_EQ(ProgressBar::Line("x", 0, 0, 3723, 4), "x [>   ]   0%     0.0 MB/s  1:02:03 left");
+  EXPECT_EQ(ProgressBar::Line("x", 1, 1234, 0, 4, {.name = "tokens", .size = 1}),
+            "x [====] 100%  1234.0 tokens/s  0:00 left");
 }
 
 }  // namespace

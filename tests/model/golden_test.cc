@@ -12,18 +12,7 @@ class GoldenTest : public testing::TestWithParam<const char*> {
  protected:
   RunConfig Config(const std::string& more = "") const { return GoldenConfig(golden_, more); }
 
-  // The fixture's samples, in order: `global batch` of them per step.
-  BatchSource Tokens() const {
-    const Shape shape = golden_.Get("tokens").shape;
-    return [ids = golden_.Ids("tokens"), row = shape[2]](int64_t first, int64_t count) -> absl::StatusOr<Batch> {
-      std::vector<int32_t> inputs, targets;
-      for (auto sample = ids.begin() + first * row; sample != ids.begin() + (first + count) * row; sample += row) {
-        inputs.insert(inputs.end(), sample, sample + row - 1);
-        targets.insert(targets.end(), sample + 1, sample + row);
-      }
-      return MakeBatch(row - 1, first, std::move(inputs), std::move(targets));
-    };
-  }
+  BatchSource Tokens() const { return GoldenBatches(golden_); }
 
   const Fixture golden_{std::string("tests/golden/") + GetParam() + ".safetensors"};
 };
@@ -68,7 +57,9 @@ TEST_P(GoldenTest, LogitsOfEveryPrefix) {
       ids.resize(static_cast<size_t>(length));
       const Batch prefix = MakeBatch(length, 0, ids, ids);
       const MicroBatch batch = MakeMicroBatch(worker.device, prefix, /*training=*/false, 0);
-      const Values next = trefoil::Get(worker.device, worker.transformer.NextTokenLogits(batch));
+      Transformer& network = worker.transformer;
+      const Tensor last = network.Run(batch, {}, 0, network.modules() - 1).front().Rows(length - 1, length);
+      const Values next = trefoil::Get(worker.device, network.Output(batch, last));
       const auto row = logits.values.begin() + (length - 1) * vocabulary;
       ExpectClose(next, Values(row, row + vocabulary), 2e-6, "logits after " + std::to_string(length));
     }

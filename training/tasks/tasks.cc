@@ -245,8 +245,10 @@ int32_t SymbolsOf(const RunConfig& config) {
   const bool texts = config.task().kind() == TaskConfig::TEXT_CLASSES ||
                      config.task().kind() == TaskConfig::TOKEN_CLASSES || config.task().kind() == TaskConfig::TEXT_VALUE;
   if (texts) return static_cast<int32_t>(kEncoderTokens);
-  // As many as T5 has, so that models of several lengths share a vocabulary.
-  return model.family() == ModelConfig::T5 || config.task().kind() == TaskConfig::SPAN_CORRUPTION ? 100 : 0;
+  // Whatever the length needs, so that models of several lengths share a vocabulary.
+  return model.family() == ModelConfig::T5 || config.task().kind() == TaskConfig::SPAN_CORRUPTION
+             ? static_cast<int32_t>(kSentinels)
+             : 0;
 }
 
 bool HasWeights(const RunConfig& config) {

@@ -1,16 +1,12 @@
-#include "training/generator.h"
+#include "training/inference/sampling.h"
+
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
-
-#include "checkpoint/directory.h"
-#include "data/loader.h"
-#include "runtime/ops.h"
-#include "tests/training/run_testing.h"
-#include "training/saving/resume.h"
-#include "training/step.h"
+#include <vector>
 
 namespace trefoil {
 namespace {
@@ -99,69 +95,6 @@ TEST(ChooseToken, IsAFunctionOfSeedAndPosition) {
   EXPECT_EQ(first, second);
   EXPECT_NE(first, other);
   EXPECT_GT(std::set<int32_t>(first.begin(), first.end()).size(), 15u);
-}
-
-class GeneratorTest : public testing::TestWithParam<const char*> {};
-
-// The cross-entropy of a sample, token by token from the generator's logits of growing contexts, is the evaluation loss
-// that training reports; the checkpoint is of another layout and precision.
-TEST_P(GeneratorTest, LogitsAreThoseOfTraining) {
-  const std::string folder = NewFolder("run");
-  const RunConfig config = TinyRun(folder, GetParam());
-  ASSERT_TRUE(RunTraining(config).status.ok());
-  const std::string checkpoint = CheckpointPath(CheckpointsFolder(config), config.training().steps());
-  const RunConfig single =
-      With(config, "parallel { tensor: 1 pipeline: 1 data: 1 } training { precision: FP32 global_batch: 1 }");
-  const auto loader = Loader::Open({config.data().train(0)}, 16, 61, 7);
-  ASSERT_TRUE(loader.ok());
-  RunRanksAsThreads(1, [&](World& world) {
-    const std::unique_ptr<Device> device = NewCpuDevice(1);
-    Worker worker(single, world, *device);
-    const auto state = LoadCheckpoint(FileSystem::Posix(), worker, checkpoint, /*weights_only=*/true);
-    ASSERT_TRUE(state.ok()) << state.status();
-    EXPECT_EQ(state->step(), 0);
-    EXPECT_EQ(SumOfSquares(*device, worker.store.buckets().front().state[1]), 0);
-    Generator generator(single.model(), world, *device);
-    ASSERT_TRUE(generator.Load(FileSystem::Posix(), checkpoint).ok());
-    for (const int64_t sample : {3, 40}) {
-      const auto source = [&](int64_t first, int64_t count) { return (*loader)->Get(sample + first, count); };
-      const auto loss = Evaluate(worker, source, 1);
-      ASSERT_TRUE(loss.ok());
-      const auto batch = (*loader)->Get(sample, 1);
-      ASSERT_TRUE(batch.ok());
-      double sum = 0;
-      for (size_t t = 0; t < 16; ++t) {
-        const std::vector<float> logits = generator.NextLogits(std::span(batch->inputs.values<int32_t>()).first(t + 1));
-        ASSERT_EQ(logits.size(), 61u);
-        sum -= std::log(Softmax(logits)[static_cast<size_t>(batch->targets.values<int32_t>()[t])]);
-      }
-      EXPECT_NEAR(sum / 16, loss->loss, 1e-5 * loss->loss);
-      // Nothing was dropped or left behind: the same again. A longer context is its last sequence_length tokens.
-      const std::vector<float> logits = generator.NextLogits(batch->inputs.values<int32_t>());
-      EXPECT_EQ(logits, generator.NextLogits(batch->inputs.values<int32_t>()));
-      std::vector<int32_t> longer = {1, 2, 3};
-      longer.insert(longer.end(), batch->inputs.values<int32_t>().begin(), batch->inputs.values<int32_t>().end());
-      EXPECT_EQ(logits, generator.NextLogits(longer));
-    }
-  });
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Recipes, GeneratorTest,
-    testing::Values("model { kv_heads: 2 } parallel { tensor: 2 pipeline: 2 }",
-                    "model { family: GPT dropout: 0.1 } parallel { data: 2 } training { precision: BF16 }"));
-
-TEST(Generator, AMissingOrForeignCheckpointIsAnError) {
-  const std::string folder = NewFolder("run");
-  const RunConfig config = TinyRun(folder, "training { steps: 1 }");
-  ASSERT_TRUE(RunTraining(config).status.ok());
-  RunRanksAsThreads(1, [&](World& world) {
-    const std::unique_ptr<Device> device = NewCpuDevice(1);
-    Generator generator(config.model(), world, *device);
-    EXPECT_TRUE(absl::IsNotFound(generator.Load(FileSystem::Posix(), folder + "/nothing")));
-    Generator other(With(config, "model { hidden: 64 head_dim: 16 }").model(), world, *device);
-    EXPECT_FALSE(other.Load(FileSystem::Posix(), CheckpointPath(CheckpointsFolder(config), 1)).ok());
-  });
 }
 
 }  // namespace

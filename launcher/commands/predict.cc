@@ -1,0 +1,127 @@
+#include "launcher/commands/commands.h"
+
+#include <absl/strings/str_cat.h>
+#include <gflags/gflags.h>
+
+#include <iostream>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "launcher/cluster/machine.h"
+#include "launcher/config/config.h"
+#include "launcher/flags/input.h"
+#include "launcher/flags/output.h"
+#include "launcher/flags/text.h"
+#include "launcher/flags/tokens.h"
+#include "launcher/flags/top.h"
+#include "launcher/given_flags.h"
+#include "launcher/prediction/prediction.h"
+#include "launcher/prepare.h"
+#include "launcher/trained_model.h"
+#include "model/families/recipe.h"
+#include "parallel/collectives/world.h"
+#include "runtime/files/file.h"
+#include "runtime/host/cpu_features.h"
+
+DEFINE_int64(batch, 32, "Texts or images that go through the model at once.");
+DEFINE_int64(beam, 0, "Of texts that are written, beginnings in hand at a time; 1: always the likeliest token. 0: 4 of "
+                      "translations, 1 of what continues a text.");
+DEFINE_double(length_penalty, 0.6, "Of texts that are written: 0 prefers short ones, 1 goes by the mean of a token.");
+DEFINE_bool(json, false, "A JSON object a line, with the input, each answer and its probability or score, and the right one.");
+
+namespace trefoil {
+namespace {
+
+template <typename... Parts>
+absl::Status Bad(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+bool Writes(TaskConfig::Kind kind) {
+  return kind == TaskConfig::TRANSLATION || kind == TaskConfig::SPAN_CORRUPTION || kind == TaskConfig::NEXT_TOKEN ||
+         kind == TaskConfig::ANSWERS;
+}
+
+absl::Status CheckFlags(const std::vector<std::string>& inputs) {
+  if (inputs.empty() && !IsGiven("text")) return Bad("--input: missing; give files, or a text with --text");
+  if (!inputs.empty() && IsGiven("text")) return Bad("--text: files are given as well; leave one out");
+  if (FLAGS_batch < 1) return Bad("--batch: ", FLAGS_batch, ", must be at least 1; nearest legal: 1");
+  if (FLAGS_beam < 0) return Bad("--beam: ", FLAGS_beam, ", must be at least 1, or 0; nearest legal: 1");
+  if (FLAGS_top < 0) return Bad("--top: ", FLAGS_top, ", must be at least 1, or 0; nearest legal: 1");
+  if (FLAGS_tokens < 1) return Bad("--tokens: ", FLAGS_tokens, ", must be at least 1; nearest legal: 1");
+  if (!(FLAGS_length_penalty >= 0)) {
+    return Bad("--length_penalty: ", FLAGS_length_penalty, ", must be 0 or more; nearest legal: 0");
+  }
+  return absl::OkStatus();
+}
+
+// What the task makes of the flags.
+absl::StatusOr<PredictionOptions> OptionsFor(TaskConfig::Kind kind) {
+  const bool translates = kind == TaskConfig::TRANSLATION || kind == TaskConfig::SPAN_CORRUPTION;
+  for (const char* flag : {"beam", "length_penalty", "tokens"}) {
+    if (Writes(kind) || !IsGiven(flag)) continue;
+    return Bad("--", flag, ": is about texts that a model writes, and this one was trained for ",
+               TaskConfig::Kind_Name(kind), "; leave it out");
+  }
+  PredictionOptions options = {.batch = FLAGS_batch, .top = std::max(FLAGS_top, 1), .json = FLAGS_json};
+  options.beam = FLAGS_beam > 0 ? FLAGS_beam : translates ? 4 : 1;
+  options.length_penalty = FLAGS_length_penalty;
+  options.tokens = translates && !IsGiven("tokens") ? 0 : FLAGS_tokens;
+  if (!Writes(kind) || options.top <= options.beam) return options;
+  return Bad("--top: ", options.top, ", more than --beam, ", options.beam, "; nearest legal: ", options.beam);
+}
+
+absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string>& inputs) {
+  TREFOIL_RETURN_IF_ERROR(CheckFlags(inputs));
+  TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
+  if (!FLAGS_output.empty() && fs.Exists(FLAGS_output)) return Bad("--output: ", FLAGS_output, " is there already");
+  const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
+  const auto check = [](const std::string& path, const ModelConfig& model) -> absl::Status {
+    if (model.head() != ModelConfig::PATCHES) return absl::OkStatus();
+    return Bad("--checkpoint: ", path, " has learnt the pixels of hidden patches, of which there is nothing to say; train it ",
+               "further on IMAGE_CLASSES");
+  };
+  TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, world, *device));
+  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, ReadConfig(fs, trained.run + "/config.pbtxt", {}));
+  const TaskConfig& task = config.task();
+  TREFOIL_ASSIGN_OR_RETURN(const PredictionOptions options, OptionsFor(task.kind()));
+  const PredictionJob job = {.options = options,
+                             .task = task,
+                             .predictor = *trained.predictor,
+                             .tokenizer = trained.tokenizer ? &*trained.tokenizer : nullptr};
+  std::vector<Example> examples;
+  if (inputs.empty()) {
+    TREFOIL_ASSIGN_OR_RETURN(Example example, ExampleOf(FLAGS_text, "--text"));
+    examples.push_back(std::move(example));
+  } else {
+    TREFOIL_ASSIGN_OR_RETURN(examples, ReadExamples(fs, inputs, task.kind(), *job.tokenizer));
+  }
+  TREFOIL_ASSIGN_OR_RETURN(const Predictions predictions, PredictWritten(job, std::move(examples)));
+  std::string lines;
+  for (const std::string& line : predictions.lines) absl::StrAppend(&lines, line, "\n");
+  if (FLAGS_output.empty()) {
+    std::cout << lines << std::flush;
+  } else {
+    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, FLAGS_output, lines));
+  }
+  for (const std::string& note : predictions.notes) std::cerr << "trefoil predict: note: " << note << "\n";
+  for (const std::string& score : predictions.scores) std::cerr << score << "\n";
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int PredictMain(int argc, char** argv) {
+  std::vector<std::string> inputs(argv + 1, argv + argc);
+  if (!FLAGS_input.empty()) inputs.insert(inputs.begin(), FLAGS_input);
+  int exit_status = 0;
+  // A world of one rank, in this process.
+  RunRanksAsThreads(1, [&](World& world) {
+    const absl::Status status = Predict(FileSystem::Posix(), world, inputs);
+    if (!status.ok()) exit_status = Fail("predict", status, /*speak=*/true);
+  });
+  return exit_status;
+}
+
+}  // namespace trefoil

@@ -1,0 +1,20 @@
+// Work in batches of similar length, the longest first, with a progress bar.
+//
+//   TREFOIL_RETURN_IF_ERROR(InBatches("translating", lengths, 32, [&](std::span<const size_t> numbers) { ... }));
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/status.h"
+
+namespace trefoil {
+
+// Calls `run` with the numbers of at most `batch` of the lengths, until each has been among them once.
+absl::Status InBatches(const std::string& label, std::span<const int64_t> lengths, int64_t batch,
+                       const std::function<absl::Status(std::span<const size_t> numbers)>& run);
+
+}  // namespace trefoil

@@ -1,0 +1,55 @@
+// What `trefoil predict` says of examples, by the task that the model was trained on: a file of this folder for each kind of
+// answer.
+//
+//   const PredictionJob job = {.options = options, .task = config.task(), .predictor = *trained.predictor, ...};
+//   TREFOIL_ASSIGN_OR_RETURN(const Predictions predictions, PredictWritten(job, std::move(examples)));
+//   predictions.lines;     // for each example, in their order
+//
+// Examples of similar length go through the model together, `batch` at a time; progress goes to standard error.
+//
+// Threads: one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/tokenizer.h"
+#include "launcher/prediction/example.h"
+#include "runtime/status.h"
+#include "training/inference/predictor.h"
+#include "training/run.pb.h"
+
+namespace trefoil {
+
+struct PredictionOptions {
+  int64_t batch = 32;  // examples at once
+  int64_t top = 1;     // answers to give
+  bool json = false;
+  // Of texts that are written.
+  int64_t beam = 4;
+  double length_penalty = 0.6;
+  int64_t tokens = 0;  // at most; 0: by the source
+};
+
+struct PredictionJob {
+  const PredictionOptions& options;
+  const TaskConfig& task;
+  Predictor& predictor;
+  Tokenizer* tokenizer = nullptr;  // of texts
+};
+
+struct Predictions {
+  std::vector<std::string> lines;
+  std::vector<std::string> notes;   // what was done otherwise than one may think
+  std::vector<std::string> scores;  // where answers are known
+};
+
+// TRANSLATION, SPAN_CORRUPTION: what the decoder writes; NEXT_TOKEN, ANSWERS: how texts go on. By beam search. Scores: BLEU and
+// chrF.
+absl::StatusOr<Predictions> PredictWritten(const PredictionJob& job, std::vector<Example> examples);
+
+// For lines of text: newlines and tabs, which lines are made of, become spaces.
+std::string OneLine(const std::string& text);
+
+}  // namespace trefoil

@@ -1,0 +1,96 @@
+#include "launcher/trained_model.h"
+
+#include <gflags/gflags.h>
+#include <google/protobuf/text_format.h>
+
+#include <iostream>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/directory.h"
+#include "checkpoint/reader.h"
+#include "model/families/recipe.h"
+#include "training/identity.h"
+#include "training/saving/newest_checkpoint.h"
+#include "training/trainer_state.pb.h"
+
+DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
+DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
+
+namespace trefoil {
+namespace {
+
+// The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
+absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const std::string& run, const std::string& hash) {
+  if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
+  const std::string kept = run + "/tokenizer-" + hash + ".model";
+  if (!hash.empty() && fs.Exists(kept)) return kept;
+  const std::string path = run + "/tokenizer.model";
+  if (fs.Exists(path)) return path;
+  return absl::NotFoundError("--tokenizer_model: missing, and " + path + " does not exist: the run named no data.tokenizer");
+}
+
+// Another one would give the model's ids another meaning.
+absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::string& hash) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, path));
+  if (hash.empty() || TokenizerHash(content) == hash) return absl::OkStatus();
+  return absl::FailedPreconditionError(path + " (" + TokenizerHash(content) +
+                                       ") is another tokenizer than the checkpoint was trained with (" + hash +
+                                       "); give that with --tokenizer_model");
+}
+
+absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const std::string& run, const std::string& hash,
+                                        const ModelConfig& model) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::string path, TokenizerPath(fs, run, hash));
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, path, hash));
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
+  if (tokenizer.vocabulary() > model.vocabulary()) {
+    return absl::InvalidArgumentError(path + " has " + std::to_string(tokenizer.vocabulary()) +
+                                      " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));
+  }
+  return tokenizer;
+}
+
+}  // namespace
+
+absl::StatusOr<TrainedModel> LoadTrainedModel(
+    FileSystem& fs, const std::string& command,
+    const std::function<absl::Status(const std::string& path, const ModelConfig& model)>& check, World& world,
+    Device& device) {
+  if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
+  const absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, FLAGS_checkpoint);
+  if (!place.ok()) {
+    return absl::Status(place.status().code(), "--checkpoint: " + std::string(place.status().message()));
+  }
+  TrainedModel trained;
+  const auto load = [&](const std::string& path) -> absl::Status {
+    trained = {.checkpoint = path, .run = place->run, .tokenizer = {}, .predictor = nullptr};
+    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, path));
+    ModelConfig model;
+    TrainerState state;
+    if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &model) ||
+        !google::protobuf::TextFormat::ParseFromString(reader.trainer_state(), &state)) {
+      return absl::DataLossError(path + ": its model description is not readable");
+    }
+    TREFOIL_RETURN_IF_ERROR(check(path, model));
+    if (RecipeOf(model).structure != Recipe::Structure::kVision) {
+      absl::StatusOr<Tokenizer> tokenizer = OpenTokenizer(fs, place->run, state.tokenizer(), model);
+      // A tokenizer that is missing does not mean that the checkpoint is damaged.
+      if (!tokenizer.ok()) return absl::FailedPreconditionError(tokenizer.status().message());
+      trained.tokenizer = *std::move(tokenizer);
+    }
+    trained.predictor = std::make_unique<Predictor>(model, world, device);
+    return trained.predictor->Load(fs, path);
+  };
+  if (place->checkpoints.size() == 1) {
+    TREFOIL_RETURN_IF_ERROR(load(place->checkpoints.front()));
+    return trained;
+  }
+  const auto warn = [&](const std::string& text) { std::cerr << "trefoil " << command << ": " << text << std::endl; };
+  std::vector<std::string> damaged;
+  TREFOIL_ASSIGN_OR_RETURN(const std::string path, FirstWhole(place->checkpoints, load, &damaged, warn));
+  if (!damaged.empty()) warn("WARNING: going back to " + path + ", the newest that is whole.");
+  return trained;
+}
+
+}  // namespace trefoil
