@@ -1,6 +1,7 @@
 // A layer on its own, for the tests of layers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -141,7 +142,12 @@ class LayersTest : public testing::Test {
     const Tensor dx = backward(x, dy, at_once);
     std::map<std::string, Values> gradients;
     for (const Parameter& parameter : table_.all()) {
-      gradients[parameter.name] = Get(*device_, store_->Gradient({parameter.name}));
+      const Values gradient = Get(*device_, store_->Gradient({parameter.name}));
+      if (IsOfModule(parameter)) {
+        gradients[parameter.name] = gradient;
+      } else {
+        EXPECT_EQ(RootMeanSquare(gradient), 0) << parameter.name << " is another module's";
+      }
     }
     if (dx.defined()) ExpectDerivative(x, loss, Get(*device_, dx), "x");
     for (const auto& [name, gradient] : gradients) {
@@ -163,6 +169,11 @@ class LayersTest : public testing::Test {
       for (double& value : twice) value *= 2;
       ExpectClose(Get(*device_, store_->Gradient({name})), twice, 1e-5, name + ", added twice", 1e-2);
     }
+  }
+
+  bool IsOfModule(const Parameter& parameter) const {
+    const std::vector<int>& tied = parameter.tied_modules;
+    return module_ < 0 || parameter.module == module_ || std::find(tied.begin(), tied.end(), module_) != tied.end();
   }
 
   void CheckLinear(Split split, size_t parts) {
@@ -336,6 +347,7 @@ class LayersTest : public testing::Test {
   std::vector<ParameterStore::Use> uses_;  // of all its modules
   Values projection_;    // of a layer that knows its own; else random
   bool rotary_ = false;  // the layer has rotary positions
+  int module_ = -1;      // the table has others' parameters too; -1: all are the layer's
 };
 
 }  // namespace trefoil
