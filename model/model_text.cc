@@ -45,10 +45,11 @@ std::string ModelInWords(const ModelConfig& config) {
     absl::StrAppend(&text, ", ", Heads(config), ", feed-forward ", config.feed_forward());
   }
   if (structure == Structure::kVision && Reconstructs(config)) {
-    absl::StrAppend(&text, ", decoder of ", Plural(config.decoder_layers(), "layer"), ", hidden ", config.decoder_hidden(),
-                    ", ", Plural(config.decoder_heads(), "head"));
+    absl::StrAppend(&text, ", decoder of ", Plural(config.decoder_layers(), "layer"), ", hidden ",
+                    config.decoder_hidden(), ", ", Plural(config.decoder_heads(), "head"));
   }
-  absl::StrAppend(&text, ", ", structure == Structure::kVision ? Images(config) : absl::StrCat("vocabulary ", config.vocabulary()));
+  absl::StrAppend(&text, ", ", structure == Structure::kVision ? Images(config)
+                                                               : absl::StrCat("vocabulary ", config.vocabulary()));
   if (config.head() == ModelConfig::CLASSES) absl::StrAppend(&text, ", ", config.classes(), " classes");
   if (config.head() == ModelConfig::VALUE) absl::StrAppend(&text, ", a number for each text");
   return text;

@@ -192,8 +192,8 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                       ? absl::StrCat("; gradients added in ", training.gradient_groups(), " groups")
                       : "",
                   "\n");
-  absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(units * training.steps()),
-                  " ", sample.unit, " in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
+  absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(units * training.steps()), " ", sample.unit,
+                  " in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
                   ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
   absl::StrAppend(&text, Memory(summary));
   absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_sample * training.global_batch()), " per step");

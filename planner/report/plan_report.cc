@@ -183,8 +183,8 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
                                   ")\n");
   if (!cluster.device().empty()) {
     const int per_rank = DevicesPerRank(config, cluster, plan.ranks);
-    absl::StrAppend(&text, "cluster   ", plan.ranks, plan.ranks == 1 ? " rank of " : " ranks of ", per_rank, " x ", cluster.device(), ", nodes of ",
-                    cluster.devices_per_node(), "\n");
+    absl::StrAppend(&text, "cluster   ", plan.ranks, plan.ranks == 1 ? " rank of " : " ranks of ", per_rank, " x ",
+                    cluster.device(), ", nodes of ", cluster.devices_per_node(), "\n");
   }
   absl::StrAppend(&text, "layout    ", LayoutText(config), ", ",
                   TrainingConfig::Precision_Name(config.training().precision()), "\n");

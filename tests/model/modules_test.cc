@@ -40,7 +40,8 @@ const Network kNetworks[] = {
     {"TransformerFull", ModelConfig::TRANSFORMER, "model { dropout: 0.2 } parallel { recompute: FULL }"},
     {"TransformerSelective", ModelConfig::TRANSFORMER, "model { dropout: 0.2 } parallel { recompute: SELECTIVE }"},
     {"T5", ModelConfig::T5, "task { kind: TRANSLATION } model { decoder_length: 5 vocabulary: 111 }"},
-    {"T5Selective", ModelConfig::T5, "task { kind: TRANSLATION } model { vocabulary: 111 } parallel { recompute: SELECTIVE }"},
+    {"T5Selective", ModelConfig::T5,
+     "task { kind: TRANSLATION } model { vocabulary: 111 } parallel { recompute: SELECTIVE }"},
     {"Vit", ModelConfig::VIT, "model { classes: 5 } task { label_smoothing: 0.1 }"},
     {"VitOfMeans", ModelConfig::VIT, "model { classes: 5 pooling: MEAN stochastic_depth: 0.4 dropout: 0.2 }"},
     {"Mae", ModelConfig::VIT,
@@ -64,7 +65,8 @@ class ModulesTest : public LayersTest, public testing::WithParamInterface<Networ
     RunConfig config;
     CHECK(google::protobuf::TextFormat::ParseFromString(base, &config));
     config.mutable_model()->set_family(network.family);
-    config.mutable_model()->set_heads(network.family == ModelConfig::RNN || network.family == ModelConfig::LSTM ? 1 : 2);
+    const bool recurrent = network.family == ModelConfig::RNN || network.family == ModelConfig::LSTM;
+    config.mutable_model()->set_heads(recurrent ? 1 : 2);
     config.mutable_training()->set_steps(1);
     config.mutable_training()->set_global_batch(kBatch);
     config.mutable_training()->set_micro_batch(kBatch);
@@ -104,14 +106,14 @@ class ModulesTest : public LayersTest, public testing::WithParamInterface<Networ
 
   // Of each image other patches: the class token and some in any order are seen, the others are targets.
   void HideSome(const ModelConfig& model, Batch* batch) {
-    const auto seen = static_cast<size_t>(model.sequence_length()), targets = static_cast<size_t>(model.targets());
+    const int64_t seen = model.sequence_length(), targets = model.targets();
+    std::vector<int32_t>&visible = batch->patch_places.values<int32_t>(), &hidden = batch->places.values<int32_t>();
     std::vector<int32_t> places(static_cast<size_t>(model.decoder_length()));
-    for (size_t sample = 0; sample < kBatch; ++sample) {
+    for (int64_t sample = 0; sample < kBatch; ++sample) {
       std::iota(places.begin(), places.end(), 0);
       std::shuffle(places.begin() + 1, places.end(), engine_);
-      const auto split = places.begin() + static_cast<ptrdiff_t>(seen);
-      std::copy(places.begin(), split, batch->patch_places.values<int32_t>().begin() + static_cast<ptrdiff_t>(sample * seen));
-      std::copy(split, places.end(), batch->places.values<int32_t>().begin() + static_cast<ptrdiff_t>(sample * targets));
+      std::copy(places.begin(), places.begin() + seen, visible.begin() + sample * seen);
+      std::copy(places.begin() + seen, places.end(), hidden.begin() + sample * targets);
     }
   }
 

@@ -9,10 +9,10 @@
 //   meter.Evaluated(seconds);
 //   meter.Saved(seconds);
 //
-// Tokens/s (of images "40.0 images/s"), FLOP/s and MFU are of that one step and of training only. The time left has, besides steps by a moving
-// average of their time, the evaluations and saves to come, each by the mean of those so far. Waiting is shown where it
-// takes a tenth of the step or more ("data 12%", "communication 34%"), MFU of the measured peak beside that of the
-// vendor's.
+// Tokens/s (of images "40.0 images/s"), FLOP/s and MFU are of that one step and of training only. The time left has,
+// besides steps by a moving average of their time, the evaluations and saves to come, each by the mean of those so
+// far. Waiting is shown where it takes a tenth of the step or more ("data 12%", "communication 34%"), MFU of the
+// measured peak beside that of the vendor's.
 #pragma once
 
 #include <cstdint>
