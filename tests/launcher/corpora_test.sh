@@ -34,11 +34,24 @@ cat >"$help/fr/text/a.html" <<'PAGE'
 hidden="true">Ctrl</span></span>+S, puis attendez.</p><p id="par_2">LibreOffice</p>
 PAGE
 echo '<p id="par_1">Only English</p>' >"$help/en-US/text/b.html"
+for number in {01..18}; do
+  echo "<p id=\"par_1\">Page $number.</p>" >"$help/en-US/text/p$number.html"
+  echo "<p id=\"par_1\">La page $number.</p>" >"$help/fr/text/p$number.html"
+done
+# The 20th page is held out, but for what is known from the others, in one language or the other.
+echo '<p id="par_1">Not seen. Nor this.</p><p id="par_2">Wait. Page 07.</p><p id="par_3">Another</p>' \
+  >"$help/en-US/text/q.html"
+echo '<p id="par_1">Pas vu. Ni cela.</p><p id="par_2">Attendez. Autre.</p><p id="par_3">enregistrer &amp; fermer</p>' \
+  >"$help/fr/text/q.html"
 "$scripts/translation" pairs >log
-expect "$(cat log)" "en-fr.jsonl: 2 pairs, 7 English words (of 5 paragraphs; 1 are not translated, others are repeated)"
-expect "$(cat pairs/en-fr.jsonl)" '{"source": "Save & close", "target": "Enregistrer & fermer"}
+expect "$(cat log)" \
+  "en-fr.jsonl: 20 pairs, 43 English words (of 26 paragraphs; 1 are not translated, others are repeated)
+en-fr.held_out.jsonl: 1 pairs, 4 English words (2 others of these pages have sentences to train on)"
+expect "$(head -n 2 pairs/en-fr.jsonl)" '{"source": "Save & close", "target": "Enregistrer & fermer"}
 {"source": "Press Ctrl+S, then wait.", "target": "Appuyez sur Ctrl+S, puis attendez."}'
-expect "$(ls pairs)" en-fr.jsonl
+expect "$(cat pairs/en-fr.held_out.jsonl)" '{"source": "Not seen. Nor this.", "target": "Pas vu. Ni cela."}'
+expect "$(ls pairs)" "en-fr.held_out.jsonl
+en-fr.jsonl"
 
 mkdir -p tree/usr/share/wordnet
 {
