@@ -48,11 +48,15 @@ class HostTensor {
     return dtype() == DType::kInt32 ? static_cast<const void*>(values<int32_t>().data()) : values<float>().data();
   }
 
-  // Makes it `rows` long in the outermost dim; what is new is zeros.
-  void ResizeRows(int64_t rows) {
-    shape_[0] = rows;
-    const auto n = static_cast<size_t>(shape_.elements());
-    dtype() == DType::kInt32 ? values<int32_t>().resize(n) : values<float>().resize(n);
+  // In the corner of zeros of `shape`, whose dims are as long or longer.
+  HostTensor PaddedTo(const Shape& shape) const {
+    HostTensor padded = Zeros(dtype(), shape);
+    if (dtype() == DType::kInt32) {
+      CopyToCorner(values<int32_t>(), shape_, &padded.values<int32_t>(), shape);
+    } else {
+      CopyToCorner(values<float>(), shape_, &padded.values<float>(), shape);
+    }
+    return padded;
   }
 
  private:
@@ -60,6 +64,22 @@ class HostTensor {
   HostTensor(Values values, Shape shape) : values_(std::move(values)), shape_(shape) {
     const size_t n = dtype() == DType::kInt32 ? this->values<int32_t>().size() : this->values<float>().size();
     CHECK_EQ(n, static_cast<size_t>(shape_.elements())) << shape_;
+  }
+
+  template <typename T>
+  static void CopyToCorner(const std::vector<T>& from, const Shape& small, std::vector<T>* to, const Shape& large) {
+    CHECK_EQ(small.rank(), large.rank());
+    for (int dim = 0; dim < small.rank(); ++dim) CHECK_LE(small[dim], large[dim]);
+    for (size_t i = 0; i < from.size(); ++i) {
+      auto rest = static_cast<int64_t>(i);
+      int64_t place = 0, stride = 1;
+      for (int dim = small.rank() - 1; dim >= 0; --dim) {
+        place += rest % small[dim] * stride;
+        rest /= small[dim];
+        stride *= large[dim];
+      }
+      (*to)[static_cast<size_t>(place)] = from[i];
+    }
   }
 
   Values values_;

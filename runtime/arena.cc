@@ -57,14 +57,15 @@ Arena::Block Arena::Allocate(int64_t bytes, Purpose purpose) {
   {
     std::lock_guard lock(mutex_);
     CountIn(bytes, purpose, /*dedicated=*/false);
-    const Shelf common = shelf;
+    Shelf common = shelf;
     if (const auto open = open_.find(shelf.queue); open != open_.end()) shelf.pool = open->second;
-    reused = TakeFree(shelf, &data) || TakeFree(common, &data);
+    reused = TakeFree(&shelf, &data);
+    if (!reused && (reused = TakeFree(&common, &data))) shelf.bytes = common.bytes;
   }
   if (!reused) data = TakeFromDevice(bytes);
   // The handle keeps the arena alive, so a tensor may outlive its device. It is never null, even where data is.
-  std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, shelf, purpose](void*) {
-    arena->Return(data, shelf, purpose);
+  std::shared_ptr<void> owner(static_cast<void*>(this), [arena = shared_from_this(), data, shelf, bytes, purpose](void*) {
+    arena->Return(data, shelf, bytes, purpose);
   });
   return Block{std::move(owner), data};
 }
@@ -124,17 +125,28 @@ int64_t Arena::GiveBackFree() {
   return bytes;
 }
 
-bool Arena::TakeFree(const Shelf& shelf, void** data) {
-  const auto found = free_.find(shelf);
-  if (found == free_.end() || found->second.empty()) return false;
-  *data = found->second.back();
-  found->second.pop_back();
-  return true;
+bool Arena::TakeFree(Shelf* shelf, void** data) {
+  const Shelf last = {.pool = shelf->pool,
+                      .queue = shelf->queue,
+                      .bytes = serves_smaller_ ? std::numeric_limits<int64_t>::max() : shelf->bytes};
+  for (auto found = free_.lower_bound(*shelf); found != free_.end() && found->first <= last; ++found) {
+    if (found->second.empty()) continue;
+    *data = found->second.back();
+    found->second.pop_back();
+    *shelf = found->first;
+    return true;
+  }
+  return false;
 }
 
-void Arena::Return(void* data, Shelf shelf, Purpose purpose) {
+void Arena::ServeSmaller() {
   std::lock_guard lock(mutex_);
-  CountOut(shelf.bytes, purpose, /*dedicated=*/false);
+  serves_smaller_ = true;
+}
+
+void Arena::Return(void* data, Shelf shelf, int64_t bytes, Purpose purpose) {
+  std::lock_guard lock(mutex_);
+  CountOut(bytes, purpose, /*dedicated=*/false);
   if (!pools_.contains(shelf.pool)) shelf.pool = 0;
   free_[shelf].push_back(data);
 }

@@ -7,6 +7,9 @@
 // On a device whose threads have queues of their own, a block goes back to the queue that it was allocated for: the
 // next owner's work is then queued behind the last one's.
 //
+// Steps whose shapes change would fill it with blocks of every size. Where the largest step has run, its blocks can serve
+// the smaller ones: after ServeSmaller a request that finds no block of its size gets the smallest larger one that is free.
+//
 // Work that will run again without asking for memory (a recording, runtime/device.h) needs blocks that nobody else gets
 // in the meantime:
 //
@@ -71,6 +74,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
   // uses it must be done by then.
   Block AllocateDedicated(int64_t bytes, Purpose purpose);
 
+  // From now on.
+  void ServeSmaller();
+
   class PrivatePool {
    public:
     ~PrivatePool();
@@ -107,12 +113,13 @@ class Arena : public std::enable_shared_from_this<Arena> {
   // Both with the mutex held.
   void CountIn(int64_t bytes, Purpose purpose, bool dedicated);
   void CountOut(int64_t bytes, Purpose purpose, bool dedicated);
-  bool TakeFree(const Shelf& shelf, void** data);
+  // The shelf becomes the one that the block is from.
+  bool TakeFree(Shelf* shelf, void** data);
   // Without the mutex: from the device, giving free blocks back where it has no more.
   void* TakeFromDevice(int64_t bytes);
   // Gives back what is free and in no private pool; its bytes.
   int64_t GiveBackFree();
-  void Return(void* data, Shelf shelf, Purpose purpose);
+  void Return(void* data, Shelf shelf, int64_t bytes, Purpose purpose);
   void Close(int64_t pool);
   void GiveUp(int64_t pool);
 
@@ -125,6 +132,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   std::set<int64_t> pools_;      // that exist
   std::map<int, int64_t> open_;  // by queue
   MemoryUse use_;
+  bool serves_smaller_ = false;
   int64_t acquisitions_ = 0;
   int64_t reserved_ = 0;  // now
   Observer observer_;

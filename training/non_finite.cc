@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/ops.h"
+#include "training/optimizer/optimizer.h"
 
 namespace trefoil {
 namespace {
@@ -96,15 +97,12 @@ class Search {
 }  // namespace
 
 std::string FindNonFinite(Worker& worker, const std::function<void()>& compute) {
-  const auto clear_gradients = [&] {
-    for (BucketMemory& memory : worker.store.buckets()) Fill(worker.device, memory.gradients, 0);
-  };
   Search search(worker);
-  clear_gradients();
+  ClearGradients(worker.store, worker.device);
   search.Parameters(&BucketMemory::weights, Found::kForward, "weight ");
   search.Activations(compute);
   search.Parameters(&BucketMemory::gradients, Found::kWeightGradients, "gradient of ");
-  clear_gradients();
+  ClearGradients(worker.store, worker.device);
   const std::string first = search.First();
   if (!first.empty()) return first;
   return "nowhere when the step was computed again, so that a machine's memory or arithmetic is to be suspected";

@@ -9,6 +9,7 @@
 #include "data/loader.h"
 #include "data/prefetcher.h"
 #include "parallel/same_on_ranks.h"
+#include "training/tasks/tasks.h"
 
 namespace trefoil {
 namespace {
@@ -75,7 +76,8 @@ double RunData::Epochs(int64_t samples) const {
 }
 
 absl::StatusOr<RunData> OpenRunData(const RunConfig& config, Group& all) {
-  const bool reads = ReadsData(config, all.rank());
+  // Each step's lengths are known on every rank.
+  const bool reads = ReadsData(config, all.rank()) || ShortensBatches(config);
   absl::StatusOr<RunData> data = reads ? Open(config) : RunData();
   TREFOIL_RETURN_IF_ERROR(all.Agree(data.status()));
   std::vector<RankFact> facts;
@@ -108,8 +110,12 @@ BatchSource ReadAhead(const RunConfig& config, const Samples& samples, int64_t e
                .batches = training.global_batch() / (training.micro_batch() * config.parallel().data()),
                .stride = training.global_batch(),
                .end = end});
-  return BatchSource([prefetcher](int64_t first, int64_t count) { return prefetcher->Get(first, count); },
+  BatchSource source([prefetcher](int64_t first, int64_t count) { return prefetcher->Get(first, count); },
                      samples.weighted());
+  if (ShortensBatches(config)) {
+    source.lengths = [&samples](int64_t first, int64_t count) { return *samples.Lengths(first, count); };
+  }
+  return source;
 }
 
 std::string DescribeData(const RunConfig& config, const RunData& data, int64_t samples) {

@@ -6,7 +6,8 @@
 //   const BatchSource source = ReadAhead(config, *data.train.samples, /*end=*/steps * global_batch);
 //   TrainStep(worker, source, ...);
 //
-// Only ranks whose stage looks at the data (worker.h, ReadsData) open and read files.
+// Only ranks whose stage looks at the data (worker.h, ReadsData) read files. The others open them where a step's samples
+// are padded to the longest of them (training/tasks/tasks.h, ShortensBatches), which is to be known on every rank.
 //
 // The held-out loss is that of a random subset, the first samples in the order of a Sampler with seed 0: the same in
 // every run on these files, whatever its seed, layout and batch; a larger number of samples has those of a smaller among
@@ -24,7 +25,7 @@
 namespace trefoil {
 
 struct RunData {
-  TaskData train;     // no samples where the rank's stage does not look at the data
+  TaskData train;     // no samples where the rank need not open the data
   TaskData held_out;  // none there, and without an evaluation
   int64_t evaluation_samples = 0;  // of one evaluation, known on every rank; 0: none
 

@@ -25,13 +25,21 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 
 // This rank's micro-batches of a step on the host.
 struct Input {
+  RunConfig config;  // the worker's, with the lengths of this step's samples
   std::vector<Batch> batches;
   std::vector<int64_t> samples;  // of each batch, that count
   absl::Status status;           // of the reading
   double seconds = 0;            // that it took
 };
 
-// The tensors of a batch that `whole` has too, made as long with zeros.
+// The worker's config as of a step on samples [first, first + global batch) of the source.
+RunConfig ConfigOfStep(const Worker& worker, const BatchSource& source, int64_t first) {
+  RunConfig config = worker.config;
+  if (!source.lengths) return config;
+  return WithLengths(config, source.lengths(first, config.training().global_batch()));
+}
+
+// The tensors of a batch that `whole` has too, made as large with zeros.
 void FillUp(const Batch& whole, Batch* batch) {
   for (HostTensor Batch::*tensor :
        {&Batch::inputs, &Batch::lengths, &Batch::segments, &Batch::decoder_inputs, &Batch::patches, &Batch::patch_places,
@@ -40,20 +48,23 @@ void FillUp(const Batch& whole, Batch* batch) {
     HostTensor& found = batch->*tensor;
     CHECK_EQ(found.defined(), expected.defined()) << "the task's batches have other tensors";
     if (!found.defined()) continue;
-    found.ResizeRows(whole.samples);
+    if (!(found.shape() == expected.shape())) found = found.PaddedTo(expected.shape());
     CHECK(found.dtype() == expected.dtype() && found.shape() == expected.shape())
         << Name(found.dtype()) << " " << found.shape() << ", expected " << expected.shape();
   }
 }
 
-// From sample `first` of the source on; of samples from `end` on there are none, and zeros in their place. A rank that
+// This rank's share of the global batch from sample `step_first` of the source on; of samples from `end` on there are none, and zeros in their place. A rank that
 // fails goes through the step on zeros, so that the others, who know nothing yet, are not left waiting: it tells them with
 // the step's sums.
-Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, int64_t end) {
+Input ReadInput(const Worker& worker, const BatchSource& source, int64_t step_first, int64_t end) {
   const Clock::time_point begin = Clock::now();
-  const int64_t samples = worker.config.training().micro_batch();
-  const Batch zeros = worker.role.reads() ? ZeroBatch(worker.config, samples, source.weighted) : Batch();
   Input input;
+  input.config = ConfigOfStep(worker, source, step_first);
+  const int64_t samples = input.config.training().micro_batch();
+  const int64_t share = input.config.training().global_batch() / worker.mesh.size(Axis::kData);
+  int64_t first = step_first + share * worker.mesh.index(Axis::kData);
+  const Batch zeros = worker.role.reads() ? ZeroBatch(input.config, samples, source.weighted) : Batch();
   for (int i = 0; i < worker.micro_batches(); ++i, first += samples) {
     const int64_t count = std::clamp<int64_t>(end - first, 0, samples);
     Batch batch;
@@ -67,7 +78,7 @@ Input ReadInput(const Worker& worker, const BatchSource& source, int64_t first, 
       FillUp(zeros, &batch);
     }
     batch.samples = samples;
-    batch.length = worker.config.model().sequence_length();
+    batch.length = input.config.model().sequence_length();
     batch.first_sample = first;
     input.batches.push_back(std::move(batch));
     input.samples.push_back(count);
@@ -96,9 +107,9 @@ double CountOfWeights(const Batch& batch, int64_t samples, int64_t targets) {
 void NormaliseWeights(Worker& worker, const BatchSource& source, Input* input) {
   if (!source.weighted || !worker.role.reads_targets) return;
   double sum = 0;
-  for (const Batch& batch : input->batches) sum += SumOfWeights(batch, batch.samples, worker.config.model().targets());
+  for (const Batch& batch : input->batches) sum += SumOfWeights(batch, batch.samples, input->config.model().targets());
   worker.data->AllReduceSum(std::span(&sum, 1));
-  const double factor = sum > 0 ? static_cast<double>(GlobalTargets(worker.config)) / sum : 0;
+  const double factor = sum > 0 ? static_cast<double>(GlobalTargets(input->config)) / sum : 0;
   for (Batch& batch : input->batches) {
     for (float& weight : batch.weights.values<float>()) weight = static_cast<float>(weight * factor);
   }
@@ -108,15 +119,15 @@ void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
   if (worker.observer) worker.observer(part, action);
 }
 
-// Runs `actions` on the batches and returns each one's losses; undefined on stages that make none.
-std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches, const std::vector<Action>& actions,
-                               bool training) {
+// Runs `actions` on the input's batches and returns each one's losses; undefined on stages that make none.
+std::vector<Tensor> RunBatches(Worker& worker, const Input& input, const std::vector<Action>& actions, bool training) {
   worker.transformer.Begin({});  // gives back what is left of the step before: every step takes what the first takes
-  const Constants constants = UploadConstants(worker);
+  const Reader reader = ReaderOf(worker, input.config);
+  const Constants constants = UploadConstants(reader);
   std::vector<MicroBatch> micro_batches;
-  for (const Batch& batch : batches) {
+  for (const Batch& batch : input.batches) {
     Tell(worker, StepPart::kUpload);
-    micro_batches.push_back(UploadMicroBatch(worker, batch, constants, training));
+    micro_batches.push_back(UploadMicroBatch(reader, batch, constants, training));
   }
   worker.transformer.Begin(std::move(micro_batches));
   RunSchedule(actions, worker.transformer, *worker.pipeline,
@@ -128,7 +139,8 @@ std::vector<Tensor> RunBatches(Worker& worker, const std::vector<Batch>& batches
 RecordedMicroBatch Record(Worker& worker, const Batch& example) {
   worker.transformer.Begin({});  // gives back what is left of the step before
   RecordedMicroBatch recorded;
-  recorded.input = UploadMicroBatch(worker, example, UploadConstants(worker), /*training=*/true);
+  const Reader reader = ReaderOf(worker);
+  recorded.input = UploadMicroBatch(reader, example, UploadConstants(reader), /*training=*/true);
   const std::vector<Action> actions =
       BuildSchedule(worker.config.parallel().schedule(), /*stages=*/1, /*chunks=*/1, /*micro_batches=*/1, /*stage=*/0);
   recorded.recording = worker.device.Record([&] {
@@ -155,13 +167,24 @@ std::vector<Tensor> ReplayBatches(Worker& worker, const std::vector<Batch>& batc
 
 // Forward and backward of a step: the first one as it stands, later ones from a recording where that is asked for, made
 // by the second. An observer is shown every op, so its steps run as they stand too.
-std::vector<Tensor> RunTraining(Worker& worker, const std::vector<Batch>& batches) {
+std::vector<Tensor> RunTraining(Worker& worker, const Input& input) {
   if (worker.config.runtime().graphs() == RuntimeConfig::ON && worker.stepped && !worker.device.observer()) {
-    if (worker.recorded.recording == nullptr) worker.recorded = Record(worker, batches.front());
-    if (worker.recorded.recording != nullptr) return ReplayBatches(worker, batches);
+    if (worker.recorded.recording == nullptr) worker.recorded = Record(worker, input.batches.front());
+    if (worker.recorded.recording != nullptr) return ReplayBatches(worker, input.batches);
   }
   worker.stepped = true;
-  return RunBatches(worker, batches, worker.actions, /*training=*/true);
+  return RunBatches(worker, input, worker.actions, /*training=*/true);
+}
+
+// Before steps whose samples have unlike lengths: takes the memory of the longest, which then serves all.
+void TakeMemoryOfLongest(Worker& worker, const BatchSource& source) {
+  BatchSource longest = ZerosSource(worker.config);
+  longest.weighted = source.weighted;
+  RunBatches(worker, ReadInput(worker, longest, 0, std::numeric_limits<int64_t>::max()), worker.actions,
+             /*training=*/true);
+  worker.reducer.Finish();
+  ClearGradients(worker.store, worker.device);
+  worker.device.arena().ServeSmaller();
 }
 
 struct Totals {
@@ -193,7 +216,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   const bool has_losses = worker.role.makes_losses && worker.tensor->rank() == 0;
   const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   const bool stop = stop_requested && stop_requested();
-  const int64_t targets = worker.config.model().targets();
+  const int64_t targets = input.config.model().targets();
   double weights = 0, counted = 0, found = 0;
   for (size_t i = 0; has_losses && i < input.batches.size(); ++i) {
     weights += SumOfWeights(input.batches[i], input.samples[i], targets);
@@ -228,10 +251,10 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
 }
 
 // The parts of the losses that count.
-std::vector<Tensor> Counting(const Worker& worker, const std::vector<Tensor>& losses, const Input& input) {
+std::vector<Tensor> Counting(const std::vector<Tensor>& losses, const Input& input) {
   std::vector<Tensor> counting;
   for (size_t i = 0; i < losses.size(); ++i) {
-    const int64_t targets = input.samples[i] * worker.config.model().targets();
+    const int64_t targets = input.samples[i] * input.config.model().targets();
     if (losses[i].defined() && targets > 0) counting.push_back(losses[i].Rows(0, targets));
   }
   return counting;
@@ -263,27 +286,27 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
                                      const std::function<bool()>& stop_requested) {
   const Begin begin(worker);
   const TrainingConfig& training = worker.config.training();
-  const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
-  const int64_t first = first_sample + share * worker.mesh.index(Axis::kData);
-  Input input = ReadInput(worker, source, first, std::numeric_limits<int64_t>::max());
+  if (source.lengths && !worker.stepped) TakeMemoryOfLongest(worker, source);
+  Input input = ReadInput(worker, source, first_sample, std::numeric_limits<int64_t>::max());
   NormaliseWeights(worker, source, &input);
-  const std::vector<Tensor> losses = RunTraining(worker, input.batches);
+  const std::vector<Tensor> losses = RunTraining(worker, input);
   Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
   Tell(worker, StepPart::kUpdate);
   const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), stop_requested);
   if (totals.unread) return worker.all->Agree(input.status);
-  StepResult result = {.loss = totals.loss / static_cast<double>(GlobalTargets(worker.config)),
+  StepResult result = {.loss = totals.loss / static_cast<double>(GlobalTargets(input.config)),
                        .gradient_norm = std::sqrt(totals.squares_of_gradients),
                        .communication_seconds = 0,
                        .ranks = {},
                        .stop = totals.stop,
+                       .lengths = SampleLengthsOf(input.config),
                        .not_finite = ""};
   if (worker.all->rank() == 0) result.ranks = Summarise(totals.figures, *worker.all);
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
     worker.recorded = {};  // gives back its memory, which the step takes once more
     result.not_finite = FindNonFinite(worker, [&] {
-      RunBatches(worker, input.batches, worker.actions, /*training=*/true);
+      RunBatches(worker, input, worker.actions, /*training=*/true);
       worker.reducer.Finish();
     });
     result.communication_seconds = begin.waited_seconds();
@@ -301,15 +324,14 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
 absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, int64_t samples) {
   CHECK_GE(samples, 1);
   const int64_t global_batch = worker.config.training().global_batch();
-  const int64_t share = global_batch / worker.mesh.size(Axis::kData);
   const std::vector<Action> forward = ForwardOnly(worker.actions);
   double sum = 0, weights = 0, correct = 0, counted = 0;
   for (int64_t batch_first = 0; batch_first < samples; batch_first += global_batch) {
     const Begin begin(worker);
-    const Input input = ReadInput(worker, source, batch_first + share * worker.mesh.index(Axis::kData), samples);
-    const std::vector<Tensor> losses = RunBatches(worker, input.batches, forward, /*training=*/false);
-    const std::vector<Tensor> found = Counting(worker, worker.transformer.Losses(kCorrect), input);
-    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {}, nullptr, found);
+    const Input input = ReadInput(worker, source, batch_first, samples);
+    const std::vector<Tensor> losses = RunBatches(worker, input, forward, /*training=*/false);
+    const std::vector<Tensor> found = Counting(worker.transformer.Losses(kCorrect), input);
+    const Totals totals = TotalSums(worker, begin, input, Counting(losses, input), {}, nullptr, found);
     if (totals.unread) return worker.all->Agree(input.status);
     sum += totals.loss;
     weights += totals.weights;

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "data/batch.h"
+#include "data/samples.h"
 #include "training/rank_figures.h"
 #include "training/worker.h"
 
@@ -36,6 +37,9 @@ struct BatchSource {
 
   Get get;
   bool weighted = false;
+  // Where batches are padded to their own longest sample: T and D of samples [first, first + count), which all ranks
+  // ask for a step's, those too that look at no tokens.
+  std::function<SampleLengths(int64_t first, int64_t count)> lengths;
 };
 // A source of a run's samples in shape, with nothing in them (training/tasks/tasks.h, ZeroBatch).
 BatchSource ZerosSource(const RunConfig& config);
@@ -47,6 +51,7 @@ struct StepResult {
       0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
   RanksSummary ranks;                // on rank 0
   bool stop = false;                 // some rank was asked to stop the run
+  SampleLengths lengths;             // of the step's samples
   // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).
   std::string not_finite;
 };

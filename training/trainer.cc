@@ -16,6 +16,7 @@
 #include "training/saving/resume.h"
 #include "training/saving/saver.h"
 #include "training/step.h"
+#include "training/tasks/tasks.h"
 
 namespace trefoil {
 namespace {
@@ -47,9 +48,7 @@ class Trainer {
         worker_(config, world, device),
         state_(start_.identity),
         saver_(*options.fs, worker_, *start_.folder, Say()),
-        meter_(LengthOf(config, start_.data.evaluation_samples > 0)),
-        flops_per_sample_(ModelFlops(config.model())),
-        tokens_per_sample_(TokensOfSample(config.model())) {}
+        meter_(LengthOf(config, start_.data.evaluation_samples > 0)) {}
 
   absl::StatusOr<RunEnd> Run() {
     TREFOIL_RETURN_IF_ERROR(Begin());
@@ -90,6 +89,9 @@ class Trainer {
                                LoadNewest(*options_.fs, worker_, start_.checkpoints, start_.damaged, Say()));
       state_.set_step(saved.step());
       state_.set_samples_used(saved.samples_used());
+      // One of before this was counted had samples of the model's lengths.
+      state_.set_tokens_used(saved.tokens_used() > 0 ? saved.tokens_used()
+                                                     : saved.samples_used() * TokensOfSample(config_.model()));
       state_.set_skipped_steps(saved.skipped_steps());
       state_.set_skipped_in_a_row(saved.skipped_in_a_row());
       saver_.StartedFrom(state_.step());
@@ -134,6 +136,15 @@ class Trainer {
     return stop > 0;
   }
 
+  // What samples of such lengths come to.
+  void Measure(const SampleLengths& lengths) {
+    if (lengths == measured_) return;
+    const ModelConfig model = WithLengths(config_, lengths).model();
+    flops_per_sample_ = ModelFlops(model);
+    tokens_per_sample_ = TokensOfSample(model);
+    measured_ = lengths;
+  }
+
   absl::Status OneStep() {
     const Clock::time_point begin = Clock::now();
     const TrainingConfig& training = config_.training();
@@ -152,10 +163,12 @@ class Trainer {
     CountSkipped(metrics.skipped);
     metrics.loss = result->loss;
     metrics.gradient_norm = result->gradient_norm;
+    Measure(result->lengths);
     metrics.samples = training.global_batch();
     metrics.tokens = metrics.samples * tokens_per_sample_;
     metrics.total_samples = state_.samples_used();
-    metrics.total_tokens = metrics.total_samples * tokens_per_sample_;
+    state_.set_tokens_used(state_.tokens_used() + metrics.tokens);
+    metrics.total_tokens = state_.tokens_used();
     metrics.epoch = start_.data.Epochs(metrics.total_samples);
     metrics.seconds = SecondsSince(begin);
     metrics.communication_seconds = result->communication_seconds;
@@ -266,8 +279,10 @@ class Trainer {
   TrainerState state_;
   Saver saver_;
   ProgressMeter meter_;
-  const double flops_per_sample_;
-  const int64_t tokens_per_sample_;
+  // Of the step at hand, whose samples have these lengths.
+  SampleLengths measured_;
+  double flops_per_sample_ = 0;
+  int64_t tokens_per_sample_ = 0;
   BatchSource training_, held_out_;
   double entropy_ = 0;  // of the held-out targets, on rank 0
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0

@@ -177,11 +177,11 @@ Constants UploadConstants(const Reader& reader, const BatchShape& shape) {
           .decoder = of(shape.decoder_tokens, reader.role.reads_decoder, /*both_ways=*/false)};
 }
 
-Constants UploadConstants(const Worker& worker) {
-  const ModelConfig& model = worker.config.model();
-  return UploadConstants(ReaderOf(worker), {.samples = worker.config.training().micro_batch(),
-                                            .tokens = model.sequence_length(),
-                                            .decoder_tokens = model.decoder_length()});
+Constants UploadConstants(const Reader& reader) {
+  const ModelConfig& model = reader.config.model();
+  return UploadConstants(reader, {.samples = reader.config.training().micro_batch(),
+                                  .tokens = model.sequence_length(),
+                                  .decoder_tokens = model.decoder_length()});
 }
 
 MicroBatch UploadMicroBatch(const Reader& reader, const Batch& batch, const Constants& constants, bool training) {
@@ -197,10 +197,6 @@ MicroBatch UploadMicroBatch(const Reader& reader, const Batch& batch, const Cons
     *to = Upload(reader, x, Flat(x, layout));
   }).All(&uploaded);
   return uploaded;
-}
-
-MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Constants& constants, bool training) {
-  return UploadMicroBatch(ReaderOf(worker), batch, constants, training);
 }
 
 void UploadAgain(const Worker& worker, const Batch& batch, const MicroBatch& micro_batch) {

@@ -1,7 +1,8 @@
 // Batches to micro-batches: what of a batch each rank needs, as its modules read it, on the device.
 //
-//   const Constants constants = UploadConstants(worker);
-//   MicroBatch micro_batch = UploadMicroBatch(worker, batch, constants, /*training=*/true);
+//   const Reader reader = ReaderOf(worker);
+//   const Constants constants = UploadConstants(reader);
+//   MicroBatch micro_batch = UploadMicroBatch(reader, batch, constants, /*training=*/true);
 //   UploadAgain(worker, batch, micro_batch);        // another batch of the same shapes, into the same tensors
 //
 // Who has no worker, because nothing is trained, says itself what it reads, and how large its batches are:
@@ -26,6 +27,10 @@ struct Reader {
   Device& device;
 };
 inline Reader ReaderOf(const Worker& worker) { return {worker.config, worker.role, *worker.tensor, worker.device}; }
+// Of batches of other lengths than the worker's (training/tasks/tasks.h).
+inline Reader ReaderOf(const Worker& worker, const RunConfig& config) {
+  return {config, worker.role, *worker.tensor, worker.device};
+}
 
 // Samples of a micro-batch, and tokens of each.
 struct BatchShape {
@@ -37,11 +42,10 @@ struct Constants {
   Sequences input, decoder;
 };
 Constants UploadConstants(const Reader& reader, const BatchShape& shape);
-// Of the micro-batches that the worker's config says.
-Constants UploadConstants(const Worker& worker);
+// Of the micro-batches that its config says.
+Constants UploadConstants(const Reader& reader);
 
 MicroBatch UploadMicroBatch(const Reader& reader, const Batch& batch, const Constants& constants, bool training);
-MicroBatch UploadMicroBatch(const Worker& worker, const Batch& batch, const Constants& constants, bool training);
 void UploadAgain(const Worker& worker, const Batch& batch, const MicroBatch& micro_batch);
 
 // Targets of the global batch.

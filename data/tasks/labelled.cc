@@ -54,9 +54,10 @@ LabelledTexts::LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& 
     : records_(std::move(records)),
       kind_(kind),
       special_(special),
-      length_(options.length),
+      options_(options),
+      used_(options.limit == 0 ? records_.size() : std::min(options.limit, records_.size())),
       choice_(records_.size(), RandomKey(seed, "labelled.limit")),
-      order_(options.limit == 0 ? records_.size() : std::min(options.limit, records_.size()), seed) {
+      order_(used_, [this](int64_t i) { return InputLength(choice_.Index(i)); }, options.batch, seed) {
   for (int64_t i = 0; i < samples(); ++i) {
     const int64_t record = choice_.Index(i);
     const std::pair lengths(records_.Length(record, 0), has_pair() ? records_.Length(record, 1) : 0);
@@ -65,7 +66,7 @@ LabelledTexts::LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& 
 }
 
 std::pair<int64_t, int64_t> LabelledTexts::Kept(int64_t text, int64_t text_pair) const {
-  const int64_t room = length_ - (has_pair() ? 3 : 2);
+  const int64_t room = options_.length - (has_pair() ? 3 : 2);
   if (text + text_pair <= room) return {text, text_pair};
   // Where the longer has become as long as the other they take turns: each ends with half of the room.
   const int64_t half = (room + 1) / 2;
@@ -74,14 +75,29 @@ std::pair<int64_t, int64_t> LabelledTexts::Kept(int64_t text, int64_t text_pair)
   return {half, room - half};
 }
 
+int64_t LabelledTexts::InputLength(int64_t record) const {
+  return records_.Length(record, 0) + (has_pair() ? records_.Length(record, 1) + 3 : 2);
+}
+
+std::optional<SampleLengths> LabelledTexts::Lengths(int64_t first_sample, int64_t count) const {
+  if (!options_.shorten.on() || kind_ == Kind::kTokenClass) return std::nullopt;
+  int64_t inputs = 0;
+  for (int64_t sample = first_sample; sample < first_sample + count; ++sample) {
+    inputs = std::max(inputs, InputLength(RecordOf(sample)));
+  }
+  return SampleLengths{.inputs = options_.shorten.Of(inputs, options_.length)};
+}
+
 absl::StatusOr<Batch> LabelledTexts::Get(int64_t first_sample, int64_t count) const {
   CHECK_GE(first_sample, 0);
-  Batch batch{.samples = count, .length = length_, .first_sample = first_sample};
+  const auto shortened = Lengths(first_sample, count);
+  const int64_t length = shortened ? shortened->inputs : options_.length;
+  Batch batch{.samples = count, .length = length, .first_sample = first_sample};
   batch.inputs =
-      HostTensor(std::vector<int32_t>(static_cast<size_t>(count * length_), special_.padding), {count, length_});
-  batch.segments = HostTensor::Zeros(DType::kInt32, {count, length_});
+      HostTensor(std::vector<int32_t>(static_cast<size_t>(count * length), special_.padding), {count, length});
+  batch.segments = HostTensor::Zeros(DType::kInt32, {count, length});
   batch.lengths = HostTensor::Zeros(DType::kInt32, {count});
-  const int64_t targets = kind_ == Kind::kTokenClass ? length_ : 1;
+  const int64_t targets = kind_ == Kind::kTokenClass ? length : 1;
   if (kind_ == Kind::kValue) {
     batch.values = HostTensor::Zeros(DType::kFloat32, {count, 1, 1});
   } else {
@@ -96,25 +112,25 @@ absl::StatusOr<Batch> LabelledTexts::Get(int64_t first_sample, int64_t count) co
     TREFOIL_ASSIGN_OR_RETURN(const Record record, records_.Read(RecordOf(first_sample + row)));
     const auto [text, text_pair] =
         Kept(static_cast<int64_t>(record[0].size()), has_pair() ? static_cast<int64_t>(record[1].size()) : 0);
-    auto input = batch.inputs.values<int32_t>().begin() + row * length_;
+    auto input = batch.inputs.values<int32_t>().begin() + row * length;
     *input++ = special_.begin;
     input = std::copy_n(record[0].begin(), text, input);
     *input++ = special_.separator;
-    int64_t length = text + 2;
+    int64_t real = text + 2;
     if (has_pair()) {
       input = std::copy_n(record[1].begin(), text_pair, input);
       *input = special_.separator;
-      std::fill_n(batch.segments.values<int32_t>().begin() + row * length_ + length, text_pair + 1, 1);
-      length += text_pair + 1;
+      std::fill_n(batch.segments.values<int32_t>().begin() + row * length + real, text_pair + 1, 1);
+      real += text_pair + 1;
     }
-    batch.lengths.values<int32_t>()[static_cast<size_t>(row)] = static_cast<int32_t>(length);
+    batch.lengths.values<int32_t>()[static_cast<size_t>(row)] = static_cast<int32_t>(real);
     const std::vector<int32_t>& label = record.back();
     if (kind_ == Kind::kValue) batch.values.values<float>()[static_cast<size_t>(row)] = ValueOf(label);
     if (kind_ == Kind::kClass) batch.targets.values<int32_t>()[static_cast<size_t>(row)] = label[0];
     if (kind_ != Kind::kTokenClass) continue;
     for (int64_t t = 0; t < text; ++t) {
       const int32_t id = label[static_cast<size_t>(t)];  // 0: none
-      const auto target = static_cast<size_t>(row * length_ + 1 + t);
+      const auto target = static_cast<size_t>(row * length + 1 + t);
       batch.targets.values<int32_t>()[target] = std::max(id - 1, 0);
       batch.weights.values<float>()[target] = id > 0 ? 1.0f : 0.0f;
     }

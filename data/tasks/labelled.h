@@ -17,8 +17,11 @@
 //   value          values [B, 1, 1]: the number       places [B, 1]: 0
 //   token_labels   targets [B, T]: of each token      weights [B, T]: 1 where it has a label, else 0
 //
-// Samples come in the order of data/sampler.h. With `limit` they are of that many records only, chosen by the seed, for
-// experiments on few labels; a larger limit has the records of a smaller among its own.
+// Samples come in the order of data/tasks/length_order.h, by the length of the input. With `limit` they are of that many
+// records only, chosen by the seed, for experiments on few labels; a larger limit has the records of a smaller among its
+// own.
+//
+// Batches are padded to T, so that all have one shape; with `shorten` on to what Lengths says of them.
 //
 // Threads: const calls from any.
 #pragma once
@@ -32,6 +35,7 @@
 #include "data/records/record_set.h"
 #include "data/sampler.h"
 #include "data/samples.h"
+#include "data/tasks/length_order.h"
 #include "data/tasks/special_tokens.h"
 
 namespace trefoil {
@@ -39,6 +43,8 @@ namespace trefoil {
 struct LabelledOptions {
   int64_t length = 0;  // T
   int64_t limit = 0;   // records used; 0, or more than there are: all
+  int64_t batch = 1;   // samples of a step, which are to be of similar length
+  Shortening shorten = {};  // not with token_labels
 };
 
 class LabelledTexts : public Samples {
@@ -55,13 +61,14 @@ class LabelledTexts : public Samples {
   // How many of all records, or of their tokens, are of each class, whatever the limit.
   const std::vector<int64_t>& class_counts() const { return records_.label_counts(); }
   const RecordSet& records() const { return records_; }
-  int64_t samples() const override { return order_.size(); }
+  int64_t samples() const override { return used_; }
   // Samples of an epoch whose texts are cut.
   int64_t cut() const { return cut_; }
 
   // Failure: as RecordSet::Read.
   absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const override;
   bool weighted() const override { return kind_ == Kind::kTokenClass; }
+  std::optional<SampleLengths> Lengths(int64_t first_sample, int64_t count) const override;
 
  private:
   LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& special, const LabelledOptions& options,
@@ -70,13 +77,16 @@ class LabelledTexts : public Samples {
   bool has_pair() const { return records_.parts() == 3; }
   // Tokens that are kept of each text, 0 for none.
   std::pair<int64_t, int64_t> Kept(int64_t text, int64_t text_pair) const;
+  // Of the whole input, but for what is cut.
+  int64_t InputLength(int64_t record) const;
 
   const RecordSet records_;
   const Kind kind_;
   const SpecialTokens special_;
-  const int64_t length_;
-  const Sampler choice_;  // its first order_.size() numbers are the records used
-  const Sampler order_;
+  const LabelledOptions options_;
+  const int64_t used_;    // records
+  const Sampler choice_;  // its first used_ numbers are the records used
+  const LengthOrder order_;
   int64_t cut_ = 0;
 };
 

@@ -15,6 +15,7 @@
 // Threads: const calls from any.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -25,6 +26,17 @@
 #include "data/sampler.h"
 
 namespace trefoil {
+
+// Whether batches are padded to the longest of their samples, rounded up to a multiple, and not to the longest there may be.
+// Multiples are what matrix units like, and there are few of them.
+struct Shortening {
+  int64_t multiple = 0;  // 0: not shortened
+
+  bool on() const { return multiple > 0; }
+  int64_t Of(int64_t length, int64_t longest) const {
+    return std::min(longest, (length + multiple - 1) / multiple * multiple);
+  }
+};
 
 class LengthOrder {
  public:

@@ -11,15 +11,9 @@
 namespace trefoil {
 namespace {
 
-constexpr int64_t kMultiple = 16;  // of shortened lengths: what matrix units like
-
 // Both lengths as one number to sort by.
 int64_t SortKey(const RecordSet& records, int64_t record) {
   return records.Length(record, 0) << 32 | records.Length(record, 1);
-}
-
-int64_t RoundUp(int64_t length, int64_t most) {
-  return std::min(most, (length + kMultiple - 1) / kMultiple * kMultiple);
 }
 
 }  // namespace
@@ -55,21 +49,23 @@ Pairs::Pairs(RecordSet records, std::vector<int64_t> kept, int32_t end_of_text, 
           static_cast<int64_t>(kept_.size()),
           [this](int64_t i) { return SortKey(records_, kept_[static_cast<size_t>(i)]); }, options.batch, seed) {}
 
-Pairs::Padded Pairs::BatchLength(int64_t first_sample, int64_t count) const {
+std::optional<SampleLengths> Pairs::Lengths(int64_t first_sample, int64_t count) const {
+  if (!options_.shorten.on()) return std::nullopt;
   int64_t inputs = 0, decoder = 0;
   for (int64_t sample = first_sample; sample < first_sample + count; ++sample) {
     const int64_t record = RecordOf(sample);
     inputs = std::max(inputs, records_.Length(record, 0) + 1);
     decoder = std::max(decoder, records_.Length(record, 1) + 1);
   }
-  return {.inputs = RoundUp(inputs, options_.inputs_length), .decoder = RoundUp(decoder, options_.decoder_length)};
+  return SampleLengths{.inputs = options_.shorten.Of(inputs, options_.inputs_length),
+                       .decoder = options_.shorten.Of(decoder, options_.decoder_length)};
 }
 
 absl::StatusOr<Batch> Pairs::Get(int64_t first_sample, int64_t count) const {
   CHECK_GE(first_sample, 0);
-  const Padded padded = options_.shorten ? BatchLength(first_sample, count)
-                                         : Padded{.inputs = options_.inputs_length, .decoder = options_.decoder_length};
-  const int64_t length = padded.inputs, decoder = padded.decoder;
+  const auto [length, decoder] = Lengths(first_sample, count)
+                                     .value_or(SampleLengths{.inputs = options_.inputs_length,
+                                                             .decoder = options_.decoder_length});
   const auto filled = [&](int64_t columns) {
     return HostTensor(std::vector<int32_t>(static_cast<size_t>(count * columns), end_of_text_), {count, columns});
   };

@@ -16,7 +16,7 @@
 // A pair of more than T - 1 or D - 1 tokens is dropped when the records are opened, not cut: the half of a sentence has
 // another translation. Samples come in the order of data/tasks/length_order.h, by the length of source, then of target.
 //
-// Batches are padded to T and D, so that all have one shape; with `shorten` to what BatchLength says of them.
+// Batches are padded to T and D, so that all have one shape; with `shorten` on to what Lengths says of them.
 //
 // Threads: const calls from any.
 #pragma once
@@ -35,7 +35,7 @@ struct PairOptions {
   int64_t inputs_length = 0;   // T, at least 2
   int64_t decoder_length = 0;  // D, at least 2
   int64_t batch = 1;           // samples of a step, which are to be of similar length
-  bool shorten = false;        // Get pads to BatchLength
+  Shortening shorten = {};     // of both lengths
 };
 
 class Pairs : public Samples {
@@ -49,16 +49,10 @@ class Pairs : public Samples {
   // Pairs that are too long.
   int64_t dropped() const { return records_.size() - samples(); }
 
-  struct Padded {
-    int64_t inputs, decoder;  // multiples of 16, or all of T and D
-    bool operator==(const Padded&) const = default;
-  };
-  // The shortest that holds samples [first_sample, first_sample + count) of the run. Reads no file.
-  Padded BatchLength(int64_t first_sample, int64_t count) const;
-
   // Failure: as RecordSet::Read.
   absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const override;
   bool weighted() const override { return true; }
+  std::optional<SampleLengths> Lengths(int64_t first_sample, int64_t count) const override;
 
  private:
   Pairs(RecordSet records, std::vector<int64_t> kept, int32_t end_of_text, const PairOptions& options, uint64_t seed);

@@ -75,14 +75,14 @@ TEST(Pairs, ShortBatchesHoldTheSameAsLongOnes) {
   WriteRecords(folder + "/train", kPairs, Sentences(400));
   const PairOptions options = {.inputs_length = 40, .decoder_length = 64, .batch = 10};
   PairOptions shorten = options;
-  shorten.shorten = true;
+  shorten.shorten = {.multiple = 16};
   const auto full = OpenPairs(folder + "/train", options), small = OpenPairs(folder + "/train", shorten);
   EXPECT_EQ(full->dropped(), 10);  // of 40 tokens of source, and the end makes 41
+  EXPECT_FALSE(full->Lengths(0, 10).has_value());
   std::vector<int> seen(400);
   int shorter = 0;
   for (int64_t k = 0; k < 390; k += 10) {
-    const auto padded = small->BatchLength(k, 10);
-    EXPECT_EQ(full->BatchLength(k, 10), padded);
+    const SampleLengths padded = small->Lengths(k, 10).value();
     const auto whole = full->Get(k, 10), part = small->Get(k, 10);
     ASSERT_TRUE(whole.ok() && part.ok());
     EXPECT_EQ(whole->inputs.shape(), (Shape{10, 40}));

@@ -129,12 +129,12 @@ void AddGradients(Worker& worker, const BatchSource& source) {
   const TrainingConfig& training = worker.config.training();
   const int64_t size = training.micro_batch();
   const int64_t share = training.global_batch() / worker.mesh.size(Axis::kData);
-  const Constants constants = UploadConstants(worker);
+  const Constants constants = UploadConstants(ReaderOf(worker));
   std::vector<MicroBatch> micro_batches;
   for (int64_t i = 0; i < worker.micro_batches(); ++i) {
     const auto batch = source(share * worker.mesh.index(Axis::kData) + i * size, size);
     CHECK(batch.ok());
-    micro_batches.push_back(UploadMicroBatch(worker, *batch, constants, /*training=*/true));
+    micro_batches.push_back(UploadMicroBatch(ReaderOf(worker), *batch, constants, /*training=*/true));
   }
   worker.transformer.Begin(std::move(micro_batches));
   RunSchedule(worker.actions, worker.transformer, *worker.pipeline);

@@ -44,6 +44,32 @@ TEST_F(ArenaTest, HandsFreedBlocksOutAgain) {
   EXPECT_EQ(arena_->acquisitions(), 3);
 }
 
+TEST_F(ArenaTest, LargerBlocksServeWhereThatIsAskedFor) {
+  std::set<void*> free;
+  {
+    const Arena::Block small = arena_->Allocate(640, Purpose::kActivations);
+    const Arena::Block large = arena_->Allocate(6400, Purpose::kActivations);
+    free = {small.data, large.data};
+  }
+  { const Arena::Block of_its_size = arena_->Allocate(576, Purpose::kActivations); }
+  EXPECT_EQ(arena_->acquisitions(), 3);
+  arena_->ServeSmaller();
+  const Arena::Block first = arena_->Allocate(512, Purpose::kActivations);   // the one of 576
+  const Arena::Block second = arena_->Allocate(512, Purpose::kActivations);  // of 640
+  Arena::Block third = arena_->Allocate(512, Purpose::kActivations);         // of 6400
+  EXPECT_EQ(arena_->acquisitions(), 3);
+  EXPECT_EQ((std::set<void*>{second.data, third.data}), free);
+  EXPECT_EQ(arena_->use().current_total, 3 * 512);
+  EXPECT_EQ(arena_->use().reserved, 576 + 640 + 6400);
+  const Arena::Block fourth = arena_->Allocate(6400, Purpose::kActivations);
+  EXPECT_EQ(arena_->acquisitions(), 4);
+  // What comes back is of its own size again.
+  void* const of_6400 = third.data;
+  third = {};
+  EXPECT_EQ(arena_->Allocate(6400, Purpose::kActivations).data, of_6400);
+  EXPECT_EQ(arena_->acquisitions(), 4);
+}
+
 // A device of 1 MiB: what is free serves another size when nothing else is left, but for what is reserved.
 TEST(Arena, GivesFreeBlocksBackBeforeItFails) {
   int64_t left = 1 << 20;

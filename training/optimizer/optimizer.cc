@@ -21,6 +21,10 @@ std::vector<Tensor> OwnedGradients(ParameterStore& store) {
   return owned;
 }
 
+void ClearGradients(ParameterStore& store, Device& device) {
+  for (BucketMemory& memory : store.buckets()) Fill(device, memory.gradients, 0);
+}
+
 float ClippingScale(const OptimizerConfig& config, double gradient_norm) {
   const double clip = config.clip_norm();
   return clip > 0 && gradient_norm > clip ? static_cast<float>(clip / gradient_norm) : 1;

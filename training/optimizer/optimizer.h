@@ -40,6 +40,9 @@ std::unique_ptr<Optimizer> NewOptimizer(const OptimizerConfig& config);
 // square of its Euclidean norm is the sum of their squares.
 std::vector<Tensor> OwnedGradients(ParameterStore& store);
 
+// Makes all gradients zero.
+void ClearGradients(ParameterStore& store, Device& device);
+
 // What gradients of this global norm are multiplied by: min(1, clip_norm / norm); 1 if clip_norm is 0.
 float ClippingScale(const OptimizerConfig& config, double gradient_norm);
 

@@ -57,6 +57,15 @@ class Opener {
   }
 
  private:
+  // Samples of similar length come together in training. Those of an evaluation are the same for every batch.
+  int64_t batch() const { return train_ ? config_.training().global_batch() : 1; }
+  Shortening shorten() const {
+    if (!ShortensBatches(config_)) return {};
+    // Sequence parallelism splits the tokens of a sample evenly.
+    const int64_t ranks = config_.parallel().sequence_parallel() ? config_.parallel().tensor() : 1;
+    return {.multiple = std::lcm(int64_t{16}, ranks)};
+  }
+
   absl::Status CheckWeights() const {
     if (config_.data().weights().empty() || IsOfRunningText(task_.kind())) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("data.weights: ", config_.data().weights_size(),
@@ -128,7 +137,8 @@ class Opener {
       data_.unit = "pairs";
       const PairOptions options = {.inputs_length = model.sequence_length(),
                                    .decoder_length = model.decoder_length(),
-                                   .batch = config_.training().global_batch()};
+                                   .batch = batch(),
+                                   .shorten = shorten()};
       TREFOIL_ASSIGN_OR_RETURN(auto pairs, Pairs::Open(std::move(records), task_.end_of_text(), options, seed_));
       left_out(pairs->dropped(), "pairs");
       data_.samples = std::move(pairs);
@@ -148,7 +158,9 @@ class Opener {
   absl::Status OpenLabelled(RecordSet records) {
     const std::string name = records.name();
     const LabelledOptions options = {.length = config_.model().sequence_length(),
-                                     .limit = train_ ? task_.examples() : 0};
+                                     .limit = train_ ? task_.examples() : 0,
+                                     .batch = batch(),
+                                     .shorten = shorten()};
     TREFOIL_ASSIGN_OR_RETURN(auto texts,
                              LabelledTexts::Open(std::move(records), EncoderTokensOf(task_), options, seed_));
     using Kind = LabelledTexts::Kind;

@@ -256,6 +256,24 @@ bool HasWeights(const RunConfig& config) {
   return EntryOf(task.kind()).weights || (task.kind() == TaskConfig::MASKED_TOKEN && task.whole_words());
 }
 
+bool ShortensBatches(const RunConfig& config) {
+  const TaskConfig::Kind kind = config.task().kind();
+  return (kind == TaskConfig::TRANSLATION || kind == TaskConfig::TEXT_CLASSES || kind == TaskConfig::TEXT_VALUE) &&
+         config.runtime().graphs() != RuntimeConfig::ON;
+}
+
+SampleLengths SampleLengthsOf(const RunConfig& config) {
+  return {.inputs = config.model().sequence_length(), .decoder = config.model().decoder_length()};
+}
+
+RunConfig WithLengths(RunConfig config, const SampleLengths& lengths) {
+  ModelConfig& model = *config.mutable_model();
+  model.set_sequence_length(static_cast<int32_t>(lengths.inputs));
+  model.set_decoder_length(static_cast<int32_t>(lengths.decoder));
+  model.set_targets(static_cast<int32_t>(TargetsOf(config)));
+  return config;
+}
+
 Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {
   const ModelConfig& model = config.model();
   const TaskEntry& entry = EntryOf(config.task().kind());

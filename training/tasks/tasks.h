@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/samples.h"
 #include "data/tasks/span_corruption.h"
 #include "model/families/recipe.h"
 #include "runtime/config/rules.h"
@@ -48,6 +49,13 @@ bool HasWeights(const RunConfig& config);
 absl::StatusOr<SpanCounts> SpansOf(const RunConfig& config);
 // Patches of an image that stay hidden.
 int64_t MaskedPatches(const RunConfig& config);
+
+// Whether each step's samples are of similar length and padded to the longest of them only: of pairs and of whole texts.
+// Recordings (runtime.graphs) hold for one length.
+bool ShortensBatches(const RunConfig& config);
+// T and D of a config's batches; and the same config for batches of others, which has as many targets as they have.
+SampleLengths SampleLengthsOf(const RunConfig& config);
+RunConfig WithLengths(RunConfig config, const SampleLengths& lengths);
 
 // A batch of a filled, legal config, with a legal value in every element.
 Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted);
