@@ -11,9 +11,10 @@
 namespace trefoil {
 namespace {
 
-// Both lengths as one number to sort by.
+// By the longer of the two, then by the source.
 int64_t SortKey(const RecordSet& records, int64_t record) {
-  return records.Length(record, 0) << 32 | records.Length(record, 1);
+  const int64_t source = records.Length(record, 0), target = records.Length(record, 1);
+  return std::max(source, target) << 32 | source;
 }
 
 }  // namespace

@@ -14,7 +14,7 @@
 //   targets [B, D]          target end padding ...   weights [B, D]: 1 for the t + 1 first, else 0
 //
 // A pair of more than T - 1 or D - 1 tokens is dropped when the records are opened, not cut: the half of a sentence has
-// another translation. Samples come in the order of data/tasks/length_order.h, by the length of source, then of target.
+// another translation. Samples come in the order of data/tasks/length_order.h, by the longer of the two lengths.
 //
 // Batches are padded to T and D, so that all have one shape; with `shorten` on to what Lengths says of them.
 //

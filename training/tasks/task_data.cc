@@ -61,9 +61,10 @@ class Opener {
   int64_t batch() const { return train_ ? config_.training().global_batch() : 1; }
   Shortening shorten() const {
     if (!ShortensBatches(config_)) return {};
-    // Sequence parallelism splits the tokens of a sample evenly.
+    // Sequence parallelism splits the tokens of a sample evenly, and fp8 multiplies sixteen at a time.
     const int64_t ranks = config_.parallel().sequence_parallel() ? config_.parallel().tensor() : 1;
-    return {.multiple = std::lcm(int64_t{16}, ranks)};
+    const bool float8 = config_.training().precision() == TrainingConfig::FP8;
+    return {.multiple = std::lcm(float8 ? int64_t{16} : int64_t{8}, ranks)};
   }
 
   absl::Status CheckWeights() const {
