@@ -81,6 +81,14 @@ std::span<const Command> Commands() {
                       "launcher/flags/text.cc", "launcher/flags/tokens.cc", "launcher/flags/top.cc",
                       "launcher/trained_model.cc"},
        .main = PredictMain},
+      {.name = "explain",
+       .summary = "Show what a trained model makes of its context, as JSON to draw from.",
+       .examples = "  trefoil explain --checkpoint=runs/austen --show=losses                  # by place in the sample\n"
+                   "  trefoil explain --checkpoint=runs/austen --show=gradients --samples=64  # by distance from the loss\n"
+                   "  trefoil explain --checkpoint=runs/de_en --show=attention --text='Guten Tag.' --output=tag.json\n",
+       .flag_files = {"launcher/commands/explain.cc", "launcher/flags/output.cc", "launcher/flags/text.cc",
+                      "launcher/trained_model.cc"},
+       .main = ExplainMain},
       {.name = "inspect",
        .summary = "Look into a run, a checkpoint, token or image files, or a tokenizer.",
        .examples = "  trefoil inspect runs/austen                                     # what ran, how far, what is there\n"

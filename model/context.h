@@ -25,6 +25,11 @@ enum class Pass { kForward, kBackward };
 // In the backward x is the gradient of what goes into the named layer. Called between ops; x is on the device.
 using Inspector = std::function<void(Pass pass, int module, const std::string& name, const Tensor& x)>;
 
+// Shown each attention of the forward by name ("blocks.3.attention"): what it was told, and the log-sum-exp of its scores
+// [B, H/t, Tq]. Called when that is computed; all is on the device.
+using AttentionProbe = std::function<void(const std::string& name, const AttentionShape& shape, const AttentionHeads& heads,
+                                          const Tensor& log_sum_exp)>;
+
 struct Context {
   Device& device;
   Group& tensor;                   // the ranks that share each layer's matrices
@@ -34,6 +39,7 @@ struct Context {
   uint64_t dropout_seed = 0;
   bool float8 = false;  // the blocks' linear layers multiply in fp8; dtype is bfloat16 then
   const Inspector* inspector = nullptr;  // null or empty: nobody looks
+  const AttentionProbe* attention_probe = nullptr;
 
   Tensor New(Shape shape) const { return device.Allocate(dtype, shape, Purpose::kActivations); }
   Tensor NewFloat(Shape shape) const { return device.Allocate(DType::kFloat32, shape, Purpose::kActivations); }

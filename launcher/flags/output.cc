@@ -3,5 +3,5 @@
 #include <gflags/gflags.h>
 
 DEFINE_string(output, "",
-              "Folder to write to, made if absent; of images, FOLDER/NAME for files NAME-*; of calibrate and predict, a new "
-              "file. predict without it writes to standard output.");
+              "Folder to write to, made if absent; of images, FOLDER/NAME for files NAME-*; of calibrate, predict and "
+              "explain, a new file. The last two without it write to standard output.");

@@ -136,6 +136,9 @@ Tensor AttentionLayer::Forward(const Context& context, const MicroBatch& batch, 
   AttentionHeads in = HeadsOf(shape, saved->q, saved->kv);
   in.bias = Bias(context, batch);
   Attention(context.device, in, shape, DropoutOf(context, batch), saved->out, saved->log_sum_exp);
+  if (context.attention_probe != nullptr && *context.attention_probe) {
+    (*context.attention_probe)(place_.prefix, shape, in, saved->log_sum_exp);
+  }
   return output_.Forward(context, saved->out);
 }
 

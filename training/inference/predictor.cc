@@ -73,7 +73,7 @@ Predictor::Predictor(const ModelConfig& model, World& world, Device& device)
       table_(DeclareModel(model)),
       group_(world.NewGroupOfAll(device)),
       store_(table_, Mesh({}, 0), Transformer::Modules(model, place_), device, {.trainable = false}),
-      network_(model, store_, Context{.device = device, .tensor = *group_}, place_, nullptr),
+      network_(model, store_, Context{.device = device, .tensor = *group_, .attention_probe = &probe_}, place_, nullptr),
       decoder_(DecoderOf(model)) {
   CHECK_EQ(world.size(), 1);
 }

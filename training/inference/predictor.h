@@ -20,6 +20,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/batch.h"
@@ -37,6 +38,8 @@ class Predictor {
   absl::Status Load(FileSystem& fs, const std::string& checkpoint_folder);
 
   const ModelConfig& model() const { return config_.model(); }
+  // From now on shown each attention; empty: nobody looks. The one before.
+  AttentionProbe Watch(AttentionProbe probe) { return std::exchange(probe_, std::move(probe)); }
 
   // A network that says something of whole samples or of chosen tokens (head CLASSES, VALUE or PATCHES; an encoder's
   // TOKENS). Rows are the batch's targets, `places`, and where that is undefined all its tokens: log-probabilities [M, K] of
@@ -68,6 +71,7 @@ class Predictor {
 
   const RunConfig config_;
   Device& device_;
+  AttentionProbe probe_;
   const ParameterTable table_;
   const StagePlace place_;
   const std::unique_ptr<Group> group_;
