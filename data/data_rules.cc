@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "data/mixture.h"
+#include "data/tokens/mixture.h"
 
 namespace trefoil {
 namespace {

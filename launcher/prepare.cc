@@ -8,8 +8,8 @@
 #include <iostream>
 #include <memory>
 
-#include "data/loader.h"
-#include "data/tokenizer.h"
+#include "data/tokens/loader.h"
+#include "data/tokens/tokenizer.h"
 #include "launcher/cluster/product_choice.h"
 #include "launcher/config/config.h"
 #include "launcher/given_flags.h"

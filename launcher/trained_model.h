@@ -14,7 +14,7 @@
 #include <optional>
 #include <string>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "parallel/collectives/world.h"
 #include "runtime/device.h"
 #include "runtime/files/file.h"

@@ -63,9 +63,9 @@ std::string Problem(const std::string& path, const std::string& line) {
 TEST(IncludeTest, KnowsAForbiddenEdge) {
   EXPECT_EQ(Problem("runtime/tensor.h", "#include \"parallel/mesh.h\""), "runtime must not see parallel");
   EXPECT_EQ(Problem("parallel/pipeline/stage.h", "#include \"model/block.h\""), "parallel must not see model");
-  EXPECT_EQ(Problem("model/layers/norm.cc", "  #include \"data/loader.h\""), "model must not see data");
+  EXPECT_EQ(Problem("model/layers/norm.cc", "  #include \"data/tokens/loader.h\""), "model must not see data");
   EXPECT_EQ(Problem("model/block.h", "#include \"data/batch.h\""), "");
-  EXPECT_EQ(Problem("data/loader.h", "#include \"parallel/mesh.h\""), "data must not see parallel");
+  EXPECT_EQ(Problem("data/tokens/loader.h", "#include \"parallel/mesh.h\""), "data must not see parallel");
   EXPECT_EQ(Problem("checkpoint/writer.cc", "#include \"training/step.h\""), "checkpoint must not see training");
   EXPECT_EQ(Problem("training/worker.cc", "#include \"launcher/config/config.h\""), "training must not see launcher");
   EXPECT_EQ(Problem("training/trainer.cc", "#include \"planner/plan.h\""), "training must not see planner");

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "data/loader.h"
 #include "data/prefetcher.h"
+#include "data/tokens/loader.h"
 #include "parallel/same_on_ranks.h"
 #include "training/tasks/tasks.h"
 

@@ -10,7 +10,7 @@
 #include <span>
 #include <utility>
 
-#include "data/token_set.h"
+#include "data/tokens/token_set.h"
 
 namespace trefoil {
 

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "data/records/record_description.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "runtime/status.h"
 
 namespace trefoil {

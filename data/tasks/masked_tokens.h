@@ -30,10 +30,10 @@
 #include <span>
 #include <vector>
 
-#include "data/loader.h"
 #include "data/samples.h"
 #include "data/tasks/draws.h"
 #include "data/tasks/special_tokens.h"
+#include "data/tokens/loader.h"
 
 namespace trefoil {
 

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 
 namespace trefoil {
 

@@ -15,7 +15,7 @@
 #include <memory>
 #include <string>
 
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "runtime/files/file.h"
 #include "runtime/status.h"
 

@@ -29,7 +29,7 @@
 #include <vector>
 
 #include "data/text/corpus.h"
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "runtime/files/file.h"
 #include "runtime/status.h"
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "data/text_stream.h"
+#include "data/tokens/text_stream.h"
 #include "launcher/cluster/machine.h"
 #include "launcher/flags/tokens.h"
 #include "launcher/given_flags.h"

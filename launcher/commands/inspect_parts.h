@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "launcher/commands/inspect.h"
 
 namespace trefoil {

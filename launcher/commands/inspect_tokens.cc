@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "data/token_set.h"
+#include "data/tokens/token_set.h"
 #include "launcher/commands/inspect_parts.h"
 
 namespace trefoil {

@@ -13,7 +13,7 @@
 #include <memory>
 #include <optional>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "launcher/commands/commands.h"
 #include "launcher/corpus_flags.h"
 #include "launcher/flags/input.h"

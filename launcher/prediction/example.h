@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "data/text/record_line.h"
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "runtime/files/file.h"
 #include "training/run.pb.h"
 

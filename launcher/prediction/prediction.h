@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "launcher/prediction/example.h"
 #include "runtime/status.h"
 #include "training/inference/predictor.h"

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "training/run.pb.h"
 
 namespace trefoil {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "data/text/conversation.h"
-#include "data/text_scores.h"
+#include "data/text/text_scores.h"
 #include "launcher/prediction/batches.h"
 #include "launcher/prediction/prediction.h"
 #include "launcher/prediction/symbols.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "data/host_tensor.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "runtime/files/file.h"
 
 namespace trefoil {

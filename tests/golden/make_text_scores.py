@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden numbers that tests/data/text_scores_test.cc holds data/text_scores.h against.
+"""Makes the golden numbers that tests/data/text/text_scores_test.cc holds data/text/text_scores.h against.
 
     pip install sacrebleu==2.6.0
     python3 tests/golden/make_text_scores.py            # writes tests/golden/text_scores.json

@@ -11,7 +11,7 @@
 #include "data/images/resize.h"
 #include "parallel/collectives/world.h"
 #include "runtime/device.h"
-#include "tests/data/image_testing.h"
+#include "tests/data/images/image_testing.h"
 #include "tests/runtime/files/fault_file_system.h"
 
 namespace trefoil {

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "launcher/commands/inspect.h"
-#include "tests/data/image_testing.h"
+#include "tests/data/images/image_testing.h"
 
 namespace trefoil {
 namespace {

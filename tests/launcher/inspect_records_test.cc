@@ -4,9 +4,9 @@
 #include <memory>
 #include <sstream>
 
-#include "data/tokenizer.h"
+#include "data/tokens/tokenizer.h"
 #include "launcher/commands/inspect.h"
-#include "tests/data/record_testing.h"
+#include "tests/data/records/record_testing.h"
 
 namespace trefoil {
 namespace {

@@ -6,8 +6,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "data/token_file.h"
-#include "data/tokenizer.h"
+#include "data/tokens/token_file.h"
+#include "data/tokens/tokenizer.h"
 #include "tests/training/run_testing.h"
 
 namespace trefoil {

@@ -107,7 +107,7 @@ std::string EmptyFolder(const std::string& name) {
 void WriteText(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
 
 void WriteZeroTokens(const std::string& prefix) {
-  // See data/token_file.h.
+  // See data/tokens/token_file.h.
   std::ofstream idx(prefix + ".idx", std::ios::binary);
   const auto number = [&](auto value) { idx.write(reinterpret_cast<const char*>(&value), sizeof(value)); };
   idx.write("MMIDIDX\0\0", 9);

@@ -9,9 +9,9 @@
 #include <random>
 #include <sstream>
 
-#include "data/loader.h"
 #include "data/records/record_set.h"
-#include "data/tokenizer.h"
+#include "data/tokens/loader.h"
+#include "data/tokens/tokenizer.h"
 #include "launcher/report/progress.h"
 #include "parallel/collectives/world.h"
 #include "runtime/device.h"

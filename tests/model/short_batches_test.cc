@@ -2,7 +2,7 @@
 // the same run, on one rank and on many.
 #include <google/protobuf/text_format.h>
 
-#include "tests/data/record_testing.h"
+#include "tests/data/records/record_testing.h"
 #include "tests/model/layout_testing.h"
 #include "training/tasks/task_data.h"
 

@@ -3,7 +3,7 @@
 #include <set>
 
 #include "checkpoint/directory.h"
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "parallel/collectives/nccl/nccl.h"
 #include "runtime/ops.h"
 #include "tests/parallel/test_world.h"

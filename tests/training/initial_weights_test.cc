@@ -9,7 +9,7 @@
 
 #include "data/images/image_file.h"
 #include "runtime/files/file.h"
-#include "tests/data/record_testing.h"
+#include "tests/data/records/record_testing.h"
 #include "tests/training/run_testing.h"
 
 namespace trefoil {

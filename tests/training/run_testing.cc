@@ -14,7 +14,7 @@
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
-#include "data/token_file.h"
+#include "data/tokens/token_file.h"
 #include "runtime/random.h"
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"

@@ -7,7 +7,7 @@
 #include <set>
 #include <thread>
 
-#include "data/loader.h"
+#include "data/tokens/loader.h"
 #include "tests/parallel/test_world.h"
 #include "tests/runtime/test_device.h"
 #include "tests/training/run_testing.h"

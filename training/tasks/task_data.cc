@@ -6,13 +6,13 @@
 #include <utility>
 
 #include "data/images/image_samples.h"
-#include "data/loader.h"
 #include "data/tasks/answers.h"
 #include "data/tasks/labelled.h"
 #include "data/tasks/masked_tokens.h"
 #include "data/tasks/pairs.h"
 #include "data/tasks/span_corruption.h"
-#include "data/tokenizer.h"
+#include "data/tokens/loader.h"
+#include "data/tokens/tokenizer.h"
 #include "training/tasks/tasks.h"
 
 namespace trefoil {
