@@ -172,11 +172,11 @@ std::string ProductsLine(const RunConfig& config, const std::string& speeds) {
 }
 
 // On rank 0.
-absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, Tokens tokens, int ranks) {
+absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, RunTokens tokens, int ranks) {
   Prepared prepared;
   int64_t tokenizer_size = 0;
   RunConfig config = given;
-  if (tokens == Tokens::kData) {
+  if (tokens == RunTokens::kData) {
     if (!ReadsImages(config.model())) {
       TREFOIL_ASSIGN_OR_RETURN(tokenizer_size, UseTokenizer(fs, &config));
     }
@@ -187,7 +187,7 @@ absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, Tokens tokens,
   const Bf16Choice bf16 = ChooseBf16(fs, config, /*gpus=*/false);
   TREFOIL_ASSIGN_OR_RETURN(prepared.config, FillAndCheck(std::move(config), ranks, bf16.defaults));
   prepared.products = ProductsLine(prepared.config, bf16.speeds);
-  if (tokens == Tokens::kData) {
+  if (tokens == RunTokens::kData) {
     prepared.notes = IdleOptions(given, prepared.config);
     const std::string spare = SpareVocabulary(prepared.config.model(), tokenizer_size);
     if (!spare.empty()) prepared.notes.push_back(spare);
@@ -211,7 +211,7 @@ std::string OtherConfigFile(Group& all, const absl::StatusOr<RunConfig>& own) {
 
 }  // namespace
 
-absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, Tokens tokens,
+absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, RunTokens tokens,
                                         World& world) {
   Group& all = world.all();
   std::vector<std::string> words;

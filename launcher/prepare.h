@@ -29,8 +29,8 @@ struct Prepared {
 //
 // Failure: also ranks that are started as another program or with another command line, or whose CPUs have other bf16
 // instructions than rank 0's where those are used. A config file that differs or that only rank 0 has is a note.
-enum class Tokens { kData, kMadeUp };
-absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, Tokens tokens,
+enum class RunTokens { kData, kMadeUp };
+absl::StatusOr<Prepared> PrepareOnRanks(FileSystem& fs, const std::vector<std::string>& sets, RunTokens tokens,
                                         World& world);
 
 // As rank 0 does for made-up tokens, for ranks that need not be there: *ranks, or where that is 0 what the axes ask for. To

@@ -146,7 +146,7 @@ int BenchMain(int argc, char** argv) {
   if (FLAGS_steps < 1 || FLAGS_warm_up < 0) {
     return Fail("bench", absl::InvalidArgumentError("--steps must be at least 1, --warm_up at least 0"), speak);
   }
-  const auto prepared = PrepareOnRanks(FileSystem::Posix(), *sets, Tokens::kMadeUp, *world);
+  const auto prepared = PrepareOnRanks(FileSystem::Posix(), *sets, RunTokens::kMadeUp, *world);
   if (!prepared.ok()) return Fail("bench", prepared.status(), speak);
   const RunConfig* config = &prepared->config;
   SetTimeLimits(*world, config->runtime());

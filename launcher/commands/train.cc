@@ -143,7 +143,7 @@ int TrainMain(int argc, char** argv) {
   const absl::StatusOr<std::vector<std::string>> sets = TakeSets(&argc, argv);
   if (!sets.ok()) return Fail("train", sets.status(), speak);
   FileSystem& fs = FileSystem::Posix();
-  const auto prepared = PrepareOnRanks(fs, *sets, Tokens::kData, *world);
+  const auto prepared = PrepareOnRanks(fs, *sets, RunTokens::kData, *world);
   if (!prepared.ok()) return Fail("train", prepared.status(), speak);
   const RunConfig* config = &prepared->config;
   SetTimeLimits(*world, config->runtime());
