@@ -4,9 +4,9 @@
 //   TREFOIL_ASSIGN_OR_RETURN(Batch batch, loader->Get(/*first_sample=*/step * 32 + rank * 8, /*count=*/8));
 //
 // Without weights all matched files are one data set (data/tokens/token_set.h), whose samples come in the order of
-// data/sampler.h: each once in an epoch. With weights each pattern is a source, a data set of its own; data/tokens/mixture.h says
-// which source a sample of the run comes from, and the sources' samplers which of its samples that is. A source that is
-// used up begins its next epoch, in another order, however far the others are.
+// data/sampler.h: each once in an epoch. With weights each pattern is a source, a data set of its own;
+// data/tokens/mixture.h says which source a sample of the run comes from, and the sources' samplers which of its
+// samples that is. A source that is used up begins its next epoch, in another order, however far the others are.
 //
 // So Get is a pure function of the files, weights, seed and its arguments: ranks that ask for different rows need not
 // talk, and resuming needs no state.
