@@ -81,15 +81,16 @@ absl::StatusOr<int64_t> UseTokenizer(FileSystem& fs, RunConfig* config) {
   return size;
 }
 
-// The number of classes, where it is left open.
-absl::Status CountClasses(RunConfig* config) {
+// Names and number of the classes, where they are left open.
+absl::Status NameClasses(RunConfig* config) {
   FillTask(config);
   ModelConfig* model = config->mutable_model();
-  if (model->head() != ModelConfig::CLASSES || model->classes() != 0 || config->data().train().empty()) {
-    return absl::OkStatus();
-  }
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> classes, ClassesOfData(config->data(), config->task().kind()));
-  model->set_classes(static_cast<int32_t>(classes.size()));
+  TaskConfig* task = config->mutable_task();
+  if (model->head() != ModelConfig::CLASSES || config->data().train().empty()) return absl::OkStatus();
+  if (model->classes() != 0 && !task->class_names().empty()) return absl::OkStatus();
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> classes, ClassesOfData(config->data(), task->kind()));
+  if (model->classes() == 0) model->set_classes(static_cast<int32_t>(classes.size()));
+  if (task->class_names().empty()) task->mutable_class_names()->Assign(classes.begin(), classes.end());
   return absl::OkStatus();
 }
 
@@ -180,7 +181,7 @@ absl::StatusOr<Prepared> Prepare(FileSystem& fs, RunConfig given, RunTokens toke
     if (!ReadsImages(config.model())) {
       TREFOIL_ASSIGN_OR_RETURN(tokenizer_size, UseTokenizer(fs, &config));
     }
-    TREFOIL_RETURN_IF_ERROR(CountClasses(&config));
+    TREFOIL_RETURN_IF_ERROR(NameClasses(&config));
   } else {
     LeaveOutData(&config);
   }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "data/images/augment.h"
+#include "data/images/image_patches.h"
 #include "data/images/resize.h"
 #include "runtime/random.h"
 
@@ -203,16 +204,7 @@ absl::StatusOr<std::vector<float>> ImageSamples::Pixels(int64_t k) const {
       std::copy(from, from + (last - first) * channels, pixels.begin() + (y * width_ + first) * channels);
     }
   }
-  const auto of_channel = [&](const std::vector<double>& numbers, int64_t c) {
-    return numbers.size() == 1 ? numbers[0] : numbers[static_cast<size_t>(c)];
-  };
-  for (int64_t c = 0; c < channels; ++c) {
-    const double mean = of_channel(options_.mean, c), deviation = of_channel(options_.deviation, c);
-    const auto scale = static_cast<float>(1 / (255 * deviation)), shift = static_cast<float>(-mean / deviation);
-    for (size_t i = static_cast<size_t>(c); i < pixels.size(); i += static_cast<size_t>(channels)) {
-      pixels[i] = pixels[i] * scale + shift;
-    }
-  }
+  Normalise(pixels, channels, options_.mean, options_.deviation);
   if (options_.flip && RandomFlip(seed_, k)) {
     for (int64_t y = 0; y < height_; ++y) {
       float* row = &pixels[static_cast<size_t>(y * width_ * channels)];
@@ -222,18 +214,6 @@ absl::StatusOr<std::vector<float>> ImageSamples::Pixels(int64_t k) const {
     }
   }
   return pixels;
-}
-
-void ImageSamples::CopyPatch(std::span<const float> pixels, int64_t n, float* out) const {
-  const int64_t size = options_.patch_size, channels = set_.format().channels, per_row = width_ / size;
-  const int64_t top = n / per_row * size, left = n % per_row * size;
-  for (int64_t c = 0; c < channels; ++c) {
-    for (int64_t y = 0; y < size; ++y) {
-      for (int64_t x = 0; x < size; ++x) {
-        *out++ = pixels[static_cast<size_t>(((top + y) * width_ + left + x) * channels + c)];
-      }
-    }
-  }
 }
 
 absl::StatusOr<Batch> ImageSamples::Get(int64_t first_sample, int64_t count) const {
@@ -252,11 +232,12 @@ absl::StatusOr<Batch> ImageSamples::Get(int64_t first_sample, int64_t count) con
   for (int64_t row = 0; row < count; ++row) {
     const int64_t k = first_sample + row;
     TREFOIL_ASSIGN_OR_RETURN(const std::vector<float> pixels, Pixels(k));
+    const PixelView view = {.pixels = pixels, .width = width_, .channels = set_.format().channels};
     const std::vector<int32_t> visible = RandomPatches(seed_, k, patches(), patches() - hidden_);
     float* patch = batch.patches.values<float>().data() + (row * length() + class_tokens) * width;
     int32_t* patch_place = batch.patch_places.values<int32_t>().data() + row * length() + class_tokens;
     for (const int32_t n : visible) {
-      CopyPatch(pixels, n, patch);
+      CopyPatch(view, options_.patch_size, n, patch);
       patch += width;
       *patch_place++ = 1 + n;
     }
@@ -271,7 +252,7 @@ absl::StatusOr<Batch> ImageSamples::Get(int64_t first_sample, int64_t count) con
         ++seen;
         continue;
       }
-      CopyPatch(pixels, n, value);
+      CopyPatch(view, options_.patch_size, n, value);
       Standardise({value, static_cast<size_t>(width)});
       value += width;
       *place++ = 1 + n;

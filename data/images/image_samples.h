@@ -7,11 +7,9 @@
 //   batch.patches        // [8, T, P]
 //
 // Sample k of the run is an image that data/sampler.h chooses for (seed, k), cut or scaled to the image size as `crop`
-// says, mirrored if `flip` wants it and chance says so (data/images/augment.h), its values v in 0 .. 255 turned into
-// (v / 255 - mean) / deviation of their channel, and cut into patches of patch_size x patch_size: patch number n, row
-// by row from the upper left, N in all. A patch's P = channels x patch_size^2 values are in the order channel, row,
-// column: as a convolution's weight [C, channels, patch_size, patch_size] has them (Dosovitskiy et al., "An image is
-// worth 16x16 words", ICLR 2021).
+// says, mirrored if `flip` wants it and chance says so (data/images/augment.h), its values normalised and cut into N patches
+// of patch_size x patch_size with P = channels x patch_size^2 values each (data/images/image_patches.h; Dosovitskiy et al.,
+// "An image is worth 16x16 words", ICLR 2021).
 //
 // Without masks:
 //   patches       [B, T, P] float32  T = N, and one more with a class token, which comes first and is a row of zeros
@@ -100,8 +98,6 @@ class ImageSamples : public Samples {
   static absl::Status Check(const ImageSet& set, const ImageOptions& options);
   // Sample k at the image size, [height, width, channels], normalised.
   absl::StatusOr<std::vector<float>> Pixels(int64_t k) const;
-  // Patch n of such pixels.
-  void CopyPatch(std::span<const float> pixels, int64_t n, float* out) const;
 
   const ImageSet set_;
   const ImageOptions options_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <span>
 
+#include "data/tasks/text_inputs.h"
 #include "runtime/random.h"
 
 namespace trefoil {
@@ -60,19 +61,9 @@ LabelledTexts::LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& 
       order_(used_, [this](int64_t i) { return InputLength(choice_.Index(i)); }, options.batch, seed) {
   for (int64_t i = 0; i < samples(); ++i) {
     const int64_t record = choice_.Index(i);
-    const std::pair lengths(records_.Length(record, 0), has_pair() ? records_.Length(record, 1) : 0);
-    cut_ += Kept(lengths.first, lengths.second) != lengths;
+    const TextLengths lengths = {records_.Length(record, 0), has_pair() ? records_.Length(record, 1) : 0};
+    cut_ += Kept(lengths, options_.length) != lengths;
   }
-}
-
-std::pair<int64_t, int64_t> LabelledTexts::Kept(int64_t text, int64_t text_pair) const {
-  const int64_t room = options_.length - (has_pair() ? 3 : 2);
-  if (text + text_pair <= room) return {text, text_pair};
-  // Where the longer has become as long as the other they take turns: each ends with half of the room.
-  const int64_t half = (room + 1) / 2;
-  if (text_pair <= room / 2) return {room - text_pair, text_pair};
-  if (text <= half) return {text, room - text};
-  return {half, room - half};
 }
 
 int64_t LabelledTexts::InputLength(int64_t record) const {
@@ -92,11 +83,17 @@ absl::StatusOr<Batch> LabelledTexts::Get(int64_t first_sample, int64_t count) co
   CHECK_GE(first_sample, 0);
   const auto shortened = Lengths(first_sample, count);
   const int64_t length = shortened ? shortened->inputs : options_.length;
-  Batch batch{.samples = count, .length = length, .first_sample = first_sample};
-  batch.inputs =
-      HostTensor(std::vector<int32_t>(static_cast<size_t>(count * length), special_.padding), {count, length});
-  batch.segments = HostTensor::Zeros(DType::kInt32, {count, length});
-  batch.lengths = HostTensor::Zeros(DType::kInt32, {count});
+  std::vector<Record> records;
+  std::vector<TextPair> texts;
+  for (int64_t row = 0; row < count; ++row) {
+    TREFOIL_ASSIGN_OR_RETURN(Record record, records_.Read(RecordOf(first_sample + row)));
+    records.push_back(std::move(record));
+  }
+  for (const Record& record : records) {
+    texts.push_back({.text = record[0], .pair = has_pair() ? record[1] : std::span<const int32_t>()});
+  }
+  Batch batch = TextInputs(texts, special_, length);
+  batch.first_sample = first_sample;
   const int64_t targets = kind_ == Kind::kTokenClass ? length : 1;
   if (kind_ == Kind::kValue) {
     batch.values = HostTensor::Zeros(DType::kFloat32, {count, 1, 1});
@@ -109,26 +106,13 @@ absl::StatusOr<Batch> LabelledTexts::Get(int64_t first_sample, int64_t count) co
     batch.places = HostTensor::Zeros(DType::kInt32, {count, 1});
   }
   for (int64_t row = 0; row < count; ++row) {
-    TREFOIL_ASSIGN_OR_RETURN(const Record record, records_.Read(RecordOf(first_sample + row)));
-    const auto [text, text_pair] =
-        Kept(static_cast<int64_t>(record[0].size()), has_pair() ? static_cast<int64_t>(record[1].size()) : 0);
-    auto input = batch.inputs.values<int32_t>().begin() + row * length;
-    *input++ = special_.begin;
-    input = std::copy_n(record[0].begin(), text, input);
-    *input++ = special_.separator;
-    int64_t real = text + 2;
-    if (has_pair()) {
-      input = std::copy_n(record[1].begin(), text_pair, input);
-      *input = special_.separator;
-      std::fill_n(batch.segments.values<int32_t>().begin() + row * length + real, text_pair + 1, 1);
-      real += text_pair + 1;
-    }
-    batch.lengths.values<int32_t>()[static_cast<size_t>(row)] = static_cast<int32_t>(real);
+    const Record& record = records[static_cast<size_t>(row)];
     const std::vector<int32_t>& label = record.back();
     if (kind_ == Kind::kValue) batch.values.values<float>()[static_cast<size_t>(row)] = ValueOf(label);
     if (kind_ == Kind::kClass) batch.targets.values<int32_t>()[static_cast<size_t>(row)] = label[0];
     if (kind_ != Kind::kTokenClass) continue;
-    for (int64_t t = 0; t < text; ++t) {
+    const int64_t kept = Kept({.text = static_cast<int64_t>(record[0].size())}, length).text;
+    for (int64_t t = 0; t < kept; ++t) {
       const int32_t id = label[static_cast<size_t>(t)];  // 0: none
       const auto target = static_cast<size_t>(row * length + 1 + t);
       batch.targets.values<int32_t>()[target] = std::max(id - 1, 0);

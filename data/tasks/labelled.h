@@ -4,14 +4,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto texts, LabelledTexts::Open(std::move(records), special, {.length = 128}, seed));
 //   TREFOIL_ASSIGN_OR_RETURN(Batch batch, texts->Get(/*first_sample=*/0, /*count=*/8));
 //
-// An input is BERT's (Devlin et al. 2019, figure 2), padded to T:
-//
-//   inputs [B, T]     [begin] text [separator]   or   [begin] text [separator] text_pair [separator]
-//   segments [B, T]   0 up to the first separator, that included, 1 behind it, 0 for padding
-//   lengths [B]       tokens that are no padding
-//
-// A text that is too long is cut at its end; of two that are, the longer one token after the other, the second of
-// equals. What is to come out depends on the last part of the records:
+// An input is BERT's, padded to T, and cut to it (data/tasks/text_inputs.h): inputs and segments [B, T], lengths [B]. What is
+// to come out depends on the last part of the records:
 //
 //   label          targets [B, 1]: the class          places [B, 1]: 0, the token [begin]
 //   value          values [B, 1, 1]: the number       places [B, 1]: 0
@@ -75,8 +69,6 @@ class LabelledTexts : public Samples {
                 uint64_t seed);
   int64_t RecordOf(int64_t sample) const { return choice_.Index(order_.Index(sample)); }
   bool has_pair() const { return records_.parts() == 3; }
-  // Tokens that are kept of each text, 0 for none.
-  std::pair<int64_t, int64_t> Kept(int64_t text, int64_t text_pair) const;
   // Of the whole input, but for what is cut.
   int64_t InputLength(int64_t record) const;
 

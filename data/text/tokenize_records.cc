@@ -13,6 +13,7 @@
 
 #include "data/text/text_sample.h"
 #include "data/text/token_file_series.h"
+#include "data/text/words.h"
 #include "runtime/random.h"
 
 namespace trefoil {
@@ -110,7 +111,7 @@ class RecordEncoder {
     }
     if (!record.words.empty()) {
       documents.resize(2);
-      EncodeWords(record, &documents[0], &documents[1]);
+      AppendWords(record, &documents[0], &documents[1]);
     } else {
       documents.push_back(tokenizer_.Encode(record.text));
       if (!record.text_pair.empty()) documents.push_back(tokenizer_.Encode(record.text_pair));
@@ -129,14 +130,11 @@ class RecordEncoder {
 
  private:
   // A word's label is its first token's (as of Devlin et al. 2019, section 5.3); the others have none.
-  void EncodeWords(const RecordLine& record, std::vector<int32_t>* ids, std::vector<int32_t>* labels) {
-    std::string before;
-    for (size_t word = 0; word < record.words.size(); ++word) {
-      const std::string text = word == 0 ? record.words[word] : " " + record.words[word];
-      const std::vector<int32_t> tokens = tokenizer_.Encode(text, before);
-      before = text;
-      if (tokens.empty()) continue;
-      ids->insert(ids->end(), tokens.begin(), tokens.end());
+  void AppendWords(const RecordLine& record, std::vector<int32_t>* ids, std::vector<int32_t>* labels) {
+    const std::vector<std::vector<int32_t>> of_words = EncodeWords(tokenizer_, record.words);
+    for (size_t word = 0; word < of_words.size(); ++word) {
+      if (of_words[word].empty()) continue;
+      ids->insert(ids->end(), of_words[word].begin(), of_words[word].end());
       const auto& label = record.word_labels[word];
       labels->push_back(label ? 1 + IdOf(*label) : 0);
       labels->resize(ids->size(), 0);

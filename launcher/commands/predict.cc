@@ -72,6 +72,23 @@ absl::StatusOr<PredictionOptions> OptionsFor(TaskConfig::Kind kind) {
   return Bad("--top: ", options.top, ", more than --beam, ", options.beam, "; nearest legal: ", options.beam);
 }
 
+absl::StatusOr<Predictions> PredictAll(const PredictionJob& job, FileSystem& fs, const std::vector<std::string>& inputs) {
+  const TaskConfig::Kind kind = job.task.kind();
+  if (kind == TaskConfig::IMAGE_CLASSES) {
+    if (inputs.empty()) return Bad("--text: the model reads images; give files");
+    return PredictImages(job, fs, inputs);
+  }
+  std::vector<Example> examples;
+  if (inputs.empty()) {
+    TREFOIL_ASSIGN_OR_RETURN(Example example, ExampleOf(FLAGS_text, "--text"));
+    examples.push_back(std::move(example));
+  } else {
+    TREFOIL_ASSIGN_OR_RETURN(examples, ReadExamples(fs, inputs, kind, *job.tokenizer));
+  }
+  if (Writes(kind)) return PredictWritten(job, std::move(examples));
+  return kind == TaskConfig::MASKED_TOKEN ? PredictMasks(job, std::move(examples)) : PredictLabels(job, std::move(examples));
+}
+
 absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string>& inputs) {
   TREFOIL_RETURN_IF_ERROR(CheckFlags(inputs));
   TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
@@ -90,14 +107,7 @@ absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string
                              .task = task,
                              .predictor = *trained.predictor,
                              .tokenizer = trained.tokenizer ? &*trained.tokenizer : nullptr};
-  std::vector<Example> examples;
-  if (inputs.empty()) {
-    TREFOIL_ASSIGN_OR_RETURN(Example example, ExampleOf(FLAGS_text, "--text"));
-    examples.push_back(std::move(example));
-  } else {
-    TREFOIL_ASSIGN_OR_RETURN(examples, ReadExamples(fs, inputs, task.kind(), *job.tokenizer));
-  }
-  TREFOIL_ASSIGN_OR_RETURN(const Predictions predictions, PredictWritten(job, std::move(examples)));
+  TREFOIL_ASSIGN_OR_RETURN(const Predictions predictions, PredictAll(job, fs, inputs));
   std::string lines;
   for (const std::string& line : predictions.lines) absl::StrAppend(&lines, line, "\n");
   if (FLAGS_output.empty()) {

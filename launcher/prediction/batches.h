@@ -1,6 +1,6 @@
 // Work in batches of similar length, the longest first, with a progress bar.
 //
-//   TREFOIL_RETURN_IF_ERROR(InBatches("translating", lengths, 32, [&](std::span<const size_t> numbers) { ... }));
+//   TREFOIL_RETURN_IF_ERROR(InBatches("translating", "tokens", lengths, 32, [&](std::span<const size_t> numbers) { ... }));
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,9 @@
 
 namespace trefoil {
 
-// Calls `run` with the numbers of at most `batch` of the lengths, until each has been among them once.
-absl::Status InBatches(const std::string& label, std::span<const int64_t> lengths, int64_t batch,
+// `unit` is what lengths are told in. Calls `run` with the numbers of at most `batch` of the lengths, until each has been among them once;
+// of equal lengths in their order.
+absl::Status InBatches(const std::string& label, const char* unit, std::span<const int64_t> lengths, int64_t batch,
                        const std::function<absl::Status(std::span<const size_t> numbers)>& run);
 
 }  // namespace trefoil

@@ -1,15 +1,14 @@
 // Texts that a model writes.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
-#include <absl/strings/str_replace.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "data/text/conversation.h"
 #include "data/text/text_scores.h"
 #include "launcher/prediction/batches.h"
+#include "launcher/prediction/lines.h"
 #include "launcher/prediction/prediction.h"
 #include "launcher/prediction/symbols.h"
 #include "training/inference/search.h"
@@ -39,7 +38,7 @@ class Writer {
     std::vector<int64_t> lengths;
     for (const Example& example : examples_) lengths.push_back(static_cast<int64_t>(example.ids.size()));
     found_.resize(examples_.size());
-    TREFOIL_RETURN_IF_ERROR(InBatches(translates_ ? "translating" : "writing", lengths, job_.options.batch,
+    TREFOIL_RETURN_IF_ERROR(InBatches(translates_ ? "translating" : "writing", "tokens", lengths, job_.options.batch,
                                       [&](std::span<const size_t> numbers) {
                                         Write(numbers);
                                         return absl::OkStatus();
@@ -140,7 +139,7 @@ class Writer {
                                      {"ended", hypothesis.ended}});
     }
     if (!record.text_pair.empty()) line["reference"] = record.text_pair;
-    return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return JsonText(line);
   }
 
   void Score() {
@@ -173,7 +172,5 @@ class Writer {
 absl::StatusOr<Predictions> PredictWritten(const PredictionJob& job, std::vector<Example> examples) {
   return Writer(job, std::move(examples)).Run();
 }
-
-std::string OneLine(const std::string& text) { return absl::StrReplaceAll(text, {{"\n", " "}, {"\r", " "}, {"\t", " "}}); }
 
 }  // namespace trefoil

@@ -159,6 +159,7 @@ const std::map<std::string, std::string>& ShownElsewhere() {
       {"task.flip", "tests/training/task_data_test.cc"},
       {"task.pixel_mean", "tests/training/task_data_test.cc"},
       {"task.pixel_deviation", "tests/training/task_data_test.cc"},
+      {"task.class_names", "tests/training/task_data_test.cc"},
       {"task.first_symbol", "tests/training/task_data_test.cc"},
       {"task.end_of_text", "tests/training/task_data_test.cc"},
       {"runtime.bf16_products", "tests/launcher/product_choice_test.cc"},

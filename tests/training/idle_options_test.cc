@@ -72,12 +72,13 @@ TEST(IdleOptionsTest, Bf16ProductsAreOfBf16OnCpus) {
 }
 
 TEST(IdleOptionsTest, EachTaskHasItsOptions) {
-  EXPECT_THAT(Idle("model { family: GPT pooling: MEAN } task { mask_rate: 0.5 whole_words: true mean_span: 2 examples: 9 "
+  EXPECT_THAT(Idle("model { family: GPT pooling: MEAN } task { mask_rate: 0.5 whole_words: true mean_span: 2 class_names: 'a' examples: 9 "
                    "crop: 0.5 crop_padding: 2 flip: true pixel_mean: 0.5 pixel_deviation: 0.5 }"),
               ElementsAre("model.pooling: MEAN has no effect with task.kind NEXT_TOKEN",
                           "task.mask_rate: 0.5 has no effect with task.kind NEXT_TOKEN",
                           "task.whole_words: true has no effect with task.kind NEXT_TOKEN",
                           "task.mean_span: 2 has no effect with task.kind NEXT_TOKEN",
+                          "task.class_names: a has no effect with task.kind NEXT_TOKEN",
                           "task.examples: 9 has no effect with task.kind NEXT_TOKEN",
                           "task.crop: 0.5 has no effect with task.kind NEXT_TOKEN",
                           "task.crop_padding: 2 has no effect with task.kind NEXT_TOKEN",

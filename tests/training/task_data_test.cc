@@ -53,6 +53,10 @@ TEST(TaskData, FieldsOfImages) {
   for (const char* task : {"crop: 0.3", "crop_padding: 2", "flip: true", "pixel_mean: 0.1", "pixel_deviation: 0.2"}) {
     EXPECT_NE(First(Images(task)).patches.values<float>(), plain) << task;
   }
+  // task.class_names are the data's, in their order.
+  EXPECT_TRUE(OpenTaskData(Images("class_names: 'a' class_names: 'b'"), TaskData::Part::kTrain).ok());
+  const auto others = OpenTaskData(Images("class_names: 'b' class_names: 'a'"), TaskData::Part::kTrain);
+  EXPECT_EQ(others.status().message().substr(0, 28), "task.class_names: b, a, but ") << others.status();
   const auto few = OpenTaskData(Images("examples: 4"), TaskData::Part::kTrain);
   ASSERT_TRUE(few.ok()) << few.status();
   EXPECT_EQ(few->samples->samples(), 4);

@@ -1,6 +1,7 @@
 #include "training/config/idle_options.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
 #include "model/families/recipe.h"
 #include "parallel/axes.h"
@@ -84,6 +85,11 @@ const Row kRows[] = {
      [](const RunConfig& filled) {
        const bool values = filled.task().kind() == TaskConfig::TEXT_VALUE || filled.task().kind() == TaskConfig::PATCHES;
        return values ? "with task.kind " + TaskConfig::Kind_Name(filled.task().kind()) : "";
+     }},
+    {"task.class_names",
+     [](const RunConfig& given) { return absl::StrJoin(given.task().class_names(), ", "); },
+     [](const RunConfig& filled) {
+       return OnlyFor(filled, TaskConfig::TEXT_CLASSES, TaskConfig::TOKEN_CLASSES, TaskConfig::IMAGE_CLASSES);
      }},
     {"task.examples", [](const RunConfig& given) { return IfNot(0, given.task().examples()); },
      [](const RunConfig& filled) {

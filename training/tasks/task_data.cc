@@ -1,6 +1,7 @@
 #include "training/tasks/task_data.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
 #include <numeric>
 #include <utility>
@@ -181,7 +182,13 @@ class Opener {
 
   absl::Status CheckClasses(const std::string& name) const {
     const auto classes = static_cast<int64_t>(data_.classes.size());
-    if (config_.model().head() != ModelConfig::CLASSES || classes <= config_.model().classes()) return absl::OkStatus();
+    if (config_.model().head() != ModelConfig::CLASSES) return absl::OkStatus();
+    const std::vector<std::string> named(task_.class_names().begin(), task_.class_names().end());
+    if (train_ && !named.empty() && named != data_.classes) {
+      return absl::InvalidArgumentError(absl::StrCat("task.class_names: ", absl::StrJoin(named, ", "), ", but ", name,
+                                                     " has ", absl::StrJoin(data_.classes, ", "), "; leave it out"));
+    }
+    if (classes <= config_.model().classes()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("model.classes: ", config_.model().classes(), ", but ", name, " has ",
                                                    classes, "; nearest legal: ", classes));
   }

@@ -207,6 +207,10 @@ void CheckTask(const RunConfig& config, Rules& rules) {
     rules.Bad("task.mask_rate", absl::StrCat(task.mask_rate(), ", must be above 0 and below 1; nearest legal: 0.15"));
   }
   rules.Share("task.label_smoothing", task.label_smoothing(), false);
+  if (model.head() == ModelConfig::CLASSES && rules.Good("model.classes") && task.class_names_size() > model.classes()) {
+    rules.Bad("task.class_names", absl::StrCat(task.class_names_size(), " of them, but model.classes is ", model.classes(),
+                                               "; nearest legal: model.classes ", task.class_names_size()));
+  }
   if (task.has_crop() && !(task.crop() > 0 && task.crop() <= 1)) {
     rules.Bad("task.crop", absl::StrCat(task.crop(), ", must be above 0 and at most 1; nearest legal: 1"));
   }
