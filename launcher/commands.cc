@@ -73,10 +73,26 @@ std::span<const Command> Commands() {
        .flag_files = {"launcher/commands/generate.cc", "launcher/flags/tokens.cc", "launcher/trained_model.cc"},
        .main = GenerateMain},
       {.name = "predict",
-       .summary = "Ask a trained model about texts: translations, continuations.",
+       .summary = "Ask a trained model: translations, classes, values, masked words, what comes next.",
        .examples = "  trefoil predict --checkpoint=runs/de_en --text='Guten Tag.'\n"
                    "  trefoil predict --checkpoint=runs/de_en news.de --output=news.en --batch=64\n"
-                   "  trefoil predict --checkpoint=runs/de_en 'wmt14/held_out-*' --json    # records, with BLEU and chrF at the end\n",
+                   "  trefoil predict --checkpoint=runs/de_en 'wmt14/held_out-*'      # records: BLEU and chrF at the end\n"
+                   "  trefoil predict --checkpoint=runs/reviews reviews.jsonl --json  # {\"text\": ..., \"label\": ...} a line\n"
+                   "  trefoil predict --checkpoint=runs/bert --text='It is a [MASK] universally acknowledged' --top=5\n"
+                   "  trefoil predict --checkpoint=runs/pets 'photos/*.jpg' --top=3\n"
+                   "  trefoil predict --checkpoint=runs/gpt -  < beginnings.txt       # continues each line\n"
+                   "What is said depends on the task that the run was trained on, which its config.pbtxt has:\n"
+                   "  TRANSLATION, SPAN_CORRUPTION    what the decoder writes, by beam search. A text that is longer than\n"
+                   "                                  the model reads is cut, and a note says so. Spans are <extra_id_0> ...\n"
+                   "  NEXT_TOKEN, ANSWERS             how each text goes on; greedily, unless --beam is given\n"
+                   "  TEXT_CLASSES, TOKEN_CLASSES     class and probability of a text, or of each word, a line each\n"
+                   "  TEXT_VALUE                      the number\n"
+                   "  MASKED_TOKEN                    the text with each [MASK] filled, then the likeliest pieces\n"
+                   "  IMAGE_CLASSES                   class and probability. Pictures are scaled to just cover the model's\n"
+                   "                                  image size; those of packed files are cut as in an evaluation\n"
+                   "Input is lines of text, .jsonl, records in token files (PREFIX or a pattern), pictures, or packed images.\n"
+                   "Where it has the right answers (\"target\", \"label\"; records, packed images), scores follow on standard\n"
+                   "error. For one answer a line holds it alone; --json has all that is known. Runs on one rank.\n",
        .flag_files = {"launcher/commands/predict.cc", "launcher/flags/input.cc", "launcher/flags/output.cc",
                       "launcher/flags/text.cc", "launcher/flags/tokens.cc", "launcher/flags/top.cc",
                       "launcher/trained_model.cc"},

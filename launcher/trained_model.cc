@@ -14,20 +14,23 @@
 #include "training/saving/newest_checkpoint.h"
 #include "training/trainer_state.pb.h"
 
-DEFINE_string(checkpoint, "", "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
+DEFINE_string(checkpoint, "",
+              "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
 DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
 
 namespace trefoil {
 namespace {
 
-// The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty: unknown.
+// The run's tokenizer, or the one that it had when the checkpoint was saved, of that hash (training/start.h). Empty:
+// unknown.
 absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const std::string& run, const std::string& hash) {
   if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
   const std::string kept = run + "/tokenizer-" + hash + ".model";
   if (!hash.empty() && fs.Exists(kept)) return kept;
   const std::string path = run + "/tokenizer.model";
   if (fs.Exists(path)) return path;
-  return absl::NotFoundError("--tokenizer_model: missing, and " + path + " does not exist: the run named no data.tokenizer");
+  return absl::NotFoundError("--tokenizer_model: missing, and " + path +
+                             " does not exist: the run named no data.tokenizer");
 }
 
 // Another one would give the model's ids another meaning.

@@ -3,8 +3,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, world, *device));
 //   trained.predictor->Next(...);
 //
-// Of a run's checkpoints the newest that is whole is taken; damaged ones are passed over with a warning on standard error, and
-// left where they are.
+// Of a run's checkpoints the newest that is whole is taken; damaged ones are passed over with a warning on standard
+// error, and left where they are.
 #pragma once
 
 #include <gflags/gflags_declare.h>
@@ -33,9 +33,9 @@ struct TrainedModel {
   const ModelConfig& model() const { return predictor->model(); }
 };
 
-// `command` is for warnings. `check` may refuse a model, of the checkpoint at `path`, before its weights are read. World of one
-// rank; it and the device outlive the model.
-// Failure: a flag that is missing or names nothing; no checkpoint that is whole; no tokenizer, or another than the checkpoint's.
+// `command` is for warnings. `check` may refuse a model, of the checkpoint at `path`, before its weights are read.
+// World of one rank; it and the device outlive the model. Failure: a flag that is missing or names nothing; no
+// checkpoint that is whole; no tokenizer, or another than the checkpoint's.
 absl::StatusOr<TrainedModel> LoadTrainedModel(
     FileSystem& fs, const std::string& command,
     const std::function<absl::Status(const std::string& path, const ModelConfig& model)>& check, World& world,

@@ -7,7 +7,8 @@
 //   const std::vector<TextPair> texts = {{.text = ids}};
 //   const Batch batch = TextInputs(texts, EncoderTokens(end_of_text, vocabulary), /*length=*/128);
 //
-// A text that is too long is cut at its end; of two that are, the longer one token after the other, the second of equals.
+// A text that is too long is cut at its end; of two that are, the longer one token after the other, the second of
+// equals.
 //
 // Threads: pure functions.
 #pragma once

@@ -2,8 +2,8 @@
 //
 //   EncodeWords(tokenizer, {"Ann", "sings"});       // the tokens of "Ann", those of " sings"
 //
-// Put together they are the tokens of the words with spaces between. A word may have none under a tokenizer that leaves out
-// what it does not know.
+// Put together they are the tokens of the words with spaces between. A word may have none under a tokenizer that leaves
+// out what it does not know.
 #pragma once
 
 #include <cstdint>

@@ -25,10 +25,12 @@
 #include "runtime/host/cpu_features.h"
 
 DEFINE_int64(batch, 32, "Texts or images that go through the model at once.");
-DEFINE_int64(beam, 0, "Of texts that are written, beginnings in hand at a time; 1: always the likeliest token. 0: 4 of "
-                      "translations, 1 of what continues a text.");
+DEFINE_int64(beam, 0,
+             "Of texts that are written, beginnings in hand at a time; 1: always the likeliest token. 0: 4 of "
+             "translations, 1 of what continues a text.");
 DEFINE_double(length_penalty, 0.6, "Of texts that are written: 0 prefers short ones, 1 goes by the mean of a token.");
-DEFINE_bool(json, false, "A JSON object a line, with the input, each answer and its probability or score, and the right one.");
+DEFINE_bool(json, false,
+            "A JSON object a line, with the input, each answer and its probability or score, and the right one.");
 
 namespace trefoil {
 namespace {
@@ -72,7 +74,8 @@ absl::StatusOr<PredictionOptions> OptionsFor(TaskConfig::Kind kind) {
   return Bad("--top: ", options.top, ", more than --beam, ", options.beam, "; nearest legal: ", options.beam);
 }
 
-absl::StatusOr<Predictions> PredictAll(const PredictionJob& job, FileSystem& fs, const std::vector<std::string>& inputs) {
+absl::StatusOr<Predictions> PredictAll(const PredictionJob& job, FileSystem& fs,
+                                       const std::vector<std::string>& inputs) {
   const TaskConfig::Kind kind = job.task.kind();
   if (kind == TaskConfig::IMAGE_CLASSES) {
     if (inputs.empty()) return Bad("--text: the model reads images; give files");
@@ -86,7 +89,8 @@ absl::StatusOr<Predictions> PredictAll(const PredictionJob& job, FileSystem& fs,
     TREFOIL_ASSIGN_OR_RETURN(examples, ReadExamples(fs, inputs, kind, *job.tokenizer));
   }
   if (Writes(kind)) return PredictWritten(job, std::move(examples));
-  return kind == TaskConfig::MASKED_TOKEN ? PredictMasks(job, std::move(examples)) : PredictLabels(job, std::move(examples));
+  return kind == TaskConfig::MASKED_TOKEN ? PredictMasks(job, std::move(examples))
+                                          : PredictLabels(job, std::move(examples));
 }
 
 absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string>& inputs) {
@@ -96,7 +100,8 @@ absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
   const auto check = [](const std::string& path, const ModelConfig& model) -> absl::Status {
     if (model.head() != ModelConfig::PATCHES) return absl::OkStatus();
-    return Bad("--checkpoint: ", path, " has learnt the pixels of hidden patches, of which there is nothing to say; train it ",
+    return Bad("--checkpoint: ", path,
+               " has learnt the pixels of hidden patches, of which there is nothing to say; train it ",
                "further on IMAGE_CLASSES");
   };
   TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, world, *device));

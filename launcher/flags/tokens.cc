@@ -2,5 +2,4 @@
 
 #include <gflags/gflags.h>
 
-DEFINE_int32(tokens, 200,
-             "Tokens to write at most behind a text; its end may come before.");
+DEFINE_int32(tokens, 200, "Tokens to write at most behind a text; its end may come before.");

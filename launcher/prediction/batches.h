@@ -1,6 +1,7 @@
 // Work in batches of similar length, the longest first, with a progress bar.
 //
-//   TREFOIL_RETURN_IF_ERROR(InBatches("translating", "tokens", lengths, 32, [&](std::span<const size_t> numbers) { ... }));
+//   const auto run = [&](std::span<const size_t> numbers) { ... return absl::OkStatus(); };
+//   TREFOIL_RETURN_IF_ERROR(InBatches("translating", "tokens", lengths, /*batch=*/32, run));
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@
 
 namespace trefoil {
 
-// `unit` is what lengths are told in. Calls `run` with the numbers of at most `batch` of the lengths, until each has been among them once;
-// of equal lengths in their order.
+// `unit` is what lengths are told in. Calls `run` with the numbers of at most `batch` of the lengths, until each has
+// been among them once; of equal lengths in their order.
 absl::Status InBatches(const std::string& label, const char* unit, std::span<const int64_t> lengths, int64_t batch,
                        const std::function<absl::Status(std::span<const size_t> numbers)>& run);
 

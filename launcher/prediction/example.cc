@@ -87,7 +87,8 @@ absl::Status AddRecords(const std::string& glob, TaskConfig::Kind task, Tokenize
                                                         : description.Find(RecordPart::kText) == 0;
   if (!fits) {
     return Bad(glob, ": records of ", Names(description.parts), ", which are not asked about with task.kind ",
-               TaskConfig::Kind_Name(task), task == TaskConfig::ANSWERS ? "; give the .jsonl that they are made of" : "");
+               TaskConfig::Kind_Name(task),
+               task == TaskConfig::ANSWERS ? "; give the .jsonl that they are made of" : "");
   }
   for (int64_t i = 0; i < set.size(); ++i) {
     TREFOIL_ASSIGN_OR_RETURN(Record parts, set.Read(i));

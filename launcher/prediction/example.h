@@ -1,10 +1,10 @@
 // What a model is asked about: texts from the command line, from files of lines, from .jsonl files, or from records.
 //
-//   TREFOIL_ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(fs, {"news.de"}, TaskConfig::TRANSLATION, tokenizer));
+//   TREFOIL_ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(fs, {"news.de"}, task.kind(), tokenizer));
 //   examples[0].record.text;                                          // the first line
 //
 // A file is, by its name,
-//   x.jsonl[.gz|.zst]     a JSON object a line, as `trefoil tokenize --records` reads them (data/text/record_line.h), but that
+//   x.jsonl[.gz|.zst]     a JSON object a line, as `trefoil tokenize --records` reads them (data/text/record_line.h);
 //                         answers may be missing; of tasks on running text and of masks the field "text" counts
 //   x, of x.bin and x.idx records in token files, with their answers; x may be a pattern
 //   -                     standard input, lines
@@ -24,10 +24,10 @@
 namespace trefoil {
 
 struct Example {
-  std::string place;   // "reviews.txt: line 3", for messages
-  RecordLine record;   // what it says; of an image its path as the text
-  // Of records in token files: the tokens of its texts, or of each of its words, as they are there. Empty: they are to be
-  // made of the record.
+  std::string place;  // "reviews.txt: line 3", for messages
+  RecordLine record;  // what it says; of an image its path as the text
+  // Of records in token files: the tokens of its texts, or of each of its words, as they are there. Empty: they are to
+  // be made of the record.
   std::vector<int32_t> ids = {}, pair_ids = {};
   std::vector<std::vector<int32_t>> word_ids = {};
 };

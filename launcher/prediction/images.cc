@@ -24,9 +24,9 @@ using Json = nlohmann::ordered_json;
 // Images to look at: of packed files, which come in an order of their own, or pictures.
 struct Source {
   int64_t images = 0;
-  std::function<absl::StatusOr<Batch>(int64_t first, int64_t count)> get;
-  std::function<int64_t(int64_t k)> image;                    // which one the k-th is
-  std::function<std::string(int64_t image)> name;             // for people
+  std::function<absl::StatusOr<Batch>(int64_t first, int64_t count)> get = nullptr;
+  std::function<int64_t(int64_t k)> image = nullptr;          // which one the k-th is
+  std::function<std::string(int64_t image)> name = nullptr;   // for people
   std::function<std::string(int64_t image)> label = nullptr;  // none of pictures
 };
 
@@ -67,23 +67,25 @@ class Classifier {
                                                      " channels, the model reads ", model_.channels(),
                                                      "; pack them with --channels=", model_.channels()));
     }
-    return Source{.images = samples->samples(),
-                  .get = [samples](int64_t first, int64_t count) { return samples->Get(first, count); },
-                  .image = [samples](int64_t k) { return samples->Image(k); },
-                  .name = [samples](int64_t image) { return samples->set().Describe(image); },
-                  .label = [samples](int64_t image) {
-                    return samples->set().format().classes[static_cast<size_t>(samples->set().label(image))];
-                  }};
+    Source source = {.images = samples->samples()};
+    source.get = [samples](int64_t first, int64_t count) { return samples->Get(first, count); };
+    source.image = [samples](int64_t k) { return samples->Image(k); };
+    source.name = [samples](int64_t image) { return samples->set().Describe(image); };
+    source.label = [samples](int64_t image) {
+      return samples->set().format().classes[static_cast<size_t>(samples->set().label(image))];
+    };
+    return source;
   }
 
   Source Pictures(std::vector<std::string> paths) {
     const auto shared = std::make_shared<const std::vector<std::string>>(std::move(paths));
-    return Source{.images = std::ssize(*shared),
-                  .get = [this, shared](int64_t first, int64_t count) {
-                    return Read(std::span(*shared).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
-                  },
-                  .image = [](int64_t k) { return k; },
-                  .name = [shared](int64_t image) { return (*shared)[static_cast<size_t>(image)]; }};
+    Source source = {.images = std::ssize(*shared)};
+    source.get = [this, shared](int64_t first, int64_t count) {
+      return Read(std::span(*shared).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
+    };
+    source.image = [](int64_t k) { return k; };
+    source.name = [shared](int64_t image) { return (*shared)[static_cast<size_t>(image)]; };
+    return source;
   }
 
   // As ImageSamples makes them.

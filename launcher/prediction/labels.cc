@@ -37,7 +37,8 @@ class Labeller {
     TREFOIL_RETURN_IF_ERROR(InBatches("labelling", "tokens", lengths, job_.options.batch,
                                       [&](std::span<const size_t> numbers) { return Label(numbers); }));
     if (all_ > 0 && kind_ == TaskConfig::TEXT_VALUE) {
-      result_.scores.push_back(absl::StrFormat("mean squared error %.6g of %d", error_ / static_cast<double>(all_), all_));
+      result_.scores.push_back(
+          absl::StrFormat("mean squared error %.6g of %d", error_ / static_cast<double>(all_), all_));
     } else if (all_ > 0) {
       result_.scores.push_back(Accuracy(right_, all_));
     }

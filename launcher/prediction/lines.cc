@@ -10,7 +10,9 @@
 
 namespace trefoil {
 
-std::string OneLine(const std::string& text) { return absl::StrReplaceAll(text, {{"\n", " "}, {"\r", " "}, {"\t", " "}}); }
+std::string OneLine(const std::string& text) {
+  return absl::StrReplaceAll(text, {{"\n", " "}, {"\r", " "}, {"\t", " "}});
+}
 
 std::string JsonText(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
@@ -40,22 +42,26 @@ absl::StatusOr<int64_t> ClassNames::Find(const std::string& name, const std::str
   const auto found = std::find(names_.begin(), names_.end(), name);
   if (found != names_.end()) return found - names_.begin();
   const std::string nearest = NearestName(name, names_);
-  return absl::InvalidArgumentError(absl::StrCat(place, ": label ", name, " is none of the model's ", names_.size(), " classes",
-                                                 known_ ? "" : ", of which the run's config.pbtxt has no task.class_names",
-                                                 nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?")));
+  return absl::InvalidArgumentError(
+      absl::StrCat(place, ": label ", name, " is none of the model's ", names_.size(), " classes",
+                   known_ ? "" : ", of which the run's config.pbtxt has no task.class_names",
+                   nearest.empty() ? "" : absl::StrCat("; did you mean ", nearest, "?")));
 }
 
 std::string ClassNames::Line(const std::vector<Choice>& choices) const {
   std::string line;
   for (const Choice& choice : choices) {
-    absl::StrAppendFormat(&line, "%s%s\t%.4f", line.empty() ? "" : "\t", OneLine((*this)[choice.id]), choice.probability);
+    absl::StrAppendFormat(&line, "%s%s\t%.4f", line.empty() ? "" : "\t", OneLine((*this)[choice.id]),
+                          choice.probability);
   }
   return line;
 }
 
 nlohmann::ordered_json ClassNames::Json(const std::vector<Choice>& choices) const {
   auto json = nlohmann::ordered_json::array();
-  for (const Choice& choice : choices) json.push_back({{"label", (*this)[choice.id]}, {"probability", choice.probability}});
+  for (const Choice& choice : choices) {
+    json.push_back({{"label", (*this)[choice.id]}, {"probability", choice.probability}});
+  }
   return json;
 }
 

@@ -48,8 +48,8 @@ class Filler {
                                                      " tokens, more than the model reads; nearest legal: ", most));
     }
     if (!MasksOf(*example).empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(example->place, ": \"", text,
-                                                   "\" has no [MASK]; put one where a piece is to be found"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(example->place, ": \"", text, "\" has no [MASK]; put one where a piece is to be found"));
   }
 
   // Where in the input.
@@ -81,8 +81,8 @@ class Filler {
     for (size_t i = 0; i < numbers.size(); ++i) {
       std::vector<std::vector<Choice>> choices;
       for (size_t mask = 0; mask < masks[i].size(); ++mask) {
-        choices.push_back(Likeliest(rows[static_cast<int64_t>(i * most + mask)], job_.options.top,
-                                    job_.tokenizer->vocabulary()));
+        choices.push_back(
+            Likeliest(rows[static_cast<int64_t>(i * most + mask)], job_.options.top, job_.tokenizer->vocabulary()));
       }
       result_.lines[numbers[i]] = Line(examples_[numbers[i]], masks[i], choices);
     }

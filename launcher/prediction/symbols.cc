@@ -15,7 +15,9 @@ TextSymbols SymbolsInTexts(const TaskConfig& task) {
     symbols.emplace_back("[MASK]", EncoderTokens(task.end_of_text(), task.first_symbol()).mask);
   }
   if (task.kind() == TaskConfig::SPAN_CORRUPTION) {
-    for (int32_t i = 0; i < kSentinels; ++i) symbols.emplace_back(absl::StrCat("<extra_id_", i, ">"), task.first_symbol() + i);
+    for (int32_t i = 0; i < kSentinels; ++i) {
+      symbols.emplace_back(absl::StrCat("<extra_id_", i, ">"), task.first_symbol() + i);
+    }
   }
   return symbols;
 }

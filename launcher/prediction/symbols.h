@@ -1,5 +1,5 @@
-// Texts with a task's own symbols in them, spelled as others do: "[MASK]" of MASKED_TOKEN, "<extra_id_0>" and so on, which
-// stand for the spans of SPAN_CORRUPTION.
+// Texts with a task's own symbols in them, spelled as others do: "[MASK]" of MASKED_TOKEN, "<extra_id_0>" and so on,
+// which stand for the spans of SPAN_CORRUPTION.
 //
 //   const TextSymbols symbols = {{"[MASK]", special.mask}};
 //   std::vector<int32_t> ids = EncodeWithSymbols(tokenizer, "It is a [MASK] universally acknowledged", symbols);

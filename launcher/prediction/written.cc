@@ -19,9 +19,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Texts = std::vector<std::vector<Hypothesis>>;
 
-bool IsOfPairs(TaskConfig::Kind kind) {
-  return kind == TaskConfig::TRANSLATION || kind == TaskConfig::SPAN_CORRUPTION;
-}
+bool IsOfPairs(TaskConfig::Kind kind) { return kind == TaskConfig::TRANSLATION || kind == TaskConfig::SPAN_CORRUPTION; }
 
 class Writer {
  public:
@@ -61,8 +59,8 @@ class Writer {
     }
     ids = EncodeWithSymbols(tokenizer_, record.text, symbols_);
     if (ids.empty()) {
-      return absl::InvalidArgumentError(example->place + ": \"" + record.text + "\" has no token; this tokenizer leaves out " +
-                                        "all of it");
+      return absl::InvalidArgumentError(example->place + ": \"" + record.text +
+                                        "\" has no token; this tokenizer leaves out " + "all of it");
     }
     // A model has seen each document begin after the end of the one before.
     if (!translates_) ids.insert(ids.begin(), tokenizer_.end_of_text());

@@ -1,5 +1,5 @@
-// `trefoil predict`, the real program: small networks of each task are trained for a few steps and asked. What it scores on
-// held-out records and images is what training has measured on them.
+// `trefoil predict`, the real program: small networks of each task are trained for a few steps and asked. What it
+// scores on held-out records and images is what training has measured on them.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <gtest/gtest.h>
@@ -83,7 +83,8 @@ class Predict : public testing::Test {
     return Json::parse(lines[lines.size() - 2])["held_out_" + what].get<double>();
   }
 
-  static Said Ask(const std::string& folder, std::vector<std::string> arguments, const std::string& input = "/dev/null") {
+  static Said Ask(const std::string& folder, std::vector<std::string> arguments,
+                  const std::string& input = "/dev/null") {
     std::string command = "'" + Trefoil() + "' predict --checkpoint='" + folder + "'";
     for (const std::string& argument : arguments) command += " '" + argument + "'";
     command += " < '" + input + "' > '" + Path("out") + "' 2> '" + Path("err") + "'";
@@ -103,7 +104,10 @@ class Predict : public testing::Test {
   // "accuracy 0.5 = 3 of 6", perhaps behind a note of texts that are cut, as in training.
   static void ExpectAccuracy(const Said& said, double share) {
     std::smatch found;
-    ASSERT_TRUE(std::regex_match(said.err, found, std::regex("(?:trefoil predict: note: .* cut .*\n)?accuracy ([0-9.]+) = ([0-9]+) of ([0-9]+)\n"))) << said.err;
+    ASSERT_TRUE(std::regex_match(
+        said.err, found,
+        std::regex("(?:trefoil predict: note: .* cut .*\n)?accuracy ([0-9.]+) = ([0-9]+) of ([0-9]+)\n")))
+        << said.err;
     EXPECT_NEAR(std::stod(found[2]) / std::stod(found[3]), share, 1e-9);
     EXPECT_GT(share, 0.4);
     EXPECT_LT(share, 1) << "nothing is shown by what is always right";
@@ -174,13 +178,16 @@ TEST_F(Predict, Translations) {
   EXPECT_EQ(two.lines()[1].substr(0, 3), "1\t-");
   const Said cut = Ask(run, {"--text=" + Words(40), "--tokens=3"});
   EXPECT_EQ(cut.status, 0);
-  EXPECT_EQ(Count(cut.err, "note: 1 text is cut to the 31 tokens that the model reads, the first --text, which has "), 1)
+  EXPECT_EQ(Count(cut.err, "note: 1 text is cut to the 31 tokens that the model reads, the first --text, which has "),
+            1)
       << cut.err;
 
   ExpectRefused(Ask(run, {}), "--input: missing; give files, or a text with --text");
   const Ended generate = RunProgram({Trefoil(), "generate", "--checkpoint=" + run});
   EXPECT_EQ(generate.status, 2);
-  EXPECT_EQ(Count(generate.output, "is of a TRANSFORMER with head TOKENS, which does not continue text; use `trefoil predict`"), 1)
+  EXPECT_EQ(Count(generate.output,
+                  "is of a TRANSFORMER with head TOKENS, which does not continue text; use `trefoil predict`"),
+            1)
       << generate.output;
 }
 
@@ -223,8 +230,9 @@ TEST_F(Predict, ClassesOfTexts) {
     return {{"text", text}, {"label", colour ? "colour" : "other"}};
   };
   MakeRecords("texts", "labels", 400, line);
-  for (const std::string& model : {std::string(kBert), std::string("family: LSTM bidirectional: true layers: 1 hidden: 32 "
-                                                                  "sequence_length: 24")}) {
+  for (const std::string& model :
+       {std::string(kBert), std::string("family: LSTM bidirectional: true layers: 1 hidden: 32 "
+                                        "sequence_length: 24")}) {
     SCOPED_TRACE(model);
     const std::string run = Train("classes", "texts", model, "kind: TEXT_CLASSES", 60);
     EXPECT_EQ(Count(ReadText(run + "/config.pbtxt"), "class_names: \"colour\"\n  class_names: \"other\"\n"), 1);
@@ -246,11 +254,13 @@ TEST_F(Predict, ClassesOfTexts) {
     EXPECT_EQ(Count(file.err, " of 400\n"), 1) << file.err;
     EXPECT_EQ(Ask(run, {"--text=rot haus"}).err, "");
     WriteText(Path("wrong.jsonl"), "{\"text\": \"rot\", \"label\": \"color\"}\n");
-    ExpectRefused(Ask(run, {Path("wrong.jsonl")}), Path("wrong.jsonl") +
-                                                       ": line 1: label color is none of the model's 2 classes; did you mean "
-                                                       "colour?");
-    ExpectRefused(Ask(run, {"--text=rot", "--beam=2"}), "--beam: is about texts that a model writes, and this one was "
-                                                        "trained for TEXT_CLASSES; leave it out");
+    ExpectRefused(Ask(run, {Path("wrong.jsonl")}),
+                  Path("wrong.jsonl") +
+                      ": line 1: label color is none of the model's 2 classes; did you mean "
+                      "colour?");
+    ExpectRefused(Ask(run, {"--text=rot", "--beam=2"}),
+                  "--beam: is about texts that a model writes, and this one was "
+                  "trained for TEXT_CLASSES; leave it out");
   }
 }
 
@@ -301,11 +311,12 @@ TEST_F(Predict, Images) {
   WriteText(Path("images.idx"), images);
   WriteText(Path("labels.idx"), labels);
   const std::string data = EmptyFolder("packed");
-  const Ended packed = RunProgram({Trefoil(), "images", "--images=" + Path("images.idx"), "--labels=" + Path("labels.idx"),
-                                   "--output=" + data + "/train", "--held_out=0.3"});
+  const Ended packed = RunProgram({Trefoil(), "images", "--images=" + Path("images.idx"),
+                                   "--labels=" + Path("labels.idx"), "--output=" + data + "/train", "--held_out=0.3"});
   ASSERT_EQ(packed.status, 0) << packed.output;
-  const std::string run = Train("images_run", "packed",
-                                "family: VIT layers: 1 hidden: 32 heads: 2 image_size: 8 patch_size: 4 channels: 1", "", 20);
+  const std::string run =
+      Train("images_run", "packed", "family: VIT layers: 1 hidden: 32 heads: 2 image_size: 8 patch_size: 4 channels: 1",
+            "", 20);
   const Said said = Ask(run, {data + "/held_out-*", "--batch=7"});
   ExpectAccuracy(said, HeldOut(run, "accuracy"));
   ASSERT_EQ(said.lines().size(), 30u);
@@ -323,7 +334,8 @@ TEST_F(Predict, Images) {
 
 TEST_F(Predict, MasksAndContinuations) {
   std::string text;
-  for (int i = 0; i < 3000; ++i) text += (i % 2 == 0 ? "der rote " : "die blaue ") + Word() + (i % 9 == 0 ? ".\n\n" : " ");
+  for (int i = 0; i < 3000; ++i)
+    text += (i % 2 == 0 ? "der rote " : "die blaue ") + Word() + (i % 9 == 0 ? ".\n\n" : " ");
   WriteText(Path("text.txt"), text);
   Tokenize("text", {"--input=" + Path("text.txt")});
   const std::string masks = Train("masks_run", "text", kBert, "", 200);
@@ -336,26 +348,28 @@ TEST_F(Predict, MasksAndContinuations) {
   EXPECT_EQ(lines[0]["predictions"].size(), 2u);
   const std::string piece = lines[0]["predictions"][0][0]["text"], other = lines[0]["predictions"][1][0]["text"];
   EXPECT_EQ(fields[0], "der" + piece + " haus die" + other + " hund");
-  ExpectRefused(Ask(masks, {"--text=der rote"}), "--text: \"der rote\" has no [MASK]; put one where a piece is to be found");
+  ExpectRefused(Ask(masks, {"--text=der rote"}),
+                "--text: \"der rote\" has no [MASK]; put one where a piece is to be found");
   const Said longer = Ask(masks, {"--text=[MASK] " + Words(60)});
   EXPECT_TRUE(longer.err.ends_with(" tokens, more than the model reads; nearest legal: 22\n")) << longer.err;
 
   for (const std::string& model : {std::string("family: GPT layers: 1 hidden: 32 heads: 2 sequence_length: 24"),
-                                  std::string("family: LSTM layers: 1 hidden: 32 sequence_length: 24")}) {
+                                   std::string("family: LSTM layers: 1 hidden: 32 sequence_length: 24")}) {
     SCOPED_TRACE(model);
     const std::string run = Train("writing_run", "text", model, "", 60);
     const Said next = Ask(run, {"--text=der rote haus", "--tokens=10"});
     EXPECT_EQ(next.status, 0) << next.err;
     // What generate writes when it always takes the likeliest, behind the prompt.
-    const Ended generated = RunProgram({Trefoil(), "generate", "--checkpoint=" + run, "--prompt=der rote haus",
-                                        "--tokens=10", "--temperature=0"});
+    const Ended generated = RunProgram(
+        {Trefoil(), "generate", "--checkpoint=" + run, "--prompt=der rote haus", "--tokens=10", "--temperature=0"});
     EXPECT_EQ(generated.output, "der rote haus" + next.out);
     const std::vector<Json> wide = Parsed(Ask(run, {"--text=der", "--tokens=6", "--beam=5", "--top=5", "--json"}));
     ASSERT_EQ(wide.size(), 1u);
     EXPECT_EQ(wide[0]["predictions"].size(), 5u);
   }
   // Spans that were cut out.
-  const std::string t5 = Train("spans_run", "text", "family: T5 layers: 1 hidden: 32 heads: 2 sequence_length: 24", "", 60);
+  const std::string t5 =
+      Train("spans_run", "text", "family: T5 layers: 1 hidden: 32 heads: 2 sequence_length: 24", "", 60);
   const Said spans = Ask(t5, {"--text=der <extra_id_0> haus"});
   EXPECT_EQ(spans.status, 0) << spans.err;
   EXPECT_EQ(spans.out.substr(0, 12), "<extra_id_0>") << spans.out;

@@ -97,8 +97,8 @@ class Search {
     }
   }
 
-  // Whether what may become of the likeliest open one is better than the last of the top. More tokens can only make a text
-  // less likely, and the penalty is the least at the limit.
+  // Whether what may become of the likeliest open one is better than the last of the top. More tokens can only make a
+  // text less likely, and the penalty is the least at the limit.
   bool MayBeat() const {
     if (kept_.size() < static_cast<size_t>(options_.top)) return true;
     const double score = kept_[static_cast<size_t>(options_.top) - 1].score;

@@ -119,8 +119,7 @@ Rows Predictor::LogProbabilities(const Tensor& logits) {
 
 Rows Predictor::Outputs(const Batch& batch) {
   const MicroBatch uploaded = Upload(batch, 0, network_.modules());
-  const Tensor output =
-      network_.Output(uploaded, network_.Run(uploaded, {}, 0, network_.modules() - 1).front());
+  const Tensor output = network_.Output(uploaded, network_.Run(uploaded, {}, 0, network_.modules() - 1).front());
   const bool of_numbers = model().head() == ModelConfig::VALUE || model().head() == ModelConfig::PATCHES;
   return of_numbers ? Download(device_, output) : LogProbabilities(output);
 }
@@ -128,8 +127,8 @@ Rows Predictor::Outputs(const Batch& batch) {
 Rows Predictor::NextOf(const MicroBatch& batch, const Tensor& x, int64_t length, std::span<const Prefix> prefixes) {
   std::vector<int32_t> last;
   for (const Prefix& prefix : prefixes) {
-    last.push_back(static_cast<int32_t>(static_cast<int64_t>(last.size()) * length +
-                                        static_cast<int64_t>(prefix.ids.size()) - 1));
+    last.push_back(
+        static_cast<int32_t>(static_cast<int64_t>(last.size()) * length + static_cast<int64_t>(prefix.ids.size()) - 1));
   }
   return LogProbabilities(network_.Output(batch, RowsOf(device_, x, last)));
 }

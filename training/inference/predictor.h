@@ -7,8 +7,9 @@
 //   Predictor::Memory memory = predictor.Encode(batch);            // an encoder-decoder
 //   Rows next = predictor.Next(memory, prefixes);
 //
-// What is said of tokens and of classes are log-probabilities. A batch may be of any size and, of text, of any length up to
-// that of the model; prefixes that go in together may be of any lengths: each gets what it would get alone, but for rounding.
+// What is said of tokens and of classes are log-probabilities. A batch may be of any size and, of text, of any length
+// up to that of the model; prefixes that go in together may be of any lengths: each gets what it would get alone, but
+// for rounding.
 //
 // One rank, float32, no gradients; the weights stay on the device, activations as long as a call takes. Nothing is kept
 // from one token to the next: each looks at its whole prefix anew.
@@ -42,12 +43,12 @@ class Predictor {
   AttentionProbe Watch(AttentionProbe probe) { return std::exchange(probe_, std::move(probe)); }
 
   // A network that says something of whole samples or of chosen tokens (head CLASSES, VALUE or PATCHES; an encoder's
-  // TOKENS). Rows are the batch's targets, `places`, and where that is undefined all its tokens: log-probabilities [M, K] of
-  // classes or tokens, or values. Targets themselves are not looked at.
+  // TOKENS). Rows are the batch's targets, `places`, and where that is undefined all its tokens: log-probabilities [M,
+  // K] of classes or tokens, or values. Targets themselves are not looked at.
   Rows Outputs(const Batch& batch);
 
-  // A network that writes from left to right. Log-probabilities [prefixes, V] of the token behind each, which has one token
-  // at least; of a longer one than the model's sequence_length the last so many count.
+  // A network that writes from left to right. Log-probabilities [prefixes, V] of the token behind each, which has one
+  // token at least; of a longer one than the model's sequence_length the last so many count.
   Rows Next(std::span<const Prefix> prefixes);
 
   // What an encoder has made of a batch.
@@ -58,8 +59,8 @@ class Predictor {
   };
   // Of `inputs` and, if there are some, `lengths`.
   Memory Encode(const Batch& batch);
-  // Of what the decoder has read so far, its first token included: one to decoder_length tokens, each prefix about sample
-  // `text` of the memory.
+  // Of what the decoder has read so far, its first token included: one to decoder_length tokens, each prefix about
+  // sample `text` of the memory.
   Rows Next(const Memory& memory, std::span<const Prefix> prefixes);
 
  private:

@@ -16,8 +16,8 @@ struct Sampling {
   float top_p = 1;        // only the likeliest that together have this probability (Holtzman et al. 2020)
 };
 
-// The token drawn at `position` of a text with `seed`: a function of its arguments. A constant added to all logits changes
-// nothing: log-probabilities do as well.
+// The token drawn at `position` of a text with `seed`: a function of its arguments. A constant added to all logits
+// changes nothing: log-probabilities do as well.
 int32_t ChooseToken(std::span<const float> logits, const Sampling& sampling, uint64_t seed, uint64_t position);
 
 }  // namespace trefoil

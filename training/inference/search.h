@@ -1,5 +1,5 @@
-// The likeliest texts that a model writes: of an encoder-decoder, which reads another text first, or of a network that goes on
-// from a beginning.
+// The likeliest texts that a model writes: of an encoder-decoder, which reads another text first, or of a network that
+// goes on from a beginning.
 //
 //   const auto found = Translate(predictor, sources, {.beam = 4, .length_penalty = 0.6, .end = task.end_of_text()});
 //   tokenizer.Decode(found[0].front().ids);
@@ -22,8 +22,8 @@ using Tokens = std::vector<int32_t>;
 inline constexpr int64_t kTokensBeyondSource = 50;
 
 // Sources of 1 to sequence_length - 1 tokens, without the end that the encoder reads behind them. What is written is no
-// longer than the decoder can read, or than the source and kTokensBeyondSource; where `most_tokens` is not 0, than these
-// instead of that.
+// longer than the decoder can read, or than the source and kTokensBeyondSource; where `most_tokens` is not 0, than
+// these instead of that.
 std::vector<std::vector<Hypothesis>> Translate(Predictor& predictor, std::span<const Tokens> sources,
                                                const BeamOptions& options, int64_t most_tokens = 0);
 

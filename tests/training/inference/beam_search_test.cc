@@ -156,7 +156,8 @@ TEST(BeamSearch, ForbiddenTokens) {
   const BeamOptions options = {.beam = 100, .top = 100, .end = kEnd, .vocabulary = 3};
   const auto found = BeamSearch(std::vector<int64_t>{3}, Network(1), options);
   EXPECT_EQ(found[0].size(), 1u + 2 + 4 + 8);
-  for (const Hypothesis& hypothesis : found[0]) EXPECT_EQ(std::count(hypothesis.ids.begin(), hypothesis.ids.end(), 3), 0);
+  for (const Hypothesis& hypothesis : found[0])
+    EXPECT_EQ(std::count(hypothesis.ids.begin(), hypothesis.ids.end(), 3), 0);
   const auto nothing = [](std::span<const Prefix> prefixes) {
     return Rows{.columns = 2, .values = std::vector<float>(2 * prefixes.size(), -INFINITY)};
   };

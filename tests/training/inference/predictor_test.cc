@@ -24,8 +24,8 @@ std::string NewFolder() {
 // A predictor of what a run's `ranks` have saved of their initial weights.
 void WithPredictor(const RunConfig& config, const std::function<void(Predictor&)>& body) {
   WithWorkers(config, [&](Worker& worker) {
-    const absl::Status saved = SaveCheckpoint(FileSystem::Posix(), worker, TrainerState(), "test",
-                                              [] { return absl::OkStatus(); });
+    const absl::Status saved =
+        SaveCheckpoint(FileSystem::Posix(), worker, TrainerState(), "test", [] { return absl::OkStatus(); });
     ASSERT_TRUE(saved.ok()) << saved;
   });
   RunRanksAsThreads(1, [&](World& world) {
@@ -73,8 +73,7 @@ void ExpectLosses(const Rows& rows, const Batch& batch, const Values& losses, do
 
 // Sample b's first n tokens.
 std::span<const int32_t> FirstOf(const HostTensor& ids, int64_t sample, int64_t n) {
-  return std::span(ids.values<int32_t>())
-      .subspan(static_cast<size_t>(sample * ids.shape()[1]), static_cast<size_t>(n));
+  return std::span(ids.values<int32_t>()).subspan(static_cast<size_t>(sample * ids.shape()[1]), static_cast<size_t>(n));
 }
 
 // Every prefix of every sample.
@@ -169,8 +168,8 @@ TEST_P(MemoryTest, ProbabilitiesAreThoseOfTraining) {
   });
 }
 
-// A text alone, without the padding that the longest of a batch gives it, is what it is among others; and what comes out has
-// the probability that is said.
+// A text alone, without the padding that the longest of a batch gives it, is what it is among others; and what comes
+// out has the probability that is said.
 TEST_P(MemoryTest, TranslationsAreOfEachSourceAlone) {
   const RunConfig config = Config();
   WithPredictor(config, [&](Predictor& predictor) {
