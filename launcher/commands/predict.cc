@@ -19,10 +19,10 @@
 #include "launcher/prediction/prediction.h"
 #include "launcher/prepare.h"
 #include "launcher/trained_model.h"
-#include "model/families/recipe.h"
 #include "parallel/collectives/world.h"
 #include "runtime/files/file.h"
 #include "runtime/host/cpu_features.h"
+#include "training/tasks/tasks.h"
 
 DEFINE_int64(batch, 32, "Texts or images that go through the model at once.");
 DEFINE_int64(beam, 0,
@@ -58,8 +58,21 @@ absl::Status CheckFlags(const std::vector<std::string>& inputs) {
   return absl::OkStatus();
 }
 
+// What the run was trained on, as its config says. A checkpoint may be of before the config was changed.
+absl::StatusOr<TaskConfig> TaskOf(FileSystem& fs, const TrainedModel& trained) {
+  const std::string path = trained.run + "/config.pbtxt";
+  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, ReadConfig(fs, path, {}));
+  const TaskConfig::Kind kind = config.task().kind();
+  const bool fits = kind != TaskConfig::KIND_UNSET && EntryOf(kind).CanBeDoneBy(trained.model()) &&
+                    EntryOf(kind).head == trained.model().head();
+  if (fits) return config.task();
+  return Bad(path, ": task.kind ", TaskConfig::Kind_Name(kind), ", which the ",
+             ModelConfig::Family_Name(trained.model().family()), " of ", trained.checkpoint, " with head ",
+             ModelConfig::Head_Name(trained.model().head()), " does not do; give the checkpoint's own run");
+}
+
 // What the task makes of the flags.
-absl::StatusOr<PredictionOptions> OptionsFor(TaskConfig::Kind kind) {
+absl::StatusOr<PredictionOptions> OptionsFor(TaskConfig::Kind kind, const ModelConfig& model) {
   const bool translates = kind == TaskConfig::TRANSLATION || kind == TaskConfig::SPAN_CORRUPTION;
   for (const char* flag : {"beam", "length_penalty", "tokens"}) {
     if (Writes(kind) || !IsGiven(flag)) continue;
@@ -70,6 +83,10 @@ absl::StatusOr<PredictionOptions> OptionsFor(TaskConfig::Kind kind) {
   options.beam = FLAGS_beam > 0 ? FLAGS_beam : translates ? 4 : 1;
   options.length_penalty = FLAGS_length_penalty;
   options.tokens = translates && !IsGiven("tokens") ? 0 : FLAGS_tokens;
+  if (options.tokens >= model.decoder_length() && translates) {
+    return Bad("--tokens: ", options.tokens, ", more than the model's decoder writes; nearest legal: ",
+               model.decoder_length() - 1);
+  }
   if (!Writes(kind) || options.top <= options.beam) return options;
   return Bad("--top: ", options.top, ", more than --beam, ", options.beam, "; nearest legal: ", options.beam);
 }
@@ -105,9 +122,8 @@ absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string
                "further on IMAGE_CLASSES");
   };
   TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, world, *device));
-  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, ReadConfig(fs, trained.run + "/config.pbtxt", {}));
-  const TaskConfig& task = config.task();
-  TREFOIL_ASSIGN_OR_RETURN(const PredictionOptions options, OptionsFor(task.kind()));
+  TREFOIL_ASSIGN_OR_RETURN(const TaskConfig task, TaskOf(fs, trained));
+  TREFOIL_ASSIGN_OR_RETURN(const PredictionOptions options, OptionsFor(task.kind(), trained.model()));
   const PredictionJob job = {.options = options,
                              .task = task,
                              .predictor = *trained.predictor,

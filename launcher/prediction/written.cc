@@ -80,20 +80,20 @@ class Writer {
     AppendPrompt(tokenizer_, ids);
   }
 
-  // What is more than the encoder can read.
+  // What is more than the model can read: an encoder is not given the rest, of what goes on the last tokens count.
   void Cut() {
-    if (!translates_) return;
-    const auto most = static_cast<size_t>(job_.predictor.model().sequence_length() - 1);
+    const auto most = static_cast<size_t>(job_.predictor.model().sequence_length() - (translates_ ? 1 : 0));
     int64_t cut = 0;
     std::string first;
     for (Example& example : examples_) {
       if (example.ids.size() <= most) continue;
       if (cut++ == 0) first = absl::StrCat(example.place, ", which has ", example.ids.size());
-      example.ids.resize(most);
+      if (translates_) example.ids.resize(most);
     }
     if (cut == 0) return;
-    result_.notes.push_back(absl::StrCat(cut, cut == 1 ? " text is" : " texts are", " cut to the ", most,
-                                         " tokens that the model reads, the first ", first));
+    result_.notes.push_back(absl::StrCat(cut, cut == 1 ? " text is" : " texts are", " cut to the ",
+                                         translates_ ? "" : "last ", most, " tokens that the model reads, the first ",
+                                         first));
   }
 
   void Write(std::span<const size_t> numbers) {

@@ -216,7 +216,13 @@ TEST_F(Predict, BadInput) {
   ExpectRefused(Ask(run, {"--text=eins", "--length_penalty=-1"}),
                 "--length_penalty: -1, must be 0 or more; nearest legal: 0");
   ExpectRefused(Ask(run + "/nothing", {"--text=eins"}), "--checkpoint: " + run + "/nothing does not exist");
+  ExpectRefused(Ask(run, {"--text=eins", "--tokens=32"}),
+                "--tokens: 32, more than the model's decoder writes; nearest legal: 31");
   // What the run was trained on stands in its config.
+  const std::string config = ReadText(run + "/config.pbtxt");
+  WriteText(run + "/config.pbtxt", std::regex_replace(config, std::regex("kind: TRANSLATION"), "kind: NEXT_TOKEN"));
+  const Said other = Ask(run, {"--text=eins"});
+  EXPECT_EQ(Count(other.err, "config.pbtxt: task.kind NEXT_TOKEN, which the TRANSFORMER of "), 1) << other.err;
   std::filesystem::rename(run + "/config.pbtxt", run + "/moved");
   const Said unknown = Ask(run, {"--text=eins"});
   EXPECT_EQ(unknown.status, 1);
@@ -363,6 +369,9 @@ TEST_F(Predict, MasksAndContinuations) {
     const Ended generated = RunProgram(
         {Trefoil(), "generate", "--checkpoint=" + run, "--prompt=der rote haus", "--tokens=10", "--temperature=0"});
     EXPECT_EQ(generated.output, "der rote haus" + next.out);
+    const Said longer = Ask(run, {"--text=" + Words(40), "--tokens=2"});
+    EXPECT_EQ(Count(longer.err, "1 text is cut to the last 24 tokens that the model reads, the first --text, "), 1)
+        << longer.err;
     const std::vector<Json> wide = Parsed(Ask(run, {"--text=der", "--tokens=6", "--beam=5", "--top=5", "--json"}));
     ASSERT_EQ(wide.size(), 1u);
     EXPECT_EQ(wide[0]["predictions"].size(), 5u);
