@@ -101,7 +101,8 @@ std::span<const Command> Commands() {
        .summary = "Show what a trained model makes of its context, as JSON to draw from.",
        .examples = "  trefoil explain --checkpoint=runs/austen --show=losses                  # by place in the sample\n"
                    "  trefoil explain --checkpoint=runs/austen --show=gradients --samples=64  # by distance from the loss\n"
-                   "  trefoil explain --checkpoint=runs/de_en --show=attention --text='Guten Tag.' --output=tag.json\n",
+                   "  trefoil explain --checkpoint=runs/de_en --show=attention --text='Guten Tag.' --output=tag.json\n"
+                   "  trefoil explain --checkpoint=runs/pets --show=attention --image=cat.jpg\n",
        .flag_files = {"launcher/commands/explain.cc", "launcher/flags/output.cc", "launcher/flags/text.cc",
                       "launcher/trained_model.cc"},
        .main = ExplainMain},

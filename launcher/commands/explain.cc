@@ -16,9 +16,12 @@
 #include "launcher/flags/output.h"
 #include "launcher/flags/text.h"
 #include "launcher/given_flags.h"
+#include "launcher/prediction/lines.h"
+#include "launcher/prediction/pictures.h"
 #include "launcher/prepare.h"
 #include "launcher/trained_model.h"
 #include "model/families/recipe.h"
+#include "model/patches.h"
 #include "parallel/collectives/world.h"
 #include "runtime/host/cpu_features.h"
 #include "training/explain/attention_weights.h"
@@ -30,8 +33,9 @@
 
 DEFINE_string(show, "",
               "losses: the mean loss of each token of a sample, by its place; gradients: how much of the last token's loss gets "
-              "back to the tokens before it; attention: the weights of each layer and head for --text.");
+              "back to the tokens before it; attention: the weights of each layer and head for --text or --image.");
 DEFINE_int64(samples, 256, "Of losses and gradients: held-out samples to take the mean of.");
+DEFINE_string(image, "", "Of attention, a picture in place of --text.");
 DEFINE_string(data, "", "Of losses and gradients: token files or records. Empty: the run's data.held_out.");
 
 namespace trefoil {
@@ -54,8 +58,13 @@ absl::Status CheckFlags() {
   for (const char* flag : {"samples", "data"}) {
     if (attention && IsGiven(flag)) return Bad("--", flag, ": is about losses and gradients; leave it out");
   }
-  if (!attention && IsGiven("text")) return Bad("--text: is about attention; leave it out");
-  if (attention && FLAGS_text.empty()) return Bad("--text: missing; give a text to show the attention of");
+  for (const char* flag : {"text", "image"}) {
+    if (!attention && IsGiven(flag)) return Bad("--", flag, ": is about attention; leave it out");
+  }
+  if (attention && FLAGS_text.empty() == FLAGS_image.empty()) {
+    return Bad("--text: ", FLAGS_text.empty() ? "missing; give a text, or --image a picture, to show the attention of"
+                                              : "--image is given as well; leave one out");
+  }
   if (FLAGS_samples < 1) return Bad("--samples: ", FLAGS_samples, ", must be at least 1; nearest legal: 1");
   return absl::OkStatus();
 }
@@ -186,12 +195,26 @@ absl::StatusOr<Json> RunOn(const std::string& text, const TaskConfig& task, Trai
               {"translation", tokenizer.Decode(written)}};
 }
 
+// The same of a picture.
+absl::StatusOr<Json> RunOnPicture(FileSystem& fs, const TaskConfig& task, TrainedModel& trained) {
+  const ModelConfig& model = trained.model();
+  TREFOIL_ASSIGN_OR_RETURN(const Batch batch, ReadPictures(fs, model, task, std::span(&FLAGS_image, 1)));
+  const Rows said = trained.predictor->Outputs(batch);
+  const ClassNames names(task, model.classes());
+  return Json{{"patches", ImagePatches(model)}, {"predictions", names.Json(Likeliest(said[0], 1, names.size()))}};
+}
+
 absl::StatusOr<Json> Attention(FileSystem& fs, World& world, Device& device) {
   const auto check = [](const std::string& path, const ModelConfig& model) -> absl::Status {
     const Recipe::Structure structure = RecipeOf(model).structure;
-    if (structure != Recipe::Structure::kVision && structure != Recipe::Structure::kRecurrent) return absl::OkStatus();
-    return Bad("--checkpoint: ", path, " is of a ", ModelConfig::Family_Name(model.family()),
-               ", which has no attention to texts");
+    const bool sees = structure == Recipe::Structure::kVision;
+    if (sees == !FLAGS_image.empty() && structure != Recipe::Structure::kRecurrent &&
+        model.head() != ModelConfig::PATCHES) {
+      return absl::OkStatus();
+    }
+    return Bad("--checkpoint: ", path, " is of a ", ModelConfig::Family_Name(model.family()), " with head ",
+               ModelConfig::Head_Name(model.head()), ", of which no attention to ",
+               FLAGS_image.empty() ? "texts" : "pictures", " can be shown");
   };
   TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "explain", check, world, device));
   TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, ReadConfig(fs, trained.run + "/config.pbtxt", {}));
@@ -209,7 +232,8 @@ absl::StatusOr<Json> Attention(FileSystem& fs, World& world, Device& device) {
       maps.push_back({{"layer", name}, {"head", h}, {"weights", std::move(rows)}});
     }
   });
-  TREFOIL_ASSIGN_OR_RETURN(Json json, RunOn(FLAGS_text, config.task(), trained));
+  TREFOIL_ASSIGN_OR_RETURN(Json json, FLAGS_image.empty() ? RunOn(FLAGS_text, config.task(), trained)
+                                                          : RunOnPicture(fs, config.task(), trained));
   json["checkpoint"] = trained.checkpoint;
   json["maps"] = std::move(maps);
   return json;
@@ -222,8 +246,7 @@ absl::Status Explain(FileSystem& fs, World& world) {
   const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
   TREFOIL_ASSIGN_OR_RETURN(const Json json,
                            FLAGS_show == "attention" ? Attention(fs, world, *device) : ByPlace(fs, world, *device));
-  // A token may be part of a character.
-  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string text = JsonText(json) + "\n";
   if (!FLAGS_output.empty()) return WriteFileAtomically(fs, FLAGS_output, text);
   std::cout << text << std::flush;
   return absl::OkStatus();

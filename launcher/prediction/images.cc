@@ -6,15 +6,12 @@
 #include <memory>
 #include <utility>
 
-#include "data/images/image_patches.h"
 #include "data/images/image_samples.h"
-#include "data/images/read_image.h"
-#include "data/images/resize.h"
 #include "data/text/corpus.h"
 #include "launcher/prediction/batches.h"
 #include "launcher/prediction/lines.h"
+#include "launcher/prediction/pictures.h"
 #include "launcher/prediction/prediction.h"
-#include "model/patches.h"
 
 namespace trefoil {
 namespace {
@@ -81,35 +78,12 @@ class Classifier {
     const auto shared = std::make_shared<const std::vector<std::string>>(std::move(paths));
     Source source = {.images = std::ssize(*shared)};
     source.get = [this, shared](int64_t first, int64_t count) {
-      return Read(std::span(*shared).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
+      return ReadPictures(fs_, model_, job_.task,
+                          std::span(*shared).subspan(static_cast<size_t>(first), static_cast<size_t>(count)));
     };
     source.image = [](int64_t k) { return k; };
     source.name = [shared](int64_t image) { return (*shared)[static_cast<size_t>(image)]; };
     return source;
-  }
-
-  // As ImageSamples makes them.
-  absl::StatusOr<Batch> Read(std::span<const std::string> paths) {
-    const int64_t size = model_.patch_size(), channels = model_.channels(), count = std::ssize(paths);
-    const int64_t patches = ImagePatches(model_), values = PatchValues(model_);
-    Batch batch = {.samples = count, .length = patches + 1};
-    batch.patches = HostTensor::Zeros(DType::kFloat32, {count, patches + 1, values});
-    batch.patch_places = HostTensor::Zeros(DType::kInt32, {count, patches + 1});
-    batch.places = HostTensor::Zeros(DType::kInt32, {count, 1});
-    float* out = batch.patches.values<float>().data();
-    for (int64_t row = 0; row < count; ++row) {
-      TREFOIL_ASSIGN_OR_RETURN(const Image picture, ReadImage(fs_, paths[static_cast<size_t>(row)], channels));
-      const Image image = CoverAndCrop(picture, model_.image_size(), model_.image_size());
-      std::vector<float> pixels(image.values.begin(), image.values.end());
-      Normalise(pixels, channels, {job_.task.pixel_mean()}, {job_.task.pixel_deviation()});
-      out += values;  // of the class token
-      for (int64_t n = 0; n < patches; ++n, out += values) {
-        CopyPatch({.pixels = pixels, .width = model_.image_size(), .channels = channels}, size, n, out);
-        batch.patch_places.values<int32_t>()[static_cast<size_t>(row * (patches + 1) + 1 + n)] =
-            static_cast<int32_t>(1 + n);
-      }
-    }
-    return batch;
   }
 
   absl::Status Classify(const Source& source) {
