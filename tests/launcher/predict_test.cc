@@ -1,5 +1,5 @@
 // `trefoil predict`, the real program: small networks of each task are trained for a few steps and asked. What it
-// scores on held-out records and images is what training has measured on them.
+// scores on held-out records and images is what training has measured on them. `trefoil explain` looks into the same runs.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <gtest/gtest.h>
@@ -91,6 +91,37 @@ class Predict : public testing::Test {
     const Ended ended = RunProgram({"/bin/sh", "-c", command});
     return {ended.status, ReadText(Path("out")), ReadText(Path("err"))};
   }
+  static Ended Explain(const std::string& folder, const std::vector<std::string>& arguments) {
+    std::vector<std::string> command = {Trefoil(), "explain", "--checkpoint=" + folder};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return RunProgram(command);
+  }
+  static void ExpectNotExplained(const Ended& ended, const std::string& message) {
+    EXPECT_NE(ended.status, 0);
+    EXPECT_EQ(ended.output, "trefoil explain: " + message + "\n");
+  }
+  // Maps of the layers named, of `heads` each, from `queries` to `keys`: weights that are not negative and 1 in all.
+  static void ExpectMaps(const Json& shown, const std::vector<std::string>& layers, size_t heads, size_t queries,
+                         size_t keys) {
+    size_t maps = 0;
+    for (const Json& map : shown["maps"]) {
+      const std::string layer = map["layer"];
+      if (std::find(layers.begin(), layers.end(), layer) == layers.end()) continue;
+      ++maps;
+      ASSERT_EQ(map["weights"].size(), queries) << layer;
+      for (const Json& row : map["weights"]) {
+        ASSERT_EQ(row.size(), keys) << layer;
+        double sum = 0;
+        for (const double weight : row) {
+          EXPECT_GE(weight, 0);
+          sum += weight;
+        }
+        EXPECT_NEAR(sum, 1, 1e-5);
+      }
+    }
+    EXPECT_EQ(maps, layers.size() * heads);
+  }
+
   static void ExpectRefused(const Said& said, const std::string& message) {
     EXPECT_NE(said.status, 0);
     EXPECT_EQ(said.out, "");
@@ -181,6 +212,21 @@ TEST_F(Predict, Translations) {
   EXPECT_EQ(Count(cut.err, "note: 1 text is cut to the 31 tokens that the model reads, the first --text, which has "),
             1)
       << cut.err;
+
+  const Ended explained = Explain(run, {"--show=attention", "--text=eins zwei"});
+  ASSERT_EQ(explained.status, 0) << explained.output;
+  const Json shown = Json::parse(explained.output);
+  EXPECT_EQ(shown["translation"], Ask(run, {"--text=eins zwei", "--beam=1"}).lines().at(0));
+  EXPECT_EQ(shown["tokens"].back(), "[end]");
+  const size_t read = shown["tokens"].size(), written = shown["written"].size();
+  ExpectMaps(shown, {"blocks.0.attention"}, 2, read, read);
+  ExpectMaps(shown, {"decoder.blocks.0.attention"}, 2, written, written);
+  ExpectMaps(shown, {"decoder.blocks.0.cross_attention"}, 2, written, read);
+  ExpectNotExplained(Explain(run, {"--show=losses"}),
+                     "--checkpoint: " + run + "/checkpoints/step-00000150 was trained for TRANSLATION; losses and gradients by "
+                     "place are of NEXT_TOKEN and ANSWERS");
+  ExpectNotExplained(Explain(run, {"--show=attention"}),
+                     "--text: missing; give a text, or --image a picture, to show the attention of");
 
   ExpectRefused(Ask(run, {}), "--input: missing; give files, or a text with --text");
   const Ended generate = RunProgram({Trefoil(), "generate", "--checkpoint=" + run});
@@ -331,6 +377,12 @@ TEST_F(Predict, Images) {
   ASSERT_EQ(lines.size(), 30u);
   EXPECT_EQ(lines[3]["predictions"].size(), 2u);
   EXPECT_EQ(Count("01", lines[3]["reference"].get<std::string>()), 1);
+  const Ended no_picture = Explain(run, {"--show=attention", "--image=" + Path("missing.png")});
+  EXPECT_NE(no_picture.status, 0);
+  EXPECT_EQ(Count(no_picture.output, "trefoil explain: "), 1) << no_picture.output;
+  ExpectNotExplained(Explain(run, {"--show=attention", "--text=a"}),
+                     "--checkpoint: " + run + "/checkpoints/step-00000020 is of a VIT with head CLASSES, of which no attention "
+                     "to texts can be shown");
   ExpectRefused(Ask(run, {"--text=a"}), "--text: the model reads images; give files");
   WriteText(Path("no.png"), "no image");
   const Said refused = Ask(run, {Path("no.png")});
@@ -356,6 +408,12 @@ TEST_F(Predict, MasksAndContinuations) {
   EXPECT_EQ(fields[0], "der" + piece + " haus die" + other + " hund");
   ExpectRefused(Ask(masks, {"--text=der rote"}),
                 "--text: \"der rote\" has no [MASK]; put one where a piece is to be found");
+  const Json shown = Json::parse(Explain(masks, {"--show=attention", "--text=der rote"}).output);
+  EXPECT_EQ(shown["tokens"].front(), "[CLS]");
+  ExpectMaps(shown, {"blocks.0.attention"}, 2, shown["tokens"].size(), shown["tokens"].size());
+  ExpectNotExplained(Explain(masks, {"--show=attention", "--text=a", "--samples=3"}),
+                     "--samples: is about losses and gradients; leave it out");
+  ExpectNotExplained(Explain(masks, {"--show=all"}), "--show: 'all', must be losses, gradients or attention");
   const Said longer = Ask(masks, {"--text=[MASK] " + Words(60)});
   EXPECT_TRUE(longer.err.ends_with(" tokens, more than the model reads; nearest legal: 22\n")) << longer.err;
 
@@ -375,6 +433,15 @@ TEST_F(Predict, MasksAndContinuations) {
     const std::vector<Json> wide = Parsed(Ask(run, {"--text=der", "--tokens=6", "--beam=5", "--top=5", "--json"}));
     ASSERT_EQ(wide.size(), 1u);
     EXPECT_EQ(wide[0]["predictions"].size(), 5u);
+    // By place, of the held-out samples that training has measured: 24 places.
+    const Json losses = Json::parse(Explain(run, {"--show=losses", "--samples=100000"}).output);
+    ASSERT_EQ(losses["loss_by_position"].size(), 24u);
+    double sum = 0;
+    for (const double loss : losses["loss_by_position"]) sum += loss / 24;
+    EXPECT_NEAR(sum, HeldOut(run, "loss"), 0.1);  // training has taken the last few samples too
+    const Json norms = Json::parse(Explain(run, {"--show=gradients", "--samples=8"}).output);
+    ASSERT_EQ(norms["gradient_by_distance"].size(), 24u);
+    for (const double norm : norms["gradient_by_distance"]) EXPECT_GT(norm, 0);
   }
   // Spans that were cut out.
   const std::string t5 =
