@@ -54,9 +54,9 @@ void FillUp(const Batch& whole, Batch* batch) {
   }
 }
 
-// This rank's share of the global batch from sample `step_first` of the source on; of samples from `end` on there are none, and zeros in their place. A rank that
-// fails goes through the step on zeros, so that the others, who know nothing yet, are not left waiting: it tells them with
-// the step's sums.
+// This rank's share of the global batch from sample `step_first` of the source on; of samples from `end` on there are
+// none, and zeros in their place. A rank that fails goes through the step on zeros, so that the others, who know nothing
+// yet, are not left waiting: it tells them with the step's sums.
 Input ReadInput(const Worker& worker, const BatchSource& source, int64_t step_first, int64_t end) {
   const Clock::time_point begin = Clock::now();
   Input input;
