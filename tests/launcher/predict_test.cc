@@ -221,7 +221,7 @@ TEST_F(Predict, Translations) {
   const size_t read = shown["tokens"].size(), written = shown["written"].size();
   ExpectMaps(shown, {"blocks.0.attention"}, 2, read, read);
   ExpectMaps(shown, {"decoder.blocks.0.attention"}, 2, written, written);
-  ExpectMaps(shown, {"decoder.blocks.0.cross_attention"}, 2, written, read);
+  ExpectMaps(shown, {"decoder.blocks.0.cross"}, 2, written, read);
   ExpectNotExplained(Explain(run, {"--show=losses"}),
                      "--checkpoint: " + run + "/checkpoints/step-00000150 was trained for TRANSLATION; losses and gradients by "
                      "place are of NEXT_TOKEN and ANSWERS");

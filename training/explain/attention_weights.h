@@ -22,7 +22,7 @@
 namespace trefoil {
 
 struct AttentionWeights {
-  std::string name;  // "decoder.blocks.2.cross_attention"
+  std::string name;  // "decoder.blocks.2.cross"
   int64_t samples = 0, heads = 0, queries = 0, keys = 0;
   std::vector<float> values = {};  // [samples, heads, queries, keys]; 0 for keys that a query does not see
 
