@@ -75,12 +75,14 @@ Tensors Transformer::NewOutputGradient(int chunk) { return New(chunks_[static_ca
 
 Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& input, bool divided) {
   const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
+  MicroBatch untrained = batch;
+  untrained.training = false;
   Saved saved;
   Tensors x = input;
   for (const Part& part : chunks_[static_cast<size_t>(chunk_index)].parts) {
     const ParameterStore::Use use = store_.UseModule(part.number);
     ForwardPass pass = {.divided = divided};
-    x = part.module->Forward(context_, batch, x, &pass);
+    x = part.module->Forward(context_, IsTrained(part) ? batch : untrained, x, &pass);
     saved.push_back(std::move(pass.saved));
     for (Loss& loss : pass.losses) losses_[static_cast<size_t>(micro_batch)].push_back(std::move(loss));
   }
@@ -107,11 +109,17 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
   Saved& saved = node.mapped();
   Tensors dx = d_output;
   for (size_t i = chunk.size(); i-- > 0;) {
-    const ParameterStore::Use use = store_.UseModule(chunk[i].number);
-    dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
+    if (IsTrained(chunk[i])) {
+      const ParameterStore::Use use = store_.UseModule(chunk[i].number);
+      dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
+    }
     weights.Add([this, number = chunk[i].number] { AddedTo(number); });
   }
-  return dx;
+  if (IsTrained(chunk.front())) return dx;
+  // Nobody looks at it, but the schedule sends it.
+  const Tensors unused = NewInput(chunk_index);
+  for (const Tensor& x : unused) Fill(context_.device, x, 0);
+  return unused;
 }
 
 void Transformer::BackwardWeight(int micro_batch, int chunk) {

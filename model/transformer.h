@@ -76,6 +76,8 @@ class Transformer : public Stage {
   using Saved = std::vector<std::unique_ptr<Module::Saved>>;  // by part of the chunk
   Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
   void AddedTo(int module);
+  // It, or a module before it, has something to train.
+  bool IsTrained(const Part& part) const { return part.number >= context_.first_trained_module; }
 
   const ParameterStore& store_;
   const Context context_;

@@ -11,7 +11,9 @@ GradientReducer::GradientReducer(ParameterStore& store, Device& device, const st
     : store_(store), device_(device), options_(options) {
   for (const int module : modules) added_[module] = 0;
   CHECK_EQ(options.micro_batches % options.sum_groups, 0);
-  const auto has_replicas = [&](const BucketMemory& memory) { return ReplicasOf(memory).size() > 1; };
+  const auto has_replicas = [&](const BucketMemory& memory) {
+    return memory.bucket.trained && ReplicasOf(memory).size() > 1;
+  };
   const std::vector<BucketMemory>& buckets = store.buckets();
   if (device.computes() && std::any_of(buckets.begin(), buckets.end(), has_replicas)) {
     thread_ = std::thread([this] { Run(); });
@@ -43,7 +45,7 @@ void GradientReducer::ModuleAdded(int module) {
   const int group_size = options_.micro_batches / options_.sum_groups;
   for (BucketMemory& memory : store_.buckets()) {
     const Bucket& bucket = memory.bucket;
-    if (!bucket.UsedBy(module)) continue;
+    if (!bucket.trained || !bucket.UsedBy(module)) continue;
     const int before = AddedTo(bucket);
     ++found->second;
     const int added = AddedTo(bucket);
@@ -66,7 +68,9 @@ void GradientReducer::FoldGroup(BucketMemory& memory, int group) {
 }
 
 void GradientReducer::AllModulesDone() {
-  for (const BucketMemory& memory : store_.buckets()) CHECK_EQ(ReplicasOf(memory).size(), 1);
+  for (const BucketMemory& memory : store_.buckets()) {
+    CHECK(!memory.bucket.trained || ReplicasOf(memory).size() == 1) << memory.bucket.module;
+  }
   for (auto& [module, added] : added_) added = options_.micro_batches;
 }
 
@@ -77,6 +81,7 @@ void GradientReducer::Finish() {
   }
   WaitForThread();
   for (BucketMemory& memory : store_.buckets()) {
+    if (!memory.bucket.trained) continue;
     ReduceOverTokens(memory);
     Group* const stages = options_.tied.Of(memory.bucket);
     if (stages != nullptr) stages->AllReduceSum(memory.GradientShard());

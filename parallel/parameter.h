@@ -50,10 +50,13 @@ struct Parameter {
   float deviation = 0;  // of kNormal
   // Whether weight decay applies: matrices and embeddings, not biases and norms.
   bool decay = false;
+  // Its share of the run's learning rate. 0: it is not trained, and has no gradient and no optimizer state.
+  double rate = 1;
   // Stored right behind the parameter declared before it (same module, same tail dims), so that both can be used as one
   // matrix: q, k, v; gate, up.
   bool fused_with_previous = false;
 
+  bool trained() const { return rate > 0; }
   AxisSet split_over() const;
   // The axes over which it is replicated and its gradient is always a partial sum: those that split samples and not it.
   AxisSet replicated_over() const { return AxisSet::Of(AxisSplits::kSamples) - split_over(); }
@@ -68,6 +71,10 @@ class ParameterTable {
   const Parameter& Find(const std::string& name) const;
   // Elements of the whole model; a tied parameter counts once.
   int64_t elements() const;
+  // Of those that are trained.
+  int64_t trained_elements() const;
+  // The number of the first module that uses something that is trained; CHECKs that there is one.
+  int first_trained_module() const;
 
  private:
   std::vector<Parameter> parameters_;

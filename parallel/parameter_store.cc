@@ -22,7 +22,7 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
     Fill(device, memory.weights, 0);
     memory.master = working == DType::kFloat32 ? memory.weights.Range(memory.shard_begin, {shard})
                                                : device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
-    if (options_.trainable) {
+    if (options_.trainable && memory.bucket.trained) {
       memory.gradients = device.Allocate(DType::kFloat32, {n}, Purpose::kGradients);
       for (int i = 0; i < options_.group_sums; ++i) {
         memory.group_sums.push_back(device.Allocate(DType::kFloat32, {n}, Purpose::kGradients));
@@ -31,8 +31,9 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
         memory.state.push_back(device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer));
         Fill(device, memory.state.back(), 0);
       }
-      for (const Tensor& zeros : {memory.gradients, memory.master}) Fill(device, zeros, 0);
+      Fill(device, memory.gradients, 0);
     }
+    Fill(device, memory.master, 0);
     buckets_.push_back(std::move(memory));
   }
   uses_.resize(buckets_.size());
@@ -69,8 +70,12 @@ Tensor ParameterView::weight() const {
   return store_->buckets_[bucket_].weights.Range(begin_, shape_);
 }
 
+bool ParameterView::trained() const {
+  return defined() && store_->options_.trainable && store_->buckets_[bucket_].bucket.trained;
+}
+
 Tensor ParameterView::gradient() const {
-  if (!defined() || !store_->options_.trainable) return Tensor();
+  if (!trained()) return Tensor();
   CHECK_GT(store_->uses_[bucket_], 0) << "gradients of module " << store_->buckets_[bucket_].bucket.module
                                       << " are not in use";
   return store_->buckets_[bucket_].gradients.Range(begin_, shape_);
@@ -97,7 +102,7 @@ Tensor ParameterStore::Weight(const std::vector<std::string>& names) const {
 
 Tensor ParameterStore::Gradient(const std::vector<std::string>& names) const {
   const ParameterView view = View(names);
-  return options_.trainable ? buckets_[view.bucket_].gradients.Range(view.begin_, view.shape_) : Tensor();
+  return view.trained() ? buckets_[view.bucket_].gradients.Range(view.begin_, view.shape_) : Tensor();
 }
 
 void ParameterStore::Initialize(uint64_t seed, const AxisGroups& groups) {

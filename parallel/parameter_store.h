@@ -31,7 +31,7 @@
 namespace trefoil {
 
 // A bucket and its memory. All flat; n = bucket.elements, s = n / ranks along its replicas with a split optimizer, else
-// n.
+// n. One that is not trained has weights and master weights only.
 struct BucketMemory {
   Bucket bucket;
   int64_t shard_begin = 0;    // this rank's share of the optimizer state: elements [shard_begin, shard_begin + s)
@@ -63,8 +63,10 @@ class ParameterView {
  public:
   ParameterView() = default;  // of no parameter: its tensors are undefined
   bool defined() const { return store_ != nullptr; }
+  // Whether there are gradients of it.
+  bool trained() const;
   const Shape& shape() const { return shape_; }
-  // In the working dtype, and float32 (undefined in a store that is not trainable). CHECKs that a module of the
+  // In the working dtype, and float32 (undefined where it is not trained). CHECKs that a module of the
   // parameter is in use; valid until it no longer is.
   Tensor weight() const;
   Tensor gradient() const;

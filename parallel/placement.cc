@@ -97,13 +97,16 @@ Box SliceOf(const Parameter& parameter, const Mesh& mesh) {
 
 std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
                                     const OptimizerLayout& optimizer, bool split_optimizer) {
-  const auto key = [](const Bucket& b) { return std::tuple(b.module, b.tied_modules, b.replicas, b.optimizer_group); };
+  const auto key = [](const Bucket& b) {
+    return std::tuple(b.module, b.tied_modules, b.replicas, b.optimizer_group, b.trained);
+  };
   std::vector<Bucket> buckets;
   for (const Parameter& parameter : table.all()) {
     const Bucket wanted = {.module = parameter.module,
                            .tied_modules = parameter.tied_modules,
                            .replicas = parameter.replicated_over(),
                            .optimizer_group = optimizer.GroupOf(parameter),
+                           .trained = parameter.trained(),
                            .entries = {}};
     if (std::none_of(modules.begin(), modules.end(), [&](int module) { return wanted.UsedBy(module); })) continue;
     auto bucket = std::find_if(buckets.begin(), buckets.end(), [&](const Bucket& b) { return key(b) == key(wanted); });

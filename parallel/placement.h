@@ -2,7 +2,8 @@
 // ParameterTable and the mesh; the only slice arithmetic in the program.
 //
 // A bucket is one flat buffer with parameters of one module that are replicated over the same axes and that the
-// optimizer treats alike (parameters that several modules share are apart), in order of declaration. Gradients are reduced,
+// optimizer treats alike (parameters that several modules share, and those that are not trained, are apart), in order of
+// declaration. Gradients are reduced,
 // optimizer state is split and weights are gathered again a bucket at a time, over its `replicas` axes: those that
 // split samples and not the parameters. With ZeRO, of d ranks along them rank i owns elements [i n / d, (i + 1) n / d)
 // of a bucket of n elements; n is padded so that this divides evenly. Where the optimizer needs whole parameters
@@ -40,6 +41,7 @@ struct Bucket {
   std::vector<int> tied_modules = {};  // of its parameters (parallel/parameter.h)
   AxisSet replicas = {};             // its parameters' replicated_over()
   size_t optimizer_group = 0;
+  bool trained = true;               // all of its parameters, or none
   std::vector<BucketEntry> entries;  // ascending
   int64_t elements = 0;              // with padding; a multiple of the ranks along `replicas`
 

@@ -1,14 +1,17 @@
 #include "planner/plan.h"
 
+#include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
 #include <algorithm>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "model/model.h"
 #include "training/config/micro_batches.h"
+#include "training/fine_tuning.h"
 #include "training/worker.h"
 
 namespace trefoil {
@@ -26,20 +29,39 @@ int RankOfStage(const RunConfig& config, int stage) {
   return mesh.RankAt(Axis::kPipeline, stage) + last;
 }
 
-// Of each stage, what makes it like others: how many modules of which kind each chunk has, and whether it passes its
-// result on to another chunk of the stage.
+// Of each module, how much of it is trained, and whether there is a backward through it.
+std::vector<std::string> TrainedParts(const RunConfig& config, size_t modules) {
+  const ParameterTable table = DeclareRun(config);
+  std::vector<int64_t> trained(modules);
+  for (const Parameter& parameter : table.all()) {
+    if (!parameter.trained()) continue;
+    trained[static_cast<size_t>(parameter.module)] += parameter.shape.elements();
+    for (const int module : parameter.tied_modules) trained[static_cast<size_t>(module)] += parameter.shape.elements();
+  }
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < modules; ++i) {
+    const bool backward = static_cast<int>(i) >= table.first_trained_module();
+    parts.push_back(absl::StrCat(trained[i], backward ? "" : " without backward"));
+  }
+  return parts;
+}
+
+// Of each stage, what makes it like others: how many modules of which kind each chunk has, which of them are trained, and
+// whether it passes its result on to another chunk of the stage.
 std::vector<std::string> Likenesses(const RunConfig& config) {
   const VirtualStages virtual_stages(config.parallel());
   const std::vector<ModuleSpec> modules = ModulesOf(config.model());
   const auto numbers = ModulesOfVirtualStages(modules, virtual_stages);
+  const std::vector<std::string> trained = TrainedParts(config, modules.size());
   std::vector<std::string> stages(static_cast<size_t>(virtual_stages.stages()));
   for (int stage = 0; stage < virtual_stages.stages(); ++stage) {
     std::string& text = stages[static_cast<size_t>(stage)];
     for (int chunk = 0; chunk < virtual_stages.chunks(); ++chunk) {
       const int here = virtual_stages.Of(stage, chunk);
-      std::vector<std::pair<std::string_view, int>> kinds;
+      std::vector<std::pair<std::string, int>> kinds;
       for (const int number : numbers[static_cast<size_t>(here)]) {
-        const std::string_view kind = modules[static_cast<size_t>(number)].kind;
+        const auto i = static_cast<size_t>(number);
+        const std::string kind = absl::StrCat(modules[i].kind, " (", trained[i], ")");
         if (kinds.empty() || kinds.back().first != kind) kinds.emplace_back(kind, 0);
         ++kinds.back().second;
       }
@@ -163,9 +185,11 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   Plan plan;
   plan.ranks = ranks;
   plan.micro_batches = MicroBatchesPerStep(config);
-  plan.parameters = DeclareModel(config.model()).elements();
+  const ParameterTable table = DeclareRun(config);
+  plan.parameters = table.elements();
+  plan.trained_parameters = table.trained_elements();
   plan.tokens = static_cast<double>(config.training().global_batch()) * static_cast<double>(TokensOfSample(config.model()));
-  plan.model_flops = ModelFlops(config.model()) * config.training().global_batch();
+  plan.model_flops = TrainingFlops(config) * config.training().global_batch();
   plan.peak_flops = time.Peak(WorkingDType(config.training().precision())) * ranks;
 
   const std::vector<std::string> likenesses = Likenesses(config);

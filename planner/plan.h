@@ -39,9 +39,9 @@ struct StagePlan {
 
 struct Plan {
   int ranks = 0, micro_batches = 0;
-  int64_t parameters = 0;
+  int64_t parameters = 0, trained_parameters = 0;
   double tokens = 0;       // of a step
-  double model_flops = 0;  // of a step (ModelFlops)
+  double model_flops = 0;  // of a step (TrainingFlops)
   double counted_flops = 0;  // of the matrix products that all ranks make in a step, recomputation included
   std::vector<StagePlan> stages;
   int fullest = 0;  // stage that holds most memory

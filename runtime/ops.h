@@ -66,10 +66,10 @@ void MatmulActivate(Device& device, Activation activation, const Tensor& a, cons
 void MatmulActivateBackward(Device& device, Activation activation, const Tensor& dy, const Tensor& weight,
                             const Tensor& before, const Tensor& dx, const Tensor& d_bias);
 // d_weight += dy^T x, d_bias[j] += sum over rows of dy[i][j].  dy: [M, N]; x: [M, K]; d_weight: [N, K] float32;
-// d_bias: [N] float32, or not defined.
+// d_bias: [N] float32. Either may be undefined: nobody wants it.
 void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias);
 
-// d_bias[j] += sum over rows of dy[i][j].  dy: [N, C]; d_bias: [C] float32.
+// d_bias[j] += sum over rows of dy[i][j].  dy: [N, C]; d_bias: [C] float32, or not defined: nothing happens.
 void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias);
 // x[i][j] += bias[j], in place.  x: [N, C]; bias: [C].
 void AddBias(Device& device, const Tensor& x, const Tensor& bias);
@@ -161,7 +161,7 @@ void MergeAttention(Device& device, const Tensor& out, const Tensor& log_sum_exp
 // With kYes, adds to y instead.  ids: [N] int32; table: [rows, C]; y: [N, C].
 void Embedding(Device& device, const Tensor& ids, const Tensor& table, int64_t first_row, const Tensor& y,
                Accumulate accumulate = Accumulate::kNo);
-// d_table[ids[i] - first_row] += dy[i], in order of i.  d_table: float32.
+// d_table[ids[i] - first_row] += dy[i], in order of i.  d_table: float32, or not defined: nothing happens.
 void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table);
 
 // ---- pooling ----

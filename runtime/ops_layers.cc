@@ -161,6 +161,7 @@ void Embedding(Device& device, const Tensor& ids, const Tensor& table, int64_t f
 }
 
 void EmbeddingBackward(Device& device, const Tensor& ids, const Tensor& dy, int64_t first_row, const Tensor& d_table) {
+  if (!d_table.defined()) return;
   CheckActivation("dy", dy, 2);
   Check("ids", ids, DType::kInt32, {dy.dim(0)});
   CheckActivation("d_table", d_table, 2);

@@ -68,6 +68,7 @@ void MatmulActivateBackward(Device& device, Activation activation, const Tensor&
 
 void WeightGradient(Device& device, const Tensor& dy, const Tensor& x, const Tensor& d_weight, const Tensor& d_bias) {
   CheckActivation("dy", dy, 2);
+  if (!d_weight.defined()) return BiasBackward(device, dy, d_bias);
   CheckActivation("x", x, 2);
   const int64_t m = dy.dim(0), n = dy.dim(1), k = x.dim(1);
   Check("x", x, dy.dtype(), {m, k});
@@ -108,6 +109,7 @@ void MatmulFloat8(Device& device, const Tensor& a, const Tensor& a_scale, const 
 }
 
 void BiasBackward(Device& device, const Tensor& dy, const Tensor& d_bias) {
+  if (!d_bias.defined()) return;
   CheckActivation("dy", dy, 2);
   Check("d_bias", d_bias, kFloat, {dy.dim(1)});
   Run(device, "bias_backward", dy.elements(), Bytes({&dy, &d_bias, &d_bias}),

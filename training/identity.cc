@@ -1,5 +1,6 @@
 #include "training/identity.h"
 
+#include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <google/protobuf/text_format.h>
@@ -48,12 +49,20 @@ std::string Shown(const TokenFiles& files) {
 // Empty: unknown.
 std::string Number(double value) { return value == 0 ? "" : absl::StrCat(value); }
 
-std::string OptimizerText(const Identity& run) {
+std::string OneLine(const google::protobuf::Message& message) {
   std::string text;
   google::protobuf::TextFormat::Printer printer;
   printer.SetSingleLineMode(true);
-  printer.PrintToString(run.state.optimizer(), &text);
-  return run.state.has_optimizer() ? absl::StrCat("{", text, "}") : "";
+  printer.PrintToString(message, &text);
+  return absl::StrCat("{", absl::StripTrailingAsciiWhitespace(text), "}");
+}
+
+std::string OptimizerText(const Identity& run) {
+  return run.state.has_optimizer() ? OneLine(run.state.optimizer()) : "";
+}
+
+std::string FineTuningText(const Identity& run) {
+  return run.state.has_fine_tuning() ? OneLine(run.state.fine_tuning()) : "";
 }
 
 std::string PrecisionText(const Identity& run) {
@@ -108,6 +117,8 @@ const Row kRows[] = {
     {"training.seed", [](const Identity& run) { return absl::StrCat(run.state.seed()); }, kHarmless,
      "dropout differs from the run before"},
     {"training.optimizer", OptimizerText, kHarmless, "steps after this one follow the new values"},
+    {"training.fine_tuning", FineTuningText, kHarmless,
+     "steps after this one train what it says; what was not trained has no moments yet"},
     {"program", [](const Identity& run) { return run.state.program_version(); }, kHarmless,
      "the last bits of the numbers may differ"},
 };
@@ -124,6 +135,7 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   state.set_seed(training.seed());
   state.set_data_seed(config.data().seed());
   *state.mutable_optimizer() = training.optimizer();
+  *state.mutable_fine_tuning() = training.fine_tuning();
   state.set_steps(training.steps());
   state.set_global_batch(training.global_batch());
   Describe(data.train, state.mutable_train());

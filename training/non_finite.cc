@@ -29,6 +29,7 @@ class Search {
   // Each of the parameters' values in a buffer.
   void Parameters(Tensor BucketMemory::*buffer, Found::Phase phase, const char* kind) {
     for (BucketMemory& memory : worker_.store.buckets()) {
+      if (!(memory.*buffer).defined()) continue;
       for (const BucketEntry& entry : memory.bucket.entries) {
         const Tensor x = (memory.*buffer).Range(entry.begin, {entry.box.extent.elements()});
         if (Finite(x)) continue;

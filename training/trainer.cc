@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "model/model_text.h"
+#include "training/fine_tuning.h"
 #include "training/log/metrics.h"
 #include "training/log/progress_meter.h"
 #include "training/log/trace.h"
@@ -139,9 +140,9 @@ class Trainer {
   // What samples of such lengths come to.
   void Measure(const SampleLengths& lengths) {
     if (lengths == measured_) return;
-    const ModelConfig model = WithLengths(config_, lengths).model();
-    flops_per_sample_ = ModelFlops(model);
-    tokens_per_sample_ = TokensOfSample(model);
+    const RunConfig run = WithLengths(config_, lengths);
+    flops_per_sample_ = TrainingFlops(run);
+    tokens_per_sample_ = TokensOfSample(run.model());
     measured_ = lengths;
   }
 

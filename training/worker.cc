@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "training/config/micro_batches.h"
+#include "training/fine_tuning.h"
 
 namespace trefoil {
 namespace {
@@ -40,7 +41,8 @@ std::vector<AxisSet> GroupsOf(const RunConfig& config, const ParameterTable& tab
   return sets;
 }
 
-Context ContextOf(const RunConfig& config, Group& tensor, Device& device, const Inspector& inspector) {
+Context ContextOf(const RunConfig& config, const ParameterTable& table, Group& tensor, Device& device,
+                  const Inspector& inspector) {
   return {.device = device,
           .tensor = tensor,
           .sequence_parallel = config.parallel().sequence_parallel(),
@@ -48,7 +50,8 @@ Context ContextOf(const RunConfig& config, Group& tensor, Device& device, const 
           .recompute = config.parallel().recompute(),
           .dropout_seed = config.training().seed(),
           .float8 = config.training().precision() == TrainingConfig::FP8,
-          .inspector = &inspector};
+          .inspector = &inspector,
+          .first_trained_module = table.first_trained_module()};
 }
 
 }  // namespace
@@ -87,7 +90,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       device(device),
       mesh(MeshSizes(config.parallel()), world.rank()),
       place{.stage = mesh.index(Axis::kPipeline), .virtual_stages = virtual_stages},
-      table(DeclareModel(config.model())),
+      table(DeclareRun(config)),
       modules(Transformer::Modules(config.model(), place)),
       role(RoleOf(config.model(), modules)),
       all(&world.all()),
@@ -109,7 +112,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
                .micro_batches = MicroBatchesPerStep(config),
                // A planner's shortened step may have a number that they do not divide: its groups are not added up.
                .sum_groups = MicroBatchesPerStep(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
-      transformer(config.model(), store, ContextOf(config, *tensor, device, inspector), place,
+      transformer(config.model(), store, ContextOf(config, table, *tensor, device, inspector), place,
                   [this](int module) { reducer.ModuleAdded(module); }),
       actions(std::move(list)) {
   CHECK_EQ(MeshSizes(config.parallel()).ranks(), world.size());

@@ -16,6 +16,7 @@
 #include "model/model_text.h"
 #include "planner/stage_profile.h"
 #include "runtime/random.h"
+#include "training/fine_tuning.h"
 #include "training/step.h"
 #include "training/tasks/tasks.h"
 
@@ -119,7 +120,7 @@ absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
   const ModelConfig& model = config.model();
   const SampleSize sample = SampleSizeOf(model);
   const double units = static_cast<double>(config.training().global_batch() * sample.units);
-  const double flops = ModelFlops(model) * config.training().global_batch();
+  const double flops = TrainingFlops(config) * config.training().global_batch();
   std::cout << ModelInWords(model) << "\n" << absl::StrFormat(
       "%d parameters, batch %s in micro-batches of %d, %s, %d rank(s) x %d thread(s)\n"
       "measured peak (%s, all ranks) %.1f GFLOP/s, memory %.1f GB/s per rank\n"
@@ -129,7 +130,7 @@ absl::Status Bench(const Prepared& prepared, World& world, Device& device) {
       worker.table.elements(), sample.Of(config.training().global_batch()),
       config.training().micro_batch(), Name(dtype), world.size(), device.threads(), Name(dtype), peak * 1e-9,
       own_bandwidth * 1e-9, 1e3 * median, seconds.size(), 1e3 * seconds.front(), 1e3 * seconds.back(),
-      units / median, sample.unit, flops / median * 1e-9, kModelFlopsRule, 100 * flops / median / peak,
+      units / median, sample.unit, flops / median * 1e-9, TrainingFlopsRule(config), 100 * flops / median / peak,
       static_cast<double>(device.memory().peak_total) / (1 << 30), allocated);
   if (!prepared.products.empty()) std::cout << "products: " << prepared.products << "\n";
   PrintOps(ops, observed, own_peak, own_bandwidth);

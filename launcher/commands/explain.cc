@@ -95,6 +95,9 @@ absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const 
   training.set_global_batch(batch);
   training.set_micro_batch(batch);
   training.set_gradient_groups(1);
+  // Gradients are to come to the first block, frozen or not.
+  training.mutable_fine_tuning()->clear_frozen_layers();
+  training.mutable_fine_tuning()->clear_freeze();
   training.set_precision(TrainingConfig::FP32);
   config.mutable_runtime()->set_graphs(RuntimeConfig::OFF);
   return config;

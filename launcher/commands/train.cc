@@ -21,6 +21,7 @@
 #include "runtime/host/process_memory.h"
 #include "runtime/number_text.h"
 #include "runtime/version.h"
+#include "training/fine_tuning.h"
 #include "training/trainer.h"
 #include "training/worker.h"
 
@@ -49,7 +50,8 @@ Summary Summarise(const RunConfig& config, const Plan& plan, const PeakFlops& pe
   summary.ranks = plan.ranks;
   summary.threads = threads;
   summary.parameters = plan.parameters;
-  summary.flops_per_sample = ModelFlops(config.model());
+  summary.trained_parameters = plan.trained_parameters;
+  summary.flops_per_sample = TrainingFlops(config);
   summary.peak = peak;
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
   summary.worst_rank = fullest.rank;

@@ -159,7 +159,11 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
 
   std::string text = absl::StrCat(
       "run       ", config.folder(), "\n", "program   ", summary.program, "\n", "model     ", ModelInWords(model), "; ",
-      ShortCount(static_cast<double>(summary.parameters)), " parameters\n");
+      ShortCount(static_cast<double>(summary.parameters)), " parameters",
+      summary.trained_parameters == summary.parameters
+          ? ""
+          : absl::StrCat(", of which ", ShortCount(static_cast<double>(summary.trained_parameters)), " are trained"),
+      "\n");
   absl::StrAppend(&text, "mesh      ", MeshText(parallel), " = ", Plural(summary.ranks, "rank"), ", ",
                   Plural(summary.threads, "thread"), " each\n\n", Picture(config, summary), "\n");
 
@@ -194,7 +198,11 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                   "\n");
   absl::StrAppend(&text, "steps     ", training.steps(), ": ", ShortCount(units * training.steps()), " ", sample.unit,
                   " in all; learning rate ", optimizer.learning_rate(), ", warm-up ", optimizer.warmup_steps(),
-                  ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()), "\n");
+                  ", then ", OptimizerConfig::Schedule_Name(optimizer.schedule()));
+  if (const float decay = training.fine_tuning().layer_decay(); decay < 1) {
+    absl::StrAppend(&text, "; each layer has ", decay, " of that of the one behind it");
+  }
+  text += "\n";
   absl::StrAppend(&text, Memory(summary));
   absl::StrAppend(&text, "compute   ", FlopsText(summary.flops_per_sample * training.global_batch()), " per step");
   const PeakFlops& peak = summary.peak;

@@ -32,7 +32,7 @@ struct Summary {
   std::string program;  // its build (runtime/version.h)
   int ranks = 1;
   int threads = 1;  // of each rank
-  int64_t parameters = 0;
+  int64_t parameters = 0, trained_parameters = 0;
   double flops_per_sample = 0;  // forward and backward, of the whole model
   std::string products;        // what matrices are multiplied with and why (launcher/prepare.h); may be empty
   PeakFlops peak;              // of all ranks together

@@ -119,8 +119,10 @@ Tensor Head::ReduceGradient(const Context& context, const Tensor& all_dh) const 
 }
 
 void Head::AddGradients(const Context& context, const Tensor& d_logits, const Tensor& h) const {
-  Matmul(context.device, d_logits, Transpose::kYes, h, Transpose::kNo, weight_.gradient(), Accumulate::kYes);
-  if (bias_.defined()) BiasBackward(context.device, d_logits, bias_.gradient());
+  if (weight_.trained()) {
+    Matmul(context.device, d_logits, Transpose::kYes, h, Transpose::kNo, weight_.gradient(), Accumulate::kYes);
+  }
+  BiasBackward(context.device, d_logits, bias_.gradient());
 }
 
 Tensors Head::Backward(const Context& context, const MicroBatch&, const Tensors&, std::unique_ptr<Module::Saved> kept,

@@ -80,7 +80,7 @@ Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& 
                         WeightGradients& weights) const {
   const bool column = split_ == Split::kColumn;
   const Tensor all_dy = column ? dy : context.GatherTokens(dy);
-  const Tensor all_x = column ? context.GatherTokens(x) : x;
+  const Tensor all_x = column && weight_.trained() ? context.GatherTokens(x) : x;
   const Float8Operand all_dy8 = OutputGradient(context, all_dy);
   Tensor dx = context.New({all_dy.dim(0), weight_.shape()[1]});
   InputGradient(context, all_dy, all_dy8, dx);
@@ -100,7 +100,7 @@ Tensor Linear::BackwardActivated(const Context& context, Activation activation, 
     if (context.float8) {
       InputGradient(context, all_dy, all_dy8, d_before);
       ActivateBackward(context.device, activation, d_before, before, d_before);
-      if (previous.bias_.defined()) BiasBackward(context.device, d_before, previous.bias_.gradient());
+      BiasBackward(context.device, d_before, previous.bias_.gradient());
     } else {
       MatmulActivateBackward(context.device, activation, all_dy, weight_.weight(), before, d_before,
                              previous.bias_.gradient());
@@ -119,9 +119,9 @@ void Linear::Multiply(const Context& context, const Tensor& all_x, const Tensor&
   MatmulFloat8(context.device, x8.plain, x8.scale, w8.plain, w8.scale, y, Accumulate::kNo, bias);
 }
 
-Float8Operand Linear::OutputGradient(const Context& context, const Tensor& all_dy) {
+Float8Operand Linear::OutputGradient(const Context& context, const Tensor& all_dy) const {
   if (!context.float8) return {};
-  return ToFloat8(context, all_dy, DType::kFloat8E5M2, Layouts::kBoth);
+  return ToFloat8(context, all_dy, DType::kFloat8E5M2, weight_.trained() ? Layouts::kBoth : Layouts::kPlain);
 }
 
 void Linear::InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
@@ -134,12 +134,13 @@ void Linear::InputGradient(const Context& context, const Tensor& all_dy, const F
 void Linear::AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy,
                                 const Float8Operand& all_dy8, const Tensor& all_x, const ParameterView& bias,
                                 WeightGradients& weights) const {
-  if (context.float8) {
-    return weights.Add([this, &context, bias_dy = bias.defined() ? dy : Tensor(), dy8 = all_dy8.transposed,
+  if (!weight_.trained() && !bias.trained()) return;
+  if (context.float8 && weight_.trained()) {
+    return weights.Add([this, &context, bias_dy = bias.trained() ? dy : Tensor(), dy8 = all_dy8.transposed,
                         dy_scale = all_dy8.scale, all_x, bias] {
       const Float8Operand x8 = ToFloat8(context, all_x, DType::kFloat8E4M3, Layouts::kTransposed);
       MatmulFloat8(context.device, dy8, dy_scale, x8.transposed, x8.scale, weight_.gradient(), Accumulate::kYes);
-      if (bias.defined()) BiasBackward(context.device, bias_dy, bias.gradient());
+      BiasBackward(context.device, bias_dy, bias.gradient());
     });
   }
   // A row layer adds its bias to this rank's tokens only.

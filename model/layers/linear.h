@@ -54,7 +54,7 @@ class Linear {
   // y = x W^T + bias, and its gradients, from dy for this rank's tokens and for all. With float8 the latter comes
   // quantized too, from OutputGradient, which returns nothing otherwise.
   void Multiply(const Context& context, const Tensor& all_x, const Tensor& bias, const Tensor& y) const;
-  static Float8Operand OutputGradient(const Context& context, const Tensor& all_dy);
+  Float8Operand OutputGradient(const Context& context, const Tensor& all_dy) const;
   void InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
                      const Tensor& dx) const;
   void AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Float8Operand& all_dy8,

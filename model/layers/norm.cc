@@ -41,11 +41,15 @@ Tensor Norm::Forward(const Context& context, const Tensor& x, Saved* saved) cons
 
 Tensor Norm::Backward(const Context& context, const Tensor& dy, const Saved& saved, const Tensor& d_residual) const {
   const Tensor dx = context.New(dy.shape());
+  // The ops make them in any case.
+  const auto gradient = [&](const ParameterView& view) {
+    return view.trained() ? view.gradient() : context.NewFloat(view.shape());
+  };
   if (kind_ == Recipe::Norm::kLayerNorm) {
     LayerNormBackward(context.device, dy, saved.x, weight_.weight(), saved.mean, saved.rstd, d_residual, dx,
-                      weight_.gradient(), bias_.gradient());
+                      gradient(weight_), gradient(bias_));
   } else {
-    RmsNormBackward(context.device, dy, saved.x, weight_.weight(), saved.rstd, d_residual, dx, weight_.gradient());
+    RmsNormBackward(context.device, dy, saved.x, weight_.weight(), saved.rstd, d_residual, dx, gradient(weight_));
   }
   return dx;
 }

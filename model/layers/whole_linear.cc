@@ -37,6 +37,7 @@ Tensor WholeLinear::Backward(const Context& context, const Tensor& dy, const Ten
 
 void WholeLinear::AddGradients(const Context& context, const Tensor& dy, const Tensor& x,
                                WeightGradients& weights) const {
+  if (!weight_.trained() && !bias_.trained()) return;
   weights.Add([this, &device = context.device, dy, x] {
     WeightGradient(device, dy, x, weight_.gradient(), bias_.gradient());
   });

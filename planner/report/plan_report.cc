@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "model/model_text.h"
 #include "runtime/number_text.h"
+#include "training/fine_tuning.h"
 
 namespace trefoil {
 namespace {
@@ -179,8 +180,12 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
   const SampleSize sample = SampleSizeOf(model);
   const int global_batch = config.training().global_batch();
   std::string text = absl::StrCat("model     ", ModelInWords(model), "; ",
-                                  ShortCount(static_cast<double>(plan.parameters)), " parameters (", plan.parameters,
-                                  ")\n");
+                                  ShortCount(static_cast<double>(plan.parameters)), " parameters (", plan.parameters, ")",
+                                  plan.trained_parameters == plan.parameters
+                                      ? ""
+                                      : absl::StrCat(", of which ", ShortCount(static_cast<double>(plan.trained_parameters)),
+                                                     " are trained"),
+                                  "\n");
   if (!cluster.device().empty()) {
     const int per_rank = DevicesPerRank(config, cluster, plan.ranks);
     absl::StrAppend(&text, "cluster   ", plan.ranks, plan.ranks == 1 ? " rank of " : " ranks of ", per_rank, " x ",
@@ -195,7 +200,7 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
                   config.training().micro_batch(), "\n");
   text += MemoryTable(plan);
   text += Sent(plan);
-  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", kModelFlopsRule, "); ",
+  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", TrainingFlopsRule(config), "); ",
                   FlopsText(plan.counted_flops), " of products as they will run\n");
   if (plan.step_seconds > 0) {
     text += Times(plan, sample, train_tokens / static_cast<double>(TokensOfSample(model)), global_batch);

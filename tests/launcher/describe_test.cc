@@ -34,7 +34,7 @@ TEST(DescribeTest, ShowsTheRun) {
   summary.program = "build 3f9a1c0b5d7e2468 (GCC 12.2.0)";
   summary.ranks = 8;
   summary.threads = 1;
-  summary.parameters = 3'147'456;
+  summary.parameters = summary.trained_parameters = 3'147'456;
   summary.flops_per_sample = 2e7 * config.model().sequence_length();
   summary.products = "float32 (float32 95.1, bf16 88.3 by float32's instructions, GFLOP/s of a core; measured now)";
   summary.peak.measured = 1.5e11;

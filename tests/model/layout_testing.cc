@@ -142,8 +142,9 @@ Deviation Compare(const Trace& trace, const Trace& reference, double noise) {
   const auto gradient = [&](const std::string& name) {
     const size_t slash = name.find('/');
     const std::string parameter = slash == std::string::npos ? name : name.substr(slash + 1);
-    const std::vector<float>& m = reference.first.at("adam.m/" + parameter);
-    return RootMeanSquare(Values(m.begin(), m.end()));
+    const auto m = reference.first.find("adam.m/" + parameter);
+    if (m == reference.first.end()) return 0.0;  // it is not trained
+    return RootMeanSquare(Values(m->second.begin(), m->second.end()));
   };
   double largest = 0;
   for (const auto& [name, values] : reference.last) largest = std::max(largest, gradient(name));

@@ -233,6 +233,18 @@ std::vector<Run> Runs() {
       runs.push_back({.config = std::string(family) + " " + layout, .threads = 1});
     }
   }
+  // Of parameters that are not trained: whole first stages without a backward, parts of modules, a tied table.
+  for (const char* tuning :
+       {"model { layers: 4 } training { fine_tuning { frozen_layers: 3 layer_decay: 0.5 } precision: BF16 }",
+        "model { family: GPT layers: 4 dropout: 0.1 } training { fine_tuning { freeze: 'embedding' freeze: 'blocks.1' freeze: "
+        "'blocks.2.mlp.up.weight' } }",
+        "model { family: T5 layers: 4 vocabulary: 200 } training { fine_tuning { frozen_layers: 1 freeze: 'decoder.relative' } }"}) {
+    for (const char* layout : {"", "parallel { pipeline: 2 }", "parallel { data: 2 pipeline: 2 recompute: FULL }",
+                               "parallel { tensor: 2 data: 2 sequence_parallel: true } training { micro_batch: 2 gradient_groups: 2 }"}) {
+      runs.push_back({.config = std::string(tuning) + " " + layout, .threads = 1});
+    }
+  }
+  runs.push_back({.config = "model { layers: 4 } training { fine_tuning { frozen_layers: 3 } } parallel { pipeline: 4 }"});
   // Sums of several segments, activations of several tiles.
   for (const char* layout : {"parallel { tensor: 2 sequence_parallel: true }", "parallel { data: 2 pipeline: 2 }"}) {
     runs.push_back({.config = std::string("model { family: GPT hidden: 128 feed_forward: 256 vocabulary: 9001 "
@@ -269,6 +281,29 @@ TEST(Planner, TakesNoBuffersForTheFastestSums) {
   };
   EXPECT_GT(planned(config), 0);
   EXPECT_EQ(planned(With(config, "runtime { sums: FASTEST }")), 0);
+}
+
+// What is not trained has weights only, is not reduced and has no products for its gradients.
+TEST(Planner, ShowsWhatFrozenLayersSave) {
+  const RunConfig config = TinyRun(NewFolder("run"), "parallel { data: 2 zero: NONE }");
+  const RunConfig frozen = With(config, "training { fine_tuning { frozen_layers: 3 } }");
+  const auto planned = [](const RunConfig& run) { return Planner().Make(run, RanksOf(run)); };
+  const Plan whole = planned(config), plan = planned(frozen);
+  EXPECT_EQ(plan.parameters, whole.parameters);
+  EXPECT_LT(plan.trained_parameters, plan.parameters / 2);
+  const auto memory = [](const Plan& of, Purpose purpose) {
+    return of.stages[0].memory.peak[static_cast<size_t>(purpose)];
+  };
+  EXPECT_EQ(memory(plan, Purpose::kWeights), memory(whole, Purpose::kWeights));
+  EXPECT_EQ(memory(plan, Purpose::kGradients), 4 * plan.trained_parameters);
+  EXPECT_EQ(memory(plan, Purpose::kOptimizer), 8 * plan.trained_parameters);
+  EXPECT_LT(memory(plan, Purpose::kActivations), memory(whole, Purpose::kActivations) / 2);
+  // But for padding.
+  EXPECT_NEAR(plan.stages[0].sent.at("data").bytes / whole.stages[0].sent.at("data").bytes,
+              static_cast<double>(plan.trained_parameters) / static_cast<double>(whole.parameters), 1e-3);
+  // A forward of three of four blocks, and all of the last one and the head.
+  EXPECT_NEAR(plan.counted_flops / plan.model_flops, whole.counted_flops / whole.model_flops, 0.02);
+  EXPECT_LT(plan.counted_flops, 0.6 * whole.counted_flops);
 }
 
 TEST(Planner, ShowsWhatLayoutsSave) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/runtime/files/odd_file_systems.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {
@@ -19,6 +20,7 @@ RunConfig Config(const std::string& training) {
       "model { family: LLAMA head: TOKENS layers: 1 hidden: 32 heads: 4 kv_heads: 4 head_dim: 8 feed_forward: 64 vocabulary: 100 "
       "sequence_length: 16 } training { " + training + " }", &config));
   config.set_folder(testing::TempDir() + "space");
+  FillDefaults(&config, 1, {});
   return config;
 }
 
@@ -41,7 +43,7 @@ TEST(CheckpointSpace, SaysWhetherItWillDo) {
   const RunConfig config = Config("steps: 100 checkpoint { every_steps: 10 keep_last: 2 }");
   // Embedding, head, q k v o, gate up down, three norms.
   const int64_t each = 12 * (2 * 100 * 32 + 4 * 32 * 32 + 3 * 32 * 64 + 3 * 32);
-  EXPECT_EQ(CheckpointBytes(config.model()), each);
+  EXPECT_EQ(CheckpointBytes(config), each);
   ASSERT_TRUE(real.Remove(config.folder()).ok());
   ASSERT_TRUE(real.MakeFolder(config.folder() + "/checkpoints/step-00000010").ok());
   const auto check = [&](int64_t free, std::vector<std::string>* notes, int64_t step = 10) {

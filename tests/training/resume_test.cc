@@ -178,5 +178,37 @@ TEST(Resume, StartsFromTheWeightsOfAnotherRun) {
   EXPECT_NEAR(losses[0], losses[1], 1e-5);
 }
 
+// What is not trained is in a checkpoint like the rest, but for moments; it goes on on another layout, and as the whole
+// model, whose other parameters then begin with moments of zero.
+TEST(Resume, WithFrozenLayers) {
+  const std::string folder = NewFolder("runs");
+  const std::string tuning = "model { layers: 2 } training { steps: 6 fine_tuning { frozen_layers: 1 } } ";
+  const RunConfig unbroken = TinyRun(folder, tuning);
+  ASSERT_TRUE(RunTraining(unbroken).status.ok());
+  const RunConfig config = With(unbroken, "folder: '" + folder + "/stopped'");
+  ASSERT_TRUE(RunAndStopAfter(config, 3).status.ok());
+  ASSERT_TRUE(RunTraining(config).status.ok());
+  ExpectSameToTheBit(unbroken, config, 6);
+  const auto content = CheckpointContentOf(config, 6);
+  for (const char* frozen : {"embedding.token.weight", "blocks.0.mlp.up.weight"}) {
+    EXPECT_TRUE(content.contains(frozen)) << frozen;
+    EXPECT_FALSE(content.contains(std::string("adam.m/") + frozen)) << frozen;
+  }
+  EXPECT_TRUE(content.contains("adam.m/blocks.1.mlp.up.weight"));
+
+  const RunConfig layout = With(config, "parallel { tensor: 2 data: 2 } training { steps: 7 }");
+  ASSERT_TRUE(RunTraining(layout).status.ok());
+  EXPECT_EQ(CheckpointContentOf(layout, 7).at("blocks.0.mlp.up.weight"), content.at("blocks.0.mlp.up.weight"));
+  RunConfig whole = With(layout, "training { steps: 8 }");
+  whole.mutable_training()->mutable_fine_tuning()->clear_frozen_layers();
+  const RunOutcome outcome = RunTraining(whole);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_NE(outcome.output.find("Note: training.fine_tuning was {layer_decay: 1 frozen_layers: 1}, is {layer_decay: 1}: "),
+            std::string::npos)
+      << outcome.output;
+  EXPECT_NE(CheckpointContentOf(whole, 8).at("blocks.0.mlp.up.weight"), content.at("blocks.0.mlp.up.weight"));
+  EXPECT_TRUE(CheckpointContentOf(whole, 8).contains("adam.m/blocks.0.mlp.up.weight"));
+}
+
 }  // namespace
 }  // namespace trefoil

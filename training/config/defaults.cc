@@ -56,6 +56,8 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_pays) {
     training->set_precision(bf16_pays ? TrainingConfig::BF16 : TrainingConfig::FP32);
   }
   OptimizerDefaults(training->mutable_optimizer());
+  FineTuningConfig* fine_tuning = training->mutable_fine_tuning();
+  if (!fine_tuning->has_layer_decay()) fine_tuning->set_layer_decay(1);
   CheckpointConfig* checkpoint = training->mutable_checkpoint();
   if (!checkpoint->has_keep_last()) checkpoint->set_keep_last(2);
   if (!checkpoint->has_failed_saves()) checkpoint->set_failed_saves(10);

@@ -20,6 +20,7 @@
 #include "runtime/config/rules.h"
 #include "runtime/config/runtime_rules.h"
 #include "runtime/devices/cuda.h"
+#include "training/fine_tuning.h"
 #include "training/tasks/tasks.h"
 #include "training/training_rules.h"
 
@@ -209,6 +210,8 @@ std::vector<std::string> Violations(const RunConfig& config, int ranks) {
     CheckGraphs(config, rules);
     CheckAttention(config, rules);
   }
+  // By the model's parameters, which only a legal one has.
+  if (rules.lines().empty()) CheckFineTuning(config, rules);
   return rules.lines();
 }
 

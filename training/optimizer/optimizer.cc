@@ -12,6 +12,7 @@ std::unique_ptr<Optimizer> NewOptimizer(const OptimizerConfig& config) {
 std::vector<Tensor> OwnedGradients(ParameterStore& store) {
   std::vector<Tensor> owned;
   for (BucketMemory& memory : store.buckets()) {
+    if (!memory.bucket.trained) continue;
     const int64_t begin = memory.shard_begin;
     for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
       if (!store.Owns(*piece.parameter)) continue;
@@ -22,7 +23,9 @@ std::vector<Tensor> OwnedGradients(ParameterStore& store) {
 }
 
 void ClearGradients(ParameterStore& store, Device& device) {
-  for (BucketMemory& memory : store.buckets()) Fill(device, memory.gradients, 0);
+  for (BucketMemory& memory : store.buckets()) {
+    if (memory.bucket.trained) Fill(device, memory.gradients, 0);
+  }
 }
 
 float ClippingScale(const OptimizerConfig& config, double gradient_norm) {
@@ -33,6 +36,7 @@ float ClippingScale(const OptimizerConfig& config, double gradient_norm) {
 void UpdateParameters(ParameterStore& store, Device& device, GradientReducer& reducer, const Optimizer& optimizer,
                       const OptimizerStep& step) {
   for (BucketMemory& memory : store.buckets()) {
+    if (!memory.bucket.trained) continue;
     optimizer.Update(device, memory, step);
     reducer.GatherWeights(memory);
     Fill(device, memory.gradients, 0);

@@ -16,7 +16,7 @@ namespace trefoil {
 
 // What all parameters of a step have in common.
 struct OptimizerStep {
-  double learning_rate = 0;
+  double learning_rate = 0;  // each has its share of it (Parameter::rate)
   int64_t number = 1;        // from 1; steps that updated nothing are not counted
   float gradient_scale = 1;  // what gradients are multiplied by first: clipping
 };
@@ -27,7 +27,7 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual const OptimizerLayout& layout() const = 0;
-  // One step on this rank's share of a bucket: from the gradients [shard_begin, shard_begin + s) of `memory`, brings
+  // One step on this rank's share of a trained bucket: from the gradients [shard_begin, shard_begin + s) of `memory`, brings
   // its master weights, its state and, where they are apart, its working weights up to date. Leaves the gradients as
   // they are.
   virtual void Update(Device& device, BucketMemory& memory, const OptimizerStep& step) const = 0;
@@ -46,7 +46,7 @@ void ClearGradients(ParameterStore& store, Device& device);
 // What gradients of this global norm are multiplied by: min(1, clip_norm / norm); 1 if clip_norm is 0.
 float ClippingScale(const OptimizerConfig& config, double gradient_norm);
 
-// One step on every bucket; gradients are zero on return. Each bucket's weights are gathered while the next is updated.
+// One step on every trained bucket; gradients are zero on return. Each bucket's weights are gathered while the next is updated.
 void UpdateParameters(ParameterStore& store, Device& device, GradientReducer& reducer, const Optimizer& optimizer,
                       const OptimizerStep& step);
 

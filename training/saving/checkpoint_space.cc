@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "checkpoint/directory.h"
-#include "model/model.h"
+#include "training/fine_tuning.h"
 #include "training/saving/resume.h"
 
 namespace trefoil {
@@ -18,7 +18,10 @@ std::string GibibytesText(int64_t bytes) {
 
 }  // namespace
 
-int64_t CheckpointBytes(const ModelConfig& model) { return DeclareModel(model).elements() * 3 * int64_t{sizeof(float)}; }
+int64_t CheckpointBytes(const RunConfig& config) {
+  const ParameterTable table = DeclareRun(config);
+  return (table.elements() + 2 * table.trained_elements()) * int64_t{sizeof(float)};
+}
 
 int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
   const CheckpointConfig& config = training.checkpoint();
@@ -35,7 +38,7 @@ int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
 }
 
 absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes) {
-  const int64_t each = CheckpointBytes(config.model()), most = MostCheckpoints(config.training(), step);
+  const int64_t each = CheckpointBytes(config), most = MostCheckpoints(config.training(), step);
   if (most == 0) return absl::OkStatus();
   std::string there = config.folder();
   while (!fs.Exists(there) && FolderOf(there) != there) there = FolderOf(there);

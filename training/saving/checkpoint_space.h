@@ -2,7 +2,8 @@
 //
 //   TREFOIL_RETURN_IF_ERROR(CheckSpace(fs, config, /*step=*/0, &notes));     // before the first step
 //
-// A checkpoint holds three float32 numbers for each parameter (weight, first and second moment). While a new one is being
+// A checkpoint holds three float32 numbers for each parameter (weight, first and second moment), or one if it is not
+// trained. While a new one is being
 // written the old ones are still there, so a run that keeps the last K needs room for K + 1.
 #pragma once
 
@@ -17,7 +18,7 @@
 namespace trefoil {
 
 // Of one, without its manifest (some KB a rank).
-int64_t CheckpointBytes(const ModelConfig& model);
+int64_t CheckpointBytes(const RunConfig& config);
 
 // How many checkpoints a run that has done `step` steps will add to its folder and hold at the same time: those kept for
 // ever, and of the others one more than it keeps.

@@ -39,8 +39,13 @@ absl::StatusOr<TrainerState> ReadState(const CheckpointReader& reader, const std
 
 absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store, bool weights_only) {
   for (int i = 0; i < store.state_parts(); ++i) {
-    const ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kToFill);
-    if (part.slices.empty() || (weights_only && !part.of_weights)) continue;
+    ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kToFill);
+    if (weights_only && !part.of_weights) continue;
+    if (!part.of_weights) {
+      // Of a parameter that was not trained when it was saved: zeros, as at the start.
+      std::erase_if(part.slices, [&](const ShardedTensor& slice) { return reader.Find(slice.name) == nullptr; });
+    }
+    if (part.slices.empty()) continue;
     TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
     store.TakeBack(part);
   }
