@@ -71,10 +71,11 @@ absl::Status CommitCheckpoint(FileSystem& fs, const std::string& run_checkpoints
 struct KeepPolicy {
   int last = 0;       // so many of the newest; 0: all
   int64_t every = 0;  // besides, for ever, those whose step is a multiple of this; 0: none
+  int64_t best = 0;   // besides, that of this step; 0: none
   bool ForEver(int64_t step) const { return every > 0 && step % every == 0; }
 };
-// Removes complete checkpoints of steps before `step` but for the newest keep.last - 1 of them and those that stay for
-// ever, which do not count among the newest. Checkpoints of later steps, left by a run that was set back to an earlier
+// Removes complete checkpoints of steps before `step` but for the newest keep.last - 1 of them, and the best and those that
+// stay for ever, which do not count among the newest. Checkpoints of later steps, left by a run that was set back to an earlier
 // one, are not touched. What cannot be removed is logged as a warning and tried again at the next save.
 void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                           const KeepPolicy& keep);

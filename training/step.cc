@@ -7,7 +7,6 @@
 #include <limits>
 #include <numeric>
 
-#include "model/families/recipe.h"
 #include "parallel/pipeline/pipeline.h"
 #include "runtime/host/process_memory.h"
 #include "runtime/ops.h"
@@ -339,10 +338,7 @@ absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, i
     counted += totals.counted;
   }
   Evaluation evaluation = {.loss = weights > 0 ? sum / weights : 0};
-  const ModelConfig& model = worker.config.model();
-  if (model.head() == ModelConfig::CLASSES || (model.head() == ModelConfig::TOKENS && RecipeOf(model).transform)) {
-    evaluation.accuracy = counted > 0 ? correct / counted : 0;
-  }
+  if (HasAccuracy(worker.config.model())) evaluation.accuracy = counted > 0 ? correct / counted : 0;
   return evaluation;
 }
 

@@ -6,6 +6,8 @@
 #include <chrono>
 
 #include "model/model_text.h"
+#include "checkpoint/directory.h"
+#include "training/early_stop.h"
 #include "training/fine_tuning.h"
 #include "training/log/metrics.h"
 #include "training/log/progress_meter.h"
@@ -59,6 +61,11 @@ class Trainer {
             << ". Raise training.steps to train on, or give another folder.\n";
       return RunEnd::kFinished;
     }
+    if (stops_early()) {
+      Say() << "This run is finished: it stopped early after step " << state_.step() << "; " << EarlyStopText(state_)
+            << BestCheckpoint() << ". Raise training.early_stop.evaluations to train on, or give another folder.\n";
+      return RunEnd::kFinished;
+    }
     TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(OpenFiles()));
     if (rank_zero() && !config_.training().trace().empty()) trace_ = std::make_unique<OpTrace>(device_);
     first_step_ = state_.step();
@@ -73,6 +80,10 @@ class Trainer {
         return RunEnd::kStopped;
       }
       TREFOIL_RETURN_IF_ERROR(OneStep());
+      if (!stops_early() || state_.step() == steps) continue;
+      TREFOIL_RETURN_IF_ERROR(Save(/*last=*/true));
+      Say() << "Stopped early after step " << state_.step() << ": " << EarlyStopText(state_) << BestCheckpoint() << ".\n";
+      return RunEnd::kFinished;
     }
     Say() << "Done: " << steps << " steps in " << static_cast<int64_t>(SecondsSince(began_)) << " s.\n";
     return RunEnd::kFinished;
@@ -80,6 +91,12 @@ class Trainer {
 
  private:
   bool rank_zero() const { return worker_.all->rank() == 0; }
+  bool stops_early() const { return StopsEarly(config_.training().early_stop(), state_); }
+  // Where it is, unless its save has failed.
+  std::string BestCheckpoint() const {
+    const std::string path = CheckpointPath(CheckpointsFolder(config_), state_.early_stop().step());
+    return rank_zero() && options_.fs->Exists(path) ? "; the best checkpoint is " + path : "";
+  }
   // Rank 0's line to people; a sink elsewhere.
   std::ostream& Say() { return rank_zero() && options_.out != nullptr ? *options_.out : silence_; }
 
@@ -95,6 +112,7 @@ class Trainer {
                                                      : saved.samples_used() * TokensOfSample(config_.model()));
       state_.set_skipped_steps(saved.skipped_steps());
       state_.set_skipped_in_a_row(saved.skipped_in_a_row());
+      if (saved.has_early_stop()) *state_.mutable_early_stop() = saved.early_stop();
       saver_.StartedFrom(state_.step());
     } else if (!start_.initial_weights.empty()) {
       TREFOIL_ASSIGN_OR_RETURN(const std::string taken,
@@ -180,11 +198,13 @@ class Trainer {
     const bool last = step == training.steps();
     const int32_t every = training.evaluate_every_steps();
     const int64_t samples = start_.data.evaluation_samples;
+    bool best = false;
     if (samples > 0 && (last || (every > 0 && step % every == 0))) {
       const Clock::time_point evaluation = Clock::now();
       TREFOIL_ASSIGN_OR_RETURN(const Evaluation held_out, Evaluate(worker_, held_out_, samples));
       metrics.held_out_loss = held_out.loss;
       metrics.held_out_accuracy = held_out.accuracy;
+      best = NoteEvaluation(training.early_stop(), held_out, &state_);
       meter_.Evaluated(SecondsSince(evaluation));
     }
     if (rank_zero()) Report(&metrics, last);
@@ -192,7 +212,7 @@ class Trainer {
     if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
       TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
     }
-    if (saver_.Due(step)) return Save(last);
+    if (saver_.Due(step) || best) return Save(last);
     const int32_t compare_every = training.compare_replicas_every_steps();
     return compare_every > 0 && step % compare_every == 0 ? WithKept(CompareReplicas(worker_)) : absl::OkStatus();
   }

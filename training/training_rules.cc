@@ -1,5 +1,6 @@
 #include "training/training_rules.h"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 
@@ -73,6 +74,15 @@ void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
   }
 }
 
+void CheckEarlyStop(const TrainingConfig& training, Rules& rules) {
+  const EarlyStopConfig& early_stop = training.early_stop();
+  if (early_stop.evaluations() > 0 && training.evaluate_every_steps() == 0) {
+    rules.Broken("training.early_stop.evaluations: ", early_stop.evaluations(), ", but evaluate_every_steps is 0: there is an ",
+                 "evaluation at the end only; nearest legal: evaluate_every_steps ", std::max(1, training.steps() / 10),
+                 ", or evaluations 0");
+  }
+}
+
 void CheckOptimizer(const TrainingConfig& training, Rules& rules) {
   const OptimizerConfig& optimizer = training.optimizer();
   const std::string prefix = "training.optimizer.";
@@ -106,6 +116,7 @@ void CheckTraining(const TrainingConfig& training, const ParallelConfig& paralle
   CheckGradientGroups(training, parallel, runtime, rules);
   CheckCheckpoint(training.checkpoint(), rules);
   CheckOptimizer(training, rules);
+  CheckEarlyStop(training, rules);
 }
 
 }  // namespace trefoil

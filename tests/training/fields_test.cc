@@ -153,6 +153,8 @@ const std::map<std::string, std::string>& ShownElsewhere() {
       {"training.on_nan_limit", "tests/training/health_test.cc"},
       {"training.compare_replicas_every_steps", "tests/training/health_test.cc"},
       {"training.checkpoint.failed_saves", "tests/training/recovery_test.cc"},
+      {"training.early_stop.evaluations", "tests/training/early_stop_test.cc"},
+      {"training.early_stop.by", "tests/training/early_stop_test.cc"},
       {"model.targets", "tests/training/task_data_test.cc"},
       {"model.pooling", "tests/model/golden_families_test.cc"},
       {"task.whole_words", "tests/training/task_data_test.cc"},

@@ -45,6 +45,14 @@ TEST(IdleOptionsTest, SharesBelongToSchedules) {
   EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: LINEAR } }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, AnEarlyStopNeedsEvaluations) {
+  EXPECT_THAT(Idle("model { family: BERT } training { evaluate_every_steps: 2 early_stop { evaluations: 3 by: ACCURACY } }"),
+              ElementsAre("training.evaluate_every_steps: 2 has no effect without data.held_out",
+                          "training.early_stop.evaluations: 3 has no effect without data.held_out"));
+  EXPECT_THAT(Idle("model { family: BERT } data { held_out: 'x' } training { early_stop { by: ACCURACY } }"),
+              ElementsAre("training.early_stop.by: ACCURACY has no effect without early_stop.evaluations"));
+}
+
 TEST(IdleOptionsTest, OnlySkippedStepsAreCounted) {
   EXPECT_THAT(Idle("training { on_nan_limit: 3 }"),
               ElementsAre("training.on_nan_limit: 3 has no effect without on_nan SKIP"));

@@ -289,6 +289,15 @@ TEST(ViolationsTest, FineTuningLeavesSomethingToTrain) {
               ElementsAre(prefix + "freeze: nothing is left to train; nearest legal: leave out embedding"));
 }
 
+TEST(ViolationsTest, AnEarlyStopNeedsEvaluations) {
+  EXPECT_THAT(Check(Changed("training { early_stop { evaluations: 3 } }")),
+              ElementsAre("training.early_stop.evaluations: 3, but evaluate_every_steps is 0: there is an evaluation at the end "
+                          "only; nearest legal: evaluate_every_steps 10, or evaluations 0"));
+  EXPECT_THAT(Check(Changed("training { evaluate_every_steps: 7 early_stop { evaluations: 3 } }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("training { evaluate_every_steps: 7 early_stop { evaluations: 3 by: ACCURACY } }")),
+              ElementsAre("training.early_stop.by: ACCURACY, which task.kind NEXT_TOKEN of LLAMA has none of; nearest legal: LOSS"));
+}
+
 TEST(ViolationsTest, ALimitOfSkippedStepsIsAtLeastOne) {
   EXPECT_THAT(Check(Changed("training { on_nan: SKIP on_nan_limit: 1 }")), IsEmpty());
   EXPECT_THAT(Check(Changed("training { on_nan: SKIP on_nan_limit: 0 }")),

@@ -62,6 +62,9 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_pays) {
   if (!checkpoint->has_keep_last()) checkpoint->set_keep_last(2);
   if (!checkpoint->has_failed_saves()) checkpoint->set_failed_saves(10);
   if (!training->has_evaluate_samples()) training->set_evaluate_samples(kEvaluationSamples);
+  if (training->early_stop().by() == EarlyStopConfig::METRIC_UNSET) {
+    training->mutable_early_stop()->set_by(EarlyStopConfig::LOSS);
+  }
   if (!training->has_log_every_steps()) training->set_log_every_steps(1);
   if (training->on_nan() == TrainingConfig::ON_NAN_UNSET) training->set_on_nan(TrainingConfig::STOP);
   if (!training->has_on_nan_limit()) training->set_on_nan_limit(10);

@@ -133,6 +133,15 @@ const Row kRows[] = {
      [](const RunConfig& filled) {
        return filled.training().on_nan() == TrainingConfig::SKIP ? "" : std::string("without on_nan SKIP");
      }},
+    {"training.early_stop.evaluations",
+     [](const RunConfig& given) { return IfNot(0, given.training().early_stop().evaluations()); }, WithoutHeldOut},
+    {"training.early_stop.by",
+     [](const RunConfig& given) {
+       return given.training().early_stop().by() == EarlyStopConfig::ACCURACY ? std::string("ACCURACY") : "";
+     },
+     [](const RunConfig& filled) {
+       return filled.training().early_stop().evaluations() > 0 ? "" : std::string("without early_stop.evaluations");
+     }},
     {"training.optimizer.decay_share",
      [](const RunConfig& given) {
        const OptimizerConfig& optimizer = given.training().optimizer();

@@ -27,14 +27,17 @@ int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
   const CheckpointConfig& config = training.checkpoint();
   const int64_t steps = training.steps(), every = config.every_steps();
   if (step >= steps) return 0;
-  const int64_t saves = every == 0 ? 1 : steps / every - step / every + (steps % every == 0 ? 0 : 1);
+  const bool keeps_best = training.early_stop().evaluations() > 0 && training.evaluate_every_steps() > 0;
+  int64_t saves = every == 0 ? 1 : steps / every - step / every + (steps % every == 0 ? 0 : 1);
+  // Any evaluation may turn out to be the best.
+  if (keeps_best) saves += steps / training.evaluate_every_steps() - step / training.evaluate_every_steps();
   if (config.keep_last() == 0) return saves;
   int64_t for_ever = 0;
   if (every > 0 && config.keep_every() > 0) {
     const int64_t both = std::lcm(every, int64_t{config.keep_every()});
     for_ever = steps / both - step / both;
   }
-  return for_ever + std::min<int64_t>(saves - for_ever, int64_t{config.keep_last()} + 1);
+  return for_ever + std::min<int64_t>(saves - for_ever, int64_t{config.keep_last()} + (keeps_best ? 2 : 1));
 }
 
 absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes) {

@@ -44,7 +44,7 @@ absl::Status Saver::Save(const TrainerState& state, bool last) {
     retry_step_ = -1;
     saved_step_ = state.step();
     say_ << absl::StrFormat("Saved checkpoint of step %d in %.2f s.", saved_step_, SecondsSince(begin)) << std::endl;
-    RemoveOld();
+    RemoveOld(state.early_stop().step());
     return status;
   }
   if (absl::IsFailedPrecondition(status)) return status;
@@ -63,10 +63,10 @@ absl::Status Saver::Save(const TrainerState& state, bool last) {
   return absl::OkStatus();
 }
 
-void Saver::RemoveOld() {
+void Saver::RemoveOld(int64_t best_step) {
   if (worker_.all->rank() != 0) return;
   const CheckpointConfig& config = worker_.config.training().checkpoint();
-  const KeepPolicy keep = {.last = config.keep_last(), .every = config.keep_every()};
+  const KeepPolicy keep = {.last = config.keep_last(), .every = config.keep_every(), .best = best_step};
   removing_ = std::thread([this, keep, folder = CheckpointsFolder(worker_.config), step = saved_step_] {
     RemoveOldCheckpoints(fs_, folder, step, keep);
   });

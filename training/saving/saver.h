@@ -9,7 +9,8 @@
 // checkpoint.failed_saves failures in a row end the run, as does the last save of a run, and at once the loss of the run
 // folder to another job (runtime/files/folder_lock.h).
 //
-// Old checkpoints are removed by a thread of rank 0 while training goes on; the next save waits for it.
+// Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of rank 0 while
+// training goes on; the next save waits for it.
 //
 // Threads: the rank's main thread. Every rank makes the same calls and gets the same Status.
 #pragma once
@@ -39,7 +40,7 @@ class Saver {
   int64_t saved_step() const { return saved_step_; }
 
  private:
-  void RemoveOld();
+  void RemoveOld(int64_t best_step);
   void Join();
 
   FileSystem& fs_;

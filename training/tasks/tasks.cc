@@ -230,6 +230,10 @@ void CheckTask(const RunConfig& config, Rules& rules) {
                    ", what spans cut out of such texts come to; leave it out");
     }
   }
+  if (config.training().early_stop().by() == EarlyStopConfig::ACCURACY && rules.Good("model.head") && !HasAccuracy(model)) {
+    rules.Broken("training.early_stop.by: ACCURACY, which task.kind ", TaskConfig::Kind_Name(task.kind()), " of ", family,
+                 " has none of; nearest legal: LOSS");
+  }
   if (task.crop_padding() > 0 && task.crop() < 1) {
     rules.Broken("task.crop_padding: ", task.crop_padding(), " and task.crop ", task.crop(),
                  ": one of them at most; nearest legal: crop 1");
@@ -276,6 +280,10 @@ RunConfig WithLengths(RunConfig config, const SampleLengths& lengths) {
   model.set_decoder_length(static_cast<int32_t>(lengths.decoder));
   model.set_targets(static_cast<int32_t>(TargetsOf(config)));
   return config;
+}
+
+bool HasAccuracy(const ModelConfig& model) {
+  return model.head() == ModelConfig::CLASSES || (model.head() == ModelConfig::TOKENS && RecipeOf(model).transform);
 }
 
 Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {

@@ -45,6 +45,9 @@ int32_t SymbolsOf(const RunConfig& config);
 // Whether batches have weights.
 bool HasWeights(const RunConfig& config);
 
+// Whether evaluations tell an accuracy.
+bool HasAccuracy(const ModelConfig& model);
+
 // Of SPAN_CORRUPTION.
 absl::StatusOr<SpanCounts> SpansOf(const RunConfig& config);
 // Patches of an image that stay hidden.
