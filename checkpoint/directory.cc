@@ -172,9 +172,7 @@ void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_fol
   auto complete = ListComplete(fs, run_checkpoints_folder, nullptr);
   if (!complete.ok()) return WarnIfError(complete.status());
   complete->erase(complete->lower_bound(step), complete->end());
-  std::erase_if(*complete, [&](const auto& entry) {
-    return keep.ForEver(entry.first) || entry.first == keep.best;
-  });
+  std::erase_if(*complete, [&](const auto& entry) { return keep.ForEver(entry.first) || entry.first == keep.best; });
   for (int64_t surplus = static_cast<int64_t>(complete->size()) - (keep.last - 1); surplus > 0; --surplus) {
     WarnIfError(Discard(fs, complete->begin()->second));
     complete->erase(complete->begin());

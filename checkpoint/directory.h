@@ -74,9 +74,9 @@ struct KeepPolicy {
   int64_t best = 0;   // besides, that of this step; 0: none
   bool ForEver(int64_t step) const { return every > 0 && step % every == 0; }
 };
-// Removes complete checkpoints of steps before `step` but for the newest keep.last - 1 of them, and the best and those that
-// stay for ever, which do not count among the newest. Checkpoints of later steps, left by a run that was set back to an earlier
-// one, are not touched. What cannot be removed is logged as a warning and tried again at the next save.
+// Removes complete checkpoints of steps before `step` but for the newest keep.last - 1 of them, and the best and those
+// that stay for ever, which do not count among the newest. Checkpoints of later steps, left by a run that was set back
+// to an earlier one, are not touched. What cannot be removed is logged as a warning and tried again at the next save.
 void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                           const KeepPolicy& keep);
 

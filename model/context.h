@@ -40,8 +40,8 @@ struct Context {
   bool float8 = false;  // the blocks' linear layers multiply in fp8; dtype is bfloat16 then
   const Inspector* inspector = nullptr;  // null or empty: nobody looks
   const AttentionProbe* attention_probe = nullptr;
-  // Modules before this one have nothing that is trained, nor have those before them: they run as in an evaluation, without
-  // dropout, keep nothing and have no backward.
+  // Modules before this one have nothing that is trained, nor have those before them: they run as in an evaluation,
+  // without dropout, keep nothing and have no backward.
   int first_trained_module = 0;
 
   Tensor New(Shape shape) const { return device.Allocate(dtype, shape, Purpose::kActivations); }

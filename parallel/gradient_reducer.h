@@ -16,10 +16,11 @@
 // A module is done when all micro-batches have added. A bucket of one module is queued then, a tied bucket when all of
 // its modules on this rank are done. A thread of its own takes buckets in that order, which is the same on all
 // replicas, and reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result does
-// not depend on timing. Gathers go to the same thread. Buckets that are not trained have no part in any of it. On a device that only counts there is no thread, and all is done
-// at once: what is counted does not depend on timing either. On a device with queues the thread's work starts after the
-// backward (the update) whose results it sends, and what the main thread does after Finish (FinishGathers) starts after
-// the sums (gathers): neither waits on the host for the device.
+// not depend on timing. Gathers go to the same thread. Buckets that are not trained have no part in any of it. On a
+// device that only counts there is no thread, and all is done at once: what is counted does not depend on timing
+// either. On a device with queues the thread's work starts after the backward (the update) whose results it sends, and
+// what the main thread does after Finish (FinishGathers) starts after the sums (gathers): neither waits on the host for
+// the device.
 //
 // Threads: all functions from the main thread. Between a module's end and Finish its gradients belong to the reducer,
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.

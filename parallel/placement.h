@@ -2,13 +2,12 @@
 // ParameterTable and the mesh; the only slice arithmetic in the program.
 //
 // A bucket is one flat buffer with parameters of one module that are replicated over the same axes and that the
-// optimizer treats alike (parameters that several modules share, and those that are not trained, are apart), in order of
-// declaration. Gradients are reduced,
-// optimizer state is split and weights are gathered again a bucket at a time, over its `replicas` axes: those that
-// split samples and not the parameters. With ZeRO, of d ranks along them rank i owns elements [i n / d, (i + 1) n / d)
-// of a bucket of n elements; n is padded so that this divides evenly. Where the optimizer needs whole parameters
-// (parallel/optimizer_layout.h), they are laid out rank by rank so that no share's border cuts one. The padding holds
-// zeros for ever. All ranks of the other axes lay a bucket out alike.
+// optimizer treats alike (parameters that several modules share, and those that are not trained, are apart), in order
+// of declaration. Gradients are reduced, optimizer state is split and weights are gathered again a bucket at a time,
+// over its `replicas` axes: those that split samples and not the parameters. With ZeRO, of d ranks along them rank i
+// owns elements [i n / d, (i + 1) n / d) of a bucket of n elements; n is padded so that this divides evenly. Where the
+// optimizer needs whole parameters (parallel/optimizer_layout.h), they are laid out rank by rank so that no share's
+// border cuts one. The padding holds zeros for ever. All ranks of the other axes lay a bucket out alike.
 //
 // Threads: pure functions and plain values.
 #pragma once

@@ -46,8 +46,8 @@ std::vector<std::string> TrainedParts(const RunConfig& config, size_t modules) {
   return parts;
 }
 
-// Of each stage, what makes it like others: how many modules of which kind each chunk has, which of them are trained, and
-// whether it passes its result on to another chunk of the stage.
+// Of each stage, what makes it like others: how many modules of which kind each chunk has, which of them are trained,
+// and whether it passes its result on to another chunk of the stage.
 std::vector<std::string> Likenesses(const RunConfig& config) {
   const VirtualStages virtual_stages(config.parallel());
   const std::vector<ModuleSpec> modules = ModulesOf(config.model());

@@ -31,8 +31,9 @@ bool StopsEarly(const EarlyStopConfig& config, const TrainerState& state) {
 std::string EarlyStopText(const TrainerState& state) {
   const EarlyStopState& best = state.early_stop();
   const bool one = best.evaluations_since() == 1;
-  return absl::StrCat("the held-out ", best.by() == EarlyStopConfig::ACCURACY ? "accuracy" : "loss", " was best at step ",
-                      best.step(), " (", best.value(), "), and the ", one ? "" : absl::StrCat(best.evaluations_since(), " "),
+  return absl::StrCat("the held-out ", best.by() == EarlyStopConfig::ACCURACY ? "accuracy" : "loss",
+                      " was best at step ", best.step(), " (", best.value(), "), and the ",
+                      one ? "" : absl::StrCat(best.evaluations_since(), " "),
                       one ? "evaluation since was" : "evaluations since were", " not better");
 }
 

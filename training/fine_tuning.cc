@@ -48,8 +48,8 @@ std::vector<double> RatesOf(const RunConfig& config, const ParameterTable& table
   std::vector<double> rates;
   for (const Parameter& parameter : table.all()) {
     const auto& freeze = config.training().fine_tuning().freeze();
-    const bool frozen = std::any_of(freeze.begin(), freeze.end(),
-                                    [&](const std::string& part) { return Names(part, parameter.name); });
+    const bool frozen =
+        std::any_of(freeze.begin(), freeze.end(), [&](const std::string& part) { return Names(part, parameter.name); });
     rates.push_back(frozen ? 0 : of_modules[static_cast<size_t>(parameter.module)]);
   }
   return rates;
@@ -70,7 +70,8 @@ void CheckFreeze(const RunConfig& config, const ParameterTable& table, Rules& ru
     if (std::any_of(table.all().begin(), table.all().end(), [&](const Parameter& p) { return Names(part, p.name); })) {
       continue;
     }
-    rules.Broken(kPrefix, "freeze: ", part, ", which no parameter's name begins with; nearest legal: ", Beginnings(table));
+    rules.Broken(kPrefix, "freeze: ", part,
+                 ", which no parameter's name begins with; nearest legal: ", Beginnings(table));
   }
 }
 
@@ -124,7 +125,8 @@ void CheckFineTuning(const RunConfig& config, Rules& rules) {
   }
   if (tuning.frozen_layers() == 0 && tuning.freeze().empty()) return;
   const std::vector<ModuleSpec> modules = ModulesOf(config.model());
-  const auto blocks = std::count_if(modules.begin(), modules.end(), [](const ModuleSpec& module) { return module.block; });
+  const auto blocks =
+      std::count_if(modules.begin(), modules.end(), [](const ModuleSpec& module) { return module.block; });
   if (tuning.frozen_layers() > blocks) {
     rules.Broken(kPrefix, "frozen_layers: ", tuning.frozen_layers(), ", must be at most the model's ", blocks,
                  " blocks; nearest legal: ", blocks);

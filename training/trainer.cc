@@ -82,7 +82,8 @@ class Trainer {
       TREFOIL_RETURN_IF_ERROR(OneStep());
       if (!stops_early() || state_.step() == steps) continue;
       TREFOIL_RETURN_IF_ERROR(Save(/*last=*/true));
-      Say() << "Stopped early after step " << state_.step() << ": " << EarlyStopText(state_) << BestCheckpoint() << ".\n";
+      Say() << "Stopped early after step " << state_.step() << ": " << EarlyStopText(state_) << BestCheckpoint()
+            << ".\n";
       return RunEnd::kFinished;
     }
     Say() << "Done: " << steps << " steps in " << static_cast<int64_t>(SecondsSince(began_)) << " s.\n";

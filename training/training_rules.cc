@@ -77,7 +77,8 @@ void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
 void CheckEarlyStop(const TrainingConfig& training, Rules& rules) {
   const EarlyStopConfig& early_stop = training.early_stop();
   if (early_stop.evaluations() > 0 && training.evaluate_every_steps() == 0) {
-    rules.Broken("training.early_stop.evaluations: ", early_stop.evaluations(), ", but evaluate_every_steps is 0: there is an ",
+    rules.Broken("training.early_stop.evaluations: ", early_stop.evaluations(),
+                 ", but evaluate_every_steps is 0: there is an ",
                  "evaluation at the end only; nearest legal: evaluate_every_steps ", std::max(1, training.steps() / 10),
                  ", or evaluations 0");
   }

@@ -179,13 +179,13 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
   const ModelConfig& model = config.model();
   const SampleSize sample = SampleSizeOf(model);
   const int global_batch = config.training().global_batch();
-  std::string text = absl::StrCat("model     ", ModelInWords(model), "; ",
-                                  ShortCount(static_cast<double>(plan.parameters)), " parameters (", plan.parameters, ")",
-                                  plan.trained_parameters == plan.parameters
-                                      ? ""
-                                      : absl::StrCat(", of which ", ShortCount(static_cast<double>(plan.trained_parameters)),
-                                                     " are trained"),
-                                  "\n");
+  std::string text = absl::StrCat(
+      "model     ", ModelInWords(model), "; ", ShortCount(static_cast<double>(plan.parameters)), " parameters (",
+      plan.parameters, ")",
+      plan.trained_parameters == plan.parameters
+          ? ""
+          : absl::StrCat(", of which ", ShortCount(static_cast<double>(plan.trained_parameters)), " are trained"),
+      "\n");
   if (!cluster.device().empty()) {
     const int per_rank = DevicesPerRank(config, cluster, plan.ranks);
     absl::StrAppend(&text, "cluster   ", plan.ranks, plan.ranks == 1 ? " rank of " : " ranks of ", per_rank, " x ",
@@ -200,8 +200,8 @@ std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Pl
                   config.training().micro_batch(), "\n");
   text += MemoryTable(plan);
   text += Sent(plan);
-  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", TrainingFlopsRule(config), "); ",
-                  FlopsText(plan.counted_flops), " of products as they will run\n");
+  absl::StrAppend(&text, "compute   ", FlopsText(plan.model_flops), " a step of the model (", TrainingFlopsRule(config),
+                  "); ", FlopsText(plan.counted_flops), " of products as they will run\n");
   if (plan.step_seconds > 0) {
     text += Times(plan, sample, train_tokens / static_cast<double>(TokensOfSample(model)), global_batch);
   }

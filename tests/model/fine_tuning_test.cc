@@ -1,5 +1,5 @@
-// Runs that train some of their parameters, or some of them more slowly (training/fine_tuning.h): against the same run of the
-// whole model, and on many ranks against one.
+// Runs that train some of their parameters, or some of them more slowly (training/fine_tuning.h): against the same run
+// of the whole model, and on many ranks against one.
 #include "training/fine_tuning.h"
 
 #include <absl/strings/match.h>
@@ -46,7 +46,8 @@ TEST(FineTuning, LayerDecayGivesEachLayerItsRate) {
   std::map<std::string, int> found;
   for (const auto& [name, values] : whole.last) {
     if (absl::StrContains(name, "/")) continue;
-    const auto rate = std::find_if(rates.begin(), rates.end(), [&](const auto& r) { return absl::StartsWith(name, r.first); });
+    const auto rate =
+        std::find_if(rates.begin(), rates.end(), [&](const auto& r) { return absl::StartsWith(name, r.first); });
     ASSERT_NE(rate, rates.end()) << name;
     const std::vector<float> step = Difference(values, whole.initial.at(name));
     const std::vector<float> tuned = Difference(decayed.last.at(name), decayed.initial.at(name));
@@ -59,8 +60,9 @@ TEST(FineTuning, LayerDecayGivesEachLayerItsRate) {
 // An encoder-decoder's blocks count together.
 TEST(FineTuning, LayerDecayOfAnEncoderDecoder) {
   const RunConfig config = TinyRun(
-      ModelConfig::T5, "model { layers: 2 decoder_layers: 1 vocabulary: 200 sequence_length: 16 } task { kind: SPAN_CORRUPTION } " +
-                           Tuning("layer_decay: 0.5"));
+      ModelConfig::T5,
+      "model { layers: 2 decoder_layers: 1 vocabulary: 200 sequence_length: 16 } task { kind: SPAN_CORRUPTION } " +
+          Tuning("layer_decay: 0.5"));
   const ParameterTable table = DeclareRun(config);
   for (const auto& [name, rate] : std::map<std::string, double>{{"embedding.token.weight", 1 / 16.0},
                                                                 {"blocks.0.mlp.up.weight", 1 / 8.0},
@@ -72,8 +74,8 @@ TEST(FineTuning, LayerDecayOfAnEncoderDecoder) {
   }
 }
 
-// What is not trained keeps its bits and is in no norm and no state; the rest has the gradients that it has in the whole
-// model, to the bit.
+// What is not trained keeps its bits and is in no norm and no state; the rest has the gradients that it has in the
+// whole model, to the bit.
 void ExpectFrozen(const Trace& trace, const Trace& whole, const std::vector<std::string>& frozen) {
   EXPECT_EQ(trace.losses[0], whole.losses[0]);
   double squares = 0;
@@ -117,7 +119,8 @@ TEST(FineTuning, WhatIsFrozenKeepsItsBits) {
     const Trace whole = Train(TinyRun(ModelConfig::LLAMA, absl::StrCat(kNoClip, kind)), kSteps);
     for (const Case& c : cases) {
       SCOPED_TRACE(kind + c.tuning);
-      ExpectFrozen(Train(TinyRun(ModelConfig::LLAMA, absl::StrCat(kNoClip, kind, Tuning(c.tuning))), kSteps), whole, c.frozen);
+      ExpectFrozen(Train(TinyRun(ModelConfig::LLAMA, absl::StrCat(kNoClip, kind, Tuning(c.tuning))), kSteps), whole,
+                   c.frozen);
     }
   }
 }
@@ -125,17 +128,18 @@ TEST(FineTuning, WhatIsFrozenKeepsItsBits) {
 // A matrix without its bias, a bias without its matrix, norms of two parameters.
 TEST(FineTuning, BiasesAreTrainedByThemselves) {
   const Trace whole = Train(TinyRun(ModelConfig::GPT, kNoClip), kSteps);
-  const std::vector<std::string> weights = {
-      "blocks.0.attention.q.weight",      "blocks.0.attention.k.weight",      "blocks.0.attention.v.weight",
-      "blocks.0.attention.output.weight", "blocks.0.mlp.up.weight",           "blocks.0.mlp.down.weight",
-      "blocks.1.attention.output.bias",   "blocks.1.mlp.up.bias",             "blocks.0.mlp_norm.weight",
-      "blocks.1.mlp_norm.bias"};
+  const std::vector<std::string> weights = {"blocks.0.attention.q.weight",    "blocks.0.attention.k.weight",
+                                            "blocks.0.attention.v.weight",    "blocks.0.attention.output.weight",
+                                            "blocks.0.mlp.up.weight",         "blocks.0.mlp.down.weight",
+                                            "blocks.1.attention.output.bias", "blocks.1.mlp.up.bias",
+                                            "blocks.0.mlp_norm.weight",       "blocks.1.mlp_norm.bias"};
   std::string tuning;
   for (const std::string& name : weights) absl::StrAppend(&tuning, "freeze: '", name, "' ");
   for (const char* layout : {"", "parallel { tensor: 2 sequence_parallel: true } "}) {
     SCOPED_TRACE(layout);
     const Trace of_layout = Train(TinyRun(ModelConfig::GPT, absl::StrCat(kNoClip, layout)), kSteps);
-    ExpectFrozen(Train(TinyRun(ModelConfig::GPT, absl::StrCat(kNoClip, layout, Tuning(tuning))), kSteps), of_layout, weights);
+    ExpectFrozen(Train(TinyRun(ModelConfig::GPT, absl::StrCat(kNoClip, layout, Tuning(tuning))), kSteps), of_layout,
+                 weights);
   }
 }
 
@@ -145,11 +149,13 @@ TEST(FineTuning, FrozenLayersRunAsInAnEvaluation) {
   const Trace frozen = Train(TinyRun(ModelConfig::GPT, dropout + Tuning("frozen_layers: 3")), kSteps);
   EXPECT_NE(frozen.losses, Train(TinyRun(ModelConfig::GPT, dropout), kSteps).losses);
   EXPECT_NE(frozen.losses,
-            Train(TinyRun(ModelConfig::GPT, absl::StrCat("model { layers: 4 } ", kNoClip, Tuning("frozen_layers: 3"))), kSteps)
+            Train(TinyRun(ModelConfig::GPT, absl::StrCat("model { layers: 4 } ", kNoClip, Tuning("frozen_layers: 3"))),
+                  kSteps)
                 .losses);
   for (const char* layout : {"pipeline: 2", "pipeline: 4", "pipeline: 2 schedule: INTERLEAVED", "tensor: 2 data: 2"}) {
     SCOPED_TRACE(layout);
-    ExpectSameRun(Train(TinyRun(ModelConfig::GPT, absl::StrCat(dropout, "parallel { ", layout, " } ", Tuning("frozen_layers: 3"))),
+    ExpectSameRun(Train(TinyRun(ModelConfig::GPT,
+                                absl::StrCat(dropout, "parallel { ", layout, " } ", Tuning("frozen_layers: 3"))),
                         kSteps),
                   frozen);
   }
@@ -166,7 +172,8 @@ constexpr Tolerances kTolerances = {.loss = 1e-5, .norm = 1e-4, .gradient = 1e-4
 
 TEST(FineTuning, IsTheSameRunOnEveryLayout) {
   for (const ModelConfig::Family family : {ModelConfig::LLAMA, ModelConfig::GPT}) {
-    for (const char* tuning : {"frozen_layers: 2 layer_decay: 0.7 freeze: 'head.norm'", "freeze: 'embedding' freeze: 'blocks.1'"}) {
+    for (const char* tuning :
+         {"frozen_layers: 2 layer_decay: 0.7 freeze: 'head.norm'", "freeze: 'embedding' freeze: 'blocks.1'"}) {
       const auto run = [&](const std::string& layout) {
         return Train(TinyRun(family, absl::StrCat(kNoClip, Tuning(tuning), layout)), kSteps);
       };
@@ -188,7 +195,8 @@ class FineTuningLayouts : public testing::TestWithParam<Network> {};
 
 TEST_P(FineTuningLayouts, AreTheSameRun) {
   const Fixture golden(std::string("tests/golden/") + GetParam().fixture + ".safetensors");
-  for (const std::string& tuning : {absl::StrCat("frozen_layers: 1 layer_decay: 0.7 ", GetParam().freeze), std::string(GetParam().freeze)}) {
+  for (const std::string& tuning :
+       {absl::StrCat("frozen_layers: 1 layer_decay: 0.7 ", GetParam().freeze), std::string(GetParam().freeze)}) {
     const auto run = [&](const std::string& layout) {
       return Train(GoldenConfig(golden, absl::StrCat(kNoClip, Tuning(tuning), layout)), kSteps, GoldenBatches(golden));
     };
@@ -200,14 +208,13 @@ TEST_P(FineTuningLayouts, AreTheSameRun) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, FineTuningLayouts,
-                         testing::Values(Network{"bert", "freeze: 'embedding.token'"},
-                                         Network{"bert_classes", "freeze: 'embedding'"},
-                                         Network{"transformer", "freeze: 'embedding'"},
-                                         Network{"t5", "freeze: 'encoder.relative'"}, Network{"vit", "freeze: 'embedding'"},
-                                         Network{"mae", "freeze: 'decoder.position'"},
-                                         Network{"lstm_classes", "freeze: 'embedding'"}),
-                         [](const auto& info) { return info.param.fixture; });
+INSTANTIATE_TEST_SUITE_P(
+    Networks, FineTuningLayouts,
+    testing::Values(Network{"bert", "freeze: 'embedding.token'"}, Network{"bert_classes", "freeze: 'embedding'"},
+                    Network{"transformer", "freeze: 'embedding'"}, Network{"t5", "freeze: 'encoder.relative'"},
+                    Network{"vit", "freeze: 'embedding'"}, Network{"mae", "freeze: 'decoder.position'"},
+                    Network{"lstm_classes", "freeze: 'embedding'"}),
+    [](const auto& info) { return info.param.fixture; });
 
 }  // namespace
 }  // namespace trefoil

@@ -236,15 +236,19 @@ std::vector<Run> Runs() {
   // Of parameters that are not trained: whole first stages without a backward, parts of modules, a tied table.
   for (const char* tuning :
        {"model { layers: 4 } training { fine_tuning { frozen_layers: 3 layer_decay: 0.5 } precision: BF16 }",
-        "model { family: GPT layers: 4 dropout: 0.1 } training { fine_tuning { freeze: 'embedding' freeze: 'blocks.1' freeze: "
+        "model { family: GPT layers: 4 dropout: 0.1 } training { fine_tuning { freeze: 'embedding' freeze: 'blocks.1' "
+        "freeze: "
         "'blocks.2.mlp.up.weight' } }",
-        "model { family: T5 layers: 4 vocabulary: 200 } training { fine_tuning { frozen_layers: 1 freeze: 'decoder.relative' } }"}) {
-    for (const char* layout : {"", "parallel { pipeline: 2 }", "parallel { data: 2 pipeline: 2 recompute: FULL }",
-                               "parallel { tensor: 2 data: 2 sequence_parallel: true } training { micro_batch: 2 gradient_groups: 2 }"}) {
+        "model { family: T5 layers: 4 vocabulary: 200 } training { fine_tuning { frozen_layers: 1 freeze: "
+        "'decoder.relative' } }"}) {
+    for (const char* layout :
+         {"", "parallel { pipeline: 2 }", "parallel { data: 2 pipeline: 2 recompute: FULL }",
+          "parallel { tensor: 2 data: 2 sequence_parallel: true } training { micro_batch: 2 gradient_groups: 2 }"}) {
       runs.push_back({.config = std::string(tuning) + " " + layout, .threads = 1});
     }
   }
-  runs.push_back({.config = "model { layers: 4 } training { fine_tuning { frozen_layers: 3 } } parallel { pipeline: 4 }"});
+  runs.push_back(
+      {.config = "model { layers: 4 } training { fine_tuning { frozen_layers: 3 } } parallel { pipeline: 4 }"});
   // Sums of several segments, activations of several tiles.
   for (const char* layout : {"parallel { tensor: 2 sequence_parallel: true }", "parallel { data: 2 pipeline: 2 }"}) {
     runs.push_back({.config = std::string("model { family: GPT hidden: 128 feed_forward: 256 vocabulary: 9001 "

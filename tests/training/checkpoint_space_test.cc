@@ -36,8 +36,12 @@ TEST(CheckpointSpace, CountsWhatIsThereAtTheSameTime) {
   EXPECT_EQ(Most("steps: 105 checkpoint { every_steps: 10 keep_last: 0 }", 40), 7);
   EXPECT_EQ(Most("steps: 105 checkpoint { every_steps: 10 keep_last: 0 }", 105), 0);
   // The best evaluation's besides.
-  EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 10 keep_last: 2 } evaluate_every_steps: 5 early_stop { evaluations: 3 }"), 4);
-  EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 10 keep_last: 0 } evaluate_every_steps: 20 early_stop { evaluations: 3 }"), 15);
+  EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 10 keep_last: 2 } evaluate_every_steps: 5 early_stop { "
+                 "evaluations: 3 }"),
+            4);
+  EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 10 keep_last: 0 } evaluate_every_steps: 20 early_stop { "
+                 "evaluations: 3 }"),
+            15);
   EXPECT_EQ(Most("steps: 2000000000 checkpoint { every_steps: 10 keep_last: 1 keep_every: 15 }"), 66666666 + 2);
 }
 

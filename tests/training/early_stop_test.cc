@@ -21,13 +21,14 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-// A text of ten ids in a fixed order, and a held-out one of the same ten in no order: that these are the ten helps on both,
-// what follows what makes the second worse.
+// A text of ten ids in a fixed order, and a held-out one of the same ten in no order: that these are the ten helps on
+// both, what follows what makes the second worse.
 RunConfig Overfitting(const std::string& more) {
   const std::string folder = NewFolder("runs");
   const RunConfig config = TinyRun(
-      folder, absl::StrCat("model { layers: 2 } data { held_out: '", folder, "/random' } training { steps: 80 ",
-                           "evaluate_every_steps: 2 optimizer { learning_rate: 0.01 } checkpoint { keep_last: 1 } } ", more));
+      folder,
+      absl::StrCat("model { layers: 2 } data { held_out: '", folder, "/random' } training { steps: 80 ",
+                   "evaluate_every_steps: 2 optimizer { learning_rate: 0.01 } checkpoint { keep_last: 1 } } ", more));
   std::vector<int32_t> ordered = {1}, random;
   for (int i = 0; i < 100 * 16; ++i) ordered.push_back((ordered.back() * 7 + 3) % 10);
   for (uint64_t i = 0; i <= 20 * 16; ++i) random.push_back(static_cast<int32_t>(Philox(3, i)[0] % 10));
@@ -93,14 +94,16 @@ TEST(EarlyStop, CountsEvaluationsThatAreNotBetter) {
   EXPECT_FALSE(StopsEarly(config, state));
   EXPECT_FALSE(evaluate(6, 7, 0.5));
   EXPECT_TRUE(StopsEarly(config, state));
-  EXPECT_EQ(EarlyStopText(state), "the held-out loss was best at step 4 (3.9), and the 2 evaluations since were not better");
+  EXPECT_EQ(EarlyStopText(state),
+            "the held-out loss was best at step 4 (3.9), and the 2 evaluations since were not better");
   // Another metric begins anew: its values are not to be compared with these.
   config.set_by(EarlyStopConfig::ACCURACY);
   EXPECT_FALSE(StopsEarly(config, state));
   EXPECT_TRUE(evaluate(7, 8, 0.25));
   EXPECT_TRUE(evaluate(8, 9, 0.3));
   EXPECT_FALSE(evaluate(9, 1, 0.3));
-  EXPECT_EQ(EarlyStopText(state), "the held-out accuracy was best at step 8 (0.3), and the evaluation since was not better");
+  EXPECT_EQ(EarlyStopText(state),
+            "the held-out accuracy was best at step 8 (0.3), and the evaluation since was not better");
 }
 
 TEST(EarlyStop, EndsARunThatGetsNoBetterAndKeepsTheBest) {
@@ -145,14 +148,16 @@ TEST(EarlyStop, ARunThatGoesOnStopsWhereItWouldHave) {
   ASSERT_EQ(RunTraining(config).end, RunEnd::kFinished);
   ExpectSameToTheBit(unbroken, config, stop.last);
   ExpectSameToTheBit(unbroken, config, stop.best);
-  const RunConfig layout = With(unbroken, "folder: '" + unbroken.folder() + "_layout' parallel { tensor: 2 pipeline: 2 }");
+  const RunConfig layout =
+      With(unbroken, "folder: '" + unbroken.folder() + "_layout' parallel { tensor: 2 pipeline: 2 }");
   ASSERT_TRUE(RunTraining(layout).status.ok());
   EXPECT_EQ(Checkpoints(layout), (std::vector<int64_t>{stop.last, stop.best}));
 }
 
 TEST(EarlyStop, ByAccuracy) {
   const RunConfig config = Overfitting(
-      "model { family: BERT vocabulary: 80 } task { first_symbol: 61 } training { early_stop { evaluations: 4 by: ACCURACY } }");
+      "model { family: BERT vocabulary: 80 } task { first_symbol: 61 } training { early_stop { evaluations: 4 by: "
+      "ACCURACY } }");
   const RunOutcome outcome = RunTraining(config);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   const std::map<int64_t, double> found = HeldOut(config, "held_out_accuracy");

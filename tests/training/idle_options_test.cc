@@ -46,9 +46,10 @@ TEST(IdleOptionsTest, SharesBelongToSchedules) {
 }
 
 TEST(IdleOptionsTest, AnEarlyStopNeedsEvaluations) {
-  EXPECT_THAT(Idle("model { family: BERT } training { evaluate_every_steps: 2 early_stop { evaluations: 3 by: ACCURACY } }"),
-              ElementsAre("training.evaluate_every_steps: 2 has no effect without data.held_out",
-                          "training.early_stop.evaluations: 3 has no effect without data.held_out"));
+  EXPECT_THAT(
+      Idle("model { family: BERT } training { evaluate_every_steps: 2 early_stop { evaluations: 3 by: ACCURACY } }"),
+      ElementsAre("training.evaluate_every_steps: 2 has no effect without data.held_out",
+                  "training.early_stop.evaluations: 3 has no effect without data.held_out"));
   EXPECT_THAT(Idle("model { family: BERT } data { held_out: 'x' } training { early_stop { by: ACCURACY } }"),
               ElementsAre("training.early_stop.by: ACCURACY has no effect without early_stop.evaluations"));
 }

@@ -203,8 +203,9 @@ TEST(Resume, WithFrozenLayers) {
   whole.mutable_training()->mutable_fine_tuning()->clear_frozen_layers();
   const RunOutcome outcome = RunTraining(whole);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
-  EXPECT_NE(outcome.output.find("Note: training.fine_tuning was {layer_decay: 1 frozen_layers: 1}, is {layer_decay: 1}: "),
-            std::string::npos)
+  EXPECT_NE(
+      outcome.output.find("Note: training.fine_tuning was {layer_decay: 1 frozen_layers: 1}, is {layer_decay: 1}: "),
+      std::string::npos)
       << outcome.output;
   EXPECT_NE(CheckpointContentOf(whole, 8).at("blocks.0.mlp.up.weight"), content.at("blocks.0.mlp.up.weight"));
   EXPECT_TRUE(CheckpointContentOf(whole, 8).contains("adam.m/blocks.0.mlp.up.weight"));

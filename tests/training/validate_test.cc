@@ -274,28 +274,40 @@ TEST(ViolationsTest, OptimizerValuesAreInRange) {
 }
 
 TEST(ViolationsTest, FineTuningLeavesSomethingToTrain) {
-  const auto tuning = [](const std::string& text) { return Check(Changed("training { fine_tuning { " + text + " } }")); };
+  const auto tuning = [](const std::string& text) {
+    return Check(Changed("training { fine_tuning { " + text + " } }"));
+  };
   const std::string prefix = "training.fine_tuning.";
   EXPECT_THAT(tuning("layer_decay: 0.5 frozen_layers: 1 freeze: 'head.norm' freeze: 'blocks.1.attention'"), IsEmpty());
-  EXPECT_THAT(tuning("layer_decay: 1.5"), ElementsAre(prefix + "layer_decay: 1.5, must be above 0 and at most 1; nearest legal: 1"));
-  EXPECT_THAT(tuning("layer_decay: 0"), ElementsAre(prefix + "layer_decay: 0, must be above 0 and at most 1; nearest legal: 0.75"));
-  EXPECT_THAT(tuning("frozen_layers: 99"), ElementsAre(StartsWith(prefix + "frozen_layers: 99, must be at most the model's ")));
-  EXPECT_THAT(tuning("freeze: 'block'"), ElementsAre(prefix + "freeze: block, which no parameter's name begins with; nearest "
-                                                              "legal: embedding, blocks, head"));
-  EXPECT_THAT(tuning("freeze: 'blocks.0.attention.q'"),
-              ElementsAre(prefix + "freeze: has only one of blocks.0.attention.q.weight and blocks.0.attention.k.weight, which are "
-                                   "used as one matrix; nearest legal: blocks.0.attention"));
+  EXPECT_THAT(tuning("layer_decay: 1.5"),
+              ElementsAre(prefix + "layer_decay: 1.5, must be above 0 and at most 1; nearest legal: 1"));
+  EXPECT_THAT(tuning("layer_decay: 0"),
+              ElementsAre(prefix + "layer_decay: 0, must be above 0 and at most 1; nearest legal: 0.75"));
+  EXPECT_THAT(tuning("frozen_layers: 99"),
+              ElementsAre(StartsWith(prefix + "frozen_layers: 99, must be at most the model's ")));
+  EXPECT_THAT(tuning("freeze: 'block'"),
+              ElementsAre(prefix + "freeze: block, which no parameter's name begins with; nearest "
+                                   "legal: embedding, blocks, head"));
+  EXPECT_THAT(
+      tuning("freeze: 'blocks.0.attention.q'"),
+      ElementsAre(prefix +
+                  "freeze: has only one of blocks.0.attention.q.weight and blocks.0.attention.k.weight, which are "
+                  "used as one matrix; nearest legal: blocks.0.attention"));
   EXPECT_THAT(tuning("freeze: 'embedding' freeze: 'blocks' freeze: 'head'"),
               ElementsAre(prefix + "freeze: nothing is left to train; nearest legal: leave out embedding"));
 }
 
 TEST(ViolationsTest, AnEarlyStopNeedsEvaluations) {
-  EXPECT_THAT(Check(Changed("training { early_stop { evaluations: 3 } }")),
-              ElementsAre("training.early_stop.evaluations: 3, but evaluate_every_steps is 0: there is an evaluation at the end "
-                          "only; nearest legal: evaluate_every_steps 10, or evaluations 0"));
+  EXPECT_THAT(
+      Check(Changed("training { early_stop { evaluations: 3 } }")),
+      ElementsAre(
+          "training.early_stop.evaluations: 3, but evaluate_every_steps is 0: there is an evaluation at the end "
+          "only; nearest legal: evaluate_every_steps 10, or evaluations 0"));
   EXPECT_THAT(Check(Changed("training { evaluate_every_steps: 7 early_stop { evaluations: 3 } }")), IsEmpty());
-  EXPECT_THAT(Check(Changed("training { evaluate_every_steps: 7 early_stop { evaluations: 3 by: ACCURACY } }")),
-              ElementsAre("training.early_stop.by: ACCURACY, which task.kind NEXT_TOKEN of LLAMA has none of; nearest legal: LOSS"));
+  EXPECT_THAT(
+      Check(Changed("training { evaluate_every_steps: 7 early_stop { evaluations: 3 by: ACCURACY } }")),
+      ElementsAre(
+          "training.early_stop.by: ACCURACY, which task.kind NEXT_TOKEN of LLAMA has none of; nearest legal: LOSS"));
 }
 
 TEST(ViolationsTest, ALimitOfSkippedStepsIsAtLeastOne) {

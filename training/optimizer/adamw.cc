@@ -46,12 +46,13 @@ void AdamWOptimizer::Update(Device& device, BucketMemory& memory, const Optimize
                                  .weight_decay = range.decay ? config_.weight_decay() : 0});
   }
   for (const auto& [rate, of_rate] : parts) {
-    AdamW(device, of_rate, {.learning_rate = static_cast<float>(step.learning_rate * rate),
-                            .beta1 = config_.beta1(),
-                            .beta2 = config_.beta2(),
-                            .epsilon = config_.epsilon(),
-                            .step = step.number,
-                            .gradient_scale = step.gradient_scale});
+    AdamW(device, of_rate,
+          {.learning_rate = static_cast<float>(step.learning_rate * rate),
+           .beta1 = config_.beta1(),
+           .beta2 = config_.beta2(),
+           .epsilon = config_.epsilon(),
+           .step = step.number,
+           .gradient_scale = step.gradient_scale});
   }
 }
 

@@ -27,9 +27,9 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual const OptimizerLayout& layout() const = 0;
-  // One step on this rank's share of a trained bucket: from the gradients [shard_begin, shard_begin + s) of `memory`, brings
-  // its master weights, its state and, where they are apart, its working weights up to date. Leaves the gradients as
-  // they are.
+  // One step on this rank's share of a trained bucket: from the gradients [shard_begin, shard_begin + s) of `memory`,
+  // brings its master weights, its state and, where they are apart, its working weights up to date. Leaves the
+  // gradients as they are.
   virtual void Update(Device& device, BucketMemory& memory, const OptimizerStep& step) const = 0;
 };
 
@@ -46,7 +46,8 @@ void ClearGradients(ParameterStore& store, Device& device);
 // What gradients of this global norm are multiplied by: min(1, clip_norm / norm); 1 if clip_norm is 0.
 float ClippingScale(const OptimizerConfig& config, double gradient_norm);
 
-// One step on every trained bucket; gradients are zero on return. Each bucket's weights are gathered while the next is updated.
+// One step on every trained bucket; gradients are zero on return. Each bucket's weights are gathered while the next is
+// updated.
 void UpdateParameters(ParameterStore& store, Device& device, GradientReducer& reducer, const Optimizer& optimizer,
                       const OptimizerStep& step);
 

@@ -20,8 +20,8 @@ namespace trefoil {
 // Of one, without its manifest (some KB a rank).
 int64_t CheckpointBytes(const RunConfig& config);
 
-// How many checkpoints a run that has done `step` steps will add to its folder and hold at the same time: those kept for
-// ever, the best one where there is an early stop, and of the others one more than it keeps.
+// How many checkpoints a run that has done `step` steps will add to its folder and hold at the same time: those kept
+// for ever, the best one where there is an early stop, and of the others one more than it keeps.
 int64_t MostCheckpoints(const TrainingConfig& training, int64_t step);
 
 // For rank 0, before the first step. ResourceExhausted if not even the next checkpoint fits; a

@@ -4,13 +4,13 @@
 //   for each step:
 //     if (saver.Due(step)) TREFOIL_RETURN_IF_ERROR(saver.Save(state, /*last=*/step == steps));
 //
-// A save that fails (full disk, an I/O error) does not end the run: what is in memory is good, and the checkpoints before
-// are as they were. A warning says so, and the next try is after a tenth of checkpoint.every_steps, at least one step.
-// checkpoint.failed_saves failures in a row end the run, as does the last save of a run, and at once the loss of the run
-// folder to another job (runtime/files/folder_lock.h).
+// A save that fails (full disk, an I/O error) does not end the run: what is in memory is good, and the checkpoints
+// before are as they were. A warning says so, and the next try is after a tenth of checkpoint.every_steps, at least one
+// step. checkpoint.failed_saves failures in a row end the run, as does the last save of a run, and at once the loss of
+// the run folder to another job (runtime/files/folder_lock.h).
 //
-// Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of rank 0 while
-// training goes on; the next save waits for it.
+// Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of rank 0
+// while training goes on; the next save waits for it.
 //
 // Threads: the rank's main thread. Every rank makes the same calls and gets the same Status.
 #pragma once

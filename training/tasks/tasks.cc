@@ -230,9 +230,10 @@ void CheckTask(const RunConfig& config, Rules& rules) {
                    ", what spans cut out of such texts come to; leave it out");
     }
   }
-  if (config.training().early_stop().by() == EarlyStopConfig::ACCURACY && rules.Good("model.head") && !HasAccuracy(model)) {
-    rules.Broken("training.early_stop.by: ACCURACY, which task.kind ", TaskConfig::Kind_Name(task.kind()), " of ", family,
-                 " has none of; nearest legal: LOSS");
+  if (config.training().early_stop().by() == EarlyStopConfig::ACCURACY && rules.Good("model.head") &&
+      !HasAccuracy(model)) {
+    rules.Broken("training.early_stop.by: ACCURACY, which task.kind ", TaskConfig::Kind_Name(task.kind()), " of ",
+                 family, " has none of; nearest legal: LOSS");
   }
   if (task.crop_padding() > 0 && task.crop() < 1) {
     rules.Broken("task.crop_padding: ", task.crop_padding(), " and task.crop ", task.crop(),
