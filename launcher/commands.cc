@@ -70,7 +70,8 @@ std::span<const Command> Commands() {
        .summary = "Continue a prompt with a trained model.",
        .examples = "  trefoil generate --checkpoint=runs/austen --prompt='It is a truth'\n"
                    "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n",
-       .flag_files = {"launcher/commands/generate.cc", "launcher/flags/tokens.cc", "launcher/trained_model.cc"},
+       .flag_files = {"launcher/commands/generate.cc", "launcher/flags/checkpoint.cc", "launcher/flags/tokens.cc",
+                      "launcher/trained_model.cc"},
        .main = GenerateMain},
       {.name = "predict",
        .summary = "Ask a trained model: translations, classes, values, masked words, what comes next.",
@@ -93,9 +94,9 @@ std::span<const Command> Commands() {
                    "Input is lines of text, .jsonl, records in token files (PREFIX or a pattern), pictures, or packed images.\n"
                    "Where it has the right answers (\"target\", \"label\"; records, packed images), scores follow on standard\n"
                    "error. For one answer a line holds it alone; --json has all that is known. Runs on one rank.\n",
-       .flag_files = {"launcher/commands/predict.cc", "launcher/flags/input.cc", "launcher/flags/output.cc",
-                      "launcher/flags/text.cc", "launcher/flags/tokens.cc", "launcher/flags/top.cc",
-                      "launcher/trained_model.cc"},
+       .flag_files = {"launcher/commands/predict.cc", "launcher/flags/checkpoint.cc", "launcher/flags/input.cc",
+                      "launcher/flags/output.cc", "launcher/flags/text.cc", "launcher/flags/tokens.cc",
+                      "launcher/flags/top.cc", "launcher/trained_model.cc"},
        .main = PredictMain},
       {.name = "explain",
        .summary = "Show what a trained model makes of its context, as JSON to draw from.",
@@ -103,9 +104,16 @@ std::span<const Command> Commands() {
                    "  trefoil explain --checkpoint=runs/austen --show=gradients --samples=64  # by distance from the loss\n"
                    "  trefoil explain --checkpoint=runs/de_en --show=attention --text='Guten Tag.' --output=tag.json\n"
                    "  trefoil explain --checkpoint=runs/pets --show=attention --image=cat.jpg\n",
-       .flag_files = {"launcher/commands/explain.cc", "launcher/flags/output.cc", "launcher/flags/text.cc",
-                      "launcher/trained_model.cc"},
+       .flag_files = {"launcher/commands/explain.cc", "launcher/flags/checkpoint.cc", "launcher/flags/output.cc",
+                      "launcher/flags/text.cc", "launcher/trained_model.cc"},
        .main = ExplainMain},
+      {.name = "merge",
+       .summary = "Add low-rank adapters to the matrices that they were trained beside.",
+       .examples = "  trefoil merge --checkpoint=runs/lora --output=runs/lora_merged\n"
+                   "The output is the folder of a plain model, to generate and predict with, or for\n"
+                   "training.checkpoint.initial_weights.\n",
+       .flag_files = {"launcher/flags/checkpoint.cc", "launcher/flags/output.cc"},
+       .main = MergeMain},
       {.name = "inspect",
        .summary = "Look into a run, a checkpoint, token or image files, or a tokenizer.",
        .examples = "  trefoil inspect runs/austen                                     # what ran, how far, what is there\n"

@@ -9,13 +9,12 @@
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
+#include "launcher/flags/checkpoint.h"
 #include "model/families/recipe.h"
 #include "training/identity.h"
 #include "training/saving/newest_checkpoint.h"
 #include "training/trainer_state.pb.h"
 
-DEFINE_string(checkpoint, "",
-              "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
 DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
 
 namespace trefoil {

@@ -7,8 +7,6 @@
 // error, and left where they are.
 #pragma once
 
-#include <gflags/gflags_declare.h>
-
 #include <functional>
 #include <memory>
 #include <optional>
@@ -19,8 +17,6 @@
 #include "runtime/device.h"
 #include "runtime/files/file.h"
 #include "training/inference/predictor.h"
-
-DECLARE_string(checkpoint);
 
 namespace trefoil {
 

@@ -76,6 +76,26 @@ void CheckByStructure(const ModelConfig& model, const Recipe& recipe, Rules& rul
   }
 }
 
+void CheckLora(const ModelConfig& model, const Recipe& recipe, Rules& rules) {
+  const LoraConfig& lora = model.lora();
+  CheckUnused("model.lora.rank", lora.rank(), recipe.structure != Recipe::Structure::kRecurrent, model, rules);
+  if (lora.rank() == 0 || !rules.Good("model.lora.rank")) return;
+  rules.Positive("model.lora.alpha", lora.alpha(), "16");
+  for (const auto& [path, size] :
+       {std::pair("model.hidden", model.hidden()), std::pair("model.feed_forward", model.feed_forward())}) {
+    if (!rules.Good(path) || lora.rank() <= size) continue;
+    rules.Broken("model.lora.rank: ", lora.rank(), ", must be at most ", path, " ", size, "; nearest legal: ", size);
+  }
+  for (const int target : lora.on()) {
+    if (target == LoraConfig::GATE && !recipe.gated) {
+      rules.Broken("model.lora.on: GATE, which the MLP of ", ModelConfig::Family_Name(model.family()),
+                   " does not have; nearest legal: UP");
+    } else if (target == LoraConfig::TARGET_UNSET) {
+      rules.Broken("model.lora.on: TARGET_UNSET; legal: ", EnumNames(*LoraConfig::Target_descriptor()));
+    }
+  }
+}
+
 void CheckByItself(const ModelConfig& model, Rules& rules) {
   if (model.family() == ModelConfig::FAMILY_UNSET) {
     rules.Bad("model.family", absl::StrCat("not set; legal: ", EnumNames(*ModelConfig::Family_descriptor())));
@@ -125,6 +145,7 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
                  ", which has no rotary positions; nearest legal: 0");
   }
   if (known) CheckByStructure(model, recipe, rules);
+  if (known) CheckLora(model, recipe, rules);
 }
 
 // Sizes that an axis splits evenly, but for those that are wrong by themselves.

@@ -149,20 +149,25 @@ void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
   }
 }
 
+AxisSet GradientReducer::PartialOver(const Parameter& parameter) const {
+  return (parameter.partial_over & options_.tokens) | parameter.summed_over;
+}
+
 // One message for all such parameters of the bucket: they are small and many.
 void GradientReducer::ReduceOverTokens(BucketMemory& memory) {
-  if (options_.tokens.empty()) return;
-  Group& group = options_.groups[options_.tokens];
-  if (group.size() == 1) return;
-  std::vector<Tensor> parts;
-  int64_t elements = 0;
+  std::map<AxisSet, std::vector<Tensor>> parts;
   const int64_t begin = memory.shard_begin;
   for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
-    if ((piece.parameter->partial_over & options_.tokens).empty()) continue;
-    parts.push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
-    elements += parts.back().elements();
+    const AxisSet axes = PartialOver(*piece.parameter);
+    if (axes.empty() || options_.groups[axes].size() == 1) continue;
+    parts[axes].push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
   }
-  if (parts.empty()) return;
+  for (const auto& [axes, of_axes] : parts) AddUp(of_axes, options_.groups[axes]);
+}
+
+void GradientReducer::AddUp(const std::vector<Tensor>& parts, Group& group) {
+  int64_t elements = 0;
+  for (const Tensor& part : parts) elements += part.elements();
   const Tensor packed = device_.Allocate(DType::kFloat32, {elements}, Purpose::kCommunication);
   int64_t at = 0;
   for (const Tensor& part : parts) {

@@ -1,7 +1,7 @@
 // Adds up the partial sums that gradients are: over a bucket's replicas (parallel/placement.h) while the backward of
-// earlier blocks still computes, then over the axes that split tokens (Parameter::partial_over) and between the
-// stages of a tied parameter. Brings the weights that came of them to every replica, while later buckets are still
-// updated.
+// earlier blocks still computes, then over the axes that split tokens (Parameter::partial_over) or matrices that make
+// the gradient together (Parameter::summed_over), and between the stages of a tied parameter. Brings the weights that
+// came of them to every replica, while later buckets are still updated.
 //
 //   GradientReducer reducer(store, device, modules, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
 //   reducer.ModuleAdded(module);   // main thread: one more micro-batch has added to this module's gradients
@@ -82,7 +82,10 @@ class GradientReducer {
   // Adds the group of micro-batches that has ended, number `group` from 0, to those before it.
   void FoldGroup(BucketMemory& memory, int group);
   void ReduceOverReplicas(BucketMemory& memory);
+  // The axes, besides those of the replicas, over which its gradient is a partial sum in this run.
+  AxisSet PartialOver(const Parameter& parameter) const;
   void ReduceOverTokens(BucketMemory& memory);
+  void AddUp(const std::vector<Tensor>& parts, Group& group);
 
   ParameterStore& store_;
   Device& device_;

@@ -24,7 +24,7 @@ void ParameterTable::Add(Parameter parameter) {
     CHECK(dims.insert(split.dim).second && !axes.contains(split.axis)) << parameter.name << " is split twice";
     axes = axes | split.axis;
   }
-  CHECK((axes & parameter.partial_over).empty()) << parameter.name;
+  CHECK((axes & (parameter.partial_over | parameter.summed_over)).empty()) << parameter.name;
   if (parameter.fused_with_previous) {
     CHECK(!parameters_.empty() && parameters_.back().module == parameter.module) << parameter.name;
     CHECK(parameters_.back().splits == parameter.splits) << parameter.name;

@@ -46,6 +46,8 @@ struct Parameter {
   // is one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it
   // is used on. Must then be added over these axes.
   AxisSet partial_over = {};
+  // The axes over which its gradient is a partial sum in any run, tokens split or not.
+  AxisSet summed_over = {};
   Initial initial = Initial::kZeros;
   float deviation = 0;  // of kNormal
   // Whether weight decay applies: matrices and embeddings, not biases and norms.

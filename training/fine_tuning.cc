@@ -9,6 +9,7 @@
 #include <set>
 #include <vector>
 
+#include "model/layers/low_rank.h"
 #include "model/module.h"
 
 namespace trefoil {
@@ -42,14 +43,21 @@ std::vector<double> RatesOfModules(const RunConfig& config) {
   return rates;
 }
 
+// Beside low-rank adapters only a head of samples is trained, which is new.
+bool IsTrainedWithAdapters(const ModelConfig& model, const std::string& name) {
+  const bool of_samples = model.head() == ModelConfig::CLASSES || model.head() == ModelConfig::VALUE;
+  return IsAdapter(name) || (of_samples && Names("head", name));
+}
+
 // Of each parameter of the model.
 std::vector<double> RatesOf(const RunConfig& config, const ParameterTable& table) {
   const std::vector<double> of_modules = RatesOfModules(config);
   std::vector<double> rates;
   for (const Parameter& parameter : table.all()) {
     const auto& freeze = config.training().fine_tuning().freeze();
-    const bool frozen =
-        std::any_of(freeze.begin(), freeze.end(), [&](const std::string& part) { return Names(part, parameter.name); });
+    const bool frozen = std::any_of(freeze.begin(), freeze.end(),
+                                    [&](const std::string& part) { return Names(part, parameter.name); }) ||
+                        (config.model().lora().rank() > 0 && !IsTrainedWithAdapters(config.model(), parameter.name));
     rates.push_back(frozen ? 0 : of_modules[static_cast<size_t>(parameter.module)]);
   }
   return rates;

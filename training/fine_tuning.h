@@ -6,7 +6,8 @@
 // the embedding d^(L + 1), and those behind the last block all of it (Clark et al. 2020, ELECTRA; Bao et al. 2022,
 // BEiT). L counts the blocks of an encoder and its decoder together; what stands between two blocks has the rate of the
 // one before it. The embedding and the first `frozen_layers` blocks, and what `freeze` names, have the rate 0: they are
-// not trained. A parameter that several modules use goes with the first of them.
+// not trained. Where there are low-rank adapters (model.lora), all else but a head of classes or values has it too. A
+// parameter that several modules use goes with the first of them.
 //
 // What is not trained has no gradient, is not in the global norm, and keeps its bits, so that a checkpoint, which has
 // it like any other, loads wherever one of the whole model does. Modules before the first that has something to train

@@ -13,6 +13,7 @@
 #include "launcher/cluster/machine.h"
 #include "launcher/commands/commands.h"
 #include "launcher/config/config.h"
+#include "launcher/flags/checkpoint.h"
 #include "launcher/flags/output.h"
 #include "launcher/flags/text.h"
 #include "launcher/given_flags.h"

@@ -23,32 +23,34 @@ LinearShape QueryShape(const ModelConfig& config, const AttentionPlace& place) {
                        .bias = recipe.qkv_bias,
                        .deviations = {of_queries},
                        .split = Split::kColumn};
-  if (place.cross) return shape;
+  if (place.cross) return WithAdapters(config, {LoraConfig::QUERY}, shape);
   for (const char* name : {".k", ".v"}) {
     shape.prefixes.push_back(place.prefix + name);
     shape.outputs.push_back(KvWidth(config));
     shape.deviations.push_back(of_keys);
   }
-  return shape;
+  return WithAdapters(config, {LoraConfig::QUERY, LoraConfig::KEY, LoraConfig::VALUE}, shape);
 }
 
 LinearShape MemoryShape(const ModelConfig& config, const AttentionPlace& place) {
   const float deviation = InitialDeviation(config, config.hidden(), KvWidth(config));
-  return {.prefixes = {place.prefix + ".k", place.prefix + ".v"},
-          .outputs = {KvWidth(config), KvWidth(config)},
-          .inputs = config.hidden(),
-          .bias = RecipeOf(config).qkv_bias,
-          .deviations = {deviation, deviation},
-          .split = Split::kColumn};
+  return WithAdapters(config, {LoraConfig::KEY, LoraConfig::VALUE},
+                      {.prefixes = {place.prefix + ".k", place.prefix + ".v"},
+                       .outputs = {KvWidth(config), KvWidth(config)},
+                       .inputs = config.hidden(),
+                       .bias = RecipeOf(config).qkv_bias,
+                       .deviations = {deviation, deviation},
+                       .split = Split::kColumn});
 }
 
 LinearShape OutputShape(const ModelConfig& config, const AttentionPlace& place) {
-  return {.prefixes = {place.prefix + ".output"},
-          .outputs = {config.hidden()},
-          .inputs = Width(config),
-          .bias = RecipeOf(config).bias,
-          .deviations = {InitialDeviation(config, Width(config), config.hidden(), /*residual=*/true)},
-          .split = Split::kRow};
+  return WithAdapters(config, {LoraConfig::OUTPUT},
+                      {.prefixes = {place.prefix + ".output"},
+                       .outputs = {config.hidden()},
+                       .inputs = Width(config),
+                       .bias = RecipeOf(config).bias,
+                       .deviations = {InitialDeviation(config, Width(config), config.hidden(), /*residual=*/true)},
+                       .split = Split::kRow});
 }
 
 }  // namespace

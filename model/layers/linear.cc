@@ -1,5 +1,7 @@
 #include "model/layers/linear.h"
 
+#include <algorithm>
+
 namespace trefoil {
 namespace {
 
@@ -10,6 +12,19 @@ std::vector<std::string> Names(const LinearShape& shape, const std::string& suff
 }
 
 }  // namespace
+
+LinearShape WithAdapters(const ModelConfig& config, const std::vector<LoraConfig::Target>& prefixes,
+                         LinearShape shape) {
+  CHECK_EQ(prefixes.size(), shape.prefixes.size());
+  const LoraConfig& lora = config.lora();
+  if (lora.rank() == 0) return shape;
+  shape.rank = lora.rank();
+  shape.adapter_scale = lora.alpha() / static_cast<float>(lora.rank());
+  for (const LoraConfig::Target target : prefixes) {
+    shape.adapted.push_back(std::find(lora.on().begin(), lora.on().end(), target) != lora.on().end());
+  }
+  return shape;
+}
 
 void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table) {
   const bool column = shape.split == Split::kColumn;
@@ -23,8 +38,7 @@ void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table) 
                 .decay = true,
                 .fused_with_previous = i > 0});
   }
-  if (!shape.bias) return;
-  for (size_t i = 0; i < shape.prefixes.size(); ++i) {
+  for (size_t i = 0; shape.bias && i < shape.prefixes.size(); ++i) {
     table->Add({.name = shape.prefixes[i] + ".bias",
                 .module = module,
                 .shape = {shape.outputs[i]},
@@ -34,12 +48,25 @@ void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table) 
                 .initial = Initial::kZeros,
                 .fused_with_previous = i > 0});
   }
+  for (size_t i = 0; i < shape.adapted.size(); ++i) {
+    if (!shape.adapted[i]) continue;
+    DeclareAdapter({.prefix = shape.prefixes[i],
+                    .outputs = shape.outputs[i],
+                    .inputs = shape.inputs,
+                    .rank = shape.rank,
+                    .column = column},
+                   module, table);
+  }
 }
 
 Linear::Linear(const ParameterStore& store, const LinearShape& shape)
-    : split_(shape.split),
-      weight_(store.View(Names(shape, ".weight"))) {
+    : split_(shape.split), weight_(store.View(Names(shape, ".weight"))), adapters_(shape.adapter_scale) {
   if (shape.bias) bias_ = store.View(Names(shape, ".bias"));
+  int64_t first = 0;
+  for (size_t i = 0; i < shape.adapted.size(); ++i) {
+    if (shape.adapted[i]) adapters_.Add(store, shape.prefixes[i], first);
+    first += store.View({shape.prefixes[i] + ".weight"}).shape()[0];
+  }
 }
 
 Tensor Linear::Forward(const Context& context, const Tensor& x) const {
@@ -47,11 +74,13 @@ Tensor Linear::Forward(const Context& context, const Tensor& x) const {
     const Tensor all = context.GatherTokens(x);
     const Tensor y = context.New({all.dim(0), weight_.shape()[0]});
     Multiply(context, all, bias_.weight(), y);
+    adapters_.Forward(context, all, y);
     return y;
   }
   const bool whole = context.tensor.size() == 1;
   const Tensor partial = context.New({x.dim(0), weight_.shape()[0]});
   Multiply(context, x, whole ? bias_.weight() : Tensor(), partial);
+  adapters_.Forward(context, x, partial);
   const Tensor y = context.ReduceTokens(partial);
   if (!whole && bias_.defined()) AddBias(context.device, y, bias_.weight());
   return y;
@@ -63,11 +92,12 @@ Tensor Linear::ForwardActivated(const Context& context, Activation activation, c
   const Tensor all = context.GatherTokens(x);
   *before = context.New({all.dim(0), weight_.shape()[0]});
   const Tensor y = context.New(before->shape());
-  if (context.float8) {
-    Multiply(context, all, bias_.weight(), *before);
-    Activate(context.device, activation, *before, y);
-  } else {
+  if (fuses(context)) {
     MatmulActivate(context.device, activation, all, weight_.weight(), bias_.weight(), *before, y);
+  } else {
+    Multiply(context, all, bias_.weight(), *before);
+    adapters_.Forward(context, all, *before);
+    Activate(context.device, activation, *before, y);
   }
   return y;
 }
@@ -80,10 +110,12 @@ Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& 
                         WeightGradients& weights) const {
   const bool column = split_ == Split::kColumn;
   const Tensor all_dy = column ? dy : context.GatherTokens(dy);
-  const Tensor all_x = column && weight_.trained() ? context.GatherTokens(x) : x;
+  const bool wants_x = weight_.trained() || adapters_.trained();
+  const Tensor all_x = column && wants_x ? context.GatherTokens(x) : x;
   const Float8Operand all_dy8 = OutputGradient(context, all_dy);
   Tensor dx = context.New({all_dy.dim(0), weight_.shape()[1]});
   InputGradient(context, all_dy, all_dy8, dx);
+  adapters_.Backward(context, all_dy, all_x, dx, weights);
   if (column) dx = context.ReduceTokens(dx);
   AddWeightGradients(context, dy, all_dy, all_dy8, all_x, bias, weights);
   return dx;
@@ -97,13 +129,14 @@ Tensor Linear::BackwardActivated(const Context& context, Activation activation, 
   {
     const Tensor all_dy = context.GatherTokens(dy);  // given up before the other layer's backward
     const Float8Operand all_dy8 = OutputGradient(context, all_dy);
-    if (context.float8) {
-      InputGradient(context, all_dy, all_dy8, d_before);
-      ActivateBackward(context.device, activation, d_before, before, d_before);
-      BiasBackward(context.device, d_before, previous.bias_.gradient());
-    } else {
+    if (fuses(context)) {
       MatmulActivateBackward(context.device, activation, all_dy, weight_.weight(), before, d_before,
                              previous.bias_.gradient());
+    } else {
+      InputGradient(context, all_dy, all_dy8, d_before);
+      adapters_.Backward(context, all_dy, x, d_before, weights);
+      ActivateBackward(context.device, activation, d_before, before, d_before);
+      BiasBackward(context.device, d_before, previous.bias_.gradient());
     }
     AddWeightGradients(context, dy, all_dy, all_dy8, x, bias_, weights);
   }

@@ -4,6 +4,8 @@
 //   column: W is split by rows (outputs).  x [n, in] -> gather tokens -> y [N, out/t]
 //   row:    W is split by columns (inputs). x [N, in/t] -> partial y [N, out] -> sum over ranks -> y [n, out], + b
 //
+// With low-rank adapters their product is added to each y, and its gradients to dx.
+//
 // With context.float8 the three products (y, dx, dW) are of fp8 operands; bias and sums over ranks stay as they are.
 //
 // Weights have shape [out, in]. A column layer may be several parameters stored back to back, used as one matrix.
@@ -14,6 +16,8 @@
 
 #include "model/context.h"
 #include "model/layers/float8.h"
+#include "model/layers/low_rank.h"
+#include "model/model.pb.h"
 #include "parallel/parameter_store.h"
 
 namespace trefoil {
@@ -28,8 +32,14 @@ struct LinearShape {
   bool bias = false;
   std::vector<float> deviations;      // of the initial weights, one per prefix
   Split split = Split::kColumn;
+  // Of low-rank adapters (model/layers/low_rank.h): their rank, and which prefixes have one.
+  int64_t rank = 0;
+  float adapter_scale = 0;
+  std::vector<bool> adapted = {};
 };
 void DeclareLinear(const LinearShape& shape, int module, ParameterTable* table);
+// The shape with the adapters that model.lora wants beside its prefixes, which are these.
+LinearShape WithAdapters(const ModelConfig& config, const std::vector<LoraConfig::Target>& prefixes, LinearShape shape);
 
 class Linear {
  public:
@@ -54,6 +64,8 @@ class Linear {
   // y = x W^T + bias, and its gradients, from dy for this rank's tokens and for all. With float8 the latter comes
   // quantized too, from OutputGradient, which returns nothing otherwise.
   void Multiply(const Context& context, const Tensor& all_x, const Tensor& bias, const Tensor& y) const;
+  // Whether a product may be made together with what stands next to it (runtime/ops.h).
+  bool fuses(const Context& context) const { return !context.float8 && adapters_.empty(); }
   Float8Operand OutputGradient(const Context& context, const Tensor& all_dy) const;
   void InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
                      const Tensor& dx) const;
@@ -62,6 +74,7 @@ class Linear {
 
   const Split split_;
   ParameterView weight_, bias_;  // bias undefined where there is none
+  Adapters adapters_;
 };
 
 }  // namespace trefoil

@@ -16,16 +16,19 @@ LinearShape UpShape(const ModelConfig& config, const std::string& prefix) {
   shape.outputs.assign(shape.prefixes.size(), config.feed_forward());
   shape.deviations.assign(shape.prefixes.size(),
                           InitialDeviation(config, config.hidden(), config.feed_forward()));
-  return shape;
+  return WithAdapters(
+      config, recipe.gated ? std::vector{LoraConfig::GATE, LoraConfig::UP} : std::vector{LoraConfig::UP}, shape);
 }
 
 LinearShape DownShape(const ModelConfig& config, const std::string& prefix) {
-  return {.prefixes = {prefix + ".down"},
-          .outputs = {config.hidden()},
-          .inputs = config.feed_forward(),
-          .bias = RecipeOf(config).bias,
-          .deviations = {InitialDeviation(config, config.feed_forward(), config.hidden(), /*residual=*/true)},
-          .split = Split::kRow};
+  return WithAdapters(
+      config, {LoraConfig::DOWN},
+      {.prefixes = {prefix + ".down"},
+       .outputs = {config.hidden()},
+       .inputs = config.feed_forward(),
+       .bias = RecipeOf(config).bias,
+       .deviations = {InitialDeviation(config, config.feed_forward(), config.hidden(), /*residual=*/true)},
+       .split = Split::kRow});
 }
 
 }  // namespace

@@ -247,6 +247,14 @@ std::vector<Run> Runs() {
       runs.push_back({.config = std::string(tuning) + " " + layout, .threads = 1});
     }
   }
+  for (const char* layout :
+       {"", "parallel { pipeline: 2 recompute: FULL } training { precision: BF16 }",
+        "parallel { tensor: 2 data: 2 sequence_parallel: true } training { micro_batch: 2 }",
+        "model { hidden: 64 feed_forward: 128 } training { precision: FP8 micro_batch: 2 } parallel { tensor: 2 }"}) {
+    runs.push_back(
+        {.config = std::string("model { lora { rank: 3 on: QUERY on: VALUE on: OUTPUT on: UP on: DOWN } } ") + layout});
+    runs.push_back({.config = std::string("model { family: GPT lora { rank: 2 on: KEY on: DOWN } } ") + layout});
+  }
   runs.push_back(
       {.config = "model { layers: 4 } training { fine_tuning { frozen_layers: 3 } } parallel { pipeline: 4 }"});
   // Sums of several segments, activations of several tiles.
@@ -308,6 +316,24 @@ TEST(Planner, ShowsWhatFrozenLayersSave) {
   // A forward of three of four blocks, and all of the last one and the head.
   EXPECT_NEAR(plan.counted_flops / plan.model_flops, whole.counted_flops / whole.model_flops, 0.02);
   EXPECT_LT(plan.counted_flops, 0.6 * whole.counted_flops);
+}
+
+// Adapters add no message to a micro-batch: what a step of more micro-batches sends more is what the plain model sends.
+TEST(Planner, AdaptersAddNoMessageToAMicroBatch) {
+  const auto sent = [&](const std::string& more, int micro_batches) {
+    const RunConfig config =
+        TinyRun(NewFolder("run"),
+                "parallel { tensor: 2 } training { global_batch: " + std::to_string(micro_batches) + " } " + more);
+    return Planner().Make(config, 2).stages[0].sent.at("tensor");
+  };
+  for (const char* tokens : {"", "parallel { sequence_parallel: true } "}) {
+    const std::string all =
+        std::string(tokens) + "model { lora { rank: 2 on: QUERY on: KEY on: OUTPUT on: UP on: DOWN } }";
+    const OpTotal plain = sent(tokens, 8), fewer = sent(tokens, 4), adapted = sent(all, 8),
+                  fewer_adapted = sent(all, 4);
+    EXPECT_LE(adapted.calls - fewer_adapted.calls, plain.calls - fewer.calls);
+    EXPECT_LE(adapted.bytes - fewer_adapted.bytes, plain.bytes - fewer.bytes);
+  }
 }
 
 TEST(Planner, ShowsWhatLayoutsSave) {

@@ -45,6 +45,13 @@ TEST(IdleOptionsTest, SharesBelongToSchedules) {
   EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: LINEAR } }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, AdaptersHaveARank) {
+  EXPECT_THAT(Idle("model { lora { alpha: 16 on: QUERY } }"),
+              ElementsAre("model.lora.alpha: 16 has no effect without model.lora.rank",
+                          "model.lora.on: QUERY has no effect without model.lora.rank"));
+  EXPECT_THAT(Idle("model { lora { rank: 2 alpha: 16 on: QUERY } }"), IsEmpty());
+}
+
 TEST(IdleOptionsTest, AnEarlyStopNeedsEvaluations) {
   EXPECT_THAT(
       Idle("model { family: BERT } training { evaluate_every_steps: 2 early_stop { evaluations: 3 by: ACCURACY } }"),

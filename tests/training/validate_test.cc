@@ -297,6 +297,18 @@ TEST(ViolationsTest, FineTuningLeavesSomethingToTrain) {
               ElementsAre(prefix + "freeze: nothing is left to train; nearest legal: leave out embedding"));
 }
 
+TEST(ViolationsTest, AdaptersFitTheirMatrices) {
+  EXPECT_THAT(Check(Changed("model { lora { rank: 8 alpha: 16 on: GATE on: DOWN } }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("model { lora { rank: 97 } }")),
+              ElementsAre("model.lora.rank: 97, must be at most model.hidden 96; nearest legal: 96"));
+  EXPECT_THAT(Check(Changed("model { lora { rank: 8 alpha: 0 } }")),
+              ElementsAre(StartsWith("model.lora.alpha: 0, must be above 0")));
+  EXPECT_THAT(Check(Changed("model { family: GPT lora { rank: 8 on: GATE } }")),
+              ElementsAre("model.lora.on: GATE, which the MLP of GPT does not have; nearest legal: UP"));
+  EXPECT_THAT(Check(Changed("model { family: LSTM kv_heads: 0 lora { rank: 8 } }")),
+              ElementsAre("model.lora.rank: 8, must be 0 for LSTM, which has no use for it; nearest legal: 0"));
+}
+
 TEST(ViolationsTest, AnEarlyStopNeedsEvaluations) {
   EXPECT_THAT(
       Check(Changed("training { early_stop { evaluations: 3 } }")),

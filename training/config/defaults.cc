@@ -129,6 +129,14 @@ void ModelDefaults(ModelConfig* model) {
   if (!model->has_rope_theta() && recipe.positions == Recipe::Positions::kRotary) model->set_rope_theta(10000);
   if (!model->has_norm_epsilon()) model->set_norm_epsilon(recipe.norm_epsilon);
   if (!model->has_initial_deviation()) model->set_initial_deviation(recipe.own_deviations ? 0 : 0.02f);
+  if (model->lora().rank() > 0) {
+    LoraConfig& lora = *model->mutable_lora();
+    if (!lora.has_alpha()) lora.set_alpha(static_cast<float>(lora.rank()));
+    if (lora.on().empty()) {
+      lora.add_on(LoraConfig::QUERY);
+      lora.add_on(LoraConfig::VALUE);
+    }
+  }
   if (!known) return;
   model->set_tied(recipe.tied);
   model->set_qkv_bias(recipe.qkv_bias);

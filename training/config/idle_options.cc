@@ -53,6 +53,10 @@ std::string WithRecurrent(const RunConfig& filled) {
   return recurrent ? "with model.family " + ModelConfig::Family_Name(filled.model().family()) : "";
 }
 
+std::string WithoutLora(const RunConfig& filled) {
+  return filled.model().lora().rank() == 0 ? "without model.lora.rank" : "";
+}
+
 const Row kRows[] = {
     {"model.heads", [](const RunConfig& given) { return IfNot(0, given.model().heads()); }, WithRecurrent},
     {"model.kv_heads", [](const RunConfig& given) { return IfNot(0, given.model().kv_heads()); }, WithRecurrent},
@@ -71,6 +75,16 @@ const Row kRows[] = {
      [](const RunConfig& filled) {
        return OnlyFor(filled, TaskConfig::TEXT_CLASSES, TaskConfig::TEXT_VALUE, TaskConfig::IMAGE_CLASSES);
      }},
+    {"model.lora.alpha",
+     [](const RunConfig& given) {
+       return given.model().lora().has_alpha() ? absl::StrCat(given.model().lora().alpha()) : "";
+     },
+     WithoutLora},
+    {"model.lora.on",
+     [](const RunConfig& given) {
+       return given.model().lora().on().empty() ? "" : LoraConfig::Target_Name(given.model().lora().on(0));
+     },
+     WithoutLora},
     {"task.mask_rate",
      [](const RunConfig& given) { return given.task().has_mask_rate() ? absl::StrCat(given.task().mask_rate()) : ""; },
      [](const RunConfig& filled) {

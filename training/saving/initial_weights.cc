@@ -19,6 +19,7 @@ constexpr char kPositions[] = "embedding.position.weight";
 
 bool MayDiffer(const std::string& field, const ModelConfig& saved, const ModelConfig& model) {
   const Recipe recipe = RecipeOf(model);
+  if (field == "lora") return saved.lora().rank() == 0;  // new ones
   for (const char* free : {"dropout", "stochastic_depth", "initial_deviation", "head", "classes", "pooling", "targets",
                            "rope_theta"}) {
     if (field == free) return true;
@@ -78,7 +79,11 @@ std::string Summary(const std::vector<std::string>& names, const std::vector<std
     }
     if (shown.empty() || shown.back() != text) shown.push_back(text);
   }
-  return absl::StrJoin(shown, ", ");
+  constexpr size_t kShown = 8;
+  if (shown.size() <= kShown + 1) return absl::StrJoin(shown, ", ");
+  const size_t more = shown.size() - kShown;
+  shown.resize(kShown);
+  return absl::StrCat(absl::StrJoin(shown, ", "), " ... ", more, " more");
 }
 
 std::string Describe(const CheckpointReader& reader, const std::string& path, const Worker& worker, const Taken& taken) {
@@ -128,8 +133,11 @@ absl::Status CheckInitialWeights(const CheckpointReader& reader, const std::stri
   std::vector<std::string> differences = ModelDifferences(
       saved, model, [&](const std::string& field) { return MayDiffer(field, saved, model); });
   for (std::string& difference : differences) {
-    if (!absl::StartsWith(difference, "model.sequence_length: ")) continue;
-    absl::StrAppend(&difference, ", but its learned positions end there; nearest legal: ", saved.sequence_length());
+    if (absl::StartsWith(difference, "model.sequence_length: ")) {
+      absl::StrAppend(&difference, ", but its learned positions end there; nearest legal: ", saved.sequence_length());
+    } else if (absl::StartsWith(difference, "model.lora: ")) {
+      absl::StrAppend(&difference, "; `trefoil merge` adds the checkpoint's adapters to its matrices");
+    }
   }
   return OtherModel("training.checkpoint.initial_weights: " + path, differences,
                     "Give the weights' model, or weights of this one.");

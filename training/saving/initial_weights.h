@@ -4,10 +4,10 @@
 //   TREFOIL_ASSIGN_OR_RETURN(const std::string line, LoadInitialWeights(fs, worker, path));
 //
 // The networks must be one but for their ends: another head, another number of classes, another pooling; a masked
-// autoencoder's decoder (He et al. 2022) is left behind; sequences may be of other lengths where positions are not learned,
-// and shorter ones where they are, which have the first rows of the table. A parameter of the new model that the other
-// has in that shape is read. The rest get their random initial values (ParameterStore::Initialize), the same on every
-// layout.
+// autoencoder's decoder (He et al. 2022) is left behind; sequences may be of other lengths where positions are not
+// learned, and shorter ones where they are, which have the first rows of the table. A parameter of the new model that
+// the other has in that shape is read. The rest get their random initial values (ParameterStore::Initialize), the same
+// on every layout. Low-rank adapters are new unless the other has the same.
 //
 // Threads: the rank's main thread.
 #pragma once

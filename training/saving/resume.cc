@@ -1,5 +1,6 @@
 #include "training/saving/resume.h"
 
+#include <absl/strings/match.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -23,15 +24,25 @@ bool MayChange(const std::string& field, const ModelConfig& model) {
 
 std::string ValueText(const google::protobuf::Message& message, const FieldDescriptor* field) {
   std::string text;
-  TextFormat::PrintFieldValueToString(message, field, -1, &text);
+  TextFormat::Printer printer;
+  printer.SetSingleLineMode(true);
+  printer.PrintFieldValueToString(message, field, -1, &text);
   return text;
 }
+
+bool OfOptimizer(const CheckpointReader::TensorInfo& tensor) { return absl::StrContains(tensor.name, "/"); }
 
 absl::StatusOr<TrainerState> ReadState(const CheckpointReader& reader, const std::string& folder,
                                        const ModelConfig& model, bool weights_only) {
   TREFOIL_RETURN_IF_ERROR(CheckModel(reader, folder, model, "Give the checkpoint's model."));
   TrainerState state;
-  if (!weights_only && !TextFormat::ParseFromString(reader.trainer_state(), &state)) {
+  if (weights_only) return state;
+  if (std::none_of(reader.tensors().begin(), reader.tensors().end(), OfOptimizer)) {
+    return absl::FailedPreconditionError(folder +
+                                         " has weights only, and no run goes on from it; give it as "
+                                         "training.checkpoint.initial_weights of a run in another folder");
+  }
+  if (!TextFormat::ParseFromString(reader.trainer_state(), &state)) {
     return absl::DataLossError(folder + ": the trainer state is not readable");
   }
   return state;

@@ -23,7 +23,8 @@ absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& 
                             const std::function<absl::Status()>& may_write);
 
 // Loads a checkpoint folder into the worker, whatever layout wrote it. A checkpoint of another model is an error that
-// names the fields that differ. `weights_only`: moments stay zero, and the result is a state of step 0.
+// names the fields that differ. Moments that it lacks, of what was not trained, stay zero. `weights_only`: all moments
+// do, and the result is a state of step 0.
 absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
                                             bool weights_only);
 
