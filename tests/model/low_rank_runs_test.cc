@@ -23,7 +23,9 @@ TEST(LowRank, OnlyAdaptersAreTrained) {
     if (absl::StrContains(name, "/")) continue;
     EXPECT_EQ(trace.last.contains("adam.m/" + name), IsAdapter(name)) << name;
     EXPECT_EQ(trace.last.at(name) == values, !IsAdapter(name)) << name;
-    if (name.ends_with(".lora_b")) EXPECT_EQ(values, std::vector<float>(values.size())) << name;
+    if (name.ends_with(".lora_b")) {
+      EXPECT_EQ(values, std::vector<float>(values.size())) << name;
+    }
     adapters += IsAdapter(name) ? 1 : 0;
   }
   EXPECT_EQ(adapters, 3 * 7 * 2);
