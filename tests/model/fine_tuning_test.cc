@@ -147,7 +147,7 @@ TEST(FineTuning, BiasesAreTrainedByThemselves) {
 TEST(FineTuning, FrozenLayersRunAsInAnEvaluation) {
   const std::string dropout = absl::StrCat("model { dropout: 0.3 layers: 4 } ", kNoClip);
   const Trace frozen = Train(TinyRun(ModelConfig::GPT, dropout + Tuning("frozen_layers: 3")), kSteps);
-  EXPECT_NE(frozen.losses, Train(TinyRun(ModelConfig::GPT, dropout), kSteps).losses);
+  EXPECT_NE(frozen.losses[0], Train(TinyRun(ModelConfig::GPT, dropout), 1).losses[0]);
   EXPECT_NE(frozen.losses,
             Train(TinyRun(ModelConfig::GPT, absl::StrCat("model { layers: 4 } ", kNoClip, Tuning("frozen_layers: 3"))),
                   kSteps)
