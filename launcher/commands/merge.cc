@@ -1,7 +1,10 @@
+#include <google/protobuf/text_format.h>
+
 #include <iostream>
 
 #include "checkpoint/directory.h"
 #include "launcher/commands/commands.h"
+#include "launcher/config/config.h"
 #include "launcher/flags/checkpoint.h"
 #include "launcher/flags/output.h"
 #include "launcher/prepare.h"
@@ -13,15 +16,24 @@
 namespace trefoil {
 namespace {
 
-// What its checkpoints need to be used.
-absl::Status CopyTokenizers(FileSystem& fs, const std::string& from, const std::string& to) {
+// What its checkpoints need to be used: tokenizers, and the run's config, of the plain model.
+absl::Status CopyBeside(FileSystem& fs, const std::string& from, const std::string& to) {
   TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(from));
   for (const std::string& name : names) {
     if (!name.starts_with("tokenizer") || !name.ends_with(".model")) continue;
     TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, from + "/" + name));
     TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, to + "/" + name, content));
   }
-  return absl::OkStatus();
+  const std::string path = from + "/config.pbtxt";
+  if (!fs.Exists(path)) return absl::OkStatus();
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, ReadConfig(fs, path, {}));
+  config.set_folder(to);
+  config.mutable_model()->clear_lora();
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(config, &text);
+  return WriteFileAtomically(
+      fs, to + "/config.pbtxt",
+      "# The config of " + from + ", whose adapters `trefoil merge` has added to its matrices.\n" + text);
 }
 
 absl::Status Merge(FileSystem& fs, World& world) {
@@ -51,7 +63,7 @@ absl::Status Merge(FileSystem& fs, World& world) {
   } else {
     TREFOIL_RETURN_IF_ERROR(FirstWhole(place->checkpoints, merge, &damaged, warn).status());
   }
-  TREFOIL_RETURN_IF_ERROR(CopyTokenizers(fs, place->run, FLAGS_output));
+  TREFOIL_RETURN_IF_ERROR(CopyBeside(fs, place->run, FLAGS_output));
   std::cout << "matrices  " << merged.matrices << " have their adapters added\nwritten   " << merged.path
             << ", weights only: to use, or for training.checkpoint.initial_weights" << std::endl;
   return absl::OkStatus();
