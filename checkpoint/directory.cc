@@ -114,8 +114,8 @@ absl::StatusOr<CheckpointPlace> FindCheckpoints(FileSystem& fs, std::string path
   TREFOIL_ASSIGN_OR_RETURN(std::vector<std::string> checkpoints,
                            CompleteCheckpoints(fs, is_run ? path + "/checkpoints" : path));
   if (checkpoints.empty()) {
-    return absl::NotFoundError(path + " has no complete checkpoint; give a run's folder, its folder checkpoints, or one " +
-                               "of those in there");
+    return absl::NotFoundError(path + " has no complete checkpoint; give a run's folder, its folder checkpoints, or " +
+                               "one of those in there");
   }
   return CheckpointPlace{.checkpoints = std::move(checkpoints), .run = is_run ? path : path + "/.."};
 }

@@ -43,8 +43,8 @@ struct RunStart {
 // or differs between ranks or from the one in the run's folder; a run folder that is another job's, or not the same one
 // on all hosts; checkpoints of which none has a readable manifest; no room for a checkpoint
 // (training/saving/checkpoint_space.h); a checkpoint, or initial weights, of another model; and unless `allow_change`,
-// a checkpoint or initial weights that this start would give another meaning (training/identity.h). Nothing in the run folder has
-// changed, whatever is returned, but for its lock.
+// a checkpoint or initial weights that this start would give another meaning (training/identity.h). Nothing in the run
+// folder has changed, whatever is returned, but for its lock.
 absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change);
 
 // Before memory is taken, on every rank: makes the run folder and owns it, if it was not there. Failure: as of

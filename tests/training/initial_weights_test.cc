@@ -26,7 +26,8 @@ constexpr char kVit[] =
     "model { family: VIT layers: 2 vocabulary: 0 sequence_length: 0 image_size: 8 patch_size: 2 channels: 1 } ";
 
 // Starts from `weights`, a path, in a folder of its own.
-RunConfig From(const std::string& folder, const std::string& name, const std::string& weights, const std::string& more) {
+RunConfig From(const std::string& folder, const std::string& name, const std::string& weights,
+               const std::string& more) {
   return TinyRun(folder, absl::StrCat("folder: '", folder, "/", name, "' training { checkpoint { initial_weights: '",
                                       weights, "' } } ", more));
 }
@@ -88,7 +89,8 @@ void ExpectTaken(const RunConfig& run, const RunConfig& before, int64_t step, co
       EXPECT_EQ(Values(bytes), Values(at_random.at(name))) << name << " is not random";
     } else {
       const auto other = renamed.find(name);
-      EXPECT_EQ(Values(bytes), Values(there.at(other == renamed.end() ? name : other->second))) << name << " is not taken";
+      EXPECT_EQ(Values(bytes), Values(there.at(other == renamed.end() ? name : other->second)))
+          << name << " is not taken";
       ++taken;
     }
   }
@@ -100,13 +102,15 @@ TEST(InitialWeights, AnotherHeadForAnEncoder) {
   const RunConfig before = TinyRun(folder, absl::StrCat(kBert, "parallel { tensor: 2 } training { steps: 4 }"));
   ASSERT_TRUE(RunTraining(before).status.ok());
   const std::string texts = LabelledTextsIn(folder);
-  const std::set<std::string> fresh = {"head.pooler.weight", "head.pooler.bias", "head.output.weight", "head.output.bias"};
+  const std::set<std::string> fresh = {"head.pooler.weight", "head.pooler.bias", "head.output.weight",
+                                       "head.output.bias"};
   int number = 0;
   for (const char* more : {"", "parallel { tensor: 2 data: 2 } training { precision: BF16 }",
                            "parallel { pipeline: 2 data: 2 zero: NONE }"}) {
-    const RunConfig run = OnData(From(folder, absl::StrCat("still", number++), before.folder(),
-                                      absl::StrCat(kBert, kStill, "model { classes: 3 } task { kind: TEXT_CLASSES } ", more)),
-                                 texts);
+    const RunConfig run =
+        OnData(From(folder, absl::StrCat("still", number++), before.folder(),
+                    absl::StrCat(kBert, kStill, "model { classes: 3 } task { kind: TEXT_CLASSES } ", more)),
+               texts);
     const RunOutcome outcome = RunTraining(run);
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
     EXPECT_THAT(outcome.output,
@@ -124,12 +128,13 @@ TEST(InitialWeights, TheFirstStepsAreTheSameOnEveryLayout) {
   ASSERT_TRUE(RunTraining(before).status.ok());
   const std::string texts = LabelledTextsIn(folder);
   std::vector<double> reference;
-  for (const char* layout : {"", "tensor: 2", "pipeline: 2", "data: 2", "tensor: 2 pipeline: 2 sequence_parallel: true"}) {
-    const RunConfig run =
-        OnData(From(folder, absl::StrCat("layout ", layout), before.folder(),
-                    absl::StrCat(kBert, "model { classes: 3 } task { kind: TEXT_CLASSES } training { steps: 3 } parallel { ",
-                                 layout, " }")),
-               texts);
+  for (const char* layout :
+       {"", "tensor: 2", "pipeline: 2", "data: 2", "tensor: 2 pipeline: 2 sequence_parallel: true"}) {
+    const RunConfig run = OnData(
+        From(folder, absl::StrCat("layout ", layout), before.folder(),
+             absl::StrCat(kBert, "model { classes: 3 } task { kind: TEXT_CLASSES } training { steps: 3 } parallel { ",
+                          layout, " }")),
+        texts);
     ASSERT_TRUE(RunTraining(run).status.ok()) << layout;
     const std::vector<double> losses = Losses(run);
     ASSERT_EQ(losses.size(), 3u);
@@ -143,14 +148,16 @@ TEST(InitialWeights, ClassesForAMaskedAutoencoder) {
   const std::string folder = NewFolder("runs");
   const std::string images = ImagesIn(folder);
   // As wide as the encoder, so that names and shapes of its last norm are those of the classifier's.
-  const RunConfig before = OnData(
-      TinyRun(folder, absl::StrCat(kVit, "model { decoder_layers: 1 decoder_hidden: 32 decoder_heads: 4 classes: 0 } "
-                                         "task { kind: PATCHES } training { steps: 4 }")),
-      images);
+  const RunConfig before =
+      OnData(TinyRun(folder, absl::StrCat(kVit,
+                                          "model { decoder_layers: 1 decoder_hidden: 32 decoder_heads: 4 classes: 0 } "
+                                          "task { kind: PATCHES } training { steps: 4 }")),
+             images);
   ASSERT_TRUE(RunTraining(before).status.ok());
-  const RunConfig run = OnData(From(folder, "still", before.folder(),
-                                    absl::StrCat(kVit, kStill, "model { classes: 3 pooling: MEAN stochastic_depth: 0.1 }")),
-                               images);
+  const RunConfig run =
+      OnData(From(folder, "still", before.folder(),
+                  absl::StrCat(kVit, kStill, "model { classes: 3 pooling: MEAN stochastic_depth: 0.1 }")),
+             images);
   const RunOutcome outcome = RunTraining(run);
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   EXPECT_THAT(outcome.output, HasSubstr("2 are new, at random: head.output.*; "));
@@ -161,7 +168,8 @@ TEST(InitialWeights, ClassesForAMaskedAutoencoder) {
   // And back: the encoder of a classifier for an autoencoder.
   const RunConfig back = OnData(
       From(folder, "back", run.folder(),
-           absl::StrCat(kVit, kStill, "model { decoder_layers: 1 decoder_hidden: 32 decoder_heads: 4 } task { kind: PATCHES }")),
+           absl::StrCat(kVit, kStill,
+                        "model { decoder_layers: 1 decoder_hidden: 32 decoder_heads: 4 } task { kind: PATCHES }")),
       images);
   ASSERT_TRUE(RunTraining(back).status.ok());
   const auto weights = CheckpointContentOf(back, 1);
@@ -173,7 +181,8 @@ TEST(InitialWeights, ClassesForAMaskedAutoencoder) {
 TEST(InitialWeights, TheHeadIsTakenWhereItIsTheSame) {
   const std::string folder = NewFolder("runs");
   const std::string images = ImagesIn(folder);
-  const RunConfig before = OnData(TinyRun(folder, absl::StrCat(kVit, "model { classes: 3 } training { steps: 2 }")), images);
+  const RunConfig before =
+      OnData(TinyRun(folder, absl::StrCat(kVit, "model { classes: 3 } training { steps: 2 }")), images);
   ASSERT_TRUE(RunTraining(before).status.ok());
   const auto outcome = [&](int classes) {
     return RunTraining(OnData(From(folder, absl::StrCat("classes", classes), before.folder(),
@@ -182,8 +191,9 @@ TEST(InitialWeights, TheHeadIsTakenWhereItIsTheSame) {
         .output;
   };
   EXPECT_THAT(outcome(3), HasSubstr("(step 2): all 40 parameters are taken.\n"));
-  EXPECT_THAT(outcome(5), HasSubstr("38 parameters are taken; 2 are new, at random: head.output.*; 2 of its own are not "
-                                    "used: head.output.*.\n"));
+  EXPECT_THAT(outcome(5),
+              HasSubstr("38 parameters are taken; 2 are new, at random: head.output.*; 2 of its own are not "
+                        "used: head.output.*.\n"));
 }
 
 // Learned positions: the first rows of a longer table. There is nothing to make a longer one of.
@@ -200,11 +210,13 @@ TEST(InitialWeights, ShorterTextsHaveTheFirstPositions) {
   EXPECT_EQ(rows, CheckpointContentOf(before, 2).at("embedding.position.weight").substr(0, rows.size()));
   const RunOutcome longer =
       RunTraining(From(folder, "longer", before.folder(), absl::StrCat(kGpt, kStill, "model { sequence_length: 20 }")));
-  EXPECT_THAT(longer.status.message(),
-              HasSubstr("model.sequence_length: 16 in the checkpoint, 20 in this run, but its learned positions end there; "
-                        "nearest legal: 16"));
+  EXPECT_THAT(
+      longer.status.message(),
+      HasSubstr("model.sequence_length: 16 in the checkpoint, 20 in this run, but its learned positions end there; "
+                "nearest legal: 16"));
   // Rotary ones do not end.
-  const RunConfig rotary = TinyRun(folder, absl::StrCat("folder: '", folder, "/rotary' model { layers: 2 } training { steps: 2 }"));
+  const RunConfig rotary =
+      TinyRun(folder, absl::StrCat("folder: '", folder, "/rotary' model { layers: 2 } training { steps: 2 }"));
   ASSERT_TRUE(RunTraining(rotary).status.ok());
   EXPECT_THAT(RunTraining(From(folder, "rotary longer", rotary.folder(),
                                absl::StrCat(kStill, "model { layers: 2 sequence_length: 20 }")))
@@ -217,8 +229,8 @@ TEST(InitialWeights, WhatGivesThemMeaningMustMatch) {
   const RunConfig before = TinyRun(folder, "model { layers: 2 } training { steps: 2 }");
   ASSERT_TRUE(RunTraining(before).status.ok());
   const auto error = [&](const std::string& more) {
-    return std::string(
-        RunTraining(From(folder, "refused", before.folder(), absl::StrCat("model { layers: 2 } ", more))).status.message());
+    return std::string(RunTraining(From(folder, "refused", before.folder(), absl::StrCat("model { layers: 2 } ", more)))
+                           .status.message());
   };
   const std::string fields = error("model { layers: 3 heads: 8 kv_heads: 2 vocabulary: 64 tied: true }");
   EXPECT_THAT(fields, HasSubstr(absl::StrCat("training.checkpoint.initial_weights: ", before.folder(),
@@ -227,12 +239,13 @@ TEST(InitialWeights, WhatGivesThemMeaningMustMatch) {
     EXPECT_THAT(fields, HasSubstr(absl::StrCat("\n  model.", field, ": ")));
   }
   EXPECT_THAT(fields, Not(HasSubstr("model.hidden")));
-  EXPECT_THAT(error("model { rope_theta: 500 }"), HasSubstr("model.rope_theta was 10000, is 500: the weights were trained with "
-                                                            "other positions\nGive what the weights were trained with, or "
-                                                            "--allow_change."));
-  const RunOutcome allowed = RunTraining(
-      From(folder, "allowed", before.folder(), absl::StrCat(kStill, "model { layers: 2 rope_theta: 500 }")),
-      [](int, RankRun& run) { run.options.allow_change = true; });
+  EXPECT_THAT(error("model { rope_theta: 500 }"),
+              HasSubstr("model.rope_theta was 10000, is 500: the weights were trained with "
+                        "other positions\nGive what the weights were trained with, or "
+                        "--allow_change."));
+  const RunOutcome allowed =
+      RunTraining(From(folder, "allowed", before.folder(), absl::StrCat(kStill, "model { layers: 2 rope_theta: 500 }")),
+                  [](int, RankRun& run) { run.options.allow_change = true; });
   EXPECT_THAT(allowed.output, HasSubstr("Note: of the initial weights, model.rope_theta was 10000, is 500"));
   EXPECT_THAT(RunTraining(From(folder, "none", folder + "/nothing", "")).status.message(),
               HasSubstr("training.checkpoint.initial_weights: " + folder + "/nothing does not exist"));
@@ -262,7 +275,8 @@ TEST(InitialWeights, OfARunTheNewestThatIsWhole) {
   };
   EXPECT_THAT(start("folder", before.folder() + "/checkpoints/").output, HasSubstr("step-00000004 (step 4): all "));
   EXPECT_THAT(start("one", before.folder() + "/checkpoints/step-00000002").output, HasSubstr("(step 2): all "));
-  ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), before.folder() + "/checkpoints/step-00000004/manifest.json", "{").ok());
+  ASSERT_TRUE(
+      WriteFileAtomically(FileSystem::Posix(), before.folder() + "/checkpoints/step-00000004/manifest.json", "{").ok());
   const RunOutcome outcome = start("damaged", before.folder());
   EXPECT_THAT(outcome.output, HasSubstr("(step 2): all "));
   EXPECT_THAT(outcome.output, HasSubstr("step-00000004 is damaged: "));

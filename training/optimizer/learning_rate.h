@@ -13,8 +13,8 @@
 //   CONSTANT    p
 //   INVERSE_SQRT  p sqrt(w / s), w at least 1                 Vaswani et al. 2017, eq. 3: its p is 1 / sqrt(C w)
 //
-// Step n has the final value f exactly, and so have all steps after it; CONSTANT and INVERSE_SQRT have none. With w >= n
-// there is no decay within the run: step n is still warming up.
+// Step n has the final value f exactly, and so have all steps after it; CONSTANT and INVERSE_SQRT have none. With
+// w >= n there is no decay within the run: step n is still warming up.
 //
 // A pure function: a resumed run needs only the step.
 #pragma once

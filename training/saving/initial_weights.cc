@@ -20,8 +20,8 @@ constexpr char kPositions[] = "embedding.position.weight";
 bool MayDiffer(const std::string& field, const ModelConfig& saved, const ModelConfig& model) {
   const Recipe recipe = RecipeOf(model);
   if (field == "lora") return saved.lora().rank() == 0;  // new ones
-  for (const char* free : {"dropout", "stochastic_depth", "initial_deviation", "head", "classes", "pooling", "targets",
-                           "rope_theta"}) {
+  for (const char* free :
+       {"dropout", "stochastic_depth", "initial_deviation", "head", "classes", "pooling", "targets", "rope_theta"}) {
     if (field == free) return true;
   }
   if (recipe.structure == Recipe::Structure::kVision) {
@@ -58,8 +58,7 @@ using Taken = std::map<std::string, CheckpointReader::TensorInfo>;
 Taken WhatIsTaken(const CheckpointReader& reader, const ModelConfig& saved, const Worker& worker) {
   Taken taken;
   for (const Parameter& parameter : worker.table.all()) {
-    const CheckpointReader::TensorInfo* there =
-        reader.Find(NameThere(parameter.name, saved, worker.config.model()));
+    const CheckpointReader::TensorInfo* there = reader.Find(NameThere(parameter.name, saved, worker.config.model()));
     if (there != nullptr && Fits(parameter, *there)) taken[parameter.name] = *there;
   }
   return taken;
@@ -86,7 +85,8 @@ std::string Summary(const std::vector<std::string>& names, const std::vector<std
   return absl::StrCat(absl::StrJoin(shown, ", "), " ... ", more, " more");
 }
 
-std::string Describe(const CheckpointReader& reader, const std::string& path, const Worker& worker, const Taken& taken) {
+std::string Describe(const CheckpointReader& reader, const std::string& path, const Worker& worker,
+                     const Taken& taken) {
   std::vector<std::string> here, there, unused, fresh;
   for (const auto& [name, info] : taken) {
     here.push_back(name);
@@ -130,8 +130,8 @@ absl::Status ReadTaken(const CheckpointReader& reader, const Taken& taken, Param
 
 absl::Status CheckInitialWeights(const CheckpointReader& reader, const std::string& path, const ModelConfig& model) {
   TREFOIL_ASSIGN_OR_RETURN(const ModelConfig saved, ModelOfText(reader.model(), path));
-  std::vector<std::string> differences = ModelDifferences(
-      saved, model, [&](const std::string& field) { return MayDiffer(field, saved, model); });
+  std::vector<std::string> differences =
+      ModelDifferences(saved, model, [&](const std::string& field) { return MayDiffer(field, saved, model); });
   for (std::string& difference : differences) {
     if (absl::StartsWith(difference, "model.sequence_length: ")) {
       absl::StrAppend(&difference, ", but its learned positions end there; nearest legal: ", saved.sequence_length());

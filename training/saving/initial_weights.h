@@ -24,9 +24,9 @@ namespace trefoil {
 // `path`: the checkpoint's, for the message.
 absl::Status CheckInitialWeights(const CheckpointReader& reader, const std::string& path, const ModelConfig& model);
 
-// Fills the worker's weights; the optimizer's state stays zero. Returns a line for people: "Starting from the weights of
-// PATH (step 400): 38 parameters are taken; 2 are new, at random: head.*; 5 of its own are not used: head.transform.*."
-// Every rank of the job makes the same call and gets the same Status.
+// Fills the worker's weights; the optimizer's state stays zero. Returns a line for people: "Starting from the weights
+// of PATH (step 400): 38 parameters are taken; 2 are new, at random: head.*; 5 of its own are not used:
+// head.transform.*." Every rank of the job makes the same call and gets the same Status.
 absl::StatusOr<std::string> LoadInitialWeights(FileSystem& fs, Worker& worker, const std::string& path);
 
 }  // namespace trefoil

@@ -34,7 +34,8 @@ absl::Status CheckModel(const CheckpointReader& reader, const std::string& what,
                         const std::string& remedy);
 
 // That error; OK if nothing differs.
-absl::Status OtherModel(const std::string& what, const std::vector<std::string>& differences, const std::string& remedy);
+absl::Status OtherModel(const std::string& what, const std::vector<std::string>& differences,
+                        const std::string& remedy);
 
 // Fields in which `saved` differs from `model` so that its weights do not fit, which are all but those that
 // `may_differ` names: "model.hidden: 128 in the checkpoint, 256 in this run".
@@ -43,8 +44,8 @@ std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelC
 // Of a run that goes on.
 std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelConfig& model);
 
-// A ModelConfig as the text that a checkpoint carries, and back, with a default in each field that the program which wrote
-// it did not have yet. `what`: the checkpoint, for the message of the error.
+// A ModelConfig as the text that a checkpoint carries, and back, with a default in each field that the program which
+// wrote it did not have yet. `what`: the checkpoint, for the message of the error.
 std::string ModelText(const ModelConfig& model);
 absl::StatusOr<ModelConfig> ModelOfText(const std::string& text, const std::string& what);
 
