@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 
 #include "runtime/random.h"
 
@@ -164,26 +165,37 @@ TEST(BeamSearch, ForbiddenTokens) {
   EXPECT_TRUE(BeamSearch(std::vector<int64_t>{3}, nothing, {.end = kEnd})[0].empty());
 }
 
-// It is over when as many have ended as the beam is wide, or nothing can get better.
-TEST(BeamSearch, Stops) {
-  int calls = 0;
-  const auto sure = [&](std::span<const Prefix> prefixes) {
-    ++calls;
-    Rows rows = {.columns = 3};
+// What a network says that knows some beginnings: the probabilities of the tokens behind each; others go on for ever.
+NextToken Knows(const std::map<std::vector<int32_t>, std::vector<double>>& known, int* calls = nullptr) {
+  return [=](std::span<const Prefix> prefixes) {
+    if (calls != nullptr) ++*calls;
+    Rows rows = {.columns = kVocabulary};
     for (const Prefix& prefix : prefixes) {
-      const bool end = prefix.ids.size() >= 2;
-      for (const double p : {end ? 0.98 : 0.01, 0.98 - (end ? 0.97 : 0), 0.01}) {
-        rows.values.push_back(static_cast<float>(std::log(p)));
-      }
+      const auto found = known.find({prefix.ids.begin(), prefix.ids.end()});
+      const std::vector<double> p = found == known.end() ? std::vector<double>{1e-9, 0.3, 0.3, 0.4} : found->second;
+      for (const double x : p) rows.values.push_back(static_cast<float>(std::log(x)));
     }
     return rows;
   };
-  const auto found = BeamSearch(std::vector<int64_t>{1000}, sure, {.beam = 4, .length_penalty = 0.6, .end = kEnd});
+}
+
+// It is over when nothing that is open can get better than what is kept, long before the limit.
+TEST(BeamSearch, StopsWhenNothingCanGetBetter) {
+  int calls = 0;
+  const NextToken next = Knows(
+      {{{}, {1e-9, 0.9, 0.05, 0.05}}, {{1}, {1e-9, 0.9, 0.05, 0.05}}, {{1, 1}, {0.98, 0.01, 5e-3, 5e-3}}}, &calls);
+  const auto found = BeamSearch(std::vector<int64_t>{50}, next, {.beam = 4, .end = kEnd});
   EXPECT_EQ(found[0].front().ids, (std::vector<int32_t>{1, 1}));
-  EXPECT_LE(calls, 4);
-  calls = 0;
-  BeamSearch(std::vector<int64_t>{1000}, sure, {.beam = 4, .length_penalty = 0, .end = kEnd});
-  EXPECT_EQ(calls, 3) << "what is open is less likely than what has ended";
+  EXPECT_EQ(calls, 3);
+}
+
+// Where one of the beam ends, another takes its place among the open ones.
+TEST(BeamSearch, WhatEndsMakesRoom) {
+  const NextToken next = Knows({{{}, {0.5, 0.3, 0.15, 0.05}}, {{2}, {0.97, 0.01, 0.01, 0.01}}});
+  const auto found = BeamSearch(std::vector<int64_t>{50}, next, {.beam = 2, .top = 2, .end = kEnd});
+  ASSERT_EQ(found[0].size(), 2u);
+  EXPECT_EQ(found[0][0].ids, std::vector<int32_t>());
+  EXPECT_EQ(found[0][1].ids, (std::vector<int32_t>{2}));
 }
 
 }  // namespace
