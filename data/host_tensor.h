@@ -7,6 +7,7 @@
 // int32 or float32, row-major. A plain value: copy or move it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <variant>
@@ -70,15 +71,16 @@ class HostTensor {
   static void CopyToCorner(const std::vector<T>& from, const Shape& small, std::vector<T>* to, const Shape& large) {
     CHECK_EQ(small.rank(), large.rank());
     for (int dim = 0; dim < small.rank(); ++dim) CHECK_LE(small[dim], large[dim]);
-    for (size_t i = 0; i < from.size(); ++i) {
-      auto rest = static_cast<int64_t>(i);
-      int64_t place = 0, stride = 1;
-      for (int dim = small.rank() - 1; dim >= 0; --dim) {
+    const int last = small.rank() - 1;
+    const int64_t columns = small[last];
+    for (int64_t row = 0; row * columns < small.elements(); ++row) {
+      int64_t rest = row, place = 0, stride = large[last];
+      for (int dim = last - 1; dim >= 0; --dim) {
         place += rest % small[dim] * stride;
         rest /= small[dim];
         stride *= large[dim];
       }
-      (*to)[static_cast<size_t>(place)] = from[i];
+      std::copy_n(from.begin() + row * columns, columns, to->begin() + place);
     }
   }
 

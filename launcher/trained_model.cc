@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 #include "launcher/flags/checkpoint.h"
 #include "model/families/recipe.h"
@@ -60,7 +59,7 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(
     const std::function<absl::Status(const std::string& path, const ModelConfig& model)>& check, World& world,
     Device& device) {
   if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
-  const absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, FLAGS_checkpoint);
+  const absl::StatusOr<CheckpointPlace> place = FindTrained(fs, FLAGS_checkpoint);
   if (!place.ok()) {
     return absl::Status(place.status().code(), "--checkpoint: " + std::string(place.status().message()));
   }
@@ -91,7 +90,7 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(
   const auto warn = [&](const std::string& text) { std::cerr << "trefoil " << command << ": " << text << std::endl; };
   std::vector<std::string> damaged;
   TREFOIL_ASSIGN_OR_RETURN(const std::string path, FirstWhole(place->checkpoints, load, &damaged, warn));
-  if (!damaged.empty()) warn("WARNING: going back to " + path + ", the newest that is whole.");
+  if (!damaged.empty()) warn("WARNING: taking " + path + " instead.");
   return trained;
 }
 

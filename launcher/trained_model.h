@@ -3,8 +3,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, world, *device));
 //   trained.predictor->Next(...);
 //
-// Of a run's checkpoints the newest that is whole is taken; damaged ones are passed over with a warning on standard
-// error, and left where they are.
+// Of a run's checkpoints the best is taken where it keeps that (training.early_stop), else the newest; damaged ones are
+// passed over with a warning on standard error, and left where they are.
 #pragma once
 
 #include <functional>

@@ -146,7 +146,7 @@ absl::Status CheckMeaning(const CheckpointReader& reader, const std::string& pat
 
 // Sets initial_weights, notes.
 absl::Status FindInitialWeights(FileSystem& fs, const RunConfig& config, bool allow_change, RunStart* start) {
-  absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, config.training().checkpoint().initial_weights());
+  absl::StatusOr<CheckpointPlace> place = FindTrained(fs, config.training().checkpoint().initial_weights());
   if (!place.ok()) {
     return absl::Status(place.status().code(), kInitialWeights + std::string(place.status().message()));
   }

@@ -5,8 +5,8 @@
 
 #include <chrono>
 
-#include "model/model_text.h"
 #include "checkpoint/directory.h"
+#include "model/model_text.h"
 #include "training/early_stop.h"
 #include "training/fine_tuning.h"
 #include "training/log/metrics.h"
@@ -113,7 +113,8 @@ class Trainer {
                                                      : saved.samples_used() * TokensOfSample(config_.model()));
       state_.set_skipped_steps(saved.skipped_steps());
       state_.set_skipped_in_a_row(saved.skipped_in_a_row());
-      if (saved.has_early_stop()) *state_.mutable_early_stop() = saved.early_stop();
+      // What was best when nothing is compared with it any more is soon no longer known.
+      if (config_.training().early_stop().evaluations() > 0) *state_.mutable_early_stop() = saved.early_stop();
       saver_.StartedFrom(state_.step());
     } else if (!start_.initial_weights.empty()) {
       TREFOIL_ASSIGN_OR_RETURN(const std::string taken,

@@ -67,7 +67,7 @@ LabelledTexts::LabelledTexts(RecordSet records, Kind kind, const SpecialTokens& 
 }
 
 int64_t LabelledTexts::InputLength(int64_t record) const {
-  return records_.Length(record, 0) + (has_pair() ? records_.Length(record, 1) + 3 : 2);
+  return TextLengths{records_.Length(record, 0), has_pair() ? records_.Length(record, 1) : 0}.whole();
 }
 
 std::optional<SampleLengths> LabelledTexts::Lengths(int64_t first_sample, int64_t count) const {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/directory.h"
 #include "data/tasks/special_tokens.h"
+#include "data/tasks/text_inputs.h"
 #include "launcher/cluster/machine.h"
 #include "launcher/commands/commands.h"
 #include "launcher/config/config.h"
@@ -29,6 +29,7 @@
 #include "training/explain/positions.h"
 #include "training/inference/search.h"
 #include "training/run_data.h"
+#include "training/saving/newest_checkpoint.h"
 #include "training/saving/resume.h"
 #include "training/tasks/task_data.h"
 
@@ -106,7 +107,7 @@ absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const 
 
 absl::StatusOr<Json> ByPlace(FileSystem& fs, World& world, Device& device) {
   if (FLAGS_checkpoint.empty()) return Bad("--checkpoint: missing; give a run's folder");
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointPlace place, FindCheckpoints(fs, FLAGS_checkpoint));
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointPlace place, FindTrained(fs, FLAGS_checkpoint));
   const std::string& checkpoint = place.checkpoints.front();
   TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, OneRank(fs, place.run, checkpoint));
   TREFOIL_ASSIGN_OR_RETURN(const TaskData data, OpenTaskData(config, TaskData::Part::kHeldOut));
@@ -169,14 +170,12 @@ absl::StatusOr<Json> RunOn(const std::string& text, const TaskConfig& task, Trai
   }
   if (structure == Recipe::Structure::kEncoder) {
     TREFOIL_RETURN_IF_ERROR(check(2));
-    ids.insert(ids.begin(), special.begin);
-    ids.push_back(special.separator);
-    Batch batch = {.samples = 1, .length = static_cast<int64_t>(ids.size())};
-    batch.inputs = Row(ids);
+    const TextPair whole = {.text = ids, .pair = {}};
+    Batch batch = TextInputs(std::span(&whole, 1), special, static_cast<int64_t>(ids.size()) + 2);
     batch.places = Row({0});
     batch.targets = Row({0});
     predictor.Outputs(batch);
-    return Json{{"tokens", pieces(ids)}};
+    return Json{{"tokens", pieces(batch.inputs.values<int32_t>())}};
   }
   TREFOIL_RETURN_IF_ERROR(check(1));
   const BeamOptions greedy = {.beam = 1, .end = tokenizer.end_of_text(), .vocabulary = tokenizer.vocabulary()};

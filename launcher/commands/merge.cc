@@ -39,7 +39,7 @@ absl::Status CopyBeside(FileSystem& fs, const std::string& from, const std::stri
 absl::Status Merge(FileSystem& fs, World& world) {
   if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
   if (FLAGS_output.empty()) return absl::InvalidArgumentError("--output: missing; give a folder for the merged model");
-  const absl::StatusOr<CheckpointPlace> place = FindCheckpoints(fs, FLAGS_checkpoint);
+  const absl::StatusOr<CheckpointPlace> place = FindTrained(fs, FLAGS_checkpoint);
   if (!place.ok()) {
     return absl::Status(place.status().code(), "--checkpoint: " + std::string(place.status().message()));
   }

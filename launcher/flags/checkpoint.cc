@@ -3,4 +3,5 @@
 #include <gflags/gflags.h>
 
 DEFINE_string(checkpoint, "",
-              "A run's folder (its newest checkpoint that is whole is taken) or one checkpoint's folder.");
+              "A run's folder (of its checkpoints the best is taken where it stops early, else the newest) or one "
+              "checkpoint's folder.");

@@ -10,6 +10,7 @@
 #include "runtime/files/file.h"
 #include "runtime/random.h"
 #include "tests/training/run_testing.h"
+#include "training/saving/newest_checkpoint.h"
 #include "training/saving/resume.h"
 
 // Runs that end because their held-out loss or accuracy gets no better: training.early_stop.evaluations,
@@ -152,6 +153,30 @@ TEST(EarlyStop, ARunThatGoesOnStopsWhereItWouldHave) {
       With(unbroken, "folder: '" + unbroken.folder() + "_layout' parallel { tensor: 2 pipeline: 2 }");
   ASSERT_TRUE(RunTraining(layout).status.ok());
   EXPECT_EQ(Checkpoints(layout), (std::vector<int64_t>{stop.last, stop.best}));
+}
+
+// Whoever names the run, and not one of its checkpoints, gets the best one.
+TEST(EarlyStop, WhatHasBeenTrainedIsTheBest) {
+  const RunConfig config = Overfitting("training { steps: 30 early_stop { evaluations: 15 } }");
+  ASSERT_TRUE(RunTraining(config).status.ok());
+  const std::string best = CheckpointPath(CheckpointsFolder(config), Expected(HeldOut(config, "held_out_loss"), 15, 1).best);
+  const std::string last = CheckpointPath(CheckpointsFolder(config), 30);
+  ASSERT_NE(best, last);
+  const auto found = [](const std::string& path) {
+    const auto place = FindTrained(FileSystem::Posix(), path);
+    EXPECT_TRUE(place.ok()) << place.status();
+    return place.ok() ? place->checkpoints : std::vector<std::string>();
+  };
+  EXPECT_THAT(found(config.folder()), ElementsAre(best, last));
+  EXPECT_THAT(found(last), ElementsAre(last));
+  const RunOutcome tuned =
+      RunTraining(With(config, absl::StrCat("folder: '", config.folder(), "_tuned' training { steps: 2 checkpoint { ",
+                                            "initial_weights: '", config.folder(), "' } }")));
+  EXPECT_THAT(tuned.output, HasSubstr(best + " (step ")) << tuned.status;
+
+  // A run that goes on without comparing no longer knows what is best.
+  ASSERT_TRUE(RunTraining(With(config, "training { steps: 36 early_stop { evaluations: 0 } }")).status.ok());
+  EXPECT_EQ(found(config.folder()).front(), CheckpointPath(CheckpointsFolder(config), 36));
 }
 
 TEST(EarlyStop, ByAccuracy) {

@@ -24,9 +24,9 @@ int64_t CheckpointBytes(const RunConfig& config);
 // for ever, the best one where there is an early stop, and of the others one more than it keeps.
 int64_t MostCheckpoints(const TrainingConfig& training, int64_t step);
 
-// For rank 0, before the first step. ResourceExhausted if not even the next checkpoint fits; a
-// line of warning in `notes` if the run will run out of room later. What lies there and will be removed counts as room,
-// but for the first. Quotas are not seen.
+// For rank 0, before the first step. ResourceExhausted if not even the next checkpoint fits; a line of warning in `notes`
+// if the run will run out of room later. What lies there and will be removed counts as room, but for the first. Quotas
+// are not seen.
 absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes);
 
 }  // namespace trefoil

@@ -2,8 +2,9 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
+#include <google/protobuf/text_format.h>
 
-#include "checkpoint/directory.h"
+#include <algorithm>
 
 namespace trefoil {
 namespace {
@@ -24,7 +25,27 @@ bool MeansDamage(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsNotFound(status) || absl::IsOutOfRange(status) || given_up_by_disk;
 }
 
+// Of the run that has written it; 0: none that it knows of, or it is not readable.
+int64_t BestStep(FileSystem& fs, const std::string& checkpoint) {
+  const absl::StatusOr<CheckpointReader> reader = CheckpointReader::Open(fs, checkpoint);
+  TrainerState state;
+  if (!reader.ok() || !google::protobuf::TextFormat::ParseFromString(reader->trainer_state(), &state)) return 0;
+  return state.early_stop().step();
+}
+
 }  // namespace
+
+absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& path) {
+  TREFOIL_ASSIGN_OR_RETURN(CheckpointPlace place, FindCheckpoints(fs, path));
+  std::vector<std::string>& checkpoints = place.checkpoints;
+  if (checkpoints.size() == 1) return place;
+  int64_t best = 0;
+  for (auto it = checkpoints.begin(); it != checkpoints.end() && best == 0; ++it) best = BestStep(fs, *it);
+  const auto found = std::find_if(checkpoints.begin(), checkpoints.end(),
+                                  [&](const std::string& checkpoint) { return StepOf(checkpoint) == best; });
+  if (found != checkpoints.end()) std::rotate(checkpoints.begin(), found, found + 1);
+  return place;
+}
 
 absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoints,
                                        const std::function<absl::Status(const std::string& path)>& load,

@@ -1,4 +1,5 @@
-// Which checkpoint is used when the newest is damaged.
+// Which checkpoint is used: of a run that goes on the newest, of what has been trained the best that is known, and another
+// when that one is damaged.
 //
 // One that is damaged (truncated, files missing, a checksum that does not match, a sector that the disk gives up) is passed
 // over for the one before it, with a warning that names what is damaged. A run that goes on keeps it as step-N.damaged;
@@ -12,11 +13,16 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/directory.h"
 #include "training/saving/resume.h"
 
 namespace trefoil {
 
-// The first of `checkpoints` (newest first) that `load` finds whole. `load` opens or reads one. Where its error says that
+// What people mean who name something that has been trained, to use it or to train on from it: as FindCheckpoints
+// (checkpoint/directory.h), but that of the best evaluation comes first where the run keeps it (training.early_stop).
+absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& path);
+
+// The first of `checkpoints` (the one that is meant first) that `load` finds whole. `load` opens or reads one. Where its error says that
 // the checkpoint is not what was written (NotFound, OutOfRange, DataLoss, Unknown), the path goes to the end of `damaged`,
 // `warn` gets "WARNING: PATH is damaged: ...", and the next is tried; any other error (of another model, not to be read
 // just now) is returned.
