@@ -115,6 +115,14 @@ struct MicroBatch {
   // [M] float32, of the targets; undefined: all 1. In training their mean over the global batch is 1.
   Tensor weights = {};
 
+  // Its shapes, as which another of the same step may do.
+  MicroBatch WithoutTensors() const {
+    return {.samples = samples,
+            .training = training,
+            .input = {.tokens = input.tokens},
+            .decoder = {.tokens = decoder.tokens},
+            .targets_of_sample = targets_of_sample};
+  }
   // Of a loss over so many tokens or classes, and the numbers of a row that it is made of (runtime/ops.h).
   LabelSmoothing smoothing(int64_t vocabulary) const {
     return {.share = training ? label_smoothing : 0, .vocabulary = vocabulary};

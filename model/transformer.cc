@@ -45,9 +45,28 @@ Transformer::Transformer(const std::vector<ModuleSpec>& modules, const Parameter
 }
 
 void Transformer::Begin(std::vector<MicroBatch> micro_batches) {
+  const auto count = static_cast<int>(micro_batches.size());
+  Begin(count, [made = std::move(micro_batches)](int number) { return made[static_cast<size_t>(number)]; });
+}
+
+void Transformer::Begin(int micro_batches, std::function<MicroBatch(int number)> make) {
   CHECK(saved_.empty() && weight_gradients_.empty()) << "the step before has backwards missing";
-  micro_batches_ = std::move(micro_batches);
+  make_ = std::move(make);
+  micro_batches_ = std::vector<Running>(static_cast<size_t>(micro_batches));
+  shape_.reset();
   losses_.assign(micro_batches_.size(), {});
+}
+
+const MicroBatch& Transformer::Batch(int micro_batch) {
+  Running& running = micro_batches_[static_cast<size_t>(micro_batch)];
+  CHECK_LT(running.chunks_done, static_cast<int>(chunks_.size())) << "micro-batch " << micro_batch << " is done";
+  if (!running.batch) running.batch = make_(micro_batch);
+  return *running.batch;
+}
+
+void Transformer::DoneWith(int micro_batch) {
+  Running& running = micro_batches_[static_cast<size_t>(micro_batch)];
+  if (++running.chunks_done == static_cast<int>(chunks_.size())) running.batch.reset();
 }
 
 std::vector<Tensor> Transformer::Losses(const std::string& name) const {
@@ -63,9 +82,10 @@ std::vector<Tensor> Transformer::Losses(const std::string& name) const {
   return named;
 }
 
-Tensors Transformer::New(const Shapes& shapes) const {
+Tensors Transformer::New(const Shapes& shapes) {
+  if (!shape_) shape_ = Batch(0).WithoutTensors();
   Tensors tensors;
-  for (const Shape& shape : shapes(context_, micro_batches_.front())) tensors.push_back(context_.New(shape));
+  for (const Shape& shape : shapes(context_, *shape_)) tensors.push_back(context_.New(shape));
   return tensors;
 }
 
@@ -74,7 +94,7 @@ Tensors Transformer::NewInput(int chunk) { return New(chunks_[static_cast<size_t
 Tensors Transformer::NewOutputGradient(int chunk) { return New(chunks_[static_cast<size_t>(chunk)].output); }
 
 Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& input, bool divided) {
-  const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
+  const MicroBatch& batch = Batch(micro_batch);
   MicroBatch untrained = batch;
   untrained.training = false;
   Saved saved;
@@ -86,13 +106,19 @@ Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& in
     saved.push_back(std::move(pass.saved));
     for (Loss& loss : pass.losses) losses_[static_cast<size_t>(micro_batch)].push_back(std::move(loss));
   }
-  if (batch.training) saved_[{micro_batch, chunk_index}] = std::move(saved);
+  if (batch.training) {
+    saved_[{micro_batch, chunk_index}] = std::move(saved);
+  } else {
+    DoneWith(micro_batch);
+  }
   return x;
 }
 
 Tensors Transformer::Backward(int micro_batch, int chunk, const Tensors& d_output) {
   WeightGradients at_once(/*at_once=*/true);
-  return Backward(micro_batch, chunk, d_output, at_once);
+  Tensors dx = Backward(micro_batch, chunk, d_output, at_once);
+  DoneWith(micro_batch);
+  return dx;
 }
 
 Tensors Transformer::BackwardInput(int micro_batch, int chunk, const Tensors& d_output) {
@@ -103,7 +129,7 @@ Tensors Transformer::BackwardInput(int micro_batch, int chunk, const Tensors& d_
 
 Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d_output, WeightGradients& weights) {
   const std::vector<Part>& chunk = chunks_[static_cast<size_t>(chunk_index)].parts;
-  const MicroBatch& batch = micro_batches_[static_cast<size_t>(micro_batch)];
+  const MicroBatch& batch = Batch(micro_batch);
   auto node = saved_.extract({micro_batch, chunk_index});
   CHECK(!node.empty()) << "backward of micro-batch " << micro_batch << " before its forward";
   Saved& saved = node.mapped();
@@ -128,6 +154,7 @@ void Transformer::BackwardWeight(int micro_batch, int chunk) {
   std::vector<ParameterStore::Use> uses;
   for (const Part& part : chunks_[static_cast<size_t>(chunk)].parts) uses.push_back(store_.UseModule(part.number));
   node.mapped().Run();
+  DoneWith(micro_batch);
 }
 
 void Transformer::AddedTo(int module) {

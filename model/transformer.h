@@ -1,7 +1,7 @@
 // One pipeline stage of a model: its chunks of modules (model/module.h). Implements what the pipeline drives.
 //
 //   Transformer stage(config, store, context, {.stage = 1, .virtual_stages = virtual_stages}, module_added);
-//   stage.Begin(micro_batches);                       // of one step
+//   stage.Begin(micro_batches, upload);               // of one step
 //   RunSchedule(actions, stage, pipeline_group);
 //   stage.Losses();                                   // where a module makes losses
 //
@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -39,7 +40,9 @@ class Transformer : public Stage {
   // The modules that a stage holds, over all its chunks.
   static std::vector<int> Modules(const ModelConfig& config, const StagePlace& place);
 
-  // Starts a step (or an evaluation) of these micro-batches; forgets the losses of the one before.
+  // Starts a step (or an evaluation) of so many micro-batches; forgets the losses of the one before. Each is made when the
+  // schedule comes to it, and given up with its last backward (forward, where it is not of training).
+  void Begin(int micro_batches, std::function<MicroBatch(int number)> make);
   void Begin(std::vector<MicroBatch> micro_batches);
   // Per micro-batch, the loss of this name that a module of this stage has made (model/module.h); undefined where none
   // has.
@@ -72,7 +75,10 @@ class Transformer : public Stage {
     std::vector<Part> parts;
     Shapes input, output;  // of what comes in, and of what goes out to the virtual stage behind it
   };
-  Tensors New(const Shapes& shapes) const;
+  Tensors New(const Shapes& shapes);
+  const MicroBatch& Batch(int micro_batch);
+  // One more of its chunks has done all that the batch is needed for.
+  void DoneWith(int micro_batch);
   using Saved = std::vector<std::unique_ptr<Module::Saved>>;  // by part of the chunk
   Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
   void AddedTo(int module);
@@ -84,7 +90,13 @@ class Transformer : public Stage {
   const std::function<void(int module)> module_added_;
   std::vector<Chunk> chunks_;
 
-  std::vector<MicroBatch> micro_batches_;
+  std::function<MicroBatch(int)> make_;
+  struct Running {
+    std::optional<MicroBatch> batch = {};
+    int chunks_done = 0;
+  };
+  std::vector<Running> micro_batches_;
+  std::optional<MicroBatch> shape_;  // of them all, without tensors
   std::map<std::pair<int, int>, Saved> saved_;  // by micro-batch, chunk
   std::map<std::pair<int, int>, WeightGradients> weight_gradients_;
   std::vector<std::vector<Loss>> losses_;  // by micro-batch

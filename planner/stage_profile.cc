@@ -78,19 +78,15 @@ void Apply(const Track& track, int64_t& current, int64_t& peak) {
 // Memory along a sequence of parts.
 class Fold {
  public:
-  // Once more what `tracks` did, or so often that only its net is known: `times` > 1 wants parts that only take.
-  void Add(const MemoryTracks& tracks, int64_t times = 1) {
-    const auto repeat = [times](const Track& track) {
-      if (times == 1) return track;
-      return Track{.net = track.net * times, .peak = std::max(track.peak, track.net * (times - 1) + track.peak)};
-    };
-    for (size_t i = 0; i < kPurposes; ++i) Apply(repeat(tracks.purposes[i]), use_.current[i], use_.peak[i]);
-    Apply(repeat(tracks.total), use_.current_total, use_.peak_total);
+  // Once more what `tracks` did.
+  void Add(const MemoryTracks& tracks) {
+    for (size_t i = 0; i < kPurposes; ++i) Apply(tracks.purposes[i], use_.current[i], use_.peak[i]);
+    Apply(tracks.total, use_.current_total, use_.peak_total);
     for (const auto& [size, track] : tracks.sizes) {
       auto& [current, peak] = sizes_[size];
-      Apply(repeat(track), current, peak);
+      Apply(track, current, peak);
     }
-    dedicated_ += tracks.dedicated.net * times;
+    dedicated_ += tracks.dedicated.net;
   }
   int64_t current_total() const { return use_.current_total; }
   MemoryUse use() const {
@@ -119,7 +115,7 @@ MemoryTracks StartOf(const StageProfile& profile, int micro_batches) {
 void FoldStep(const StageProfile& profile, const StageProfile::Step& step, const std::vector<Action>& actions,
               int micro_batches, Fold* fold, std::vector<MemoryPoint>* points = nullptr) {
   fold->Add(&step == &profile.steady ? StartOf(profile, micro_batches) : step.start.memory);
-  fold->Add(step.upload.memory, micro_batches);
+  fold->Add(step.constants.memory);
   for (const Action& action : actions) {
     const MemoryTracks& memory = profile.CostOf(step, action, micro_batches).memory;
     if (points != nullptr) points->push_back({.most = fold->current_total() + memory.total.peak});
@@ -194,9 +190,8 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
     StageProfile::Step* step = &profile.first;
     worker.observer = [&](StepPart part, const Action* action) {
       switch (part) {
-        case StepPart::kUpload:
-          step->upload = {};
-          return recorder.SetPart(&step->upload);
+        case StepPart::kConstants:
+          return recorder.SetPart(&step->constants);
         case StepPart::kAction:
           return recorder.SetPart(&step->actions[StageProfile::KeyOf(*action, profile.micro_batches)]);
         case StepPart::kReduce:

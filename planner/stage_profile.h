@@ -70,8 +70,8 @@ struct StageProfile {
     auto operator<=>(const Key&) const = default;
   };
   struct Step {
-    PartCost start;   // before the first upload; what the step before left is given up here
-    PartCost upload;  // of one micro-batch
+    PartCost start;      // what the step before left is given up
+    PartCost constants;  // what all micro-batches have in common
     std::map<Key, PartCost> actions;
     PartCost reduce, update;
   };

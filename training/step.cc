@@ -122,13 +122,11 @@ void Tell(const Worker& worker, StepPart part, const Action* action = nullptr) {
 std::vector<Tensor> RunBatches(Worker& worker, const Input& input, const std::vector<Action>& actions, bool training) {
   worker.transformer.Begin({});  // gives back what is left of the step before: every step takes what the first takes
   const Reader reader = ReaderOf(worker, input.config);
+  Tell(worker, StepPart::kConstants);
   const Constants constants = UploadConstants(reader);
-  std::vector<MicroBatch> micro_batches;
-  for (const Batch& batch : input.batches) {
-    Tell(worker, StepPart::kUpload);
-    micro_batches.push_back(UploadMicroBatch(reader, batch, constants, training));
-  }
-  worker.transformer.Begin(std::move(micro_batches));
+  worker.transformer.Begin(static_cast<int>(input.batches.size()), [&](int number) {
+    return UploadMicroBatch(reader, input.batches[static_cast<size_t>(number)], constants, training);
+  });
   RunSchedule(actions, worker.transformer, *worker.pipeline,
               [&](const Action& action) { Tell(worker, StepPart::kAction, &action); });
   return worker.transformer.Losses();

@@ -44,9 +44,9 @@ struct RecordedMicroBatch {
   std::unique_ptr<Device::Recording> recording;
 };
 
-// What a training step does next, in this order, having given up the tensors of the step before: uploads each
-// micro-batch, does each action, ends the reduction of gradients, updates parameters.
-enum class StepPart { kUpload, kAction, kReduce, kUpdate };
+// What a training step does next, in this order, having given up the tensors of the step before: uploads what all
+// micro-batches have in common, does each action, ends the reduction of gradients, updates parameters.
+enum class StepPart { kConstants, kAction, kReduce, kUpdate };
 
 struct Worker {
   // The config is filled and legal (training/config/validate.h) with its vocabulary set. World and device outlive the

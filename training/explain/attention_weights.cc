@@ -5,15 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "training/explain/on_host.h"
+
 namespace trefoil {
 namespace {
-
-template <typename T>
-std::vector<T> OnHost(Device& device, const Tensor& x) {
-  std::vector<T> values(static_cast<size_t>(x.elements()));
-  device.Download(x, values.data());
-  return values;
-}
 
 // Rows of heads on the host.
 struct HostHeads {

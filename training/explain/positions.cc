@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "training/explain/on_host.h"
+
 namespace trefoil {
 namespace {
 
@@ -12,12 +14,6 @@ void CheckWorker(const Worker& worker, int64_t samples) {
   CHECK_EQ(worker.micro_batches(), 1);
   CHECK(samples > 0 && samples % worker.config.training().global_batch() == 0) << samples;
   CHECK_EQ(worker.config.model().targets(), worker.config.model().sequence_length());
-}
-
-std::vector<float> OnHost(Device& device, const Tensor& x) {
-  std::vector<float> values(static_cast<size_t>(x.elements()));
-  device.Download(x, values.data());
-  return values;
 }
 
 }  // namespace
@@ -36,7 +32,7 @@ absl::StatusOr<std::vector<double>> LossByPosition(Worker& worker, const BatchSo
   };
   worker.inspector = [&](Pass pass, int, const std::string& name, const Tensor& x) {
     if (pass != Pass::kForward || name != "head.loss") return;
-    const std::vector<float> losses = OnHost(worker.device, x);
+    const std::vector<float> losses = OnHost<float>(worker.device, x);
     for (size_t i = 0; i < losses.size(); ++i) sums[i % length] += losses[i];
   };
   const absl::Status evaluated = Evaluate(worker, counted, samples).status();
@@ -62,7 +58,7 @@ absl::StatusOr<std::vector<double>> GradientByDistance(Worker& worker, const Bat
   };
   const auto add = [&](const Tensor& x) {
     const int64_t columns = x.dim(1);
-    const std::vector<float> gradients = OnHost(worker.device, x);
+    const std::vector<float> gradients = OnHost<float>(worker.device, x);
     for (int64_t row = 0; row < x.dim(0); ++row) {
       double squares = 0;
       for (int64_t c = 0; c < columns; ++c) {
