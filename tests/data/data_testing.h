@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <initializer_list>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,16 @@ inline void WriteDocuments(const std::string& prefix, const std::vector<std::vec
   ASSERT_TRUE(writer.ok()) << writer.status();
   for (const auto& document : documents) ASSERT_TRUE((*writer)->AddDocument(document).ok());
   ASSERT_TRUE((*writer)->Finish().ok());
+}
+
+// Three files FOLDER/train-N that hold 0, 1, 2 ... 202 in order: token t of the data set is t. The middle one is shorter
+// than a sample.
+inline void WriteCounting(const std::string& folder) {
+  std::vector<int32_t> all(203);
+  std::iota(all.begin(), all.end(), 0);
+  WriteDocuments(folder + "/train-00000", {{all.begin(), all.begin() + 101}});
+  WriteDocuments(folder + "/train-00001", {{all.begin() + 101, all.begin() + 104}});
+  WriteDocuments(folder + "/train-00002", {{all.begin() + 104, all.end()}});
 }
 
 // Row `row` of an int32 or float32 tensor of two dims.

@@ -1,26 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <sstream>
 
-#include "launcher/commands/inspect.h"
 #include "tests/data/images/image_testing.h"
+#include "tests/launcher/inspect_testing.h"
 
 namespace trefoil {
 namespace {
 
 using ::testing::HasSubstr;
-
-struct Seen {
-  absl::Status status;
-  std::string text;
-};
-
-Seen Look(InspectOptions options) {
-  std::ostringstream out;
-  const absl::Status status = Inspect(FileSystem::Posix(), options, out);
-  return {status, out.str()};
-}
 
 class InspectImagesTest : public testing::Test {
  protected:

@@ -2,28 +2,16 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <sstream>
 
 #include "data/tokens/tokenizer.h"
-#include "launcher/commands/inspect.h"
 #include "tests/data/records/record_testing.h"
+#include "tests/launcher/inspect_testing.h"
 
 namespace trefoil {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-struct Seen {
-  absl::Status status;
-  std::string text;
-};
-
-Seen Look(InspectOptions options) {
-  std::ostringstream out;
-  const absl::Status status = Inspect(FileSystem::Posix(), options, out);
-  return {status, out.str()};
-}
 
 // Texts of two classes, two records in each of two files.
 class InspectRecordsTest : public testing::Test {

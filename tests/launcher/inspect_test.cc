@@ -4,10 +4,10 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "data/tokens/token_file.h"
 #include "data/tokens/tokenizer.h"
+#include "tests/launcher/inspect_testing.h"
 #include "tests/training/run_testing.h"
 
 namespace trefoil {
@@ -15,17 +15,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-struct Seen {
-  absl::Status status;
-  std::string text;
-};
-
-Seen Look(InspectOptions options) {
-  std::ostringstream out;
-  const absl::Status status = Inspect(FileSystem::Posix(), options, out);
-  return {status, out.str()};
-}
 
 // Damages one byte.
 void Flip(const std::string& path, int64_t at) {

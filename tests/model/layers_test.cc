@@ -27,10 +27,10 @@ TEST_F(LayersTest, RotaryGroupedQueryAttentionWithQkvBiases) {
   CheckAttention(config);
   EXPECT_EQ(table_.all().size(), 7u) << "q, k, v and their biases, output without";
 }
-TEST_F(LayersTest, GeluMlp) { CheckMlp(ModelConfig::GPT, true); }
-TEST_F(LayersTest, GeluMlpWithActivationDropped) { CheckMlp(ModelConfig::GPT, false); }
-TEST_F(LayersTest, SwiGluMlp) { CheckMlp(ModelConfig::LLAMA, true); }
-TEST_F(LayersTest, SwiGluMlpWithActivationDropped) { CheckMlp(ModelConfig::LLAMA, false); }
+TEST_F(LayersTest, GeluMlp) { CheckMlp(Model(ModelConfig::GPT)); }
+TEST_F(LayersTest, GeluMlpWithActivationDropped) { CheckMlp(Model(ModelConfig::GPT), false); }
+TEST_F(LayersTest, SwiGluMlp) { CheckMlp(Model(ModelConfig::LLAMA)); }
+TEST_F(LayersTest, SwiGluMlpWithActivationDropped) { CheckMlp(Model(ModelConfig::LLAMA), false); }
 TEST_F(LayersTest, GptEmbedding) { CheckEmbedding(ModelConfig::GPT, 0); }
 TEST_F(LayersTest, GptEmbeddingWithDropout) { CheckEmbedding(ModelConfig::GPT, 0.3f); }
 TEST_F(LayersTest, LlamaEmbedding) { CheckEmbedding(ModelConfig::LLAMA, 0); }
@@ -42,12 +42,12 @@ TEST_F(LayersTest, LlamaTiedHead) { CheckHead(ModelConfig::LLAMA, true, /*divide
 TEST_F(LayersTest, LlamaTiedHeadDivided) { CheckHead(ModelConfig::LLAMA, true, /*divided=*/true); }
 TEST_F(LayersTest, GptUntiedHead) { CheckHead(ModelConfig::GPT, false, /*divided=*/false); }
 TEST_F(LayersTest, GptUntiedHeadDivided) { CheckHead(ModelConfig::GPT, false, /*divided=*/true); }
-TEST_F(LayersTest, GptBlock) { CheckBlock(ModelConfig::GPT, 0, ParallelConfig::NOTHING); }
-TEST_F(LayersTest, LlamaBlock) { CheckBlock(ModelConfig::LLAMA, 0, ParallelConfig::NOTHING); }
-TEST_F(LayersTest, GptBlockWithDropout) { CheckBlock(ModelConfig::GPT, 0.3f, ParallelConfig::NOTHING); }
-TEST_F(LayersTest, GptBlockWithDropoutSelective) { CheckBlock(ModelConfig::GPT, 0.3f, ParallelConfig::SELECTIVE); }
-TEST_F(LayersTest, GptBlockWithDropoutFull) { CheckBlock(ModelConfig::GPT, 0.3f, ParallelConfig::FULL); }
-TEST_F(LayersTest, LlamaBlockFull) { CheckBlock(ModelConfig::LLAMA, 0, ParallelConfig::FULL); }
+TEST_F(LayersTest, GptBlock) { CheckBlock(Model(ModelConfig::GPT), ParallelConfig::NOTHING); }
+TEST_F(LayersTest, LlamaBlock) { CheckBlock(Model(ModelConfig::LLAMA), ParallelConfig::NOTHING); }
+TEST_F(LayersTest, GptBlockWithDropout) { CheckBlock(Model(ModelConfig::GPT, 0.3f), ParallelConfig::NOTHING); }
+TEST_F(LayersTest, GptBlockWithDropoutSelective) { CheckBlock(Model(ModelConfig::GPT, 0.3f), ParallelConfig::SELECTIVE); }
+TEST_F(LayersTest, GptBlockWithDropoutFull) { CheckBlock(Model(ModelConfig::GPT, 0.3f), ParallelConfig::FULL); }
+TEST_F(LayersTest, LlamaBlockFull) { CheckBlock(Model(ModelConfig::LLAMA), ParallelConfig::FULL); }
 
 // With a large vocabulary the head takes a micro-batch in several chunks of rows (here 64, 64, 32): the same as if each
 // sample came alone.

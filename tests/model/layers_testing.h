@@ -241,8 +241,7 @@ class LayersTest : public testing::Test {
         });
   }
 
-  void CheckMlp(ModelConfig::Family family, bool keep_activation) {
-    const ModelConfig config = Model(family);
+  void CheckMlp(const ModelConfig& config, bool keep_activation = true) {
     Mlp::Declare(config, "mlp", 0, &table_);
     const Mlp mlp(Store(), config, "mlp");
     CheckLayer(
@@ -259,9 +258,8 @@ class LayersTest : public testing::Test {
         });
   }
 
-  void CheckBlock(ModelConfig::Family family, float dropout, ParallelConfig::Recompute recompute) {
+  void CheckBlock(const ModelConfig& config, ParallelConfig::Recompute recompute) {
     NewContext(recompute);
-    const ModelConfig config = Model(family, dropout);
     const BlockPlace place = {.prefix = "blocks.0", .module = 1};
     Block::Declare(config, place, &table_);
     const Block block(Store(), config, place);

@@ -43,23 +43,6 @@ class LowRankTest : public LayersTest {
           return linear.Backward(*context_, dy, x, weights);
         });
   }
-
-  void CheckAdaptedMlp(ModelConfig::Family family, const std::vector<LoraConfig::Target>& on) {
-    const ModelConfig config = WithLora(Model(family), on);
-    Mlp::Declare(config, "mlp", 0, &table_);
-    const Mlp mlp(Store(), config, "mlp");
-    CheckLayer(
-        RandomTensor({kRows, kHidden}),
-        [&](const Tensor& h) {
-          Mlp::Saved saved;
-          return mlp.Forward(*context_, h, &saved);
-        },
-        [&](const Tensor& h, const Tensor& dy, WeightGradients& weights) {
-          Mlp::Saved saved;
-          mlp.Forward(*context_, h, &saved);
-          return mlp.Backward(*context_, dy, h, saved, weights);
-        });
-  }
 };
 
 // y = x W^T + b + scale x A^T B^T, part by part, in double.
@@ -99,34 +82,18 @@ TEST_F(LowRankTest, ColumnOfOne) { CheckAdaptedLinear(Split::kColumn, {true}); }
 TEST_F(LowRankTest, ColumnOfThreeOfWhichTwoAreAdapted) { CheckAdaptedLinear(Split::kColumn, {true, false, true}); }
 TEST_F(LowRankTest, Row) { CheckAdaptedLinear(Split::kRow, {true}); }
 TEST_F(LowRankTest, GatedMlp) {
-  CheckAdaptedMlp(ModelConfig::LLAMA, {LoraConfig::GATE, LoraConfig::UP, LoraConfig::DOWN});
+  CheckMlp(WithLora(Model(ModelConfig::LLAMA), {LoraConfig::GATE, LoraConfig::UP, LoraConfig::DOWN}));
 }
-TEST_F(LowRankTest, Mlp) { CheckAdaptedMlp(ModelConfig::GPT, {LoraConfig::UP, LoraConfig::DOWN}); }
-TEST_F(LowRankTest, MlpOfWhichOneIsAdapted) { CheckAdaptedMlp(ModelConfig::GPT, {LoraConfig::DOWN}); }
-TEST_F(LowRankTest, MlpOfWhichTheOtherIsAdapted) { CheckAdaptedMlp(ModelConfig::GPT, {LoraConfig::UP}); }
+TEST_F(LowRankTest, Mlp) { CheckMlp(WithLora(Model(ModelConfig::GPT), {LoraConfig::UP, LoraConfig::DOWN})); }
+TEST_F(LowRankTest, MlpOfWhichOneIsAdapted) { CheckMlp(WithLora(Model(ModelConfig::GPT), {LoraConfig::DOWN})); }
+TEST_F(LowRankTest, MlpOfWhichTheOtherIsAdapted) { CheckMlp(WithLora(Model(ModelConfig::GPT), {LoraConfig::UP})); }
 
 TEST_F(LowRankTest, BlockThatIsRecomputed) {
-  NewContext(ParallelConfig::FULL);
   ModelConfig config = WithLora(Model(ModelConfig::LLAMA), {LoraConfig::QUERY, LoraConfig::KEY, LoraConfig::VALUE,
                                                             LoraConfig::OUTPUT, LoraConfig::DOWN});
   // Small beside the matrices, so that attention is no more curved than without them.
   config.mutable_lora()->set_alpha(0.5f);
-  rotary_ = true;
-  const BlockPlace place = {.prefix = "blocks.0", .module = 1};
-  Block::Declare(config, place, &table_);
-  const Block block(Store(), config, place);
-  const MicroBatch batch = Tokens(config.vocabulary());
-  CheckLayer(
-      RandomTensor({kRows, kHidden}),
-      [&](const Tensor& x) {
-        ForwardPass pass;
-        return block.Forward(*context_, batch, {x}, &pass).front();
-      },
-      [&](const Tensor& x, const Tensor& dy, WeightGradients& weights) {
-        ForwardPass pass;
-        block.Forward(*context_, batch, {x}, &pass);
-        return block.Backward(*context_, batch, {dy}, std::move(pass.saved), weights).front();
-      });
+  CheckBlock(config, ParallelConfig::FULL);
 }
 
 }  // namespace

@@ -1,42 +1,20 @@
 #include "data/tokens/loader.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <tuple>
 
-#include "data/tokens/token_file.h"
-#include "runtime/files/file.h"
+#include "tests/data/data_testing.h"
 
 namespace trefoil {
 namespace {
 
-std::string Folder() {
-  const std::string folder = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name() +
-                             std::to_string(getpid());
-  EXPECT_TRUE(FileSystem::Posix().MakeFolder(folder).ok());
-  return folder;
-}
-
-void WritePair(const std::string& prefix, const std::vector<int32_t>& tokens, int64_t vocabulary = 1000) {
-  auto writer = TokenFileWriter::Create(FileSystem::Posix(), prefix, vocabulary);
-  ASSERT_TRUE(writer.ok()) << writer.status();
-  ASSERT_TRUE((*writer)->AddDocument(tokens).ok());
-  ASSERT_TRUE((*writer)->Finish().ok());
-}
-
-// Three files that hold 0, 1, 2 ... 202 in order: token t of the data set is t. The middle one is shorter than a
-// sample.
-std::string WriteCounting() {
-  const std::string folder = Folder();
-  std::vector<int32_t> all(203);
-  std::iota(all.begin(), all.end(), 0);
-  WritePair(folder + "/train-00000", {all.begin(), all.begin() + 101});
-  WritePair(folder + "/train-00001", {all.begin() + 101, all.begin() + 104});
-  WritePair(folder + "/train-00002", {all.begin() + 104, all.end()});
+std::string Counting() {
+  const std::string folder = TestFolder();
+  WriteCounting(folder);
   return folder;
 }
 
@@ -46,15 +24,8 @@ std::unique_ptr<Loader> OpenOrDie(const std::vector<std::string>& globs, int64_t
   return *std::move(loader);
 }
 
-void ExpectError(const absl::Status& status, std::initializer_list<const char*> parts) {
-  ASSERT_FALSE(status.ok());
-  for (const char* part : parts) {
-    EXPECT_NE(status.message().find(part), std::string::npos) << status << "\nlacks " << part;
-  }
-}
-
 TEST(Loader, EpochsCoverTheDataSet) {
-  const std::string folder = WriteCounting();
+  const std::string folder = Counting();
   auto loader = OpenOrDie({folder + "/train-*"}, 10, 5);
   std::vector<std::vector<int32_t>> orders;
   for (int epoch = 0; epoch < 2; ++epoch) {
@@ -78,7 +49,7 @@ TEST(Loader, EpochsCoverTheDataSet) {
 
 // What the ranks of a step read, put together, is the same for every number of ranks and after a resume at any sample.
 TEST(Loader, SequenceOfSamplesDoesNotDependOnDataSize) {
-  const std::string folder = WriteCounting();
+  const std::string folder = Counting();
   constexpr int64_t kBatch = 8, kSteps = 7, kLength = 10;
   std::vector<int32_t> reference;
   for (int ranks : {1, 2, 4, 8}) {
@@ -102,8 +73,8 @@ TEST(Loader, SequenceOfSamplesDoesNotDependOnDataSize) {
 }
 
 TEST(Loader, CountsTargetsOfTheSamplesThatAreRead) {
-  const std::string folder = Folder();
-  WritePair(folder + "/x", {9, 0, 0, 0, 0, 1, 1, 2, 3});
+  const std::string folder = TestFolder();
+  WriteDocuments(folder + "/x", {{9, 0, 0, 0, 0, 1, 1, 2, 3}});
   auto loader = OpenOrDie({folder + "/x"}, 2, 1);
   ASSERT_EQ(loader->samples(), 4);
   std::vector<int64_t> counts(1000);
@@ -132,11 +103,11 @@ std::vector<int> Sources(const Batch& batch) {
 
 // Three sources of 9, 4 and 3 samples of 10 tokens; sample j of source i begins with token 100 i + 10 j.
 std::string WriteSources() {
-  const std::string folder = Folder();
+  const std::string folder = TestFolder();
   for (const auto& [name, first, count] : {std::tuple("a", 0, 91), std::tuple("b", 100, 41), std::tuple("c", 200, 31)}) {
     std::vector<int32_t> tokens(count);
     std::iota(tokens.begin(), tokens.end(), first);
-    WritePair(folder + "/" + name + "-00000", tokens);
+    WriteDocuments(folder + "/" + name + "-00000", {tokens});
   }
   return folder;
 }
@@ -184,7 +155,7 @@ TEST(Loader, WeightsMixSources) {
 }
 
 TEST(Loader, OneWeightIsNoWeight) {
-  const std::string folder = WriteCounting();
+  const std::string folder = Counting();
   const auto plain = OpenOrDie({folder + "/train-*"}, 10, 5)->Get(0, 50);
   const auto weighted = Loader::Open({folder + "/train-*"}, 10, 1000, 5, {3}).value()->Get(0, 50);
   EXPECT_EQ(plain->inputs.values<int32_t>(), weighted->inputs.values<int32_t>());
