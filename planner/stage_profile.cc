@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <memory>
 
 #include "training/config/micro_batches.h"
@@ -149,14 +150,8 @@ std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int mi
   CHECK_GE(few, 1);
   if (micro_batches <= few) return actions;
   std::vector<Action> of_few;
-  for (Action action : actions) {
-    if (action.micro_batch == micro_batches - 1) {
-      action.micro_batch = few - 1;
-    } else if (action.micro_batch >= few - 1) {
-      continue;
-    }
-    of_few.push_back(action);
-  }
+  std::copy_if(actions.begin(), actions.end(), std::back_inserter(of_few),
+               [few](const Action& action) { return action.micro_batch < few; });
   return of_few;
 }
 

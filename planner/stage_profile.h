@@ -1,6 +1,6 @@
 // What the parts of a training step cost one rank, found by running the trainer's own step on the null device with null
-// collectives, for a few micro-batches: the first, one in the middle and the last. A step of any number of micro-batches
-// is made of the same parts, so its memory and time follow by going through its list of actions.
+// collectives, for the first three micro-batches of its list: the first, one in the middle and the last. A step of any
+// number of micro-batches is made of the same parts, so its memory and time follow by going through its list of actions.
 //
 //   TimeModel time(cluster, 1);
 //   const StageProfile profile = ProfileStage(config, /*ranks=*/3072, /*rank=*/17, time);
@@ -89,8 +89,8 @@ struct StageProfile {
 StageProfile ProfileStage(const RunConfig& config, const std::vector<Action>& actions, int ranks, int rank,
                           TimeModel& time);
 
-// A list that does the first few - 1 of its micro-batches and the last, numbered from 0; all of them if they are no more
-// than `few`, which is at least 1.
+// The part of a list that does its first few micro-batches; all of them if they are no more than `few`, which is at least
+// 1.
 std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few);
 
 // Peaks, and what is reserved, after two steps and any number more, of a rank with this list of actions.

@@ -20,7 +20,7 @@
 
 DEFINE_int32(rank, 0, "The rank to be, of those that the config's layout or --ranks asks for.");
 DEFINE_int32(ranks, 0, "Ranks of the job. 0: what parallel.tensor, pipeline and data ask for.");
-DEFINE_int32(micro_batches, 1, "Micro-batches of a step to do: the first ones and the last. 0: all.");
+DEFINE_int32(micro_batches, 1, "Micro-batches of a step to do, the first ones of its list. 0: all.");
 DEFINE_int32(rehearsals, 2, "Steps; the fastest counts.");
 DEFINE_string(here, "", "This machine, a file as for `trefoil plan --cluster`, to plan times for. Empty: none.");
 

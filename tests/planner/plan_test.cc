@@ -63,6 +63,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }",
                     "model { family: T5 layers: 2 vocabulary: 200 } parallel { pipeline: 4 }",
+                    "model { family: TRANSFORMER layers: 2 vocabulary: 200 } parallel { pipeline: 2 tensor: 2 }",
+                    "model { family: T5 layers: 4 vocabulary: 200 } parallel { pipeline: 4 schedule: GPIPE }",
                     "model { family: VIT image_size: 8 patch_size: 4 channels: 1 classes: 3 sequence_length: 0 vocabulary: 0 } parallel { "
                     "pipeline: 2 } training { global_batch: 24 }",
                     "model { family: LSTM } training { global_batch: 24 }"));
