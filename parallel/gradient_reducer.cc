@@ -84,7 +84,7 @@ void GradientReducer::Finish() {
     if (!memory.bucket.trained) continue;
     ReduceOverTokens(memory);
     Group* const stages = options_.tied.Of(memory.bucket);
-    if (stages != nullptr) stages->AllReduceSum(memory.GradientShard());
+    if (stages != nullptr) stages->AllReduceSum(memory.gradient_shard);
   }
 }
 
@@ -145,7 +145,7 @@ void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
   if (memory.shard_elements() == memory.bucket.elements) {
     ReplicasOf(memory).AllReduceSum(memory.gradients);
   } else {
-    ReplicasOf(memory).ReduceScatterSum(memory.gradients, memory.GradientShard());
+    ReplicasOf(memory).ReduceScatterSum(memory.gradients, memory.gradient_shard);
   }
 }
 
@@ -160,7 +160,7 @@ void GradientReducer::ReduceOverTokens(BucketMemory& memory) {
   for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
     const AxisSet axes = PartialOver(*piece.parameter);
     if (axes.empty() || options_.groups[axes].size() == 1) continue;
-    parts[axes].push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
+    parts[axes].push_back(memory.gradient_shard.Range(piece.begin - begin, {piece.box.extent.elements()}));
   }
   for (const auto& [axes, of_axes] : parts) AddUp(of_axes, options_.groups[axes]);
 }

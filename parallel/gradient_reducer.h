@@ -5,7 +5,7 @@
 //
 //   GradientReducer reducer(store, device, modules, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
 //   reducer.ModuleAdded(module);   // main thread: one more micro-batch has added to this module's gradients
-//   reducer.Finish();              // every bucket's GradientShard() holds the gradient of the global batch
+//   reducer.Finish();              // every bucket's gradient_shard holds the gradient of the global batch
 //   reducer.GatherWeights(bucket); // this rank's shard of the bucket's working weights is updated
 //   reducer.FinishGathers();       // the working weights are whole
 //

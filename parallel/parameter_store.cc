@@ -20,10 +20,12 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
     memory.bucket = std::move(bucket);
     memory.weights = device.Allocate(working, {n}, Purpose::kWeights);
     Fill(device, memory.weights, 0);
-    memory.master = working == DType::kFloat32 ? memory.weights.Range(memory.shard_begin, {shard})
+    memory.weight_shard = memory.weights.Range(memory.shard_begin, {shard});
+    memory.master = working == DType::kFloat32 ? memory.weight_shard
                                                : device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
     if (options_.trainable && memory.bucket.trained) {
       memory.gradients = device.Allocate(DType::kFloat32, {n}, Purpose::kGradients);
+      memory.gradient_shard = memory.gradients.Range(memory.shard_begin, {shard});
       for (int i = 0; i < options_.group_sums; ++i) {
         memory.group_sums.push_back(device.Allocate(DType::kFloat32, {n}, Purpose::kGradients));
       }
@@ -123,14 +125,14 @@ void ParameterStore::Initialize(uint64_t seed, const AxisGroups& groups) {
 
 void ParameterStore::PublishMasterWeights(const AxisGroups& groups) {
   for (BucketMemory& memory : buckets_) {
-    if (options_.working != DType::kFloat32) Cast(device_, memory.master, memory.WeightShard());
+    if (options_.working != DType::kFloat32) Cast(device_, memory.master, memory.weight_shard);
     GatherWeights(memory, groups);
   }
 }
 
 void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& groups) {
   if (memory.shard_elements() == memory.bucket.elements) return;
-  groups[memory.bucket.replicas].AllGather(memory.WeightShard(), memory.weights);
+  groups[memory.bucket.replicas].AllGather(memory.weight_shard, memory.weights);
 }
 
 bool ParameterStore::Owns(const Parameter& parameter) const {

@@ -37,14 +37,14 @@ struct BucketMemory {
   int64_t shard_begin = 0;    // this rank's share of the optimizer state: elements [shard_begin, shard_begin + s)
   Tensor weights;             // [n] working dtype
   Tensor gradients;           // [n] float32
+  // Of those this rank's share [s]: where they lie in the whole, or all that is kept.
+  Tensor weight_shard, gradient_shard;
   // [n] float32 each: number i holds the sum of 2^i groups of micro-batches that waits for as many behind them
   // (parallel/gradient_reducer.h).
   std::vector<Tensor> group_sums;
   Tensor master;              // [s] float32
   std::vector<Tensor> state;  // [s] float32 each, as the optimizer's group declares them
   int64_t shard_elements() const { return master.elements(); }
-  Tensor GradientShard() const { return gradients.Range(shard_begin, {shard_elements()}); }
-  Tensor WeightShard() const { return weights.Range(shard_begin, {shard_elements()}); }
 };
 
 struct StoreOptions {

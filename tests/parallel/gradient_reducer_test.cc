@@ -191,7 +191,7 @@ TEST(GradientReducer, GroupsOfMicroBatchesAreAddedInOneOrder) {
           }
           rank.reducer.Finish();
           for (BucketMemory& memory : rank.store.buckets()) {
-            const Tensor shard = memory.GradientShard();
+            const Tensor shard = memory.gradient_shard;
             for (int64_t j = 0; j < shard.elements(); ++j) {
               ASSERT_EQ(shard.data<float>()[j], expected) << "step " << step;
             }
@@ -208,7 +208,7 @@ TEST(GradientReducer, GathersTheShardsOfWeights) {
   RunRanksAsThreads(3, [&](World& world) {
     Rank rank(world, {{Axis::kData, 3}}, kModules, /*split_optimizer=*/true, false);
     for (BucketMemory& memory : rank.store.buckets()) {
-      const Tensor shard = memory.WeightShard();
+      const Tensor shard = memory.weight_shard;
       for (int64_t i = 0; i < shard.elements(); ++i) {
         shard.data<float>()[i] = static_cast<float>(memory.shard_begin + i);
       }

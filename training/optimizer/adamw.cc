@@ -33,16 +33,16 @@ std::vector<Range> RangesOf(const BucketMemory& memory) {
 }  // namespace
 
 void AdamWOptimizer::Update(Device& device, BucketMemory& memory, const OptimizerStep& step) const {
-  const bool separate_master = memory.weights.dtype() != DType::kFloat32;
+  const bool separate_master = memory.weight_shard.dtype() != DType::kFloat32;
   std::map<double, std::vector<AdamWPart>> parts;  // by their share of the learning rate: mostly one for all
   for (const Range& range : RangesOf(memory)) {
     const Shape shape = {range.end - range.begin};
     const int64_t at = range.begin - memory.shard_begin;
     parts[range.rate].push_back({.weight = memory.master.Range(at, shape),
-                                 .gradient = memory.gradients.Range(range.begin, shape),
+                                 .gradient = memory.gradient_shard.Range(at, shape),
                                  .m = memory.state[0].Range(at, shape),
                                  .v = memory.state[1].Range(at, shape),
-                                 .working = separate_master ? memory.weights.Range(range.begin, shape) : Tensor(),
+                                 .working = separate_master ? memory.weight_shard.Range(at, shape) : Tensor(),
                                  .weight_decay = range.decay ? config_.weight_decay() : 0});
   }
   for (const auto& [rate, of_rate] : parts) {

@@ -16,7 +16,7 @@ std::vector<Tensor> OwnedGradients(ParameterStore& store) {
     const int64_t begin = memory.shard_begin;
     for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
       if (!store.Owns(*piece.parameter)) continue;
-      owned.push_back(memory.gradients.Range(piece.begin, {piece.box.extent.elements()}));
+      owned.push_back(memory.gradient_shard.Range(piece.begin - begin, {piece.box.extent.elements()}));
     }
   }
   return owned;

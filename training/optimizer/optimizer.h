@@ -27,9 +27,8 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   virtual const OptimizerLayout& layout() const = 0;
-  // One step on this rank's share of a trained bucket: from the gradients [shard_begin, shard_begin + s) of `memory`,
-  // brings its master weights, its state and, where they are apart, its working weights up to date. Leaves the
-  // gradients as they are.
+  // One step on this rank's share of a trained bucket: from its gradients brings its master weights, its state and,
+  // where they are apart, its working weights up to date. Leaves the gradients as they are.
   virtual void Update(Device& device, BucketMemory& memory, const OptimizerStep& step) const = 0;
 };
 
