@@ -81,10 +81,12 @@ void Adapters::Backward(const Context& context, const Tensor& dy, const Tensor& 
       trefoil::Add(device, dx, change, dx);
     }
     if (!adapter.a.trained() && !adapter.b.trained()) continue;
-    weights.Add([this, &context, &adapter, dy, x, dh, outputs] {
+    // Weights are for the backward of the input only.
+    const Tensor h = adapter.b.trained() ? Narrow(context, adapter, x) : Tensor();
+    weights.Add([&context, &adapter, dy, x, dh, h, outputs] {
       WeightGradient(context.device, dh, x, adapter.a.gradient(), Tensor());
       if (!adapter.b.trained()) return;
-      const Tensor d_b = adapter.b.gradient(), h = Narrow(context, adapter, x);
+      const Tensor d_b = adapter.b.gradient();
       if (d_b.dim(0) == outputs) return WeightGradient(context.device, dy, h, d_b, Tensor());
       const Tensor wide = context.NewFloat({outputs, d_b.dim(1)});
       Fill(context.device, wide, 0);
