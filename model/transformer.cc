@@ -115,19 +115,19 @@ Tensors Transformer::Forward(int micro_batch, int chunk_index, const Tensors& in
 }
 
 Tensors Transformer::Backward(int micro_batch, int chunk, const Tensors& d_output) {
-  WeightGradients at_once(/*at_once=*/true);
-  Tensors dx = Backward(micro_batch, chunk, d_output, at_once);
+  Tensors dx = Backward(micro_batch, chunk, d_output, nullptr);
   DoneWith(micro_batch);
   return dx;
 }
 
 Tensors Transformer::BackwardInput(int micro_batch, int chunk, const Tensors& d_output) {
-  const auto [queued, is_new] = weight_gradients_.try_emplace({micro_batch, chunk}, /*at_once=*/false);
+  const auto [queued, is_new] = weight_gradients_.try_emplace({micro_batch, chunk});
   CHECK(is_new);
-  return Backward(micro_batch, chunk, d_output, queued->second);
+  return Backward(micro_batch, chunk, d_output, &queued->second);
 }
 
-Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d_output, WeightGradients& weights) {
+Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d_output,
+                              std::vector<Queued>* queued) {
   const std::vector<Part>& chunk = chunks_[static_cast<size_t>(chunk_index)].parts;
   const MicroBatch& batch = Batch(micro_batch);
   auto node = saved_.extract({micro_batch, chunk_index});
@@ -135,11 +135,16 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
   Saved& saved = node.mapped();
   Tensors dx = d_output;
   for (size_t i = chunk.size(); i-- > 0;) {
+    WeightGradients weights(/*at_once=*/queued == nullptr);
     if (IsTrained(chunk[i])) {
       const ParameterStore::Use use = store_.UseModule(chunk[i].number);
       dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
     }
-    weights.Add([this, number = chunk[i].number] { AddedTo(number); });
+    if (queued == nullptr) {
+      AddedTo(chunk[i].number);
+    } else {
+      queued->push_back({.module = chunk[i].number, .weights = std::move(weights)});
+    }
   }
   if (IsTrained(chunk.front())) return dx;
   // Nobody looks at it, but the schedule sends it.
@@ -151,10 +156,27 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
 void Transformer::BackwardWeight(int micro_batch, int chunk) {
   auto node = weight_gradients_.extract({micro_batch, chunk});
   CHECK(!node.empty()) << "weight gradients of micro-batch " << micro_batch << " before its backward";
-  std::vector<ParameterStore::Use> uses;
-  for (const Part& part : chunks_[static_cast<size_t>(chunk)].parts) uses.push_back(store_.UseModule(part.number));
-  node.mapped().Run();
+  for (Queued& queued : node.mapped()) {
+    const ParameterStore::Use use = store_.UseModule(queued.module, ParameterStore::Purposes::kGradients);
+    queued.weights.Run();
+    AddedTo(queued.module);
+  }
   DoneWith(micro_batch);
+}
+
+std::vector<int> Transformer::ModulesUsed(const std::vector<Action>& actions) const {
+  std::vector<int> used;
+  for (const Action& action : actions) {
+    const std::vector<Part>& parts = chunks_[static_cast<size_t>(action.chunk)].parts;
+    if (action.kind == ActionKind::kForward) {
+      for (const Part& part : parts) used.push_back(part.number);
+    } else if (action.kind == ActionKind::kBackward || action.kind == ActionKind::kBackwardInput) {
+      for (size_t i = parts.size(); i-- > 0;) {
+        if (IsTrained(parts[i])) used.push_back(parts[i].number);
+      }
+    }
+  }
+  return used;
 }
 
 void Transformer::AddedTo(int module) {

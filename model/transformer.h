@@ -17,6 +17,7 @@
 
 #include "model/model.h"
 #include "model/module.h"
+#include "parallel/pipeline/schedule.h"
 #include "parallel/pipeline/stage.h"
 
 namespace trefoil {
@@ -47,6 +48,9 @@ class Transformer : public Stage {
   // Per micro-batch, the loss of this name that a module of this stage has made (model/module.h); undefined where none
   // has.
   std::vector<Tensor> Losses(const std::string& name = kTokenLoss) const;
+
+  // The modules whose weights a list of actions uses, one after the other (parallel/weight_gathers.h).
+  std::vector<int> ModulesUsed(const std::vector<Action>& actions) const;
 
   // To use a model that is trained; of one stage, on batches not of training. Nothing is kept for a backward.
   //   Tensors x = stage.Run(batch, {}, 0, stage.modules() - 1);
@@ -80,7 +84,13 @@ class Transformer : public Stage {
   // One more of its chunks has done all that the batch is needed for.
   void DoneWith(int micro_batch);
   using Saved = std::vector<std::unique_ptr<Module::Saved>>;  // by part of the chunk
-  Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, WeightGradients& weights);
+  // Weight gradients of a module that wait for their BackwardWeight.
+  struct Queued {
+    int module;
+    WeightGradients weights;
+  };
+  // queued: null if weight gradients do not wait.
+  Tensors Backward(int micro_batch, int chunk, const Tensors& d_output, std::vector<Queued>* queued);
   void AddedTo(int module);
   // It, or a module before it, has something to train.
   bool IsTrained(const Part& part) const { return part.number >= context_.first_trained_module; }
@@ -98,7 +108,7 @@ class Transformer : public Stage {
   std::vector<Running> micro_batches_;
   std::optional<MicroBatch> shape_;  // of them all, without tensors
   std::map<std::pair<int, int>, Saved> saved_;  // by micro-batch, chunk
-  std::map<std::pair<int, int>, WeightGradients> weight_gradients_;
+  std::map<std::pair<int, int>, std::vector<Queued>> weight_gradients_;
   std::vector<std::vector<Loss>> losses_;  // by micro-batch
 };
 

@@ -1,33 +1,32 @@
 #include "parallel/gradient_reducer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/ops.h"
 
 namespace trefoil {
 
-GradientReducer::GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& modules,
-                                 const ReducerOptions& options)
-    : store_(store), device_(device), options_(options) {
+GradientReducer::GradientReducer(ParameterStore& store, Device& device, TaskQueue& queue,
+                                 const std::vector<int>& modules, const ReducerOptions& options)
+    : store_(store), device_(device), queue_(queue), options_(options) {
   for (const int module : modules) added_[module] = 0;
   CHECK_EQ(options.micro_batches % options.sum_groups, 0);
-  const auto has_replicas = [&](const BucketMemory& memory) {
-    return memory.bucket.trained && ReplicasOf(memory).size() > 1;
-  };
-  const std::vector<BucketMemory>& buckets = store.buckets();
-  if (device.computes() && std::any_of(buckets.begin(), buckets.end(), has_replicas)) {
-    thread_ = std::thread([this] { Run(); });
+  std::vector<Bucket> buckets;
+  std::vector<bool> wanted;
+  for (const BucketMemory& memory : store.buckets()) {
+    buckets.push_back(memory.bucket);
+    wanted.push_back(memory.bucket.trained && memory.split_gradients);
   }
-}
-
-GradientReducer::~GradientReducer() {
-  if (!thread_.joinable()) return;
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
+  slots_ = SlotsFor(buckets, wanted);
+  for (const BucketSlots::Kind& kind : slots_.kinds) {
+    std::vector<Slot>& of_kind = made_.emplace_back();
+    for (int i = 0; i < kind.count; ++i) {
+      of_kind.push_back({.memory = device.Allocate(DType::kFloat32, {kind.elements}, Purpose::kGradients)});
+      Fill(device, of_kind.back().memory, 0);
+    }
   }
-  changed_.notify_all();
-  thread_.join();
+  if (!slots_.kinds.empty()) store.OnGradient([this](size_t bucket) { BringGradients(bucket); });
 }
 
 int GradientReducer::AddedTo(const Bucket& bucket) const {
@@ -43,7 +42,8 @@ void GradientReducer::ModuleAdded(int module) {
   CHECK(found != added_.end()) << module;
   CHECK_LT(found->second, options_.micro_batches) << "module " << module << " is done already";
   const int group_size = options_.micro_batches / options_.sum_groups;
-  for (BucketMemory& memory : store_.buckets()) {
+  for (size_t i = 0; i < store_.buckets().size(); ++i) {
+    BucketMemory& memory = store_.buckets()[i];
     const Bucket& bucket = memory.bucket;
     if (!bucket.trained || !bucket.UsedBy(module)) continue;
     const int before = AddedTo(bucket);
@@ -51,8 +51,14 @@ void GradientReducer::ModuleAdded(int module) {
     const int added = AddedTo(bucket);
     --found->second;
     if (added == before) continue;
+    if (memory.split_gradients) {
+      if (memory.gradients.defined()) ReduceIntoShard(i);
+      continue;
+    }
     if (added % group_size == 0) FoldGroup(memory, added / group_size - 1);
-    if (added == options_.micro_batches && ReplicasOf(memory).size() > 1) Start(Task::kReduce, memory);
+    if (added == options_.micro_batches && ReplicasOf(memory).size() > 1) {
+      queue_.Start([this, &memory] { ReduceOverReplicas(memory); });
+    }
   }
   ++found->second;
 }
@@ -79,67 +85,55 @@ void GradientReducer::Finish() {
     CHECK_EQ(added, options_.micro_batches) << "module " << module << " has gradients missing";
     added = 0;
   }
-  WaitForThread();
+  queue_.WaitForAll();
   for (BucketMemory& memory : store_.buckets()) {
     if (!memory.bucket.trained) continue;
+    CHECK(!memory.split_gradients || !memory.gradients.defined()) << memory.bucket.module;
     ReduceOverTokens(memory);
     Group* const stages = options_.tied.Of(memory.bucket);
     if (stages != nullptr) stages->AllReduceSum(memory.gradient_shard);
   }
 }
 
+void GradientReducer::BringGradients(size_t bucket) {
+  std::vector<Slot>& of_kind = made_[static_cast<size_t>(slots_.kind_of[bucket])];
+  Slot* best = nullptr;
+  const auto rank = [](const Slot& slot) { return std::pair(slot.bucket >= 0, slot.bucket >= 0 ? slot.taken : slot.reduced); };
+  for (Slot& slot : of_kind) {
+    if (slot.bucket >= 0 && store_.InUse(static_cast<size_t>(slot.bucket))) continue;
+    if (best == nullptr || rank(slot) < rank(*best)) best = &slot;
+  }
+  CHECK(best != nullptr) << "no room for gradients of module " << store_.buckets()[bucket].bucket.module;
+  if (best->bucket >= 0) ReduceIntoShard(static_cast<size_t>(best->bucket));
+  queue_.Wait(best->reduced);
+  best->bucket = static_cast<int>(bucket);
+  best->taken = ++taken_;
+  BucketMemory& memory = store_.buckets()[bucket];
+  memory.gradients = best->memory.Range(0, {memory.bucket.elements});
+}
+
+void GradientReducer::ReduceIntoShard(size_t bucket) {
+  std::vector<Slot>& of_kind = made_[static_cast<size_t>(slots_.kind_of[bucket])];
+  const auto slot = std::find_if(of_kind.begin(), of_kind.end(),
+                                 [&](const Slot& one) { return one.bucket == static_cast<int>(bucket); });
+  CHECK(slot != of_kind.end());
+  BucketMemory& memory = store_.buckets()[bucket];
+  slot->bucket = -1;
+  slot->reduced = queue_.Start([this, group = &ReplicasOf(memory), whole = std::exchange(memory.gradients, Tensor()),
+                                begin = memory.shard_begin, sum = memory.gradient_shard] {
+    const Tensor part = whole.Range(begin, sum.shape());
+    group->ReduceScatterSum(whole, part);
+    Add(device_, sum, part, sum);
+    Fill(device_, whole, 0);
+  });
+}
+
 void GradientReducer::GatherWeights(BucketMemory& memory) {
-  if (ReplicasOf(memory).size() > 1) Start(Task::kGather, memory);
+  if (memory.split_weights || ReplicasOf(memory).size() == 1) return;
+  queue_.Start([this, &memory] { store_.GatherWeights(memory, options_.groups); });
 }
 
-void GradientReducer::FinishGathers() { WaitForThread(); }
-
-void GradientReducer::Start(Task task, BucketMemory& memory) {
-  if (!thread_.joinable()) {
-    Perform(task, memory);
-    return;
-  }
-  {
-    std::lock_guard lock(mutex_);
-    queue_.push_back({.task = task, .memory = &memory, .written = device_.MarkWork()});
-  }
-  changed_.notify_all();
-}
-
-void GradientReducer::Perform(Task task, BucketMemory& memory) {
-  if (task == Task::kReduce) {
-    ReduceOverReplicas(memory);
-  } else {
-    store_.GatherWeights(memory, options_.groups);
-  }
-}
-
-void GradientReducer::WaitForThread() {
-  if (!thread_.joinable()) return;
-  const Waiting waiting(*ReplicasOf(store_.buckets().front()).membership().patience);
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
-  device_.WaitFor(performed_);
-}
-
-void GradientReducer::Run() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    changed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
-    if (stop_) return;
-    const Ready ready = queue_.front();
-    queue_.pop_front();
-    busy_ = true;
-    lock.unlock();
-    device_.WaitFor(ready.written);
-    Perform(ready.task, *ready.memory);
-    const Device::Mark performed = device_.MarkWork();
-    lock.lock();
-    performed_ = performed;
-    busy_ = false;
-    changed_.notify_all();
-  }
-}
+void GradientReducer::FinishGathers() { queue_.WaitForAll(); }
 
 void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
   if (memory.shard_elements() == memory.bucket.elements) {

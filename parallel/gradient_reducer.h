@@ -3,36 +3,37 @@
 // the gradient together (Parameter::summed_over), and between the stages of a tied parameter. Brings the weights that
 // came of them to every replica, while later buckets are still updated.
 //
-//   GradientReducer reducer(store, device, modules, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
+//   GradientReducer reducer(store, device, queue, modules, {.groups = groups, .tokens = Axis::kTensor, .tied = tied});
 //   reducer.ModuleAdded(module);   // main thread: one more micro-batch has added to this module's gradients
 //   reducer.Finish();              // every bucket's gradient_shard holds the gradient of the global batch
 //   reducer.GatherWeights(bucket); // this rank's shard of the bucket's working weights is updated
-//   reducer.FinishGathers();       // the working weights are whole
+//   reducer.FinishGathers();       // the working weights are whole, but those that are split
 //
 // Micro-batches are added one after the other where they are made, into the bucket's gradients, but in groups of equal
 // size: the sum of a group is a leaf of the order of addition that SumParts has (runtime/ops.h), which goes on over the
 // ranks. With as many groups in all, the sum has the same bits however they are spread over the replicas.
 //
 // A module is done when all micro-batches have added. A bucket of one module is queued then, a tied bucket when all of
-// its modules on this rank are done. A thread of its own takes buckets in that order, which is the same on all
-// replicas, and reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result does
-// not depend on timing. Gathers go to the same thread. Buckets that are not trained have no part in any of it. On a
-// device that only counts there is no thread, and all is done at once: what is counted does not depend on timing
-// either. On a device with queues the thread's work starts after the backward (the update) whose results it sends, and
-// what the main thread does after Finish (FinishGathers) starts after the sums (gathers): neither waits on the host for
-// the device.
+// its modules on this rank are done. The queue (parallel/task_queue.h) takes buckets in that order, which is the same on
+// all replicas, and reduce-scatters (optimizer split) or all-reduces them: in the one order of addition, so the result
+// does not depend on timing. Gathers go to the same queue. Buckets that are not trained have no part in any of it.
+//
+// Split gradients (ZeRO 2) are made in a slot (parallel/bucket_slots.h) that a layer gets when it asks for the first,
+// and reduce-scattered and added to this rank's shard as soon as a micro-batch has added to all of the bucket's modules
+// on this rank: so the ranks' sum of each micro-batch is made first, then that of micro-batches, and as many times the
+// bytes are sent as there are micro-batches. A layer that finds all slots taken waits until the earliest has been
+// reduced, whether its micro-batch has added all or not.
 //
 // Threads: all functions from the main thread. Between a module's end and Finish its gradients belong to the reducer,
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
-#include <mutex>
 #include <map>
-#include <thread>
+#include <vector>
 
+#include "parallel/bucket_slots.h"
 #include "parallel/parameter_store.h"
+#include "parallel/task_queue.h"
 #include "parallel/tied_groups.h"
 
 namespace trefoil {
@@ -47,10 +48,12 @@ struct ReducerOptions {
 
 class GradientReducer {
  public:
-  // `modules`: of this rank. The store, device and groups outlive the reducer.
-  GradientReducer(ParameterStore& store, Device& device, const std::vector<int>& modules,
+  // `modules`: of this rank. The store, device, queue and groups outlive the reducer. Takes the slots' memory.
+  GradientReducer(ParameterStore& store, Device& device, TaskQueue& queue, const std::vector<int>& modules,
                   const ReducerOptions& options);
-  ~GradientReducer();
+  GradientReducer(const GradientReducer&) = delete;
+  // Waits for what it has started.
+  ~GradientReducer() { queue_.WaitForAll(); }
 
   void ModuleAdded(int module);
   // Of all modules at once, in whatever order they became so (a replayed recording). Where nothing has a second
@@ -63,19 +66,18 @@ class GradientReducer {
   void FinishGathers();
 
  private:
-  enum class Task { kReduce, kGather };
-  struct Ready {
-    Task task;
-    BucketMemory* memory;
-    Device::Mark written;  // all gradients of the bucket, or the shard of its weights
+  // Room for one bucket's gradients until they have been reduced; zeros but while it is taken.
+  struct Slot {
+    Tensor memory;
+    int bucket = -1;                // that has it; -1: none
+    int64_t taken = 0;              // when, in the order of all that were
+    TaskQueue::Ticket reduced = 0;  // what was in it last
   };
 
-  void Run();
-  // Now, or on the thread if there is one.
-  void Start(Task task, BucketMemory& memory);
-  void Perform(Task task, BucketMemory& memory);
-  // Waits until the thread has queued all that was started; this thread's later ops start after it.
-  void WaitForThread();
+  // Gives the bucket a slot.
+  void BringGradients(size_t bucket);
+  // Takes it back, once it has been reduced.
+  void ReduceIntoShard(size_t bucket);
   Group& ReplicasOf(const BucketMemory& memory) const { return options_.groups[memory.bucket.replicas]; }
   // Micro-batches that all of the bucket's modules on this rank have added.
   int AddedTo(const Bucket& bucket) const;
@@ -89,15 +91,13 @@ class GradientReducer {
 
   ParameterStore& store_;
   Device& device_;
+  TaskQueue& queue_;
   const ReducerOptions options_;
   std::map<int, int> added_;  // by module: micro-batches
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Ready> queue_;
-  Device::Mark performed_;  // the last task
-  bool busy_ = false, stop_ = false;
-  std::thread thread_;  // only where a trained bucket has more than one replica, on a device that computes
+  BucketSlots slots_;
+  std::vector<std::vector<Slot>> made_;  // by kind
+  int64_t taken_ = 0;
 };
 
 }  // namespace trefoil

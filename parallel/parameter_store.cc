@@ -12,20 +12,29 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
     : mesh_(mesh), modules_(modules), options_(std::move(options)), device_(device) {
   const DType working = options_.working;
   CHECK(options_.trainable || working == DType::kFloat32) << "a store that is not trained has no master weights";
+  CHECK_GE(options_.split_optimizer, options_.split_gradients);
+  CHECK_GE(options_.split_gradients, options_.split_weights);
+  CHECK(!options_.split_gradients || options_.group_sums == 0);
   for (Bucket& bucket : PlaceParameters(table, mesh, modules, options_.optimizer, options_.split_optimizer)) {
     const int64_t n = bucket.elements;
     const int64_t shard = options_.split_optimizer ? n / mesh.size(bucket.replicas) : n;
     BucketMemory memory;
     memory.shard_begin = options_.split_optimizer ? shard * mesh.index(bucket.replicas) : 0;
     memory.bucket = std::move(bucket);
-    memory.weights = device.Allocate(working, {n}, Purpose::kWeights);
-    Fill(device, memory.weights, 0);
-    memory.weight_shard = memory.weights.Range(memory.shard_begin, {shard});
+    memory.split_weights = options_.split_weights && shard < n;
+    memory.split_gradients = options_.split_gradients && shard < n;
+    // Zeros: whole with a share that is a range of it, or the share alone.
+    const auto take = [&](bool split, DType dtype, Purpose purpose, Tensor* whole, Tensor* of_shard) {
+      const Tensor taken = device.Allocate(dtype, {split ? shard : n}, purpose);
+      Fill(device, taken, 0);
+      if (!split) *whole = taken;
+      *of_shard = split ? taken : taken.Range(memory.shard_begin, {shard});
+    };
+    take(memory.split_weights, working, Purpose::kWeights, &memory.weights, &memory.weight_shard);
     memory.master = working == DType::kFloat32 ? memory.weight_shard
                                                : device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
     if (options_.trainable && memory.bucket.trained) {
-      memory.gradients = device.Allocate(DType::kFloat32, {n}, Purpose::kGradients);
-      memory.gradient_shard = memory.gradients.Range(memory.shard_begin, {shard});
+      take(memory.split_gradients, DType::kFloat32, Purpose::kGradients, &memory.gradients, &memory.gradient_shard);
       for (int i = 0; i < options_.group_sums; ++i) {
         memory.group_sums.push_back(device.Allocate(DType::kFloat32, {n}, Purpose::kGradients));
       }
@@ -33,12 +42,12 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
         memory.state.push_back(device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer));
         Fill(device, memory.state.back(), 0);
       }
-      Fill(device, memory.gradients, 0);
     }
     Fill(device, memory.master, 0);
     buckets_.push_back(std::move(memory));
   }
   uses_.resize(buckets_.size());
+  weight_uses_.resize(buckets_.size());
   for (const BucketMemory& memory : buckets_) {
     for (int state = -1; state < static_cast<int>(memory.state.size()); ++state) {
       state_buffers_.push_back({.memory = &memory, .state = state});
@@ -67,8 +76,8 @@ ParameterView ParameterStore::View(const std::vector<std::string>& names) const 
 
 Tensor ParameterView::weight() const {
   if (!defined()) return Tensor();
-  CHECK_GT(store_->uses_[bucket_], 0) << "weights of module " << store_->buckets_[bucket_].bucket.module
-                                      << " are not in use";
+  CHECK_GT(store_->weight_uses_[bucket_], 0)
+      << "weights of module " << store_->buckets_[bucket_].bucket.module << " are not in use";
   return store_->buckets_[bucket_].weights.Range(begin_, shape_);
 }
 
@@ -80,31 +89,41 @@ Tensor ParameterView::gradient() const {
   if (!trained()) return Tensor();
   CHECK_GT(store_->uses_[bucket_], 0) << "gradients of module " << store_->buckets_[bucket_].bucket.module
                                       << " are not in use";
+  if (!store_->buckets_[bucket_].gradients.defined()) store_->bring_gradients_(bucket_);
   return store_->buckets_[bucket_].gradients.Range(begin_, shape_);
 }
 
-ParameterStore::Use::Use(const ParameterStore& store, int module) : store_(&store), module_(module) {
-  store.CountUse(module, 1);
+ParameterStore::Use::Use(const ParameterStore& store, int module, Purposes purposes)
+    : store_(&store), module_(module), purposes_(purposes) {
+  store.CountUse(module, purposes, 1);
+  if (purposes == Purposes::kAll && store.bring_weights_) store.bring_weights_(module);
 }
 
 ParameterStore::Use::~Use() {
-  if (store_ != nullptr) store_->CountUse(module_, -1);
+  if (store_ != nullptr) store_->CountUse(module_, purposes_, -1);
 }
 
-void ParameterStore::CountUse(int module, int times) const {
+void ParameterStore::CountUse(int module, Purposes purposes, int times) const {
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-    if (buckets_[bucket].bucket.UsedBy(module)) uses_[bucket] += times;
+    if (!buckets_[bucket].bucket.UsedBy(module)) continue;
+    uses_[bucket] += times;
+    if (purposes == Purposes::kAll) weight_uses_[bucket] += times;
   }
 }
 
 Tensor ParameterStore::Weight(const std::vector<std::string>& names) const {
   const ParameterView view = View(names);
-  return buckets_[view.bucket_].weights.Range(view.begin_, view.shape_);
+  const BucketMemory& memory = buckets_[view.bucket_];
+  CHECK(!memory.split_weights) << "weights of module " << memory.bucket.module << " are split";
+  return memory.weights.Range(view.begin_, view.shape_);
 }
 
 Tensor ParameterStore::Gradient(const std::vector<std::string>& names) const {
   const ParameterView view = View(names);
-  return view.trained() ? buckets_[view.bucket_].gradients.Range(view.begin_, view.shape_) : Tensor();
+  if (!view.trained()) return Tensor();
+  const BucketMemory& memory = buckets_[view.bucket_];
+  CHECK(!memory.split_gradients) << "gradients of module " << memory.bucket.module << " are split";
+  return memory.gradients.Range(view.begin_, view.shape_);
 }
 
 void ParameterStore::Initialize(uint64_t seed, const AxisGroups& groups) {
@@ -131,7 +150,7 @@ void ParameterStore::PublishMasterWeights(const AxisGroups& groups) {
 }
 
 void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& groups) {
-  if (memory.shard_elements() == memory.bucket.elements) return;
+  if (memory.split_weights || memory.shard_elements() == memory.bucket.elements) return;
   groups[memory.bucket.replicas].AllGather(memory.weight_shard, memory.weights);
 }
 

@@ -1,9 +1,11 @@
 // This rank's parameters in memory: working weights for the layers, gradients, and the optimizer's state.
 //
 // Three placements of one global shape. Over the axes that split parameters all three follow the layers. Over those
-// that replicate them (of each bucket: parallel/placement.h): weights and gradients are whole on every rank; master
-// weights and the optimizer's state are whole (ZeRO stage 0) or this rank's share of each bucket (stage 1; Rajbhandari
-// et al. 2020). Where the working dtype is float32 the master weights are the working weights themselves, not a copy.
+// that replicate them (of each bucket: parallel/placement.h) each is whole on every rank or this rank's share of each
+// bucket: nothing is split (ZeRO stage 0), master weights and the optimizer's state are (stage 1; Rajbhandari et al.
+// 2020), gradients too (stage 2), weights too (stage 3). What is split is whole for a while only: weights while a
+// module is used (parallel/weight_gatherer.h), gradients until they have been reduced (parallel/gradient_reducer.h).
+// Where the working dtype is float32 the master weights are the working weights themselves, not a copy.
 //
 //   ParameterStore store(table, mesh, modules, device, {.working = DType::kBFloat16, .optimizer = adamw.layout()});
 //   store.Initialize(seed, groups);
@@ -35,10 +37,11 @@ namespace trefoil {
 struct BucketMemory {
   Bucket bucket;
   int64_t shard_begin = 0;    // this rank's share of the optimizer state: elements [shard_begin, shard_begin + s)
-  Tensor weights;             // [n] working dtype
-  Tensor gradients;           // [n] float32
-  // Of those this rank's share [s]: where they lie in the whole, or all that is kept.
+  // [n] working dtype, and float32. Where they are split, undefined but while they are whole.
+  Tensor weights, gradients;
+  // Of those this rank's share [s]: a range of the whole, or all that is kept.
   Tensor weight_shard, gradient_shard;
+  bool split_weights = false, split_gradients = false;
   // [n] float32 each: number i holds the sum of 2^i groups of micro-batches that waits for as many behind them
   // (parallel/gradient_reducer.h).
   std::vector<Tensor> group_sums;
@@ -50,8 +53,9 @@ struct BucketMemory {
 struct StoreOptions {
   DType working = DType::kFloat32;
   OptimizerLayout optimizer = {};
-  bool split_optimizer = false;
-  int group_sums = 0;     // of each bucket
+  // What this rank keeps a share of: the optimizer's state, with it gradients, with these weights.
+  bool split_optimizer = false, split_gradients = false, split_weights = false;
+  int group_sums = 0;     // of each bucket; none with split gradients
   bool trainable = true;  // else only weights are held (to generate text), and working is float32
 };
 
@@ -67,7 +71,7 @@ class ParameterView {
   bool trained() const;
   const Shape& shape() const { return shape_; }
   // In the working dtype, and float32 (undefined where it is not trained). CHECKs that a module of the
-  // parameter is in use; valid until it no longer is.
+  // parameter is in use, and for that; valid until it no longer is.
   Tensor weight() const;
   Tensor gradient() const;
 
@@ -84,17 +88,21 @@ class ParameterView {
 
 class ParameterStore {
  public:
+  // What a module is used for: its weights and, where there are some, gradients, or gradients alone.
+  enum class Purposes { kAll, kGradients };
   // While one exists, the parameters of a module are in use.
   class Use {
    public:
-    Use(const ParameterStore& store, int module);
-    Use(Use&& other) noexcept : store_(std::exchange(other.store_, nullptr)), module_(other.module_) {}
+    Use(const ParameterStore& store, int module, Purposes purposes);
+    Use(Use&& other) noexcept
+        : store_(std::exchange(other.store_, nullptr)), module_(other.module_), purposes_(other.purposes_) {}
     Use& operator=(Use&&) = delete;
     ~Use();
 
    private:
     const ParameterStore* store_;
     int module_;
+    Purposes purposes_;
   };
 
   // `table` and `device` outlive the store. Gradients and the optimizer's state start as zeros, weights undefined.
@@ -102,8 +110,16 @@ class ParameterStore {
                  StoreOptions options);
 
   ParameterView View(const std::vector<std::string>& names) const;
-  [[nodiscard]] Use UseModule(int module) const { return Use(*this, module); }
-  // A view's tensors at once, whatever is in use: to look at parameters or to set them between steps.
+  [[nodiscard]] Use UseModule(int module, Purposes purposes = Purposes::kAll) const {
+    return Use(*this, module, purposes);
+  }
+  bool InUse(size_t bucket) const { return uses_[bucket] > 0; }
+  // Called at the beginning of each use of weights, before they are looked at; and when a module that is in use asks for
+  // gradients of a bucket that are split and not there. What is missing must be there on return.
+  void OnUse(std::function<void(int module)> bring) { bring_weights_ = std::move(bring); }
+  void OnGradient(std::function<void(size_t bucket)> bring) { bring_gradients_ = std::move(bring); }
+  // A view's tensors at once, whatever is in use: to look at parameters or to set them between steps. CHECKs that they
+  // are whole.
   Tensor Weight(const std::vector<std::string>& names) const;
   Tensor Gradient(const std::vector<std::string>& names) const;
 
@@ -117,7 +133,8 @@ class ParameterStore {
   // `groups`: has one along the replicas of each bucket.
   // Random initial weights: each element a function of (seed, name, global index) only.
   void Initialize(uint64_t seed, const AxisGroups& groups);
-  // After the working weights of this rank's shard changed: brings those of every replica up to date.
+  // After the working weights of this rank's shard changed: brings those of every replica up to date, unless they are
+  // split.
   void GatherWeights(BucketMemory& memory, const AxisGroups& groups);
   // After master weights were set (loaded): converts them into working weights and gathers those.
   void PublishMasterWeights(const AxisGroups& groups);
@@ -148,7 +165,7 @@ class ParameterStore {
  private:
   friend class ParameterView;
   // Marks a module's buckets as used once more, or once less (times: 1, -1).
-  void CountUse(int module, int times) const;
+  void CountUse(int module, Purposes purposes, int times) const;
 
   // Of the state: the master weights of `memory`, or its optimizer state number `state`.
   struct StateBuffer {
@@ -162,7 +179,10 @@ class ParameterStore {
   Device& device_;
   std::vector<BucketMemory> buckets_;
   std::vector<StateBuffer> state_buffers_;  // by part
-  mutable std::vector<int> uses_;           // of each bucket, now; of the main thread
+  // Of each bucket, now: uses, and those of weights. Of the main thread.
+  mutable std::vector<int> uses_, weight_uses_;
+  std::function<void(int)> bring_weights_;
+  std::function<void(size_t)> bring_gradients_;
 };
 
 }  // namespace trefoil

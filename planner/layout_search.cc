@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "model/model_rules.h"
 #include "parallel/axes.h"
@@ -92,8 +93,26 @@ class Search {
     if (Violations(config, ranks_).empty()) layouts->push_back(std::move(config));
   }
 
-  // With as little recomputation as fits.
+  // With as little of ZeRO and of recomputation as fits: the one saves memory for messages, the other for FLOPs, so
+  // that each stage of ZeRO is tried until one fits without recomputation.
   void Try(RunConfig config) {
+    std::optional<Layout> too_large;
+    bool fits = false;
+    for (const auto zero : {ParallelConfig::OPTIMIZER, ParallelConfig::GRADIENTS, ParallelConfig::WEIGHTS}) {
+      if (!Pinned("zero")) config.mutable_parallel()->set_zero(zero);
+      const std::optional<Layout> layout = WithLeastRecomputation(config, &too_large);
+      if (layout) estimates_.push_back(*layout);
+      fits = fits || layout;
+      const bool least = layout && layout->config.parallel().recompute() == ParallelConfig::NOTHING;
+      // Groups of a rank's micro-batches are not added up beyond it.
+      const bool grouped = config.training().gradient_groups() > config.parallel().data();
+      if (least || grouped || Pinned("zero") || config.parallel().data() == 1) break;
+    }
+    if (!fits) result_.too_large.push_back(*too_large);
+  }
+
+  // Nothing if none fits: `too_large` is then the last.
+  std::optional<Layout> WithLeastRecomputation(RunConfig config, std::optional<Layout>* too_large) {
     for (const auto recompute : {ParallelConfig::NOTHING, ParallelConfig::SELECTIVE, ParallelConfig::FULL}) {
       if (!Pinned("recompute")) config.mutable_parallel()->set_recompute(recompute);
       const Estimate estimate = planner_.EstimateStep(config, ranks_);
@@ -103,21 +122,17 @@ class Search {
                              .bubble = 0,
                              .reserved = estimate.memory.reserved,
                              .memory = estimate.memory};
-      if (estimate.fits) {
-        estimates_.push_back(layout);
-        return;
-      }
+      if (estimate.fits) return layout;
       // What activations do not change.
       int64_t fixed = 0;
       for (const Purpose purpose : {Purpose::kWeights, Purpose::kGradients, Purpose::kOptimizer}) {
         fixed += estimate.memory.peak[static_cast<size_t>(purpose)];
       }
       const bool hopeless = static_cast<double>(fixed) > planner_.MemoryLimit(config, ranks_);
-      if (recompute == ParallelConfig::FULL || Pinned("recompute") || hopeless) {
-        result_.too_large.push_back(layout);
-        return;
-      }
+      *too_large = layout;
+      if (Pinned("recompute") || hopeless) break;
     }
+    return std::nullopt;
   }
 
   // The estimates' best, but for a mesh's third and later ones: the list is of different meshes.

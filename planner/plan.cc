@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "model/model.h"
+#include "planner/gather_plan.h"
 #include "training/config/micro_batches.h"
 #include "training/fine_tuning.h"
 #include "training/worker.h"
@@ -167,6 +168,7 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
     for (const auto& [key, count] : CountKinds(profile, actions, micro_batches)) {
       busy += count * profile.steady.actions.at(key).seconds;
     }
+    busy += PlanGathers(profile, actions, micro_batches, cluster_.gpu()).seconds;
     busiest = std::max(busiest, busy);
     after = std::max(after, profile.steady.reduce.seconds + profile.steady.update.seconds);
   }
@@ -194,6 +196,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
 
   const std::vector<std::string> likenesses = Likenesses(config);
   std::vector<const StageProfile*> profiles;
+  std::vector<GatherPlan> gathers;
   for (int s = 0; s < stages; ++s) {
     StagePlan& stage = plan.stages.emplace_back();
     stage.rank = RankOfStage(config, s);
@@ -208,6 +211,11 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
       for (const auto& [group, total] : part.sent) stage.sent[group].Add(total, times);
     };
     for (const auto& [key, count] : CountKinds(profile, actions, plan.micro_batches)) add(step.actions.at(key), count);
+    const GatherPlan& of_stage =
+        gathers.emplace_back(PlanGathers(profile, actions, plan.micro_batches, cluster_.gpu()));
+    for (const auto& [group, total] : of_stage.sent) stage.sent[group].Add(total);
+    stage.gathers = of_stage.gathers;
+    stage.gathers_seconds = of_stage.seconds;
     add(step.reduce, 1);
     add(step.update, 1);
     for (const auto& [op, total] : stage.ops) {
@@ -222,7 +230,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
     const StageProfile& profile = *profiles[static_cast<size_t>(s)];
     const bool receive = action.kind == ActionKind::kReceiveActivation || action.kind == ActionKind::kReceiveGradient;
     const PartCost& cost = profile.CostOf(profile.steady, action, plan.micro_batches);
-    if (!receive) return cost.seconds;
+    if (!receive) return cost.seconds + gathers[static_cast<size_t>(s)].SecondsOf(action);
     return time.MessageSeconds(plan.stages[static_cast<size_t>(action.peer)].rank,
                                plan.stages[static_cast<size_t>(s)].rank, cost.received);
   };

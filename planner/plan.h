@@ -31,6 +31,8 @@ struct StagePlan {
   std::vector<MemoryPoint> over_actions;  // of a steady step; empty without a cluster
   std::map<std::string, OpTotal> ops;     // of one step, by op
   std::map<std::string, OpTotal> sent;    // by group
+  int64_t gathers = 0;                    // of split weights, in one step
+  double gathers_seconds = 0;             // that they add to the stage's actions
   double busy_seconds = 0;                // computing, in the schedule
   double schedule_end = 0;                // seconds into the step
   double reduced = 0;                     // its gradients are

@@ -28,10 +28,15 @@ class Recorder {
  public:
   Recorder(TimeModel& time, PartCost* part) : time_(time), part_(part) {}
 
-  void SetPart(PartCost* part) {
-    part_ = part;
-    beside_ = false;
+  void SetPart(PartCost* part) { part_ = part; }
+  // From here on, what is done is a task beside the main thread's work, or no longer.
+  void SetTask(bool begins) {
+    beside_ = begins && time_.cluster().gpu();
+    if (beside_) part_->beside.push_back({.start = part_->seconds});
   }
+  void Use() { part_->uses.push_back(part_->seconds); }
+  // From here on, what is done is a gather that costs this; null: no longer.
+  void SetGather(StageProfile::GatherCost* gather) { gather_ = gather; }
 
   void Memory(Purpose purpose, int64_t bytes, bool dedicated) {
     MemoryTracks& memory = part_->memory;
@@ -41,11 +46,9 @@ class Recorder {
   }
 
   void Op(const OpCount& count) {
-    // Sums of parts belong to the collective that came last.
-    const bool beside = beside_ && std::string_view(count.op) == "sum_parts";
     const double seconds = time_.OpSeconds(count);
     part_->ops[count.op].Add({.calls = 1, .flops = count.flops, .bytes = count.bytes, .seconds = seconds});
-    Spend(seconds, beside);
+    Spend(seconds);
   }
 
   void Call(const GroupCall& call) {
@@ -55,20 +58,23 @@ class Recorder {
     // Messages take the time that the simulation of the schedule gives them.
     const double seconds = message ? 0 : time_.CollectiveSeconds(call.exchanges, call.members, call.bytes);
     if (call.members.size() > 1) {
-      const double sent = TimeModel::BytesSent(call.exchanges, call.bytes);
-      part_->sent[call.group].Add({.calls = 1, .bytes = sent, .seconds = seconds});
+      const OpTotal total = {.calls = 1, .bytes = TimeModel::BytesSent(call.exchanges, call.bytes), .seconds = seconds};
+      if (gather_ != nullptr) {
+        *gather_ = {.group = call.group, .total = total};
+        return;
+      }
+      part_->sent[call.group].Add(total);
     }
-    beside_ = time_.cluster().gpu() && call.group == "data" && !message;
-    if (beside_) part_->beside.push_back({.start = part_->seconds});
-    Spend(seconds, beside_);
+    Spend(seconds);
   }
 
  private:
-  void Spend(double seconds, bool beside) { (beside ? part_->beside.back().seconds : part_->seconds) += seconds; }
+  void Spend(double seconds) { (beside_ ? part_->beside.back().seconds : part_->seconds) += seconds; }
 
   TimeModel& time_;
   PartCost* part_;
   bool beside_ = false;
+  StageProfile::GatherCost* gather_ = nullptr;
 };
 
 void Apply(const Track& track, int64_t& current, int64_t& peak) {
@@ -146,6 +152,16 @@ const PartCost& StageProfile::CostOf(const Step& step, const Action& action, int
   return found->second;
 }
 
+std::vector<Gather> StageProfile::GathersOf(const std::vector<Action>& actions) const {
+  if (slots.kinds.empty()) return {};
+  std::vector<int> modules;
+  for (const Action& action : actions) {
+    const auto found = modules_used.find({action.kind, action.chunk});
+    if (found != modules_used.end()) modules.insert(modules.end(), found->second.begin(), found->second.end());
+  }
+  return ListGathers(modules, buckets, slots);
+}
+
 std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few) {
   CHECK_GE(few, 1);
   if (micro_batches <= few) return actions;
@@ -182,6 +198,19 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
                   OfFewMicroBatches(actions, micro_batches, kProfiled));
     worker.store.Initialize(config.training().seed(), worker.groups);
     profile.build = build.memory;
+    profile.slots = worker.gatherer.slots();
+    for (Bucket bucket : worker.gatherer.buckets()) {
+      bucket.entries.clear();  // they refer to the worker's table
+      profile.buckets.push_back(std::move(bucket));
+    }
+    for (const Action& action : worker.actions) {
+      std::vector<int> modules = worker.transformer.ModulesUsed({action});
+      if (!modules.empty()) profile.modules_used[{action.kind, action.chunk}] = std::move(modules);
+    }
+    worker.queue.observer = [&](bool begins) { recorder.SetTask(begins); };
+    worker.gatherer.observer = {
+        .use = [&](int) { recorder.Use(); },
+        .gather = [&](size_t bucket, bool begins) { recorder.SetGather(begins ? &profile.gathers[bucket] : nullptr); }};
     StageProfile::Step* step = &profile.first;
     worker.observer = [&](StepPart part, const Action* action) {
       switch (part) {

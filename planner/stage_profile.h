@@ -14,9 +14,11 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/pipeline/schedule.h"
+#include "parallel/weight_gathers.h"
 #include "planner/time_model.h"
 #include "runtime/arena.h"
 #include "training/run.pb.h"
@@ -57,6 +59,9 @@ struct PartCost {
     double seconds = 0;  // one after the other
   };
   std::vector<Beside> beside;
+  // Seconds into the part at which it begins to use modules' weights, where these are split; without their gathers
+  // (StageProfile::gathers).
+  std::vector<double> uses;
 };
 
 struct StageProfile {
@@ -77,10 +82,22 @@ struct StageProfile {
   };
   MemoryTracks build;  // before the first step
   Step first, steady;  // the first step makes buffers that later ones find
+  // Of split weights: what one gather of each bucket costs, the buckets, and whose weights an action uses
+  // (parallel/weight_gathers.h).
+  struct GatherCost {
+    std::string group;
+    OpTotal total;
+  };
+  std::map<size_t, GatherCost> gathers;
+  std::vector<Bucket> buckets;  // without entries
+  BucketSlots slots;
+  std::map<std::pair<ActionKind, int>, std::vector<int>> modules_used;  // by kind and chunk
   int micro_batches = 0;     // of the profile
   int64_t compiled = 0;      // bytes of compiled kernels
 
   static Key KeyOf(const Action& action, int micro_batches);
+  // Of a whole list.
+  std::vector<Gather> GathersOf(const std::vector<Action>& actions) const;
   const PartCost& CostOf(const Step& step, const Action& action, int micro_batches) const;
 };
 

@@ -26,13 +26,16 @@ class Search {
   explicit Search(Worker& worker)
       : worker_(worker), last_module_(static_cast<int>(ModulesOf(worker.config.model()).size()) - 1) {}
 
-  // Each of the parameters' values in a buffer.
-  void Parameters(Tensor BucketMemory::*buffer, Found::Phase phase, const char* kind) {
+  // Each of the parameters' values in a buffer: all that this rank has of it.
+  void Parameters(Tensor BucketMemory::*whole, Tensor BucketMemory::*shard, Found::Phase phase, const char* kind) {
     for (BucketMemory& memory : worker_.store.buckets()) {
-      if (!(memory.*buffer).defined()) continue;
+      if (!(memory.*shard).defined()) continue;
+      const bool split = phase == Found::kForward ? memory.split_weights : memory.split_gradients;
+      const Tensor& buffer = split ? memory.*shard : memory.*whole;
+      const int64_t start = split ? memory.shard_begin : 0, stop = start + buffer.elements();
       for (const BucketEntry& entry : memory.bucket.entries) {
-        const Tensor x = (memory.*buffer).Range(entry.begin, {entry.box.extent.elements()});
-        if (Finite(x)) continue;
+        const int64_t begin = std::max(entry.begin, start), end = std::min(entry.end(), stop);
+        if (begin >= end || Finite(buffer.Range(begin - start, {end - begin}))) continue;
         // Of the first of its modules that is here.
         const int module = *std::find_if(worker_.modules.begin(), worker_.modules.end(),
                                          [&](int number) { return memory.bucket.UsedBy(number); });
@@ -100,9 +103,9 @@ class Search {
 std::string FindNonFinite(Worker& worker, const std::function<void()>& compute) {
   Search search(worker);
   ClearGradients(worker.store, worker.device);
-  search.Parameters(&BucketMemory::weights, Found::kForward, "weight ");
+  search.Parameters(&BucketMemory::weights, &BucketMemory::weight_shard, Found::kForward, "weight ");
   search.Activations(compute);
-  search.Parameters(&BucketMemory::gradients, Found::kWeightGradients, "gradient of ");
+  search.Parameters(&BucketMemory::gradients, &BucketMemory::gradient_shard, Found::kWeightGradients, "gradient of ");
   ClearGradients(worker.store, worker.device);
   const std::string first = search.First();
   if (!first.empty()) return first;

@@ -34,7 +34,9 @@ void AddCopies(const BucketMemory& memory, const Tensor& buffer, int64_t start, 
 }
 
 void AddWeights(const BucketMemory& memory, AxisSet copied_over, std::vector<Copy>* copies) {
-  AddCopies(memory, memory.weights, 0, "", copied_over, copies);
+  const bool split = memory.split_weights;
+  AddCopies(memory, split ? memory.weight_shard : memory.weights, split ? memory.shard_begin : 0, "", copied_over,
+            copies);
 }
 
 void AddOptimizerState(const Worker& worker, const BucketMemory& memory, AxisSet copied_over,
@@ -54,7 +56,7 @@ std::vector<Copy> CopiesOverReplicas(Worker& worker, AxisSet replicas) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
     if (memory.bucket.replicas != replicas) continue;
-    AddWeights(memory, AxisSet(), &copies);
+    if (!memory.split_weights) AddWeights(memory, AxisSet(), &copies);
     const bool whole = memory.shard_elements() == memory.bucket.elements;
     if (whole) AddOptimizerState(worker, memory, AxisSet(), &copies);
   }

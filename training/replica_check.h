@@ -3,7 +3,7 @@
 // as the loss stays plausible and a checkpoint holds one copy only.
 //
 // What is held more than once:
-//   over data    working weights; with parallel.zero NONE master weights and moments too
+//   over data    working weights, but with parallel.zero WEIGHTS; with NONE master weights and moments too
 //   over tensor  parameters that are not split (norms, some biases, positions): all of this rank's share
 //   over tied    the tied matrix on the first and the last stage: all of this rank's share
 //

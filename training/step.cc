@@ -127,6 +127,7 @@ std::vector<Tensor> RunBatches(Worker& worker, const Input& input, const std::ve
   worker.transformer.Begin(static_cast<int>(input.batches.size()), [&](int number) {
     return UploadMicroBatch(reader, input.batches[static_cast<size_t>(number)], constants, training);
   });
+  worker.gatherer.Begin(worker.transformer.ModulesUsed(actions));
   RunSchedule(actions, worker.transformer, *worker.pipeline,
               [&](const Action& action) { Tell(worker, StepPart::kAction, &action); });
   return worker.transformer.Losses();

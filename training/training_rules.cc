@@ -53,6 +53,13 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
                  " (or sums ORDERED)");
     return;
   }
+  if (groups > data && rules.Good("parallel.zero") && parallel.zero() >= ParallelConfig::GRADIENTS) {
+    rules.Broken("training.gradient_groups: ", groups, ", must not be above parallel.data ", data,
+                 " with parallel.zero ", ParallelConfig::Zero_Name(parallel.zero()),
+                 ", which adds up over the data ranks after each micro-batch; nearest legal: ", data,
+                 " (or zero OPTIMIZER)");
+    return;
+  }
   if (Doubles(data, groups) && micro_batches % groups == 0) return;
   int64_t nearest = data;
   while (nearest * 2 <= groups && micro_batches % (nearest * 2) == 0) nearest *= 2;

@@ -27,6 +27,15 @@ int GroupsPerRank(const RunConfig& config) {
   return std::max(1, config.training().gradient_groups() / config.parallel().data());
 }
 
+// Whether the layout splits what this stage of ZeRO does.
+bool Splits(const ParallelConfig& parallel, ParallelConfig::Zero stage) { return parallel.zero() >= stage; }
+
+bool HasReplicas(const ParameterStore& store, const AxisGroups& groups) {
+  return std::any_of(store.buckets().begin(), store.buckets().end(), [&](const BucketMemory& memory) {
+    return groups[memory.bucket.replicas].size() > 1 && (memory.bucket.trained || memory.split_weights);
+  });
+}
+
 // The axes, besides those that split samples, that split tokens.
 AxisSet TokenAxes(const ParallelConfig& parallel) { return parallel.sequence_parallel() ? Axis::kTensor : AxisSet(); }
 
@@ -103,15 +112,19 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       store(table, mesh, modules, device,
             {.working = WorkingDType(config.training().precision()),
              .optimizer = optimizer->layout(),
-             .split_optimizer = config.parallel().zero() == ParallelConfig::OPTIMIZER,
+             .split_optimizer = Splits(config.parallel(), ParallelConfig::OPTIMIZER),
+             .split_gradients = Splits(config.parallel(), ParallelConfig::GRADIENTS),
+             .split_weights = Splits(config.parallel(), ParallelConfig::WEIGHTS),
              .group_sums = std::countr_zero(static_cast<unsigned>(GroupsPerRank(config)))}),
-      reducer(store, device, modules,
+      queue(device, all->membership().patience, device.computes() && HasReplicas(store, groups)),
+      reducer(store, device, queue, modules,
               {.groups = groups,
                .tokens = TokenAxes(config.parallel()),
                .tied = tied,
                .micro_batches = MicroBatchesPerStep(config),
                // A planner's shortened step may have a number that they do not divide: its groups are not added up.
                .sum_groups = MicroBatchesPerStep(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
+      gatherer(store, device, groups, queue),
       transformer(config.model(), store, ContextOf(config, table, *tensor, device, inspector), place,
                   [this](int module) { reducer.ModuleAdded(module); }),
       actions(std::move(list)) {

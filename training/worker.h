@@ -17,6 +17,7 @@
 #include "parallel/mesh.h"
 #include "parallel/parameter_store.h"
 #include "parallel/pipeline/schedule.h"
+#include "parallel/weight_gatherer.h"
 #include "training/optimizer/optimizer.h"
 #include "training/run.pb.h"
 
@@ -74,7 +75,9 @@ struct Worker {
   const TiedGroups tied;  // the stages that hold tied parameters
   const std::unique_ptr<Optimizer> optimizer;
   ParameterStore store;
+  TaskQueue queue;
   GradientReducer reducer;
+  WeightGatherer gatherer;
   Transformer transformer;
   const std::vector<Action> actions;  // of one training step
   // If set, called before each part of a step; with the action where it is one.

@@ -72,6 +72,13 @@ std::string Times(const Plan& plan, const SampleSize& sample, double train_sampl
   for (const StagePlan& stage : plan.stages) reduced = std::max(reduced, stage.reduced);
   absl::StrAppendFormat(&text, "; then %s for reductions that are not hidden, %s for the optimizer\n",
                         Duration(reduced - plan.schedule.makespan), Duration(plan.step_seconds - reduced));
+  const auto most = std::max_element(
+      plan.stages.begin(), plan.stages.end(),
+      [](const StagePlan& a, const StagePlan& b) { return a.gathers_seconds < b.gathers_seconds; });
+  if (most->gathers > 0) {
+    absl::StrAppend(&text, "          stage ", most - plan.stages.begin(), " gathers weights ", most->gathers,
+                    " times, which add ", Duration(most->gathers_seconds), "\n");
+  }
   absl::StrAppend(&text, "          ", ShortCount(train_samples * units), " ", sample.unit, " in ",
                   Duration(train_samples / samples_per_second), "\n");
 

@@ -106,7 +106,7 @@ TEST(ReadConfigTest, ListsAllProblemsOfFileAndSetsAtOnce) {
                           "run.pbtxt:6: the config has no field 'paralel'; did you mean 'parallel'?",
                           "run.pbtxt:7: training.optimizer.beta1: 'x' is not a number",
                           "--set model.layer=2: model has no field 'layer'; did you mean 'layers'?",
-                          "--set parallel.zero=all: 'all' is not one of NONE, OPTIMIZER"));
+                          "--set parallel.zero=all: 'all' is not one of NONE, OPTIMIZER, GRADIENTS, WEIGHTS"));
 }
 
 TEST(ReadConfigTest, MistakesOfSyntaxNameTheirLine) {

@@ -42,7 +42,8 @@ TEST_P(FamiliesLayoutsTest, Tensor) {
 
 TEST_P(FamiliesLayoutsTest, Data) {
   Expect({"parallel { data: 2 }", "parallel { data: 2 zero: NONE }",
-          "parallel { data: 4 } training { micro_batch: 1 }"});
+          "parallel { data: 4 } training { micro_batch: 1 }", "parallel { data: 2 zero: GRADIENTS }",
+          "parallel { data: 2 zero: WEIGHTS }", "parallel { data: 4 zero: WEIGHTS recompute: FULL } training { micro_batch: 1 }"});
 }
 
 TEST_P(FamiliesLayoutsTest, Pipeline) {
@@ -56,7 +57,9 @@ TEST_P(FamiliesLayoutsTest, Pipeline) {
 
 TEST_P(FamiliesLayoutsTest, AllTogether) {
   Expect({"parallel { tensor: 2 pipeline: 2 sequence_parallel: true }",
-          "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true recompute: SELECTIVE }"});
+          "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true recompute: SELECTIVE }",
+          "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true zero: GRADIENTS }",
+          "parallel { tensor: 2 pipeline: 2 data: 2 zero: WEIGHTS schedule: GPIPE } training { micro_batch: 1 }"});
 }
 
 }  // namespace

@@ -165,6 +165,8 @@ constexpr const char* kLayouts[] = {
     "parallel { tensor: 2 }",
     "parallel { tensor: 2 sequence_parallel: true data: 2 }",
     "parallel { data: 2 zero: NONE }",
+    "parallel { data: 2 zero: GRADIENTS }",
+    "parallel { pipeline: 2 data: 2 zero: WEIGHTS } training { micro_batch: 1 }",
     "parallel { pipeline: 2 } training { micro_batch: 1 }",
     "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true recompute: SELECTIVE }",
 };

@@ -24,6 +24,7 @@ class Collector {
     }
     for (const BucketMemory& memory : worker.store.buckets()) {
       for (const BucketEntry& entry : memory.bucket.entries) {
+        if (memory.split_weights) continue;  // what is kept of them is in the state
         const Tensor weight = memory.weights.Range(entry.begin, entry.box.extent);
         std::string bits(static_cast<size_t>(weight.bytes()), 0);
         worker.device.Download(weight, bits.data());

@@ -58,7 +58,7 @@ std::string Describe(const RunConfig& config) {
   text += " t" + std::to_string(p.tensor()) + " p" + std::to_string(p.pipeline()) + " d" + std::to_string(p.data());
   if (p.sequence_parallel()) text += " sp";
   text += " " + ParallelConfig::Schedule_Name(p.schedule());
-  if (p.zero() == ParallelConfig::OPTIMIZER) text += " zero1";
+  if (p.zero() > ParallelConfig::NONE) text += " zero" + std::to_string(p.zero() - ParallelConfig::NONE);
   if (p.recompute() != ParallelConfig::NOTHING) text += " recompute " + ParallelConfig::Recompute_Name(p.recompute());
   if (config.model().dropout() > 0) text += " dropout";
   if (config.training().precision() == TrainingConfig::BF16) text += " bf16";
@@ -137,6 +137,7 @@ void AddGradients(Worker& worker, const BatchSource& source) {
     micro_batches.push_back(UploadMicroBatch(ReaderOf(worker), *batch, constants, /*training=*/true));
   }
   worker.transformer.Begin(std::move(micro_batches));
+  worker.gatherer.Begin(worker.transformer.ModulesUsed(worker.actions));
   RunSchedule(worker.actions, worker.transformer, *worker.pipeline);
   worker.reducer.Finish();
 }

@@ -36,15 +36,20 @@ ParameterTable Table() {
 struct Rank {
   Rank(World& world, MeshSizes sizes, const std::vector<int>& modules, bool split_optimizer, bool sequence_parallel,
        int micro_batches = 1, int group_sums = 0)
+      : Rank(world, sizes, modules, StoreOptions{.split_optimizer = split_optimizer, .group_sums = group_sums},
+             sequence_parallel, micro_batches) {}
+  Rank(World& world, MeshSizes sizes, const std::vector<int>& modules, const StoreOptions& options,
+       bool sequence_parallel, int micro_batches)
       : mesh(sizes, world.rank()),
         groups(world, mesh, *device, {Axis::kTensor, Axis::kData}),
         tied(world, mesh, *device, table,
              sizes[Axis::kPipeline] == 1 ? std::vector<int>{0, 0, 0} : std::vector<int>{0, 0, 1}),
-        store(table, mesh, modules, *device, {.split_optimizer = split_optimizer, .group_sums = group_sums}),
-        reducer(store, *device, modules,
+        store(table, mesh, modules, *device, options),
+        queue(*device, world.all().membership().patience, /*threaded=*/true),
+        reducer(store, *device, queue, modules,
                 {.groups = groups, .tokens = sequence_parallel ? Axis::kTensor : AxisSet(), .tied = tied,
                  .micro_batches = micro_batches,
-                 .sum_groups = 1 << group_sums}) {}
+                 .sum_groups = 1 << options.group_sums}) {}
 
   // Adds value x (i + 1) to element i of each gradient of the bucket.
   void AddGradients(const BucketMemory& memory, float value) {
@@ -74,6 +79,7 @@ struct Rank {
   const AxisGroups groups;
   const TiedGroups tied;
   ParameterStore store;
+  TaskQueue queue;
   GradientReducer reducer;
 };
 
@@ -153,6 +159,53 @@ TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
       for (const char* name : {"embedding", "block"}) rank.ExpectGradient(name, mine);
     });
   }
+}
+
+// Split gradients are made where a module that is in use asks for them, and each micro-batch's is added to the shard; the
+// tied one's when both of its modules have added. What one slot has of the head is reduced when the embedding needs it.
+TEST(GradientReducer, SplitGradientsAreAddedToTheShardAfterEachMicroBatch) {
+  constexpr int kMicroBatches = 3;
+  RunRanksAsThreads(2, [&](World& world) {
+    Rank rank(world, {{Axis::kData, 2}}, kModules, {.split_optimizer = true, .split_gradients = true}, false, kMicroBatches);
+    const auto add = [&](int module, const std::string& name, float value) {
+      const ParameterStore::Use use = rank.store.UseModule(module, ParameterStore::Purposes::kGradients);
+      const Tensor gradient = rank.store.View({name}).gradient();
+      for (int64_t i = 0; i < gradient.elements(); ++i) gradient.data<float>()[i] += value;
+    };
+    const auto expect = [&](const std::string& name, float value) {
+      for (const BucketMemory& memory : rank.store.buckets()) {
+        EXPECT_FALSE(memory.gradients.defined());
+        const int64_t begin = memory.shard_begin;
+        for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
+          if (piece.parameter->name != name) continue;
+          for (int64_t i = 0; i < piece.box.extent.elements(); ++i) {
+            ASSERT_EQ(memory.gradient_shard.data<float>()[piece.begin - begin + i], value) << name;
+          }
+        }
+      }
+    };
+    const auto mine = static_cast<float>(world.rank() + 1);
+    for (int step = 0; step < 2; ++step) {
+      for (int i = 0; i < kMicroBatches; ++i) {
+        add(kHead, "embedding", mine);
+        rank.reducer.ModuleAdded(kHead);
+        add(kBlock, "block", 10 * mine);
+        add(kBlock, "norm", 100 * mine);
+        rank.reducer.ModuleAdded(kBlock);
+        add(kEmbedding, "embedding", 2 * mine);
+        add(kEmbedding, "position", mine);
+        rank.reducer.ModuleAdded(kEmbedding);
+      }
+      rank.reducer.Finish();
+      expect("embedding", kMicroBatches * 3 * 3);
+      expect("block", kMicroBatches * 10 * 3);
+      expect("norm", kMicroBatches * 100 * 3);
+      expect("position", kMicroBatches * 3);
+      for (BucketMemory& memory : rank.store.buckets()) {
+        std::fill_n(memory.gradient_shard.data<float>(), memory.gradient_shard.elements(), 0.0f);
+      }
+    }
+  });
 }
 
 // Eight micro-batches whose gradients lose bits when they are added: on one rank in one to eight groups, and on two and

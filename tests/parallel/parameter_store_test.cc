@@ -8,6 +8,7 @@
 #include <set>
 
 #include "parallel/collectives/world.h"
+#include "parallel/weight_gatherer.h"
 #include "runtime/ops.h"
 #include "tests/parallel/example_table.h"
 #include "tests/parallel/test_world.h"
@@ -22,6 +23,7 @@ struct Layout {
   MeshSizes sizes;
   bool split_optimizer;
   DType working;
+  bool split_weights = false;  // and gradients
 };
 
 const Layout kLayouts[] = {
@@ -31,6 +33,8 @@ const Layout kLayouts[] = {
     {{{Axis::kData, 3}}, false, DType::kBFloat16},
     {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, true, DType::kBFloat16},
     {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, false, DType::kFloat32},
+    {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, true, DType::kBFloat16, true},
+    {{{Axis::kData, 3}}, true, DType::kFloat32, true},
 };
 
 // Modules 0 to 3 over the stages.
@@ -52,7 +56,8 @@ void OnEveryRank(const Layout& layout, const std::function<void(ParameterStore&,
     const AxisGroups groups(*world, mesh, *device, {Axis::kData});
     ParameterStore store(
         table, mesh, ModulesOf(mesh), *device,
-        {.working = layout.working, .optimizer = kMoments, .split_optimizer = layout.split_optimizer});
+        {.working = layout.working, .optimizer = kMoments, .split_optimizer = layout.split_optimizer,
+         .split_gradients = layout.split_weights, .split_weights = layout.split_weights});
     body(store, groups, *device);
   });
 }
@@ -115,7 +120,7 @@ TEST(ParameterStore, InitialValuesAreThoseOfAnyLayout) {
       Collect(store, Elements::kOwned, &owned);
       // Gradients and the padding are zeros.
       for (BucketMemory& memory : store.buckets()) {
-        for (const Tensor& zeros : {memory.gradients, memory.state[0], memory.state[1]}) {
+        for (const Tensor& zeros : {memory.gradient_shard, memory.state[0], memory.state[1]}) {
           EXPECT_EQ(SumOfSquares(device, zeros), 0);
         }
       }
@@ -143,10 +148,14 @@ TEST(ParameterStore, WhatIsLoadedIsWhatTheLayersSee) {
         store.TakeBack(part);
       }
       store.PublishMasterWeights(groups);
+      TaskQueue queue(device, groups[Axis::kData].membership().patience, /*threaded=*/true);
+      WeightGatherer gatherer(store, device, groups, queue);
       for (const BucketMemory& memory : store.buckets()) {
+        gatherer.Begin({memory.bucket.module});
+        const ParameterStore::Use use = store.UseModule(memory.bucket.module);
         double squares = 0;
         for (const BucketEntry& entry : memory.bucket.entries) {
-          const Tensor weight = store.Weight({entry.parameter->name});
+          const Tensor weight = store.View({entry.parameter->name}).weight();
           ASSERT_EQ(weight.shape(), entry.box.extent);
           std::vector<std::byte> bits(static_cast<size_t>(weight.bytes()));
           device.Download(weight, bits.data());

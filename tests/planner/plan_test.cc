@@ -59,6 +59,11 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { pipeline: 2 chunks: 2 schedule: INTERLEAVED data: 2 } training { global_batch: 32 }",
                     "model { family: GPT } training { precision: FP8 micro_batch: 2 } parallel { tensor: 2 }",
                     "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
+                    "parallel { data: 2 zero: GRADIENTS } training { global_batch: 16 }",
+                    "parallel { data: 2 zero: WEIGHTS } training { global_batch: 16 precision: BF16 }",
+                    "parallel { data: 2 pipeline: 2 zero: WEIGHTS schedule: GPIPE } training { global_batch: 16 }",
+                    "model { family: GPT layers: 8 } parallel { data: 2 pipeline: 2 zero: WEIGHTS schedule: INTERLEAVED } "
+                    "training { global_batch: 16 }",
                     "parallel { tensor: 2 data: 2 sequence_parallel: true } runtime { sums: FASTEST }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }",
@@ -203,6 +208,10 @@ std::vector<Run> Runs() {
       "parallel { tensor: 2 data: 2 zero: OPTIMIZER sequence_parallel: true }",
       "parallel { tensor: 2 pipeline: 2 data: 2 zero: NONE schedule: GPIPE }",
       "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true schedule: INTERLEAVED }",
+      "parallel { data: 4 zero: GRADIENTS }",
+      "parallel { data: 4 zero: WEIGHTS }",
+      "parallel { tensor: 2 pipeline: 2 data: 2 zero: GRADIENTS schedule: GPIPE }",
+      "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true zero: WEIGHTS schedule: INTERLEAVED }",
   };
   constexpr const char* kKinds[] = {
       "model { family: LLAMA } training { precision: FP32 } parallel { recompute: NOTHING }",
@@ -235,7 +244,8 @@ std::vector<Run> Runs() {
   };
   for (const char* family : kFamilies) {
     for (const char* layout : {"", "parallel { pipeline: 2 }", "training { micro_batch: 2 } parallel { tensor: 2 data: 2 "
-                                                               "pipeline: 2 sequence_parallel: true }"}) {
+                                                               "pipeline: 2 sequence_parallel: true }",
+                               "training { micro_batch: 2 } parallel { data: 2 pipeline: 2 zero: WEIGHTS }"}) {
       runs.push_back({.config = std::string(family) + " " + layout, .threads = 1});
     }
   }
@@ -299,6 +309,54 @@ TEST(Planner, TakesNoBuffersForTheFastestSums) {
   };
   EXPECT_GT(planned(config), 0);
   EXPECT_EQ(planned(With(config, "runtime { sums: FASTEST }")), 0);
+}
+
+// The bytes that a plan says go over the data axis are those that the ranks send in a step: the reductions of each
+// micro-batch and, of split weights, the gathers of the whole list, which a profile of few micro-batches has not seen.
+TEST(Planner, SplitGradientsAndWeightsSendWhatIsPlanned) {
+  for (const char* layout :
+       {"data: 2 zero: OPTIMIZER", "data: 4 zero: GRADIENTS", "data: 2 zero: WEIGHTS", "data: 2 pipeline: 2 zero: GRADIENTS",
+        "data: 2 pipeline: 2 zero: WEIGHTS", "data: 2 pipeline: 2 zero: WEIGHTS schedule: GPIPE recompute: FULL",
+        "data: 2 pipeline: 2 zero: WEIGHTS schedule: INTERLEAVED"}) {
+    for (const char* kind : {"model { family: LLAMA layers: 8 } training { global_batch: 32 }",
+                             "model { family: GPT layers: 8 } training { global_batch: 32 precision: BF16 }"}) {
+      SCOPED_TRACE(testing::Message() << kind << " " << layout);
+      const RunConfig config = TinyRun(NewFolder("run"), std::string(kind) + " parallel { " + layout + " }");
+      const Plan plan = Planner().Make(config, RanksOf(config));
+      RunRanksAsThreads(RanksOf(config), [&](World& world) {
+        const std::unique_ptr<Device> device = NewCpuDevice(/*threads=*/1);
+        Worker worker(config, world, *device);
+        worker.store.Initialize(1, worker.groups);
+        const BatchSource source = ZerosSource(config);
+        ASSERT_TRUE(TrainStep(worker, source, 1, 0, 1e-3).ok());
+        const int64_t before = worker.data->bytes_sent();
+        ASSERT_TRUE(TrainStep(worker, source, 2, 0, 1e-3).ok());
+        const StagePlan& stage = plan.stages[static_cast<size_t>(worker.place.stage)];
+        EXPECT_NEAR(static_cast<double>(worker.data->bytes_sent() - before) / stage.sent.at("data").bytes, 1, 1e-12)
+            << "stage " << worker.place.stage;
+        EXPECT_EQ(stage.gathers > 0, config.parallel().zero() == ParallelConfig::WEIGHTS);
+      });
+    }
+  }
+}
+
+// By the formulas: with d ranks a share (d - 1) / d of 4 n bytes is reduced for each micro-batch, and of w n gathered once
+// for the update of whole weights.
+TEST(Planner, ZeroSendsByItsFormulas) {
+  const auto sent = [](const std::string& zero, int batch) {
+    const RunConfig config = TinyRun(
+        NewFolder("run"), "model { layers: 16 } parallel { data: 4 zero: " + zero + " } training { global_batch: " +
+                              std::to_string(batch) + " }");
+    return Planner().Make(config, 4).stages[0].sent.at("data").bytes;
+  };
+  // In float32 the reductions of one micro-batch are as large as the gather.
+  const double once = sent("OPTIMIZER", 4) / 2;
+  EXPECT_EQ(sent("OPTIMIZER", 32), 2 * once);
+  EXPECT_EQ(sent("GRADIENTS", 4), 2 * once);
+  EXPECT_EQ(sent("GRADIENTS", 32), (8 + 1) * once);
+  // Forward and backward gather all but what is still there.
+  EXPECT_GT(sent("WEIGHTS", 32), (8 + 2 * 6.5) * once);
+  EXPECT_LT(sent("WEIGHTS", 32), (8 + 2 * 8) * once);
 }
 
 // What is not trained has weights only, is not reduced and has no products for its gradients.

@@ -22,6 +22,7 @@ constexpr const char* kLayouts[] = {
     "parallel { pipeline: 2 data: 2 recompute: FULL }",
     "parallel { tensor: 2 pipeline: 2 data: 2 }",
     "parallel { pipeline: 2 schedule: INTERLEAVED zero: NONE }",
+    "parallel { data: 2 zero: GRADIENTS }",
 };
 
 // Multiplies the elements of this rank's slice of a parameter, or of the first of them alone.
@@ -64,7 +65,7 @@ absl::Status StatusAfter(const std::string& layout, const std::function<void(Wor
     damage(worker);
     statuses[static_cast<size_t>(world->rank())] = TrainStep(worker, Tokens(), 17, 0, 1e-3).status();
     for (const BucketMemory& memory : worker.store.buckets()) {
-      EXPECT_EQ(SumOfSquares(*device, memory.gradients), 0) << "gradients must be zero after the error";
+      EXPECT_EQ(SumOfSquares(*device, memory.gradient_shard), 0) << "gradients must be zero after the error";
     }
   });
   for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]);

@@ -132,7 +132,8 @@ Trajectory Train(const Layout& layout, const OptimizerConfig& config) {
         table, mesh, modules, *device,
         {.working = layout.working, .optimizer = optimizer->layout(), .split_optimizer = layout.split_optimizer});
     const TiedGroups tied(*world, mesh, *device, table, std::vector<int>(modules.size()));
-    GradientReducer reducer(store, *device, modules, {.groups = groups, .tied = tied});
+    TaskQueue queue(*device, world->all().membership().patience, /*threaded=*/true);
+    GradientReducer reducer(store, *device, queue, modules, {.groups = groups, .tied = tied});
     store.Initialize(kSeed, groups);
     const auto collect = [&](int step) {
       {

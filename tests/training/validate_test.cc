@@ -74,6 +74,13 @@ TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
               ElementsAre(AllOf(StartsWith("training.gradient_groups: 4, must not be above parallel.data 2 with"),
                                 HasSubstr("nearest legal: 2"))));
   EXPECT_THAT(Check(Changed("training { gradient_groups: 2 } parallel { schedule: GPIPE }")), IsEmpty());
+  for (const char* zero : {"GRADIENTS", "WEIGHTS"}) {
+    const std::string layout = std::string(" parallel { zero: ") + zero + " }";
+    EXPECT_THAT(Check(Changed("training { gradient_groups: 4 }" + layout)),
+                ElementsAre(AllOf(StartsWith("training.gradient_groups: 4, must not be above parallel.data 2 with"),
+                                  HasSubstr(zero), HasSubstr("nearest legal: 2 (or zero OPTIMIZER)"))));
+    EXPECT_THAT(Check(Changed("training { gradient_groups: 2 }" + layout)), IsEmpty());
+  }
   EXPECT_THAT(Check(Changed("training { gradient_groups: 4 } runtime { sums: FASTEST }")),
               ElementsAre("training.gradient_groups: 4, must not be above parallel.data 2 with runtime.sums FASTEST, "
                           "which has no one order of addition; nearest legal: 2 (or sums ORDERED)"));

@@ -123,6 +123,14 @@ const Row kRows[] = {
        return given.task().has_pixel_deviation() ? absl::StrCat(given.task().pixel_deviation()) : "";
      },
      OnlyForImages},
+    {"parallel.zero",
+     [](const RunConfig& given) {
+       const ParallelConfig::Zero zero = given.parallel().zero();
+       return zero >= ParallelConfig::GRADIENTS ? ParallelConfig::Zero_Name(zero) : "";
+     },
+     [](const RunConfig& filled) {
+       return filled.parallel().data() == 1 ? std::string("with parallel.data 1") : "";
+     }},
     {"parallel.recompute",
      [](const RunConfig& given) {
        const ParallelConfig::Recompute recompute = given.parallel().recompute();

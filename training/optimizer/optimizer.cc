@@ -5,6 +5,15 @@
 
 namespace trefoil {
 
+namespace {
+
+// The gradients that lie there from one step to the next.
+const Tensor& Kept(const BucketMemory& memory) {
+  return memory.split_gradients ? memory.gradient_shard : memory.gradients;
+}
+
+}  // namespace
+
 std::unique_ptr<Optimizer> NewOptimizer(const OptimizerConfig& config) {
   return std::make_unique<AdamWOptimizer>(config);
 }
@@ -24,7 +33,7 @@ std::vector<Tensor> OwnedGradients(ParameterStore& store) {
 
 void ClearGradients(ParameterStore& store, Device& device) {
   for (BucketMemory& memory : store.buckets()) {
-    if (memory.bucket.trained) Fill(device, memory.gradients, 0);
+    if (memory.bucket.trained) Fill(device, Kept(memory), 0);
   }
 }
 
@@ -39,7 +48,7 @@ void UpdateParameters(ParameterStore& store, Device& device, GradientReducer& re
     if (!memory.bucket.trained) continue;
     optimizer.Update(device, memory, step);
     reducer.GatherWeights(memory);
-    Fill(device, memory.gradients, 0);
+    Fill(device, Kept(memory), 0);
   }
   reducer.FinishGathers();
 }
