@@ -16,11 +16,32 @@ std::string NameOf(AxisSet axes) {
 }  // namespace
 
 AxisGroups::AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets,
-                       RankSums sums) {
+                       RankSums sums, int copies) {
   for (const AxisSet axes : sets) {
     const auto [found, is_new] = groups_.try_emplace(axes);
-    if (is_new) found->second = world.NewGroup(NameOf(axes), mesh.Group(axes), device, sums);
+    if (!is_new) continue;
+    const std::vector<int> ranks = mesh.Group(axes);
+    found->second = world.NewGroup(NameOf(axes), ranks, device, sums);
+    const Sharing sharing = SharingOf(mesh, axes, copies);
+    if (sharing.copies == 1) continue;
+    std::vector<int> shards, same;
+    for (int i = 0; i < static_cast<int>(ranks.size()); ++i) {
+      if (i / sharing.shares == sharing.copy) shards.push_back(ranks[static_cast<size_t>(i)]);
+      if (i % sharing.shares == sharing.share) same.push_back(ranks[static_cast<size_t>(i)]);
+    }
+    shards_[axes] = world.NewGroup("shards", shards, device, sums);
+    copies_[axes] = world.NewGroup("replicas", same, device, sums);
   }
+}
+
+Group& AxisGroups::Shards(AxisSet axes) const {
+  const auto found = shards_.find(axes);
+  return found == shards_.end() ? (*this)[axes] : *found->second;
+}
+
+Group* AxisGroups::Copies(AxisSet axes) const {
+  const auto found = copies_.find(axes);
+  return found == copies_.end() ? nullptr : found->second.get();
 }
 
 Group& AxisGroups::operator[](AxisSet axes) const {

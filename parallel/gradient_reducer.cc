@@ -53,6 +53,7 @@ void GradientReducer::ModuleAdded(int module) {
     if (added == before) continue;
     if (memory.split_gradients) {
       if (memory.gradients.defined()) ReduceIntoShard(i);
+      if (added == options_.micro_batches) queue_.Start([this, &memory] { AddCopies(memory); });
       continue;
     }
     if (added % group_size == 0) FoldGroup(memory, added / group_size - 1);
@@ -119,7 +120,7 @@ void GradientReducer::ReduceIntoShard(size_t bucket) {
   CHECK(slot != of_kind.end());
   BucketMemory& memory = store_.buckets()[bucket];
   slot->bucket = -1;
-  slot->reduced = queue_.Start([this, group = &ReplicasOf(memory), whole = std::exchange(memory.gradients, Tensor()),
+  slot->reduced = queue_.Start([this, group = &options_.groups.Shards(memory.bucket.replicas), whole = std::exchange(memory.gradients, Tensor()),
                                 begin = memory.shard_begin, sum = memory.gradient_shard] {
     const Tensor part = whole.Range(begin, sum.shape());
     group->ReduceScatterSum(whole, part);
@@ -139,8 +140,14 @@ void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
   if (memory.shard_elements() == memory.bucket.elements) {
     ReplicasOf(memory).AllReduceSum(memory.gradients);
   } else {
-    ReplicasOf(memory).ReduceScatterSum(memory.gradients, memory.gradient_shard);
+    options_.groups.Shards(memory.bucket.replicas).ReduceScatterSum(memory.gradients, memory.gradient_shard);
+    AddCopies(memory);
   }
+}
+
+void GradientReducer::AddCopies(BucketMemory& memory) {
+  Group* const copies = options_.groups.Copies(memory.bucket.replicas);
+  if (copies != nullptr) copies->AllReduceSum(memory.gradient_shard);
 }
 
 AxisSet GradientReducer::PartialOver(const Parameter& parameter) const {

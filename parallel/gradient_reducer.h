@@ -24,6 +24,9 @@
 // bytes are sent as there are micro-batches. A layer that finds all slots taken waits until the earliest has been
 // reduced, whether its micro-batch has added all or not.
 //
+// Where the data ranks hold several copies of what is split, the sum is made within each, then over the copies; of split
+// gradients that once a step.
+//
 // Threads: all functions from the main thread. Between a module's end and Finish its gradients belong to the reducer,
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.
 #pragma once
@@ -84,6 +87,8 @@ class GradientReducer {
   // Adds the group of micro-batches that has ended, number `group` from 0, to those before it.
   void FoldGroup(BucketMemory& memory, int group);
   void ReduceOverReplicas(BucketMemory& memory);
+  // The same share of each copy, where there are several.
+  void AddCopies(BucketMemory& memory);
   // The axes, besides those of the replicas, over which its gradient is a partial sum in this run.
   AxisSet PartialOver(const Parameter& parameter) const;
   void ReduceOverTokens(BucketMemory& memory);

@@ -5,6 +5,7 @@
 
 #include "parallel/axes.h"
 #include "parallel/pipeline/schedule.h"
+#include "runtime/config/nearest.h"
 
 namespace trefoil {
 namespace {
@@ -18,6 +19,11 @@ bool AllowsChunks(const ScheduleEntry& schedule, int chunks) {
 void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
   for (const AxisEntry& axis : Axes()) rules.AtLeastOne(std::string("parallel.") + axis.name, (parallel.*axis.size)());
   rules.AtLeastOne("parallel.chunks", parallel.chunks());
+  rules.AtLeastOne("parallel.replicas", parallel.replicas());
+  if (rules.Good("parallel.replicas", "parallel.data") && parallel.data() % parallel.replicas() != 0) {
+    rules.Broken("parallel.replicas: ", parallel.replicas(), ", must divide parallel.data ", parallel.data(),
+                 "; nearest legal: ", NearestDivisors(parallel.data(), parallel.replicas()));
+  }
   const ScheduleEntry& schedule = EntryOf(parallel.schedule());
   const std::string& name = ParallelConfig::Schedule_Name(schedule.schedule);
   if (rules.Good("parallel.chunks", "parallel.schedule") && !AllowsChunks(schedule, parallel.chunks())) {

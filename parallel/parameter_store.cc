@@ -15,11 +15,13 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
   CHECK_GE(options_.split_optimizer, options_.split_gradients);
   CHECK_GE(options_.split_gradients, options_.split_weights);
   CHECK(!options_.split_gradients || options_.group_sums == 0);
-  for (Bucket& bucket : PlaceParameters(table, mesh, modules, options_.optimizer, options_.split_optimizer)) {
+  for (Bucket& bucket : PlaceParameters(table, mesh, modules, options_.optimizer, options_.split_optimizer,
+                                         options_.copies)) {
     const int64_t n = bucket.elements;
-    const int64_t shard = options_.split_optimizer ? n / mesh.size(bucket.replicas) : n;
+    const Sharing sharing = SharingOf(mesh, bucket.replicas, options_.copies);
+    const int64_t shard = options_.split_optimizer ? n / sharing.shares : n;
     BucketMemory memory;
-    memory.shard_begin = options_.split_optimizer ? shard * mesh.index(bucket.replicas) : 0;
+    memory.shard_begin = options_.split_optimizer ? shard * sharing.share : 0;
     memory.bucket = std::move(bucket);
     memory.split_weights = options_.split_weights && shard < n;
     memory.split_gradients = options_.split_gradients && shard < n;
@@ -151,16 +153,17 @@ void ParameterStore::PublishMasterWeights(const AxisGroups& groups) {
 
 void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& groups) {
   if (memory.split_weights || memory.shard_elements() == memory.bucket.elements) return;
-  groups[memory.bucket.replicas].AllGather(memory.weight_shard, memory.weights);
+  groups.Shards(memory.bucket.replicas).AllGather(memory.weight_shard, memory.weights);
 }
 
 bool ParameterStore::Owns(const Parameter& parameter) const {
   const bool module_here = std::find(modules_.begin(), modules_.end(), parameter.module) != modules_.end();
   // Over the axes that neither split it nor, with a split optimizer, its state: the first rank. The pipeline's stages
-  // hold different modules.
+  // hold different modules. Of copies of the state, the first.
   AxisSet elsewhere = parameter.split_over() | AxisSet::Of(AxisSplits::kPieces);
   if (options_.split_optimizer) elsewhere = elsewhere | parameter.replicated_over();
-  return module_here && mesh_.index(AxisSet::All() - elsewhere) == 0;
+  const bool first_copy = SharingOf(mesh_, parameter.replicated_over(), options_.copies).copy == 0;
+  return module_here && mesh_.index(AxisSet::All() - elsewhere) == 0 && (first_copy || !options_.split_optimizer);
 }
 
 int64_t ParameterStore::most_copied_bytes() const {

@@ -32,8 +32,8 @@
 
 namespace trefoil {
 
-// A bucket and its memory. All flat; n = bucket.elements, s = n / ranks along its replicas with a split optimizer, else
-// n. One that is not trained has weights and master weights only.
+// A bucket and its memory. All flat; n = bucket.elements, s = n / ranks that share it out (parallel/placement.h) with a
+// split optimizer, else n. One that is not trained has weights and master weights only.
 struct BucketMemory {
   Bucket bucket;
   int64_t shard_begin = 0;    // this rank's share of the optimizer state: elements [shard_begin, shard_begin + s)
@@ -55,6 +55,7 @@ struct StoreOptions {
   OptimizerLayout optimizer = {};
   // What this rank keeps a share of: the optimizer's state, with it gradients, with these weights.
   bool split_optimizer = false, split_gradients = false, split_weights = false;
+  int copies = 1;         // of what is shared out over the data ranks
   int group_sums = 0;     // of each bucket; none with split gradients
   bool trainable = true;  // else only weights are held (to generate text), and working is float32
 };

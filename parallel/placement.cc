@@ -1,5 +1,7 @@
 #include "parallel/placement.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -95,8 +97,17 @@ Box SliceOf(const Parameter& parameter, const Mesh& mesh) {
   return box;
 }
 
+Sharing SharingOf(const Mesh& mesh, AxisSet replicas, int copies) {
+  Sharing sharing = {.copies = replicas.contains(Axis::kData) ? copies : 1};
+  CHECK_EQ(mesh.size(replicas) % sharing.copies, 0) << copies << " copies";
+  sharing.shares = mesh.size(replicas) / sharing.copies;
+  sharing.copy = mesh.index(replicas) / sharing.shares;
+  sharing.share = mesh.index(replicas) % sharing.shares;
+  return sharing;
+}
+
 std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
-                                    const OptimizerLayout& optimizer, bool split_optimizer) {
+                                    const OptimizerLayout& optimizer, bool split_optimizer, int copies) {
   const auto key = [](const Bucket& b) {
     return std::tuple(b.module, b.tied_modules, b.replicas, b.optimizer_group, b.trained);
   };
@@ -114,7 +125,7 @@ std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mes
     bucket->entries.push_back({.parameter = &parameter, .box = SliceOf(parameter, mesh)});
   }
   for (Bucket& bucket : buckets) {
-    const int shares = mesh.size(bucket.replicas);
+    const int shares = SharingOf(mesh, bucket.replicas, copies).shares;
     const bool whole = split_optimizer && optimizer.groups[bucket.optimizer_group].whole_parameters;
     whole ? LayWhole(shares, mesh, &bucket) : LayInOrder(shares, mesh, &bucket);
   }

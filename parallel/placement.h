@@ -5,7 +5,8 @@
 // optimizer treats alike (parameters that several modules share, and those that are not trained, are apart), in order
 // of declaration. Gradients are reduced, optimizer state is split and weights are gathered again a bucket at a time,
 // over its `replicas` axes: those that split samples and not the parameters. With ZeRO, of d ranks along them rank i
-// owns elements [i n / d, (i + 1) n / d) of a bucket of n elements; n is padded so that this divides evenly. Where the
+// owns elements [i n / d, (i + 1) n / d) of a bucket of n elements; n is padded so that this divides evenly. Or d ranks
+// in a row share out each of several copies (Sharing), so that a copy's ranks may lie on one host. Where the
 // optimizer needs whole parameters (parallel/optimizer_layout.h), they are laid out rank by rank so that no share's
 // border cuts one. The padding holds zeros for ever. All ranks of the other axes lay a bucket out alike.
 //
@@ -27,6 +28,14 @@ inline int64_t SplitBegin(int64_t n, int parts, int index) { return n * index / 
 
 // What the rank at `mesh` holds of a parameter of its stage.
 Box SliceOf(const Parameter& parameter, const Mesh& mesh);
+
+// How the ranks along a bucket's replicas share it out: `copies` times `shares` ranks, those of a copy in a row.
+struct Sharing {
+  int copies = 1, shares = 1;
+  int copy = 0, share = 0;  // this rank's
+};
+// `copies`: of what is shared out over the data ranks (parallel.replicas), which it divides.
+Sharing SharingOf(const Mesh& mesh, AxisSet replicas, int copies);
 
 struct BucketEntry {
   const Parameter* parameter = nullptr;  // in the table, which outlives the bucket
@@ -51,9 +60,10 @@ struct Bucket {
 };
 
 // The buckets of the rank at `mesh` that holds `modules`, in order of module. Entries that are not fused start on a
-// multiple of 32 elements (64 bytes in bf16). split_optimizer: each rank along a bucket's replicas owns a share of it.
+// multiple of 32 elements (64 bytes in bf16). split_optimizer: each rank along a bucket's replicas owns a share of it,
+// of one of `copies`.
 std::vector<Bucket> PlaceParameters(const ParameterTable& table, const Mesh& mesh, const std::vector<int>& modules,
-                                    const OptimizerLayout& optimizer, bool split_optimizer);
+                                    const OptimizerLayout& optimizer, bool split_optimizer, int copies = 1);
 
 // One contiguous piece of a global parameter within elements [begin, end) of a bucket.
 struct Piece {

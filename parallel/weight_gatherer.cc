@@ -66,7 +66,7 @@ void WeightGatherer::Start(const Gather& gather) {
   BucketMemory& memory = store_.buckets()[gather.bucket];
   memory.weights = memory_[kind][slot].Range(0, {memory.bucket.elements});
   if (observer.gather) observer.gather(gather.bucket, true);
-  tickets_[gather.bucket] = queue_.Start([group = &groups_[memory.bucket.replicas], shard = memory.weight_shard,
+  tickets_[gather.bucket] = queue_.Start([group = &groups_.Shards(memory.bucket.replicas), shard = memory.weight_shard,
                                           whole = memory.weights] { group->AllGather(shard, whole); });
   if (observer.gather) observer.gather(gather.bucket, false);
 }

@@ -85,6 +85,7 @@ class Search {
     parallel.set_chunks(chunks);
     config.mutable_training()->set_micro_batch(samples);
     parallel.set_schedule(schedule.schedule);
+    if (!Pinned("replicas")) parallel.set_replicas(1);
     if (!Pinned("sequence_parallel")) {
       parallel.set_sequence_parallel(tensor > 1 && samples * config.model().sequence_length() % tensor == 0 &&
                                      samples * config.model().decoder_length() % tensor == 0);
@@ -100,15 +101,30 @@ class Search {
     bool fits = false;
     for (const auto zero : {ParallelConfig::OPTIMIZER, ParallelConfig::GRADIENTS, ParallelConfig::WEIGHTS}) {
       if (!Pinned("zero")) config.mutable_parallel()->set_zero(zero);
-      const std::optional<Layout> layout = WithLeastRecomputation(config, &too_large);
-      if (layout) estimates_.push_back(*layout);
-      fits = fits || layout;
-      const bool least = layout && layout->config.parallel().recompute() == ParallelConfig::NOTHING;
+      bool least = false;
+      for (const int replicas : Replicas(config)) {
+        config.mutable_parallel()->set_replicas(replicas);
+        const std::optional<Layout> layout = WithLeastRecomputation(config, &too_large);
+        if (!layout) continue;
+        estimates_.push_back(*layout);
+        fits = true;
+        least = least || layout->config.parallel().recompute() == ParallelConfig::NOTHING;
+      }
       // Groups of a rank's micro-batches are not added up beyond it.
       const bool grouped = config.training().gradient_groups() > config.parallel().data();
       if (least || grouped || Pinned("zero") || config.parallel().data() == 1) break;
     }
     if (!fits) result_.too_large.push_back(*too_large);
+  }
+
+  // One copy over all data ranks, and copies that each lie on a node.
+  std::vector<int> Replicas(const RunConfig& config) const {
+    const ParallelConfig& parallel = config.parallel();
+    if (Pinned("replicas")) return {parallel.replicas()};
+    const int of_node = planner_.cluster().devices_per_node() / parallel.tensor();
+    const bool splits_more = parallel.zero() == ParallelConfig::GRADIENTS || parallel.zero() == ParallelConfig::WEIGHTS;
+    if (!splits_more || of_node < 2 || parallel.data() <= of_node || parallel.data() % of_node != 0) return {1};
+    return {1, parallel.data() / of_node};
   }
 
   // Nothing if none fits: `too_large` is then the last.

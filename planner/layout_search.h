@@ -30,7 +30,7 @@ struct Layout {
 
 struct SearchOptions {
   // Fields that stay as the config has them: "tensor", "pipeline", "data", "chunks", "schedule", "micro_batch",
-  // "recompute", "zero", "sequence_parallel".
+  // "recompute", "zero", "replicas", "sequence_parallel".
   std::set<std::string> pinned;
   // Simulated in full; the best of them are what is returned.
   int simulated = 24;

@@ -63,6 +63,17 @@ std::vector<Copy> CopiesOverReplicas(Worker& worker, AxisSet replicas) {
   return copies;
 }
 
+// Of those that are shared out in several copies, this rank's share.
+std::vector<Copy> CopiesOfShares(Worker& worker, AxisSet replicas) {
+  std::vector<Copy> copies;
+  for (const BucketMemory& memory : worker.store.buckets()) {
+    if (memory.bucket.replicas != replicas) continue;
+    if (memory.split_weights) AddWeights(memory, AxisSet(), &copies);
+    AddOptimizerState(worker, memory, AxisSet(), &copies);
+  }
+  return copies;
+}
+
 std::vector<Copy> CopiesOverTensor(Worker& worker) {
   std::vector<Copy> copies;
   for (const BucketMemory& memory : worker.store.buckets()) {
@@ -166,7 +177,10 @@ absl::Status CompareReplicas(Worker& worker) {
   };
   std::set<AxisSet> replicas;
   for (const Parameter& parameter : worker.table.all()) replicas.insert(parameter.replicated_over());
-  for (const AxisSet axes : replicas) compare(&worker.groups[axes], CopiesOverReplicas(worker, axes));
+  for (const AxisSet axes : replicas) {
+    compare(&worker.groups[axes], CopiesOverReplicas(worker, axes));
+    if (Group* const copies = worker.groups.Copies(axes)) compare(copies, CopiesOfShares(worker, axes));
+  }
   compare(worker.tensor, CopiesOverTensor(worker));
   for (Group* const stages : worker.tied.all()) compare(stages, CopiesOverTied(worker, stages));
   double differs = first.empty() ? 0 : 1;

@@ -4,6 +4,7 @@
 //
 // What is held more than once:
 //   over data    working weights, but with parallel.zero WEIGHTS; with NONE master weights and moments too
+//   over copies  with parallel.replicas, of what is split: the same share of each
 //   over tensor  parameters that are not split (norms, some biases, positions): all of this rank's share
 //   over tied    the tied matrix on the first and the last stage: all of this rank's share
 //

@@ -30,6 +30,11 @@ int GroupsPerRank(const RunConfig& config) {
 // Whether the layout splits what this stage of ZeRO does.
 bool Splits(const ParallelConfig& parallel, ParallelConfig::Zero stage) { return parallel.zero() >= stage; }
 
+// Of what is split over the data ranks.
+int CopiesOf(const ParallelConfig& parallel) {
+  return Splits(parallel, ParallelConfig::OPTIMIZER) ? std::max(1, parallel.replicas()) : 1;
+}
+
 bool HasReplicas(const ParameterStore& store, const AxisGroups& groups) {
   return std::any_of(store.buckets().begin(), store.buckets().end(), [&](const BucketMemory& memory) {
     return groups[memory.bucket.replicas].size() > 1 && (memory.bucket.trained || memory.split_weights);
@@ -103,7 +108,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       modules(Transformer::Modules(config.model(), place)),
       role(RoleOf(config.model(), modules)),
       all(&world.all()),
-      groups(world, mesh, device, GroupsOf(config, table), SumsOf(config.runtime())),
+      groups(world, mesh, device, GroupsOf(config, table), SumsOf(config.runtime()), CopiesOf(config.parallel())),
       tensor(&groups[Axis::kTensor]),
       data(&groups[Axis::kData]),
       pipeline(&groups[Axis::kPipeline]),
@@ -115,6 +120,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
              .split_optimizer = Splits(config.parallel(), ParallelConfig::OPTIMIZER),
              .split_gradients = Splits(config.parallel(), ParallelConfig::GRADIENTS),
              .split_weights = Splits(config.parallel(), ParallelConfig::WEIGHTS),
+             .copies = CopiesOf(config.parallel()),
              .group_sums = std::countr_zero(static_cast<unsigned>(GroupsPerRank(config)))}),
       queue(device, all->membership().patience, device.computes() && HasReplicas(store, groups)),
       reducer(store, device, queue, modules,

@@ -170,7 +170,8 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   absl::StrAppend(&text, "schedule  ", ParallelConfig::Schedule_Name(parallel.schedule()));
   if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
   absl::StrAppend(&text, "; ZeRO: ", ParallelConfig::Zero_Name(parallel.zero()),
-                  "; recompute: ", ParallelConfig::Recompute_Name(parallel.recompute()),
+                  parallel.replicas() > 1 ? absl::StrCat(" in ", parallel.replicas(), " replicas") : "", "; recompute: ",
+                  ParallelConfig::Recompute_Name(parallel.recompute()),
                   "; sequence parallel: ", parallel.sequence_parallel() && parallel.tensor() > 1 ? "on" : "off",
                   "; precision: ", TrainingConfig::Precision_Name(training.precision()));
   const bool recurrent = RecipeOf(model).structure == Recipe::Structure::kRecurrent;

@@ -125,5 +125,33 @@ TEST(PlanProgram, TrainingThatDoesNotFitIsNotStarted) {
   EXPECT_FALSE(std::filesystem::exists(folder + "/run"));
 }
 
+// A model whose weights, gradients and moments are twice what one rank may have, and with split moments alone still more
+// than four may: split altogether it trains, and takes what was planned.
+TEST(PlanProgram, ZeroThreeTrainsWhatOneRankCannotHold) {
+  const std::string folder = EmptyFolder("plan_zero");
+  WriteZeroTokens(folder + "/train");
+  const auto train = [&](int ranks, const std::string& zero) {
+    std::vector<std::string> arguments = {"train", "--config=llama_60m"};
+    for (const std::string& set :
+         {"folder=" + folder + "/" + zero, "data.train=" + folder + "/train", "parallel.zero=" + zero,
+          std::string("model=layers: 24 hidden: 256 heads: 4 kv_heads: 4 feed_forward: 512 vocabulary: 300 "
+                      "sequence_length: 16"),
+          std::string("training=steps: 3 global_batch: 8 micro_batch: 1 precision: FP32 optimizer { warmup_steps: 1 }"),
+          std::string("runtime=memory_limit_gib: 0.12 threads: 1")}) {
+      arguments.insert(arguments.end(), {"--set", set});
+    }
+    return RunProgram(OnRanks(ranks, arguments));
+  };
+  const Ended alone = train(1, "OPTIMIZER");
+  ExpectRefused(alone, 1, "trefoil train: memory: rank 0 would reserve");
+  ExpectSaid(alone, {"DOES NOT FIT: 2"});
+  const Ended split = train(4, "OPTIMIZER");
+  ExpectRefused(split, 1, "trefoil train: memory: rank ");
+  ExpectSaid(split, {"ZeRO WEIGHTS"});  // among the nearest legal
+  const Ended ended = train(4, "WEIGHTS");
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  ExpectSaid(ended, {"ZeRO: WEIGHTS", "step 3/3", "exact on 4 of 4"});
+}
+
 }  // namespace
 }  // namespace trefoil

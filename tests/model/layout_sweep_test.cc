@@ -1,4 +1,4 @@
-// Every (tensor, pipeline, data) in {1, 2, 4}^3 of at most 8 ranks, with and without sequence parallelism, both ZeRO
+// Every (tensor, pipeline, data) in {1, 2, 4}^3 of at most 8 ranks, with and without sequence parallelism, all ZeRO
 // stages, all schedules, both recipes, against the single rank. Two steps of each are part of the suite
 // (layout_sweep_short_test); twenty, in bf16 too, take minutes, so by hand after a change of layers, schedules or placement:
 //
@@ -20,7 +20,8 @@ std::vector<std::string> Layouts() {
       for (const int d : {1, 2, 4}) {
         if (t * p * d > 8) continue;
         for (const char* sequence : {"false", "true"}) {
-          for (const char* zero : {"NONE", "OPTIMIZER"}) {
+          for (const char* zero : {"OPTIMIZER", "NONE", "GRADIENTS", "WEIGHTS"}) {
+            if (d == 1 && std::string(zero) != "OPTIMIZER") continue;  // all the same
             for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED"}) {
               const bool interleaved = std::string(schedule) == "INTERLEAVED";
               if ((*sequence == 't' && t == 1) || (interleaved && p == 1)) continue;  // not legal

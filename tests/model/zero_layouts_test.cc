@@ -80,6 +80,26 @@ TEST(ZeroLayouts, OfOneMicroBatchTheBitsOfOtherStages) {
   }
 }
 
+// Shares of a part of the data ranks, in several copies. A binary tree over two ranks and then over two copies is that
+// over four.
+TEST(ZeroLayouts, InReplicas) {
+  const Trace reference = Train(TinyRun(ModelConfig::GPT, kModel), kSteps);
+  const Trace whole = Train(TinyRun(ModelConfig::GPT, std::string(kModel) + With("data: 4", "OPTIMIZER")), kSteps);
+  for (const char* zero : {"OPTIMIZER", "GRADIENTS", "WEIGHTS"}) {
+    for (const char* layout : {"data: 4 replicas: 2", "data: 4 replicas: 4", "data: 8 replicas: 2",
+                               "tensor: 2 data: 4 replicas: 2 sequence_parallel: true",
+                               "pipeline: 2 data: 4 replicas: 2 schedule: INTERLEAVED recompute: FULL"}) {
+      SCOPED_TRACE(testing::Message() << zero << " " << layout);
+      const Trace trace = Train(TinyRun(ModelConfig::GPT, kModel + With(layout, zero)), kSteps);
+      ExpectSameRun(trace, reference);
+      if (std::string(layout) == "data: 4 replicas: 2" && std::string(zero) == "OPTIMIZER") {
+        EXPECT_EQ(trace.losses, whole.losses);
+        EXPECT_TRUE(trace.last == whole.last);
+      }
+    }
+  }
+}
+
 // Both ends of the model on one stage, and weight gradients that wait.
 TEST(ZeroLayouts, OnAFold) {
   const std::string model = "model { layers: 6 } training { micro_batch: 1 optimizer { clip_norm: 0 } } ";

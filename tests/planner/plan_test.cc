@@ -209,7 +209,7 @@ std::vector<Run> Runs() {
       "parallel { tensor: 2 pipeline: 2 data: 2 zero: NONE schedule: GPIPE }",
       "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true schedule: INTERLEAVED }",
       "parallel { data: 4 zero: GRADIENTS }",
-      "parallel { data: 4 zero: WEIGHTS }",
+      "parallel { data: 4 zero: WEIGHTS replicas: 2 }",
       "parallel { tensor: 2 pipeline: 2 data: 2 zero: GRADIENTS schedule: GPIPE }",
       "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true zero: WEIGHTS schedule: INTERLEAVED }",
   };

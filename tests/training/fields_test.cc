@@ -99,6 +99,7 @@ constexpr Row kRows[] = {
     {"parallel.chunks", "model { layers: 8 } parallel { pipeline: 2 schedule: INTERLEAVED }", "parallel { chunks: 4 }",
      Shows::kPlan},
     {"parallel.zero", "parallel { data: 2 }", "parallel { zero: NONE }", Shows::kPlan},
+    {"parallel.replicas", "parallel { data: 2 }", "parallel { replicas: 2 }", Shows::kPlan},
     {"parallel.recompute", "", "parallel { recompute: FULL }", Shows::kPlan},
     {"data.train", "", "data { train: 'F/held_out' }", Shows::kNumbers},
     {"data.held_out", "", "data { held_out: 'F/held_out' }", Shows::kNumbers},

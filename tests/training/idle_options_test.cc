@@ -45,6 +45,14 @@ TEST(IdleOptionsTest, SharesBelongToSchedules) {
   EXPECT_THAT(Idle("training { optimizer { final_share: 0.25 schedule: LINEAR } }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, ZeroSplitsOverDataRanks) {
+  EXPECT_THAT(Idle("parallel { tensor: 2 zero: WEIGHTS }"),
+              ElementsAre("parallel.zero: WEIGHTS has no effect with parallel.data 1"));
+  EXPECT_THAT(Idle("parallel { zero: GRADIENTS replicas: 2 }"), IsEmpty());
+  EXPECT_THAT(Idle("parallel { zero: NONE replicas: 2 }"),
+              ElementsAre("parallel.replicas: 2 has no effect with parallel.zero NONE"));
+}
+
 TEST(IdleOptionsTest, AdaptersHaveARank) {
   EXPECT_THAT(Idle("model { lora { alpha: 16 on: QUERY } }"),
               ElementsAre("model.lora.alpha: 16 has no effect without model.lora.rank",

@@ -53,6 +53,12 @@ TEST(ViolationsTest, WeightsGoWithTheSources) {
                                 HasSubstr("nearest legal: 0.0100001"))));
 }
 
+TEST(ViolationsTest, ReplicasDivideTheDataRanks) {
+  EXPECT_THAT(Check(Changed("parallel { replicas: 2 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("parallel { replicas: 3 }")),
+              ElementsAre("parallel.replicas: 3, must divide parallel.data 2; nearest legal: 2"));
+}
+
 TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
   for (const char* groups : {"0", "2", "4"}) {
     EXPECT_THAT(Check(Changed(std::string("training { gradient_groups: ") + groups + " }")), IsEmpty());

@@ -33,6 +33,7 @@ void ParallelDefaults(ParallelConfig* parallel, int ranks) {
   }
   if (parallel->schedule() == ParallelConfig::SCHEDULE_UNSET) parallel->set_schedule(ParallelConfig::ONE_F_ONE_B);
   if (parallel->chunks() == 0) parallel->set_chunks(EntryOf(parallel->schedule()).least_chunks);
+  if (parallel->replicas() == 0) parallel->set_replicas(1);
   if (parallel->zero() == ParallelConfig::ZERO_UNSET) parallel->set_zero(ParallelConfig::OPTIMIZER);
   if (parallel->recompute() == ParallelConfig::RECOMPUTE_UNSET) parallel->set_recompute(ParallelConfig::NOTHING);
 }

@@ -131,6 +131,13 @@ const Row kRows[] = {
      [](const RunConfig& filled) {
        return filled.parallel().data() == 1 ? std::string("with parallel.data 1") : "";
      }},
+    {"parallel.replicas",
+     [](const RunConfig& given) {
+       return given.parallel().replicas() > 1 ? absl::StrCat(given.parallel().replicas()) : "";
+     },
+     [](const RunConfig& filled) {
+       return filled.parallel().zero() == ParallelConfig::NONE ? std::string("with parallel.zero NONE") : "";
+     }},
     {"parallel.recompute",
      [](const RunConfig& given) {
        const ParallelConfig::Recompute recompute = given.parallel().recompute();

@@ -36,6 +36,7 @@ int RulesBroken(const RunConfig& config, const ParallelConfig& layout, const Rul
   }
   if (rules.Good("model.layers", "parallel.chunks") && BlocksOf(config.model()) < LeastLayers(layout)) ++broken;
   if (layout.pipeline() < EntryOf(layout.schedule()).least_stages) ++broken;
+  if (rules.Good("parallel.replicas") && layout.data() % layout.replicas() != 0) ++broken;
   const TrainingConfig& training = config.training();
   if (rules.Good("training.global_batch", "training.micro_batch") &&
       training.global_batch() % Product(training.micro_batch(), layout.data()) != 0) {
