@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <utility>
 
 namespace trefoil {
 namespace {
@@ -18,17 +20,21 @@ class Lister {
   Lister(const std::vector<int>& uses, const std::vector<Bucket>& buckets, const BucketSlots& slots)
       : uses_(uses), buckets_(buckets), slots_(slots) {
     for (const BucketSlots::Kind& kind : slots.kinds) held_.emplace_back(static_cast<size_t>(kind.count));
+    uses_of_.resize(buckets.size());
+    for (int use = 0; use < static_cast<int>(uses.size()); ++use) {
+      for (const size_t bucket : Needed(use)) uses_of_[bucket].push_back(use);
+    }
   }
 
   std::vector<Gather> List() {
     for (int use = 0; use < static_cast<int>(uses_.size()); ++use) {
       // First what is there already, so that it is not dropped for the others.
-      for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-        Slot* const slot = Needs(use, bucket) ? Holding(bucket) : nullptr;
+      for (const size_t bucket : Needed(use)) {
+        Slot* const slot = Holding(bucket);
         if (slot != nullptr) slot->last_use = use;
       }
-      for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-        if (Needs(use, bucket) && Holding(bucket) == nullptr) Fetch(use, bucket);
+      for (const size_t bucket : Needed(use)) {
+        if (Holding(bucket) == nullptr) Fetch(use, bucket);
       }
     }
     return gathers_;
@@ -37,8 +43,14 @@ class Lister {
  private:
   std::vector<Slot>& OfKind(size_t bucket) { return held_[static_cast<size_t>(slots_.kind_of[bucket])]; }
 
-  bool Needs(int use, size_t bucket) const {
-    return slots_.kind_of[bucket] >= 0 && buckets_[bucket].UsedBy(uses_[static_cast<size_t>(use)]);
+  // The buckets that have slots, of the use's module.
+  const std::vector<size_t>& Needed(int use) {
+    const int module = uses_[static_cast<size_t>(use)];
+    const auto [found, is_new] = of_module_.try_emplace(module);
+    for (size_t bucket = 0; is_new && bucket < buckets_.size(); ++bucket) {
+      if (slots_.kind_of[bucket] >= 0 && buckets_[bucket].UsedBy(module)) found->second.push_back(bucket);
+    }
+    return found->second;
   }
 
   Slot* Holding(size_t bucket) {
@@ -48,13 +60,13 @@ class Lister {
     return found == of_kind.end() ? nullptr : &*found;
   }
 
-  // From `use` on; past the end if none.
+  // From `use` on; the last of all numbers if none.
   int NextUse(int use, int bucket) const {
-    if (bucket < 0) return std::numeric_limits<int>::max();
-    while (use < static_cast<int>(uses_.size()) && !buckets_[static_cast<size_t>(bucket)].UsedBy(uses_[static_cast<size_t>(use)])) {
-      ++use;
-    }
-    return use;
+    constexpr int kNone = std::numeric_limits<int>::max();
+    if (bucket < 0) return kNone;
+    const std::vector<int>& uses = uses_of_[static_cast<size_t>(bucket)];
+    const auto next = std::lower_bound(uses.begin(), uses.end(), use);
+    return next == uses.end() ? kNone : *next;
   }
 
   void Fetch(int use, size_t bucket) {
@@ -80,7 +92,9 @@ class Lister {
   const std::vector<int>& uses_;
   const std::vector<Bucket>& buckets_;
   const BucketSlots& slots_;
-  std::vector<std::vector<Slot>> held_;  // by kind
+  std::map<int, std::vector<size_t>> of_module_;  // buckets
+  std::vector<std::vector<int>> uses_of_;         // by bucket
+  std::vector<std::vector<Slot>> held_;           // by kind
   std::vector<Gather> gathers_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 
 #include "model/model_rules.h"
 #include "parallel/axes.h"
@@ -97,58 +96,73 @@ class Search {
   // With as little of ZeRO and of recomputation as fits: the one saves memory for messages, the other for FLOPs, so
   // that each stage of ZeRO is tried until one fits without recomputation.
   void Try(RunConfig config) {
-    std::optional<Layout> too_large;
-    bool fits = false;
-    for (const auto zero : {ParallelConfig::OPTIMIZER, ParallelConfig::GRADIENTS, ParallelConfig::WEIGHTS}) {
-      if (!Pinned("zero")) config.mutable_parallel()->set_zero(zero);
-      bool least = false;
-      for (const int replicas : Replicas(config)) {
-        config.mutable_parallel()->set_replicas(replicas);
-        const std::optional<Layout> layout = WithLeastRecomputation(config, &too_large);
-        if (!layout) continue;
-        estimates_.push_back(*layout);
-        fits = true;
-        least = least || layout->config.parallel().recompute() == ParallelConfig::NOTHING;
-      }
-      // Groups of a rank's micro-batches are not added up beyond it.
-      const bool grouped = config.training().gradient_groups() > config.parallel().data();
-      if (least || grouped || Pinned("zero") || config.parallel().data() == 1) break;
+    Layout least;
+    const bool fits = WithLeastRecomputation(config, &least);
+    if (fits) AddEstimates(least);
+    // Groups of a rank's micro-batches are not added up beyond it.
+    const bool grouped = config.training().gradient_groups() > config.parallel().data();
+    const bool splits_more = !Pinned("zero") && config.parallel().data() > 1 && !grouped;
+    if (splits_more && !(fits && least.config.parallel().recompute() == ParallelConfig::NOTHING)) {
+      // Whether all that saves memory is enough.
+      ParallelConfig& parallel = *config.mutable_parallel();
+      parallel.set_zero(ParallelConfig::WEIGHTS);
+      if (!Pinned("recompute")) parallel.set_recompute(ParallelConfig::FULL);
+      Layout smallest;
+      if (Fits(config, &smallest)) return TryToSplitMore(config);
+      if (smallest.reserved < least.reserved) least = smallest;
     }
-    if (!fits) result_.too_large.push_back(*too_large);
+    if (!fits) result_.too_large.push_back(least);
   }
 
-  // One copy over all data ranks, and copies that each lie on a node.
-  std::vector<int> Replicas(const RunConfig& config) const {
-    const ParallelConfig& parallel = config.parallel();
-    if (Pinned("replicas")) return {parallel.replicas()};
+  void TryToSplitMore(RunConfig config) {
+    for (const auto zero : {ParallelConfig::GRADIENTS, ParallelConfig::WEIGHTS}) {
+      config.mutable_parallel()->set_zero(zero);
+      Layout layout;
+      if (!WithLeastRecomputation(config, &layout)) continue;
+      AddEstimates(layout);
+      if (layout.config.parallel().recompute() == ParallelConfig::NOTHING) return;
+    }
+  }
+
+  // It, and the same in copies that each lie on a node.
+  void AddEstimates(const Layout& layout) {
+    estimates_.push_back(layout);
+    const ParallelConfig& parallel = layout.config.parallel();
     const int of_node = planner_.cluster().devices_per_node() / parallel.tensor();
     const bool splits_more = parallel.zero() == ParallelConfig::GRADIENTS || parallel.zero() == ParallelConfig::WEIGHTS;
-    if (!splits_more || of_node < 2 || parallel.data() <= of_node || parallel.data() % of_node != 0) return {1};
-    return {1, parallel.data() / of_node};
+    if (!splits_more || Pinned("replicas") || of_node < 2 || parallel.data() <= of_node) return;
+    if (parallel.data() % of_node != 0) return;
+    RunConfig config = layout.config;
+    config.mutable_parallel()->set_replicas(parallel.data() / of_node);
+    Layout in_copies;
+    if (Fits(config, &in_copies)) estimates_.push_back(in_copies);
   }
 
-  // Nothing if none fits: `too_large` is then the last.
-  std::optional<Layout> WithLeastRecomputation(RunConfig config, std::optional<Layout>* too_large) {
+  bool Fits(const RunConfig& config, Layout* layout) {
+    const Estimate estimate = planner_.EstimateStep(config, ranks_);
+    *layout = {.config = config,
+               .seconds = estimate.seconds,
+               .utilisation = 0,
+               .bubble = 0,
+               .reserved = estimate.memory.reserved,
+               .memory = estimate.memory};
+    return estimate.fits;
+  }
+
+  // False if none fits: `layout` is then the last.
+  bool WithLeastRecomputation(RunConfig config, Layout* layout) {
     for (const auto recompute : {ParallelConfig::NOTHING, ParallelConfig::SELECTIVE, ParallelConfig::FULL}) {
       if (!Pinned("recompute")) config.mutable_parallel()->set_recompute(recompute);
-      const Estimate estimate = planner_.EstimateStep(config, ranks_);
-      const Layout layout = {.config = config,
-                             .seconds = estimate.seconds,
-                             .utilisation = 0,
-                             .bubble = 0,
-                             .reserved = estimate.memory.reserved,
-                             .memory = estimate.memory};
-      if (estimate.fits) return layout;
+      if (Fits(config, layout)) return true;
       // What activations do not change.
       int64_t fixed = 0;
       for (const Purpose purpose : {Purpose::kWeights, Purpose::kGradients, Purpose::kOptimizer}) {
-        fixed += estimate.memory.peak[static_cast<size_t>(purpose)];
+        fixed += layout->memory.peak[static_cast<size_t>(purpose)];
       }
       const bool hopeless = static_cast<double>(fixed) > planner_.MemoryLimit(config, ranks_);
-      *too_large = layout;
       if (Pinned("recompute") || hopeless) break;
     }
-    return std::nullopt;
+    return false;
   }
 
   // The estimates' best, but for a mesh's third and later ones: the list is of different meshes.
