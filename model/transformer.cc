@@ -2,6 +2,7 @@
 
 #include "model/layers/head.h"
 #include "model/layers/sample_head.h"
+#include "runtime/ops.h"
 
 namespace trefoil {
 namespace {
@@ -135,10 +136,18 @@ Tensors Transformer::Backward(int micro_batch, int chunk_index, const Tensors& d
   Saved& saved = node.mapped();
   Tensors dx = d_output;
   for (size_t i = chunk.size(); i-- > 0;) {
+    using Purposes = ParameterStore::Purposes;
     WeightGradients weights(/*at_once=*/queued == nullptr);
     if (IsTrained(chunk[i])) {
-      const ParameterStore::Use use = store_.UseModule(chunk[i].number);
+      const ParameterStore::Use use =
+          store_.UseModule(chunk[i].number, queued == nullptr ? Purposes::kAll : Purposes::kWeights);
       dx = chunk[i].module->Backward(context_, batch, dx, std::move(saved[i]), weights);
+    }
+    for (const ParameterStore::Apart& apart : store_.TakeApart()) {
+      weights.Add([this, apart] {
+        const Tensor gradient = apart.view.gradient();
+        Add(context_.device, gradient, apart.gradient, gradient);
+      });
     }
     if (queued == nullptr) {
       AddedTo(chunk[i].number);

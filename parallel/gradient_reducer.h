@@ -22,7 +22,8 @@
 // and reduce-scattered and added to this rank's shard as soon as a micro-batch has added to all of the bucket's modules
 // on this rank: so the ranks' sum of each micro-batch is made first, then that of micro-batches, and as many times the
 // bytes are sent as there are micro-batches. A layer that finds all slots taken waits until the earliest has been
-// reduced, whether its micro-batch has added all or not.
+// reduced, whether its micro-batch has added all or not; backwards in two ask for gradients in the second half only
+// (ParameterStore::TakeApart).
 //
 // Where the data ranks hold several copies of what is split, the sum is made within each, then over the copies; of split
 // gradients that once a step.

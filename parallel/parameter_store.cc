@@ -91,14 +91,21 @@ Tensor ParameterView::gradient() const {
   if (!trained()) return Tensor();
   CHECK_GT(store_->uses_[bucket_], 0) << "gradients of module " << store_->buckets_[bucket_].bucket.module
                                       << " are not in use";
-  if (!store_->buckets_[bucket_].gradients.defined()) store_->bring_gradients_(bucket_);
-  return store_->buckets_[bucket_].gradients.Range(begin_, shape_);
+  const BucketMemory& memory = store_->buckets_[bucket_];
+  if (memory.split_gradients && store_->uses_of_weights_alone_ > 0) {
+    const Tensor apart = store_->device_.Allocate(DType::kFloat32, shape_, Purpose::kActivations);
+    Fill(store_->device_, apart, 0);
+    store_->apart_.push_back({.view = *this, .gradient = apart});
+    return apart;
+  }
+  if (!memory.gradients.defined()) store_->bring_gradients_(bucket_);
+  return memory.gradients.Range(begin_, shape_);
 }
 
 ParameterStore::Use::Use(const ParameterStore& store, int module, Purposes purposes)
     : store_(&store), module_(module), purposes_(purposes) {
   store.CountUse(module, purposes, 1);
-  if (purposes == Purposes::kAll && store.bring_weights_) store.bring_weights_(module);
+  if (purposes != Purposes::kGradients && store.bring_weights_) store.bring_weights_(module);
 }
 
 ParameterStore::Use::~Use() {
@@ -106,10 +113,11 @@ ParameterStore::Use::~Use() {
 }
 
 void ParameterStore::CountUse(int module, Purposes purposes, int times) const {
+  if (purposes == Purposes::kWeights) uses_of_weights_alone_ += times;
   for (size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     if (!buckets_[bucket].bucket.UsedBy(module)) continue;
     uses_[bucket] += times;
-    if (purposes == Purposes::kAll) weight_uses_[bucket] += times;
+    if (purposes != Purposes::kGradients) weight_uses_[bucket] += times;
   }
 }
 

@@ -89,8 +89,9 @@ class ParameterView {
 
 class ParameterStore {
  public:
-  // What a module is used for: its weights and, where there are some, gradients, or gradients alone.
-  enum class Purposes { kAll, kGradients };
+  // What a module is used for: its weights and, where there are some, gradients; gradients alone; or weights, and what
+  // comes of gradients on the way to others is kept apart where gradients are split (TakeApart).
+  enum class Purposes { kAll, kGradients, kWeights };
   // While one exists, the parameters of a module are in use.
   class Use {
    public:
@@ -114,6 +115,13 @@ class ParameterStore {
   [[nodiscard]] Use UseModule(int module, Purposes purposes = Purposes::kAll) const {
     return Use(*this, module, purposes);
   }
+  // Gradients that were asked for while a module was in use for its weights: tensors of their own, to be added to the
+  // view's when it is used for its gradients, so that a bucket is made and reduced once.
+  struct Apart {
+    ParameterView view;
+    Tensor gradient;
+  };
+  std::vector<Apart> TakeApart() const { return std::exchange(apart_, {}); }
   bool InUse(size_t bucket) const { return uses_[bucket] > 0; }
   // Called at the beginning of each use of weights, before they are looked at; and when a module that is in use asks for
   // gradients of a bucket that are split and not there. What is missing must be there on return.
@@ -182,6 +190,8 @@ class ParameterStore {
   std::vector<StateBuffer> state_buffers_;  // by part
   // Of each bucket, now: uses, and those of weights. Of the main thread.
   mutable std::vector<int> uses_, weight_uses_;
+  mutable int uses_of_weights_alone_ = 0;
+  mutable std::vector<Apart> apart_;
   std::function<void(int)> bring_weights_;
   std::function<void(size_t)> bring_gradients_;
 };

@@ -340,6 +340,27 @@ TEST(Planner, SplitGradientsAndWeightsSendWhatIsPlanned) {
   }
 }
 
+// Backwards in two reduce each bucket as often as whole ones: what the first half makes waits for the second.
+TEST(Planner, DividedBackwardsReduceOnce) {
+  for (const char* zero : {"GRADIENTS", "WEIGHTS"}) {
+    const RunConfig config = TinyRun(NewFolder("run"), std::string("model { family: GPT tied: false } parallel { data: 2 zero: ") +
+                                                           zero + " } training { global_batch: 6 }");
+    TimeModel time(Cluster(), 1);
+    const auto reduced = [&](const std::vector<Action>& actions) {
+      const StageProfile profile = ProfileStage(config, actions, 2, 0, time);
+      double bytes = 0;
+      for (const Action& action : actions) {
+        const PartCost& cost = profile.CostOf(profile.steady, action, 3);
+        if (cost.sent.contains("data")) bytes += cost.sent.at("data").bytes;
+      }
+      return bytes;
+    };
+    const std::vector<Action> whole = ActionsOf(config, 0);
+    EXPECT_GT(reduced(whole), 0);
+    for (const int delay : {0, 1, 5}) EXPECT_EQ(reduced(Divided(whole, delay)), reduced(whole)) << zero << delay;
+  }
+}
+
 // By the formulas: with d ranks a share (d - 1) / d of 4 n bytes is reduced for each micro-batch, and of w n gathered once
 // for the update of whole weights.
 TEST(Planner, ZeroSendsByItsFormulas) {
