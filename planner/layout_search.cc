@@ -1,7 +1,13 @@
 #include "planner/layout_search.h"
 
 #include <algorithm>
+#include <atomic>
+#include <iterator>
 #include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
 
 #include "model/model_rules.h"
 #include "parallel/axes.h"
@@ -18,14 +24,12 @@ class Search {
       : config_(config), ranks_(ranks), planner_(planner), options_(options) {}
 
   SearchResult Run() {
-    const std::vector<RunConfig> layouts = Layouts();
-    for (const RunConfig& layout : layouts) {
-      Try(layout);
-      ++result_.tried;
-      if (options_.progress) options_.progress(result_.tried, static_cast<int>(layouts.size()));
+    for (Trial& trial : TryAll(Layouts())) {
+      std::move(trial.fits.begin(), trial.fits.end(), std::back_inserter(estimates_));
+      if (trial.too_large) result_.too_large.push_back(*std::move(trial.too_large));
     }
-    std::sort(estimates_.begin(), estimates_.end(),
-              [](const Layout& a, const Layout& b) { return a.seconds < b.seconds; });
+    std::stable_sort(estimates_.begin(), estimates_.end(),
+                     [](const Layout& a, const Layout& b) { return a.seconds < b.seconds; });
     Simulate();
     std::stable_sort(result_.too_large.begin(), result_.too_large.end(),
                      [](const Layout& a, const Layout& b) { return a.reserved < b.reserved; });
@@ -35,7 +39,42 @@ class Search {
  private:
   using Mesh = std::vector<int>;  // sizes of the axes
 
+  // What came of one of the layouts.
+  struct Trial {
+    std::vector<Layout> fits;
+    std::optional<Layout> too_large;
+  };
+
+  // On all of the host's cores, a planner for each.
+  std::vector<Trial> TryAll(const std::vector<RunConfig>& layouts) {
+    std::vector<Trial> trials(layouts.size());
+    std::atomic<size_t> next = 0;
+    std::mutex mutex;
+    const auto work = [&](Planner& planner) {
+      for (size_t i = next++; i < layouts.size(); i = next++) {
+        Try(layouts[i], planner, &trials[i]);
+        std::lock_guard lock(mutex);
+        ++result_.tried;
+        if (options_.progress) options_.progress(result_.tried, static_cast<int>(layouts.size()));
+      }
+    };
+    std::vector<std::thread> threads;
+    const size_t most = std::min<size_t>(std::thread::hardware_concurrency(), 16);
+    for (size_t i = 1; i < std::min(most, layouts.size()); ++i) {
+      threads.emplace_back([&] {
+        Planner planner(planner_.cluster());
+        work(planner);
+      });
+    }
+    work(planner_);
+    for (std::thread& thread : threads) thread.join();
+    return trials;
+  }
+
   bool Pinned(const char* field) const { return options_.pinned.contains(field); }
+  static double Bytes(const Layout& layout, Purpose purpose) {
+    return static_cast<double>(layout.memory.peak[static_cast<size_t>(purpose)]);
+  }
   static Mesh MeshOf(const RunConfig& config) {
     Mesh mesh;
     for (const AxisEntry& axis : Axes()) mesh.push_back((config.parallel().*axis.size)());
@@ -95,10 +134,10 @@ class Search {
 
   // With as little of ZeRO and of recomputation as fits: the one saves memory for messages, the other for FLOPs, so
   // that each stage of ZeRO is tried until one fits without recomputation.
-  void Try(RunConfig config) {
+  void Try(RunConfig config, Planner& planner, Trial* trial) const {
     Layout least;
-    const bool fits = WithLeastRecomputation(config, &least);
-    if (fits) AddEstimates(least);
+    const bool fits = WithLeastRecomputation(config, planner, &least);
+    if (fits) AddEstimates(least, planner, trial);
     // Groups of a rank's micro-batches are not added up beyond it.
     const bool grouped = config.training().gradient_groups() > config.parallel().data();
     const bool splits_more = !Pinned("zero") && config.parallel().data() > 1 && !grouped;
@@ -108,38 +147,50 @@ class Search {
       parallel.set_zero(ParallelConfig::WEIGHTS);
       if (!Pinned("recompute")) parallel.set_recompute(ParallelConfig::FULL);
       Layout smallest;
-      if (Fits(config, &smallest)) return TryToSplitMore(config);
+      if (Fits(config, planner, &smallest)) return TryToSplitMore(config, least, smallest, planner, trial);
       if (smallest.reserved < least.reserved) least = smallest;
     }
-    if (!fits) result_.too_large.push_back(least);
+    if (!fits) trial->too_large = least;
   }
 
-  void TryToSplitMore(RunConfig config) {
+  // `whole`: with ZeRO OPTIMIZER and some recomputation, `smallest`: with all that saves memory. What they take says of
+  // some others that they are far too large: activations do not depend on ZeRO, nor what it splits on recomputation.
+  void TryToSplitMore(RunConfig config, const Layout& whole, const Layout& smallest, Planner& planner,
+                      Trial* trial) const {
+    const double limit = planner.MemoryLimit(config, ranks_);
+    const double unsaved = static_cast<double>(smallest.reserved) - Bytes(smallest, Purpose::kActivations) +
+                           Bytes(whole, Purpose::kActivations);
+    const bool some = whole.config.parallel().recompute() == ParallelConfig::NOTHING && unsaved > 1.05 * limit;
     for (const auto zero : {ParallelConfig::GRADIENTS, ParallelConfig::WEIGHTS}) {
+      const double kept = Bytes(whole, Purpose::kWeights) + Bytes(whole, Purpose::kOptimizer);
+      if (zero == ParallelConfig::GRADIENTS && kept > limit) continue;
       config.mutable_parallel()->set_zero(zero);
       Layout layout;
-      if (!WithLeastRecomputation(config, &layout)) continue;
-      AddEstimates(layout);
+      const auto first = some && zero == ParallelConfig::WEIGHTS ? ParallelConfig::SELECTIVE : ParallelConfig::NOTHING;
+      if (!WithLeastRecomputation(config, planner, &layout, first)) continue;
+      AddEstimates(layout, planner, trial);
       if (layout.config.parallel().recompute() == ParallelConfig::NOTHING) return;
     }
   }
 
   // It, and the same in copies that each lie on a node.
-  void AddEstimates(const Layout& layout) {
-    estimates_.push_back(layout);
+  void AddEstimates(const Layout& layout, Planner& planner, Trial* trial) const {
+    trial->fits.push_back(layout);
     const ParallelConfig& parallel = layout.config.parallel();
-    const int of_node = planner_.cluster().devices_per_node() / parallel.tensor();
+    const int of_node = planner.cluster().devices_per_node() / parallel.tensor();
     const bool splits_more = parallel.zero() == ParallelConfig::GRADIENTS || parallel.zero() == ParallelConfig::WEIGHTS;
     if (!splits_more || Pinned("replicas") || of_node < 2 || parallel.data() <= of_node) return;
-    if (parallel.data() % of_node != 0) return;
+    const int copies = parallel.data() / of_node;
+    const double limit = planner.MemoryLimit(layout.config, ranks_);
+    if (parallel.data() % of_node != 0 || (limit > 0 && Bytes(layout, Purpose::kOptimizer) * copies > limit)) return;
     RunConfig config = layout.config;
-    config.mutable_parallel()->set_replicas(parallel.data() / of_node);
+    config.mutable_parallel()->set_replicas(copies);
     Layout in_copies;
-    if (Fits(config, &in_copies)) estimates_.push_back(in_copies);
+    if (Fits(config, planner, &in_copies)) trial->fits.push_back(in_copies);
   }
 
-  bool Fits(const RunConfig& config, Layout* layout) {
-    const Estimate estimate = planner_.EstimateStep(config, ranks_);
+  bool Fits(const RunConfig& config, Planner& planner, Layout* layout) const {
+    const Estimate estimate = planner.EstimateStep(config, ranks_);
     *layout = {.config = config,
                .seconds = estimate.seconds,
                .utilisation = 0,
@@ -149,17 +200,19 @@ class Search {
     return estimate.fits;
   }
 
-  // False if none fits: `layout` is then the last.
-  bool WithLeastRecomputation(RunConfig config, Layout* layout) {
+  // From `first` on. False if none fits: `layout` is then the last.
+  bool WithLeastRecomputation(RunConfig config, Planner& planner, Layout* layout,
+                              ParallelConfig::Recompute first = ParallelConfig::NOTHING) const {
     for (const auto recompute : {ParallelConfig::NOTHING, ParallelConfig::SELECTIVE, ParallelConfig::FULL}) {
+      if (recompute < first && !Pinned("recompute")) continue;
       if (!Pinned("recompute")) config.mutable_parallel()->set_recompute(recompute);
-      if (Fits(config, layout)) return true;
+      if (Fits(config, planner, layout)) return true;
       // What activations do not change.
       int64_t fixed = 0;
       for (const Purpose purpose : {Purpose::kWeights, Purpose::kGradients, Purpose::kOptimizer}) {
         fixed += layout->memory.peak[static_cast<size_t>(purpose)];
       }
-      const bool hopeless = static_cast<double>(fixed) > planner_.MemoryLimit(config, ranks_);
+      const bool hopeless = static_cast<double>(fixed) > planner.MemoryLimit(config, ranks_);
       if (Pinned("recompute") || hopeless) break;
     }
     return false;

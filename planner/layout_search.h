@@ -5,8 +5,9 @@
 //
 // Tried are all legal choices of tensor (within a node), pipeline, data, chunks (1F1B and interleaved) and micro-batch,
 // with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first: sequence parallelism
-// on, ZeRO's optimizer split, and the least recomputation with which it fits. A first estimate, from one stage of each
-// kind, chooses what is simulated in full.
+// on, ZeRO's optimizer split, and the least recomputation with which it fits. Where that needs some, or does not fit, also
+// ZeRO's split gradients and weights, over all data ranks and in copies that lie on a node each. A first estimate, from
+// one stage of each kind, chooses what is simulated in full.
 //
 // Threads: the planner's.
 #pragma once
@@ -34,7 +35,7 @@ struct SearchOptions {
   std::set<std::string> pinned;
   // Simulated in full; the best of them are what is returned.
   int simulated = 24;
-  // Of the tried so far and of all, if set.
+  // Of the tried so far and of all, if set; on any thread, one at a time.
   std::function<void(int done, int all)> progress;
 };
 
@@ -45,7 +46,8 @@ struct SearchResult {
 };
 
 // `config` is filled and legal but for its layout; its global batch and model are what is searched for. Layouts that
-// break a rule (training/config/validate.h) are not tried.
+// break a rule (training/config/validate.h) are not tried. Tried on all cores of this host; what is found does not
+// depend on how many.
 SearchResult SearchLayouts(const RunConfig& config, int ranks, Planner& planner, const SearchOptions& options);
 
 }  // namespace trefoil
