@@ -93,6 +93,7 @@ class Kernels {
   virtual void Scale(const Tensor& x, float factor, const Tensor& y) = 0;
   virtual void SumParts(const Tensor& parts, const Tensor& out) = 0;
   virtual void Cast(const Tensor& in, const Tensor& out) = 0;
+  virtual void CopyColumns(const HeadColumns& from, int64_t columns, const HeadColumns& to) = 0;
   virtual void Fill(const Tensor& x, float value) = 0;
   virtual ExactSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) = 0;
 

@@ -2,6 +2,8 @@
 // in ops_layers.cc.
 #include "runtime/ops.h"
 
+#include <utility>
+
 #include "runtime/op_run.h"
 
 namespace trefoil {
@@ -33,6 +35,20 @@ void Cast(Device& device, const Tensor& in, const Tensor& out) {
   CheckActivation("out", out, kAnyRank);
   Check("out", out, out.dtype(), in.shape());
   Run(device, "cast", 0, Bytes({&in, &out}), [&](Kernels& kernels) { kernels.Cast(in, out); });
+}
+
+void CopyColumns(Device& device, const HeadColumns& from, int64_t columns, const HeadColumns& to) {
+  const int64_t rows = from.rows.dim(0);
+  double bytes = 0;
+  for (const auto& [name, x] : {std::pair("from", &from), std::pair("to", &to)}) {
+    CheckActivation(name, x->rows, 2);
+    Check(name, x->rows, x->rows.dtype(), {rows, x->rows.dim(1)});
+    CHECK_GE(x->first, 0) << name;
+    CHECK_LE(x->first + columns, x->rows.dim(1)) << name << ": columns beyond the last";
+    bytes += static_cast<double>(rows * columns) * static_cast<double>(SizeOf(x->rows.dtype()));
+  }
+  Run(device, "copy_columns", 0, {bytes, to.rows.dtype()},
+      [&](Kernels& kernels) { kernels.CopyColumns(from, columns, to); });
 }
 
 void Fill(Device& device, const Tensor& x, float value) {

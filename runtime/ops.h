@@ -117,9 +117,17 @@ void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Te
 struct DropoutMask {
   float probability = 0;
   uint64_t key = 0;
-  int64_t first_row = 0;       // global number of this tensor's row 0
+  int64_t first_row = 0;       // global number of this tensor's row 0; with `length` that among the rows of `tokens`
   int64_t global_columns = 0;  // of the global tensor; element index = row * global_columns + column
   int64_t rows_together = 0;   // 0: every element for itself; n > 0: rows 0 .. n-1 as one, n .. 2n-1 as one, ...
+  // Where a tensor has rows of some tokens of each sample only: which, of a sample's `length` rows. length 0: of all.
+  TokenRanges tokens = {};
+  int64_t length = 0;
+
+  int64_t GlobalRow(int64_t row) const {
+    const int64_t here = first_row + row;
+    return length == 0 ? here : here / tokens.tokens() * length + tokens.Position(here % tokens.tokens());
+  }
 };
 // y = dropped-out x.  x, y: [N, C] with C = global_columns (not looked at with rows_together); in place allowed. The
 // backward is the same call on dy.
@@ -245,6 +253,9 @@ inline constexpr int kSumPartsLevels = 14;
 void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 // out = in, converted.
 void Cast(Device& device, const Tensor& in, const Tensor& out);
+// to.rows[i][to.first + j] = from.rows[i][from.first + j] for every row and j < columns, converted; the other columns of
+// to.rows stay. from.rows, to.rows: [N, ...] each, two tensors.
+void CopyColumns(Device& device, const HeadColumns& from, int64_t columns, const HeadColumns& to);
 // x = value everywhere (float dtypes).
 void Fill(Device& device, const Tensor& x, float value);
 // The sum of all elements of the tensors `summed`, and the sum of the squares of those of `squared`, exact and so the

@@ -146,6 +146,7 @@ void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Ten
   CheckProbability(mask.probability);
   CHECK_GE(mask.rows_together, 0);
   if (mask.probability > 0 && mask.rows_together == 0) CHECK_EQ(mask.global_columns, x.dim(1));
+  if (mask.length > 0) CHECK_GT(mask.tokens.tokens(), 0);
   Run(device, "dropout", x.elements(), Bytes({&x, &y}), [&](Kernels& kernels) { kernels.Dropout(x, mask, y); });
 }
 

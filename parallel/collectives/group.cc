@@ -42,6 +42,11 @@ void Group::CheckGather(const Tensor& in, const Tensor& out) const {
                                                    << " ranks";
 }
 
+void Group::CheckAllToAll(const Tensor& in, const Tensor& out) const {
+  CHECK(in.dtype() == out.dtype() && in.elements() == out.elements()) << in.shape() << " to " << out.shape();
+  CHECK_EQ(in.elements() % size(), 0) << in.shape() << " in parts for " << size() << " ranks";
+}
+
 void Group::CheckRoot(int root) const {
   CHECK(0 <= root && root < size()) << "root " << root << " of " << size() << " ranks";
 }
@@ -55,11 +60,6 @@ void Group::CountRing(int64_t bytes, int times) {
 
 std::vector<std::string> Group::AllGatherStrings(const std::string& text) {
   return SplitTexts(BroadcastString(JoinTexts(GatherStrings(text))));
-}
-
-void Group::StartReceive(const Tensor&, int from, int tag) {
-  LOG(FATAL) << "group " << name() << ": a receive from rank " << from << " with tag " << tag
-             << " is started early, which this group cannot do";
 }
 
 void Group::Barrier() {

@@ -75,6 +75,8 @@ class Group {
   virtual void ReduceScatterSum(const Tensor& in, const Tensor& out) = 0;
   // in: [n, ...], out: [size * n, ...], any dtype. `in` may be this rank's part of `out`.
   virtual void AllGather(const Tensor& in, const Tensor& out) = 0;
+  // in, out: [size * n, ...], two tensors of any one dtype; rank r's s-th part of `in` is rank s's r-th part of `out`.
+  virtual void AllToAll(const Tensor& in, const Tensor& out) = 0;
   virtual void Broadcast(const Tensor& x, int root) = 0;
 
   // Point to point. Send returns at once and keeps x, whose elements must not be written to after, until FinishSend or
@@ -85,12 +87,13 @@ class Group {
   static constexpr int kLanes = 2;
   virtual void Send(const Tensor& x, int to, int tag) = 0;
   virtual void Receive(const Tensor& x, int from, int tag) = 0;
-  // Whether a receive that is started early moves while this rank does other things. Elsewhere StartReceive is for
-  // nobody: it would only keep a tensor longer.
+  // Whether a receive that is started long before it is waited for is worth the tensor that it keeps: a stage of a
+  // pipeline takes one for each of its neighbours (parallel/pipeline/pipeline.h).
   virtual bool receives_early() const { return false; }
-  // Lets the message come into x that Receive(x, from, tag) will wait for; until then x belongs to the group. Receives of
-  // one rank and tag are started in their order.
-  virtual void StartReceive(const Tensor& x, int from, int tag);
+  // Lets the message come into x that Receive(x, from, tag) will wait for, while this rank does other things; until then
+  // x belongs to the group. Receives of one rank and lane are started in their order. Groups whose messages go through
+  // copies do nothing here.
+  virtual void StartReceive(const Tensor&, int /*from*/, int /*tag*/) {}
   // Waits until the earliest unfinished message to rank `to` with this tag, of which there must be one, is delivered,
   // and gives up its tensor. Who waits here must know that the receiver gets so far without this rank.
   virtual void FinishSend(int to, int tag) = 0;
@@ -128,6 +131,7 @@ class Group {
   void CheckSum(const Tensor& x) const;
   void CheckScatter(const Tensor& in, const Tensor& out) const;
   void CheckGather(const Tensor& in, const Tensor& out) const;
+  void CheckAllToAll(const Tensor& in, const Tensor& out) const;
   void CheckRoot(int root) const;
   // Counts what a rank sends when `bytes` go round a ring of all P ranks, in the mean of the ranks: (P-1)/P of them in
   // P-1 messages each time. For a library's own collectives, whose way it does not tell: an all-reduce goes round

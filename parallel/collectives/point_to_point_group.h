@@ -5,6 +5,7 @@
 //                     does, in fewer messages.
 //   ReduceScatterSum  in each round a rank sends its peers what is theirs to add on; sends n (P-1)/P of the input's n.
 //   AllGather         in each round a rank sends its peers all it has; sends n (P-1) for a part of n.
+//   AllToAll          one round: every rank sends all others theirs; sends n (P-1)/P.
 //   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
 //   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them neighbours first; the sum down the
 //                     tree. Maxima, which no order changes, are made on the way. P-1 messages each way in all.
@@ -46,6 +47,7 @@ class PointToPointGroup : public Group {
   void AllReduceSum(const Tensor& x) override;
   void ReduceScatterSum(const Tensor& in, const Tensor& out) override;
   void AllGather(const Tensor& in, const Tensor& out) override;
+  void AllToAll(const Tensor& in, const Tensor& out) override;
   void Broadcast(const Tensor& x, int root) override;
   void Send(const Tensor& x, int to, int tag) override;
   void Receive(const Tensor& x, int from, int tag) override;

@@ -222,6 +222,21 @@ void PointToPointGroup::AllGather(const Tensor& in, const Tensor& out) {
   if (size() > 1) Exchange(operation, one_round_.front(), std::vector<Bytes>(size(), incoming[rank()]), incoming);
 }
 
+void PointToPointGroup::AllToAll(const Tensor& in, const Tensor& out) {
+  CheckAllToAll(in, out);
+  CheckAddressable(in);
+  CheckAddressable(out);
+  const int64_t n = in.elements() / size();
+  if (n == 0) return;
+  std::vector<Bytes> outgoing(size()), incoming(size());
+  for (int r = 0; r < size(); ++r) {
+    outgoing[r] = Elements(in, r * n, (r + 1) * n);
+    incoming[r] = Elements(out, r * n, (r + 1) * n);
+  }
+  if (size() == 1) return Copy(outgoing.front(), incoming.front());
+  Exchange({"AllToAll", in.bytes()}, one_round_.front(), outgoing, incoming);
+}
+
 // `in`: elements from `begin` on of this rank's block. Blocks are gathered in the order of their places.
 void PointToPointGroup::GatherInRounds(const Operation& operation, const Tensor& in, int64_t begin, const Tensor& out) {
   const int64_t n = out.elements() / size(), m = in.elements();

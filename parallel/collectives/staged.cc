@@ -31,6 +31,11 @@ class StagedGroup : public Group {
     group_->AllGather(ToHost(in), all);
     ToDevice(all, out);
   }
+  void AllToAll(const Tensor& in, const Tensor& out) override {
+    const Tensor received = Like(out);
+    group_->AllToAll(ToHost(in), received);
+    ToDevice(received, out);
+  }
   void Broadcast(const Tensor& x, int root) override {
     if (size() == 1) return;
     const Tensor copy = rank() == root ? ToHost(x) : Like(x);

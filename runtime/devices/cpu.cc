@@ -127,6 +127,9 @@ class CpuKernels : public Kernels {
   void Scale(T x, float factor, T y) override { cpu::Scale(cpu_, x, factor, y); }
   void SumParts(T parts, T out) override { cpu::SumParts(cpu_, parts, out); }
   void Cast(T in, T out) override { cpu::Cast(cpu_, in, out); }
+  void CopyColumns(const HeadColumns& from, int64_t columns, const HeadColumns& to) override {
+    cpu::CopyColumns(cpu_, from, columns, to);
+  }
   void Fill(T x, float value) override { cpu::Fill(cpu_, x, value); }
   ExactSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
     return cpu::Sums(cpu_, summed, squared);

@@ -221,6 +221,9 @@ class CudaKernels : public Kernels {
   void Scale(T x, float factor, T y) override { cuda::Scale(Here(), x, factor, y); }
   void SumParts(T parts, T out) override { cuda::SumParts(Here(), parts, out); }
   void Cast(T in, T out) override { cuda::Cast(Here(), in, out); }
+  void CopyColumns(const HeadColumns& from, int64_t columns, const HeadColumns& to) override {
+    cuda::CopyColumns(Here(), from, columns, to);
+  }
   void Fill(T x, float value) override { cuda::Fill(Here(), x, value); }
   ExactSums Sums(std::span<const Tensor> summed, std::span<const Tensor> squared) override {
     queues_.MineUnrecorded("Sums");

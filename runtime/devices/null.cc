@@ -47,6 +47,7 @@ class NullKernels : public Kernels {
   void Scale(T, float, T) override {}
   void SumParts(T, T) override {}
   void Cast(T, T) override {}
+  void CopyColumns(const HeadColumns&, int64_t, const HeadColumns&) override {}
   void Fill(T, float) override {}
   ExactSums Sums(std::span<const Tensor>, std::span<const Tensor>) override { return {}; }
   void FillNormal(T, const Shape&, const Shape&, uint64_t, float) override {}

@@ -152,6 +152,25 @@ void CheckAllGather(World& world) {
   for (int r = 0; r < P; ++r) EXPECT_EQ(static_cast<float>(gathered[6 * r + 5]), r);
 }
 
+void CheckAllToAll(World& world) {
+  const auto device = NewTestDevice();
+  const auto group = world.NewGroupOfAll(*device);
+  const int P = group->size();
+  for (int64_t n : {0, 1, 5, 200003}) {
+    const auto append = [n](int from, int to, std::vector<int32_t>* values) {
+      for (int64_t i = 0; i < n; ++i) values->push_back(static_cast<int32_t>((from * 100 + to) * 1000000 + i));
+    };
+    std::vector<int32_t> mine, expected;
+    for (int r = 0; r < P; ++r) {
+      append(group->rank(), r, &mine);
+      append(r, group->rank(), &expected);
+    }
+    const Tensor out = device->Allocate(DType::kInt32, {P * n}, Purpose::kActivations);
+    group->AllToAll(Integers(*device, mine), out);
+    EXPECT_EQ(Integers(*device, out), expected) << n;
+  }
+}
+
 void CheckBroadcast(World& world) {
   const auto device = NewTestDevice();
   const auto group = world.NewGroupOfAll(*device);
@@ -206,6 +225,18 @@ void CheckMessagesInOrder(World& world) {
         group->Receive(x, from, 7);
         EXPECT_EQ(Integers(*device, x), message(from, number));
       }
+    }
+    // Receives that are started before the messages are sent, and before they are waited for.
+    std::vector<Tensor> started;
+    for (int number = 0; number < 3; ++number) {
+      started.push_back(device->Allocate(DType::kInt32, {n}, Purpose::kActivations));
+      group->StartReceive(started.back(), previous, 7);
+    }
+    for (int number : {4, 5, 6}) group->Send(Integers(*device, message(group->rank(), number)), next, 7);
+    for (int number : {4, 5, 6}) {
+      const Tensor& x = started[static_cast<size_t>(number - 4)];
+      group->Receive(x, previous, 7);
+      EXPECT_EQ(Integers(*device, x), message(previous, number));
     }
     // After FinishSends a tensor that was sent may be written.
     const Tensor sent = Integers(*device, message(group->rank(), 3));
@@ -314,6 +345,8 @@ void CheckBytesSent(World& world) {
             4 * n * (P - 1) / P);
   EXPECT_EQ(compare("gather", [&](Group& g, Device& d) { g.AllGather(floats(d, n / P), floats(d, n)); }),
             4 * n / P * (P - 1));
+  EXPECT_EQ(compare("all to all", [&](Group& g, Device& d) { g.AllToAll(floats(d, n), floats(d, n)); }),
+            4 * n / P * (P - 1));
   for (int root = 0; root < P; ++root) {
     compare("broadcast", [&](Group& g, Device& d) { g.Broadcast(floats(d, 33), root); });
   }
@@ -341,15 +374,15 @@ void CheckBytesSent(World& world) {
 
 std::span<const Check> ChecksOf(Messages messages) {
   static constexpr Check kDirect[] = {
-      CheckAllReduceSum,        CheckReduceScatterSum, CheckAllGather,    CheckBroadcast, CheckSendReceive,
-      CheckHostNumbersAndTexts, CheckAgree,            CheckGroupsAtOnce, CheckSubgroups, CheckFinishSend,
-      CheckBytesSent,
+      CheckAllReduceSum, CheckReduceScatterSum,    CheckAllGather, CheckAllToAll,     CheckBroadcast,
+      CheckSendReceive,  CheckHostNumbersAndTexts, CheckAgree,     CheckGroupsAtOnce, CheckSubgroups,
+      CheckFinishSend,   CheckBytesSent,
   };
   // They take no memory of the device.
   static constexpr std::span kThroughCopies = std::span(kDirect).first(std::size(kDirect) - 2);
   // NCCL's messages have no tags, and its groups are not used at once.
   static constexpr Check kNccl[] = {
-      CheckAllReduceSum,     CheckReduceScatterSum,    CheckAllGather, CheckBroadcast,
+      CheckAllReduceSum,    CheckReduceScatterSum,    CheckAllGather, CheckAllToAll,  CheckBroadcast,
       CheckMessagesInOrder, CheckHostNumbersAndTexts, CheckAgree,     CheckSubgroups, CheckFinishSend,
   };
   if (messages == Messages::kNccl) return kNccl;

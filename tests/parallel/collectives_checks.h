@@ -17,6 +17,7 @@ std::vector<float> Contribution(int rank, int64_t elements);
 void CheckAllReduceSum(World& world);
 void CheckReduceScatterSum(World& world);
 void CheckAllGather(World& world);
+void CheckAllToAll(World& world);
 void CheckBroadcast(World& world);
 void CheckSendReceive(World& world);
 void CheckHostNumbersAndTexts(World& world);

@@ -155,6 +155,7 @@ std::span<const Check> ChecksOfFastestSums() {
       OnFastest<CheckSums>,
       OnFastest<CheckRing>,
       OnFastest<CheckAllGather>,
+      OnFastest<CheckAllToAll>,
       OnFastest<CheckBroadcast>,
       OnFastest<CheckMessagesInOrder>,
       OnFastest<CheckHostNumbersAndTexts>,

@@ -117,6 +117,7 @@ class RecordingGroup : public Group {
   void AllReduceSum(const Tensor&) override { FAIL(); }
   void ReduceScatterSum(const Tensor&, const Tensor&) override { FAIL(); }
   void AllGather(const Tensor&, const Tensor&) override { FAIL(); }
+  void AllToAll(const Tensor&, const Tensor&) override { FAIL(); }
   void Broadcast(const Tensor&, int) override { FAIL(); }
   std::vector<double> SumAndGather(std::span<double>, std::span<const double>) override {
     ADD_FAILURE();

@@ -72,6 +72,7 @@ void CallAll(Device& device, DType dtype) {
   Scale(device, x, 0.5f, y);
   SumParts(device, x, weight.View({c}));
   Cast(device, x, y);
+  CopyColumns(device, {x, 1}, 2, {qkv, 3});
   Fill(device, x, 1);
   SumOfSquares(device, x);
   Sum(device, x);

@@ -112,6 +112,35 @@ TEST(Elementwise, CastRoundsToNearestEven) {
   for (const double value : Get(*device, y)) EXPECT_TRUE(std::isnan(value));
 }
 
+TEST_P(DTypes, CopyColumnsConverts) {
+  struct Case {
+    int64_t rows, from_columns, from_first, to_columns, to_first, columns;
+  };
+  for (const Case& c : {Case{5, 24, 8, 40, 16, 8}, Case{3, 7, 2, 5, 1, 3}, Case{700, 96, 32, 64, 0, 64}, Case{0, 4, 0, 4, 0, 4},
+                        Case{4, 6, 3, 6, 3, 0}, Case{17, 2100, 4, 2200, 8, 2048}}) {
+    for (const DType to_type : {DType::kFloat32, DType::kBFloat16}) {
+      SCOPED_TRACE(testing::Message() << c.columns << " of " << c.from_columns << " columns to " << Name(to_type));
+      Values reference;
+      const auto results = RunWithThreads([&](Device& device) {
+        const Tensor from = Random(device, GetParam(), {c.rows, c.from_columns}, 1);
+        const Tensor to = Random(device, to_type, {c.rows, c.to_columns}, 2);
+        const Values values = Get(device, from);
+        reference = Get(device, to);
+        for (int64_t i = 0; i < c.rows; ++i) {
+          for (int64_t j = 0; j < c.columns; ++j) {
+            const auto value = static_cast<float>(values[i * c.from_columns + c.from_first + j]);
+            reference[i * c.to_columns + c.to_first + j] =
+                to_type == DType::kFloat32 ? value : static_cast<float>(BFloat16(value));
+          }
+        }
+        CopyColumns(device, {from, c.from_first}, c.columns, {to, c.to_first});
+        return std::vector<Tensor>{to};
+      });
+      EXPECT_EQ(results[0], reference);
+    }
+  }
+}
+
 TEST_P(DTypes, CastBothWays) {
   for (const Shape& shape : {Shape{}, {0}, {5, 7}, {40, 1001}}) {
     Values in;

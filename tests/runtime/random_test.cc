@@ -122,6 +122,38 @@ TEST_P(DTypes, Dropout) {
   }
 }
 
+// Each rank has some tokens of every sample, and of their rows a part.
+TEST_P(DTypes, DropoutOfSomeTokens) {
+  constexpr int64_t kSamples = 3, kLength = 20;
+  const TokenRanges tokens = {{2, 3}, {5, 1}, {11, 4}};
+  for (const int64_t columns : {1, 37, 64}) {
+    for (const int64_t first : {0, 5}) {
+      for (const int64_t together : {int64_t{0}, kLength}) {
+        SCOPED_TRACE(testing::Message() << columns << " columns from row " << first << ", " << together << " together");
+        const DropoutMask mask = {.probability = 0.4f, .key = 11, .first_row = 7 * tokens.tokens() + first,
+                                  .global_columns = columns, .rows_together = together, .tokens = tokens, .length = kLength};
+        Values reference;
+        const auto results = RunWithThreads([&](Device& device) {
+          const int64_t rows = kSamples * tokens.tokens();
+          const Tensor x = Random(device, GetParam(), {rows, columns}, 1).Rows(first, rows);
+          reference = Get(device, x);
+          for (size_t i = 0; i < reference.size(); ++i) {
+            const int64_t row = first + static_cast<int64_t>(i) / columns;
+            const int64_t position = std::vector<int64_t>{2, 3, 4, 5, 11, 12, 13, 14}[static_cast<size_t>(row % 8)];
+            const int64_t global = (7 + row / 8) * kLength + position;
+            const int64_t element = together > 0 ? 7 + row / 8 : global * columns + static_cast<int64_t>(i) % columns;
+            reference[i] *= Uniform(11, static_cast<uint64_t>(element)) < 0.4f ? 0 : 1 / 0.6;
+          }
+          const Tensor y = Poisoned(device, GetParam(), x.shape());
+          Dropout(device, x, mask, y);
+          return std::vector<Tensor>{y};
+        });
+        ExpectClose(results[0], reference, Tolerance(GetParam()));
+      }
+    }
+  }
+}
+
 // Whatever rows a rank has.
 TEST_P(DTypes, DropoutOfRowsTogether) {
   constexpr int64_t kRows = 90, kTogether = 7;

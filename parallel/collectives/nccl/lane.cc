@@ -127,10 +127,36 @@ NcclReceiveLane::NcclReceiveLane(const ncclUniqueId& id, const NcclWatchdog::Who
   comm_ = StartComm(id, kReceiver, who_, watchdog_);
 }
 
-NcclReceiveLane::~NcclReceiveLane() { EndComm(comm_, who_, watchdog_); }
+NcclReceiveLane::~NcclReceiveLane() {
+  for (const Started& started : started_) TREFOIL_CUDA(cudaEventDestroy(started.arrived));
+  EndComm(comm_, who_, watchdog_);
+  if (own_ != nullptr) TREFOIL_CUDA(cudaStreamDestroy(own_));
+}
+
+void NcclReceiveLane::Start(const Tensor& x) {
+  const cudaStream_t stream = CudaStreamOf(device_);
+  if (own_ == nullptr) TREFOIL_CUDA(cudaStreamCreateWithFlags(&own_, cudaStreamNonBlocking));
+  cudaEvent_t event;
+  TREFOIL_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  // What x's memory was before is done with.
+  TREFOIL_CUDA(cudaEventRecord(event, stream));
+  TREFOIL_CUDA(cudaStreamWaitEvent(own_, event));
+  Queue(x, own_);
+  TREFOIL_CUDA(cudaEventRecord(event, own_));
+  started_.push_back({x.raw(), event});
+}
 
 void NcclReceiveLane::Receive(const Tensor& x) {
   const cudaStream_t stream = CudaStreamOf(device_);
+  if (started_.empty()) return Queue(x, stream);
+  const Started started = started_.front();
+  CHECK(started.data == x.raw()) << *who_ << ": another receive was started before";
+  started_.pop_front();
+  TREFOIL_CUDA(cudaStreamWaitEvent(stream, started.arrived));
+  TREFOIL_CUDA(cudaEventDestroy(started.arrived));
+}
+
+void NcclReceiveLane::Queue(const Tensor& x, cudaStream_t stream) {
   NcclWatchdog::Call call(watchdog_, who_, "Receive");
   call.Check(ncclRecv(x.raw(), static_cast<size_t>(x.elements()), NcclTypeOf(x.dtype()), kSender, comm_, stream),
              comm_);

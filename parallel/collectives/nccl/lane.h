@@ -4,7 +4,8 @@
 // At the sender's end it has a stream and a thread of its own. The stream, because NCCL's send lasts until its receive
 // has begun: on the stream of the layers it would hold them up. The thread, because the host waits too, for the
 // receiver to come, while the communicator starts and at its first message: two ranks that send to each other before
-// they receive would wait for ever. So Send returns at once. Receives are queued on the calling thread's stream.
+// they receive would wait for ever. So Send returns at once. Receives are queued on the calling thread's stream, or where
+// they are started before they are waited for on one of their own.
 //
 // Messages arrive in order of sending.
 //
@@ -67,13 +68,23 @@ class NcclReceiveLane {
   NcclReceiveLane(const ncclUniqueId& id, const NcclWatchdog::Who& who, Device& device, NcclWatchdog& watchdog);
   ~NcclReceiveLane();
 
+  // x is the group's until its Receive; started in the order of their Receives.
+  void Start(const Tensor& x);
   void Receive(const Tensor& x);
 
  private:
+  struct Started {
+    const void* data;
+    cudaEvent_t arrived;
+  };
+  void Queue(const Tensor& x, cudaStream_t stream);
+
   const NcclWatchdog::Who who_;
   Device& device_;
   NcclWatchdog& watchdog_;
   ncclComm_t comm_ = nullptr;
+  cudaStream_t own_ = nullptr;  // once a receive is started
+  std::deque<Started> started_;
 };
 
 // NCCL's name of a dtype.

@@ -99,6 +99,19 @@ class NcclGroup : public Group {
     });
   }
 
+  void AllToAll(const Tensor& in, const Tensor& out) override {
+    CheckAllToAll(in, out);
+    if (size() == 1) return Copy(in, out);
+    const int64_t n = in.elements() / size();
+    if (n == 0) return;
+    Messages messages(*this, "AllToAll");
+    for (int r = 0; r < size(); ++r) {
+      messages.Send(At(in, r * n), n, in.dtype(), r);
+      messages.Receive(At(out, r * n), n, in.dtype(), r);
+    }
+    messages.End();
+  }
+
   void Broadcast(const Tensor& x, int root) override {
     CheckRoot(root);
     if (size() == 1 || x.elements() == 0) return;
@@ -126,6 +139,13 @@ class NcclGroup : public Group {
     }
     lanes.send->Send(x, tag);
     bytes_sent_ += x.bytes();
+  }
+  // Where a lane is new, its communicator is started by the Receive: the sender may come later.
+  void StartReceive(const Tensor& x, int from, int tag) override {
+    CheckPeer(from);
+    const auto lanes = lanes_.find({from, rank(), tag % kLanes});
+    if (x.elements() == 0 || lanes == lanes_.end() || lanes->second.receive == nullptr) return;
+    lanes->second.receive->Start(x);
   }
   void Receive(const Tensor& x, int from, int tag) override {
     CheckPeer(from);

@@ -132,6 +132,7 @@ void Add(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& 
 void Scale(const CpuContext& cpu, const Tensor& x, float factor, const Tensor& y);
 void SumParts(const CpuContext& cpu, const Tensor& parts, const Tensor& out);
 void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out);
+void CopyColumns(const CpuContext& cpu, const HeadColumns& from, int64_t columns, const HeadColumns& to);
 void Fill(const CpuContext& cpu, const Tensor& x, float value);
 
 // cpu/exact_sum.cc

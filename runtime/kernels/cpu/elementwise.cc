@@ -143,6 +143,19 @@ void Cast(const CpuContext& cpu, const Tensor& in, const Tensor& out) {
   });
 }
 
+void CopyColumns(const CpuContext& cpu, const HeadColumns& from, int64_t columns, const HeadColumns& to) {
+  const int64_t in_stride = from.rows.dim(1), out_stride = to.rows.dim(1);
+  WithType(from.rows.dtype(), [&](auto in_type) {
+    WithType(to.rows.dtype(), [&](auto out_type) {
+      const auto* in = from.rows.data<decltype(in_type)>() + from.first;
+      auto* out = to.rows.data<decltype(out_type)>() + to.first;
+      ParallelBlocks(cpu, from.rows.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) CastRange(in + i * in_stride, columns, out + i * out_stride);
+      });
+    });
+  });
+}
+
 void Fill(const CpuContext& cpu, const Tensor& x, float value) {
   WithType(x.dtype(), [&](auto type) {
     using T = decltype(type);

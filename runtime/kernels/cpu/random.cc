@@ -19,14 +19,14 @@ void DropoutRange(const T* x, int64_t n, uint64_t first, const DropoutMask& mask
   }
 }
 
-// Rows first .. first + rows of the global tensor, by rows together.
+// Rows [begin, end) of x, by rows together.
 template <typename T>
-void DropoutRows(const T* x, int64_t rows, int64_t columns, int64_t first, const DropoutMask& mask, T* y) {
+void DropoutRows(const T* x, int64_t begin, int64_t end, int64_t columns, const DropoutMask& mask, T* y) {
   const float kept = 1.0f / (1.0f - mask.probability);
-  for (int64_t i = 0; i < rows; ++i) {
+  for (int64_t i = begin; i < end; ++i) {
     const T* in = x + i * columns;
     T* out = y + i * columns;
-    if (Uniform(mask.key, static_cast<uint64_t>((first + i) / mask.rows_together)) < mask.probability) {
+    if (Uniform(mask.key, static_cast<uint64_t>(mask.GlobalRow(i) / mask.rows_together)) < mask.probability) {
       std::fill_n(out, columns, T(0.0f));
     } else {
 #pragma omp simd
@@ -64,7 +64,17 @@ void Dropout(const CpuContext& cpu, const Tensor& x, const DropoutMask& mask, co
     if (mask.rows_together > 0) {
       const int64_t columns = x.dim(1);
       ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t i, int64_t end) {
-        DropoutRows(in + i * columns, end - i, columns, mask.first_row + i, mask, out + i * columns);
+        DropoutRows(in, i, end, columns, mask, out);
+      });
+      return;
+    }
+    if (mask.length > 0) {
+      const int64_t columns = x.dim(1);
+      ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t i, int64_t end) {
+        for (; i < end; ++i) {
+          const auto first = static_cast<uint64_t>(mask.GlobalRow(i) * columns);
+          DropoutRange(in + i * columns, columns, first, mask, out + i * columns);
+        }
       });
       return;
     }

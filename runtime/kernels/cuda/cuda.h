@@ -146,6 +146,7 @@ void Add(const CudaContext& cuda, const Tensor& a, const Tensor& b, const Tensor
 void Scale(const CudaContext& cuda, const Tensor& x, float factor, const Tensor& y);
 void SumParts(const CudaContext& cuda, const Tensor& parts, const Tensor& out);
 void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out);
+void CopyColumns(const CudaContext& cuda, const HeadColumns& from, int64_t columns, const HeadColumns& to);
 void Fill(const CudaContext& cuda, const Tensor& x, float value);
 
 // cuda/exact_sum.cu

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <numeric>
+
 #include "runtime/kernels/cuda/vector.h"
 
 namespace trefoil::cuda {
@@ -103,6 +106,16 @@ __global__ void SumPartsKernel(const T* parts, int64_t count, int64_t n, T* out)
   Store<A>(out + j, sum);
 }
 
+// A block takes a row of some columns.
+template <typename A, typename In, typename Out>
+__global__ void __launch_bounds__(kMaxRowThreads)
+    CopyColumnsKernel(const In* in, int64_t in_stride, int columns, Out* out, int64_t out_stride) {
+  in += blockIdx.x * in_stride;
+  out += blockIdx.x * out_stride;
+  const int step = static_cast<int>(blockDim.x) * A::kWidth;
+  for (int j = static_cast<int>(threadIdx.x) * A::kWidth; j < columns; j += step) Store<A>(out + j, Load<A>(in + j));
+}
+
 }  // namespace
 
 void BiasBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& d_bias) {
@@ -172,6 +185,27 @@ void Cast(const CudaContext& cuda, const Tensor& in, const Tensor& out) {
   WithType(in.dtype(), [&](auto in_type) {
     WithType(out.dtype(), [&](auto out_type) {
       Map(cuda, in.elements(), Same(), out.data<decltype(out_type)>(), in.data<decltype(in_type)>());
+    });
+  });
+}
+
+void CopyColumns(const CudaContext& cuda, const HeadColumns& from, int64_t columns, const HeadColumns& to) {
+  const int64_t rows = from.rows.dim(0), in_stride = from.rows.dim(1), out_stride = to.rows.dim(1);
+  if (rows * columns == 0) return;
+  WithType(from.rows.dtype(), [&](auto in_type) {
+    WithType(to.rows.dtype(), [&](auto out_type) {
+      using In = decltype(in_type);
+      using Out = decltype(out_type);
+      constexpr int W = std::min(kFullWidth<In>, kFullWidth<Out>);
+      const In* in = from.rows.data<In>() + from.first;
+      Out* out = to.rows.data<Out>() + to.first;
+      // Packs of every row lie where those of the first do.
+      const int64_t pitch = std::gcd(columns, std::gcd(in_stride, out_stride));
+      WithAccess<W>(pitch, Aligned<W>(in, out), [&](auto access) {
+        using A = decltype(access);
+        Launch(cuda, CopyColumnsKernel<A, In, Out>, GridSize(rows), RowThreads(columns, A::kWidth), 0, in, in_stride,
+               RowIndex(columns), out, out_stride);
+      });
     });
   });
 }

@@ -3,16 +3,35 @@
 namespace trefoil::cuda {
 namespace {
 
-// A thread takes a pack; `first` is the global number of element 0. With packs of more than one element it is a
-// multiple of 4, so that they begin where blocks of random words do. A dropped element is 0 whatever it was.
-template <typename A, typename T>
-__global__ void DropoutKernel(const T* x, int64_t n, uint64_t first, uint64_t key, float probability, float kept,
-                              T* y) {
+// Which elements of the global tensor a tensor's are: all from `first` on.
+struct FromFirst {
+  uint64_t first;
+  __device__ uint64_t operator()(int64_t i) const { return first + static_cast<uint64_t>(i); }
+};
+// Or those of some tokens of each sample (DropoutMask::GlobalRow).
+struct OfTokens {
+  int64_t first_row, columns, length;
+  TokenRanges tokens;
+  __device__ uint64_t operator()(int64_t i) const {
+    const int64_t row = i / columns;
+    return static_cast<uint64_t>(Row(row) * columns + (i - row * columns));
+  }
+  __device__ int64_t Row(int64_t row) const {
+    const int64_t here = first_row + row;
+    return length == 0 ? here : here / tokens.tokens() * length + tokens.Position(here % tokens.tokens());
+  }
+};
+
+// A thread takes a pack; `global` says which element of the global tensor one is. Packs of more than one element begin
+// at multiples of 4 there, where blocks of random words do, and lie side by side. A dropped element is 0 whatever it
+// was.
+template <typename A, typename T, typename Global>
+__global__ void DropoutKernel(const T* x, int64_t n, Global global, uint64_t key, float probability, float kept, T* y) {
   constexpr int W = A::kWidth;
   const int64_t i = (blockIdx.x * int64_t{blockDim.x} + threadIdx.x) * W;
   if (i >= n) return;
   const auto drop = [=](float value, uint32_t bits) { return UniformOf(bits) < probability ? 0.0f : value * kept; };
-  const uint64_t element = first + static_cast<uint64_t>(i);
+  const uint64_t element = global(i);
   if (W > 1 && i + W <= n) {
     Pack<W> pack = Load<A>(x + i);
 #pragma unroll
@@ -32,14 +51,14 @@ __global__ void DropoutKernel(const T* x, int64_t n, uint64_t first, uint64_t ke
   }
 }
 
-// A block takes a row; row 0 is the global row `first`.
+// A block takes a row.
 template <typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads)
-    DropoutRowsKernel(const T* x, int columns, int64_t first, int64_t rows_together, uint64_t key, float probability,
+    DropoutRowsKernel(const T* x, int columns, OfTokens rows, int64_t rows_together, uint64_t key, float probability,
                       float kept, T* y) {
   constexpr int W = A::kWidth;
   const int64_t at = int64_t{blockIdx.x} * columns;
-  const auto element = static_cast<uint64_t>((first + blockIdx.x) / rows_together);
+  const auto element = static_cast<uint64_t>(rows.Row(blockIdx.x) / rows_together);
   const bool dropped = UniformOf(LaneOf(PhiloxWords(key, element / 4), element % 4)) < probability;
   const int step = static_cast<int>(blockDim.x) * W;
   for (int j = static_cast<int>(threadIdx.x) * W; j < columns; j += step) {
@@ -98,20 +117,25 @@ void Dropout(const CudaContext& cuda, const Tensor& x, const DropoutMask& mask, 
     const T* in = x.data<T>();
     T* out = y.data<T>();
     const float kept = 1.0f / (1.0f - mask.probability);
+    const int64_t columns = x.dim(1);
+    const OfTokens rows = {mask.first_row, columns, mask.length, mask.tokens};
     if (mask.rows_together > 0) {
-      const int64_t columns = x.dim(1);
       WithAccess<W>(columns, Aligned<W>(in, out), [&](auto access) {
         using A = decltype(access);
         Launch(cuda, DropoutRowsKernel<A, T>, GridSize(x.dim(0)), RowThreads(columns, A::kWidth), 0, in,
-               RowIndex(columns), mask.first_row, mask.rows_together, mask.key, mask.probability, kept, out);
+               RowIndex(columns), rows, mask.rows_together, mask.key, mask.probability, kept, out);
       });
       return;
     }
+    const auto launch = [&](auto global, bool packs) {
+      using Global = decltype(global);
+      const auto kernel = packs ? DropoutKernel<Access<W, true>, T, Global> : DropoutKernel<OneByOne, T, Global>;
+      Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, in, n, global, mask.key,
+             mask.probability, kept, out);
+    };
+    if (mask.length > 0) return launch(rows, columns % W == 0 && columns % 4 == 0 && Aligned<W>(in, out));
     const auto first = static_cast<uint64_t>(mask.first_row * mask.global_columns);
-    const bool packs = first % 4 == 0 && Aligned<W>(in, out);
-    const auto kernel = packs ? DropoutKernel<Access<W, true>, T> : DropoutKernel<OneByOne, T>;
-    Launch(cuda, kernel, GridSize(Blocks(n, kThreads * (packs ? W : 1))), kThreads, 0, in, n, first, mask.key,
-           mask.probability, kept, out);
+    launch(FromFirst{first}, first % 4 == 0 && Aligned<W>(in, out));
   });
 }
 
