@@ -23,10 +23,13 @@ Tensor Context::ReduceTokens(const Tensor& x) const {
 
 DropoutMask MaskOf(const Context& context, const MicroBatch& batch, float probability, const std::string& site,
                    int64_t columns, Side side) {
+  const Sequences& sequences = batch.of(side);
   return {.probability = batch.training ? probability : 0,
           .key = RandomKey(context.dropout_seed, "dropout/" + site),
-          .first_row = batch.first_sample * batch.of(side).tokens + context.FirstLocalRow(batch.rows(side)),
-          .global_columns = columns};
+          .first_row = batch.first_sample * sequences.tokens.tokens() + context.FirstLocalRow(batch.rows(side)),
+          .global_columns = columns,
+          .tokens = sequences.tokens,
+          .length = sequences.is_whole() ? 0 : sequences.length};
 }
 
 }  // namespace trefoil

@@ -1,7 +1,8 @@
 // What layers work with: where they run, and the micro-batch in hand.
 //
-// Shapes in this room: B batch, T tokens, N = B * T rows, n this rank's share of the rows between the matrices (N / t
-// with sequence parallelism over t tensor ranks, else N), C hidden, H heads, K key/value heads, D head dim,
+// Shapes in this room: B batch, T tokens of each sample that this rank and those beside it on the tensor axis have (all
+// of them without context parallelism), N = B * T rows, n this rank's share of the rows between the matrices (N / t with
+// sequence parallelism over t tensor ranks, else N), C hidden, H heads, K key/value heads, D head dim,
 // F feed-forward, V vocabulary, L layers. A local size is written H/t.
 //
 // Threads: the rank's main thread.
@@ -34,6 +35,9 @@ struct Context {
   Device& device;
   Group& tensor;                   // the ranks that share each layer's matrices
   bool sequence_parallel = false;  // tokens are split over `tensor` between the matrices
+  // The ranks that share each sample's tokens, attention included, and how they attend together. Null: none but this.
+  Group* token_ranks = nullptr;
+  ParallelConfig::ContextMethod context_method = ParallelConfig::RING;
   DType dtype = DType::kFloat32;   // of activations and working weights
   ParallelConfig::Recompute recompute = ParallelConfig::NOTHING;
   uint64_t dropout_seed = 0;
@@ -52,6 +56,7 @@ struct Context {
     if (inspector != nullptr && *inspector) (*inspector)(pass, module, prefix + suffix, x);
   }
 
+  bool splits_samples() const { return token_ranks != nullptr && token_ranks->size() > 1; }
   bool splits_tokens() const { return sequence_parallel && tensor.size() > 1; }
   // n for N, and the first of this rank's rows.
   int64_t LocalRows(int64_t rows) const { return splits_tokens() ? rows / tensor.size() : rows; }
@@ -73,12 +78,18 @@ enum class Side { kInput, kDecoder };
 
 // Those of a micro-batch. Tensors are on the device, undefined where this rank does not look at them.
 struct Sequences {
-  int64_t tokens = 0;     // T
+  TokenRanges tokens = {};  // which of a sample's tokens its T rows here are
+  int64_t length = 0;       // tokens of a whole sample
   Tensor ids = {};        // [N] int32, for the embedding
-  Tensor positions = {};  // [N] int32: row modulo T
+  Tensor positions = {};  // [N] int32: each row's place in its sample
   Tensor lengths = {};    // [B] int32: tokens that are real; undefined: T each
   Tensor buckets = {};    // [2T - 1] int32: of relative positions (model/relative_positions.h)
-  Tensor sinusoids = {};  // [T, C] working dtype (model/sinusoids.h)
+  Tensor sinusoids = {};  // [length, C] working dtype (model/sinusoids.h)
+  // Of all context ranks' rows one behind the other [c * N], int32, for ALL_TO_ALL: which of them each of the samples'
+  // rows in order is, and the other way round.
+  Tensor gathered_rows = {}, rows_of_gathered = {};
+
+  bool is_whole() const { return tokens == TokenRanges(length); }
 };
 
 // Rows of a micro-batch in the order of time, for recurrent layers (model/time_steps.h): which row is where, all int32.
@@ -129,7 +140,7 @@ struct MicroBatch {
   }
   int64_t loss_statistics() const { return label_smoothing > 0 ? 4 : 3; }
   const Sequences& of(Side side) const { return side == Side::kInput ? input : decoder; }
-  int64_t rows(Side side = Side::kInput) const { return samples * of(side).tokens; }
+  int64_t rows(Side side = Side::kInput) const { return samples * of(side).tokens.tokens(); }
 };
 
 // Weight gradients of one chunk's backward: run at once, or kept until the schedule says so.

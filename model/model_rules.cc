@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/families/recipe.h"
+#include "model/token_shares.h"
 #include "runtime/config/nearest.h"
 
 namespace trefoil {
@@ -169,7 +170,54 @@ void CheckDivided(const ModelConfig& model, const ParallelConfig& parallel, cons
   }
 }
 
+// Networks of one sequence whose every token is treated alike.
+bool HasTokensToShare(const ModelConfig& model) {
+  const Recipe::Structure structure = RecipeOf(model).structure;
+  const bool one_sequence = structure == Recipe::Structure::kDecoder || structure == Recipe::Structure::kEncoder;
+  return one_sequence && (model.head() == ModelConfig::TOKENS || model.head() == ModelConfig::HEAD_UNSET);
+}
+
+int64_t ChunksOf(const ModelConfig& model, const ParallelConfig& parallel) {
+  return ChunksOfTokens(parallel.context(), RecipeOf(model).structure == Recipe::Structure::kDecoder);
+}
+
+void CheckHeadsOfContext(const ModelConfig& model, const ParallelConfig& parallel, Rules& rules) {
+  const int tensor = parallel.tensor(), context = parallel.context();
+  if (!rules.Good("model.heads", "model.kv_heads", "parallel.tensor")) return;
+  if (model.heads() % tensor != 0 || model.kv_heads() % tensor != 0) return;
+  const int64_t common = std::gcd(model.heads(), model.kv_heads()) / tensor;
+  if (common % context == 0) return;
+  rules.Broken("parallel.context: ", context, ", must divide the heads and key/value heads of a rank, ",
+               model.heads() / tensor, " and ", model.kv_heads() / tensor,
+               ", with context_method ALL_TO_ALL; nearest legal: ", NearestDivisors(common, context),
+               " (or context_method: RING)");
+}
+
+void CheckContext(const ModelConfig& model, const ParallelConfig& parallel, Rules& rules) {
+  if (!rules.Good("parallel.context", "model.family") || parallel.context() == 1) return;
+  const int context = parallel.context();
+  if (!HasTokensToShare(model)) {
+    const bool head = model.head() != ModelConfig::TOKENS && model.head() != ModelConfig::HEAD_UNSET;
+    rules.Broken("parallel.context: ", context, ", must be 1 for ", ModelConfig::Family_Name(model.family()),
+                 head ? absl::StrCat(" with head ", ModelConfig::Head_Name(model.head())) : "",
+                 ", whose samples' tokens ranks cannot share; nearest legal: 1");
+    return;
+  }
+  const int64_t chunks = ChunksOf(model, parallel);
+  if (rules.Good("model.sequence_length") && model.sequence_length() % chunks != 0) {
+    rules.Broken("model.sequence_length: ", model.sequence_length(), " is not a multiple of ",
+                 chunks > context ? "2 x " : "", "parallel.context ", context,
+                 ", the chunks that its ranks share; nearest legal: ", NearestMultiples(chunks, model.sequence_length()));
+  }
+  if (parallel.context_method() == ParallelConfig::ALL_TO_ALL) CheckHeadsOfContext(model, parallel, rules);
+}
+
 }  // namespace
+
+bool CanShareTokens(const ModelConfig& model, const ParallelConfig& parallel) {
+  if (parallel.context() <= 1) return true;
+  return HasTokensToShare(model) && model.sequence_length() % ChunksOf(model, parallel) == 0;
+}
 
 std::vector<DividedSize> DividedSizes(const ModelConfig& model) {
   if (model.family() == ModelConfig::RNN || model.family() == ModelConfig::LSTM) {
@@ -192,6 +240,7 @@ int64_t LeastLayers(const ParallelConfig& parallel) { return Product(parallel.pi
 void CheckModel(const ModelConfig& model, const ParallelConfig& parallel, Rules& rules) {
   CheckByItself(model, rules);
   for (const AxisEntry& axis : Axes()) CheckDivided(model, parallel, axis, rules);
+  CheckContext(model, parallel, rules);
   if (rules.Good("model.vocabulary", "parallel.tensor") && model.vocabulary() > 0 &&
       model.vocabulary() < parallel.tensor()) {
     rules.Broken("model.vocabulary: ", model.vocabulary(), ", must be at least parallel.tensor ", parallel.tensor(),

@@ -23,6 +23,9 @@ struct DividedSize {
 };
 std::vector<DividedSize> DividedSizes(const ModelConfig& model);
 
+// Whether context ranks can share the tokens of its samples; whether their heads, with ALL_TO_ALL, is another matter.
+bool CanShareTokens(const ModelConfig& model, const ParallelConfig& parallel);
+
 // Of a network: what the pipeline shares out.
 int64_t BlocksOf(const ModelConfig& model);
 

@@ -7,7 +7,7 @@
 namespace trefoil {
 namespace {
 
-// Tensor ranks talk most, so they are neighbours and can share a host; then data, then pipeline.
+// Tensor ranks talk most, so they are neighbours and can share a host; then context, data, pipeline.
 constexpr AxisEntry kTable[kAxes] = {
     {.axis = Axis::kTensor,
      .name = "tensor",
@@ -15,21 +15,32 @@ constexpr AxisEntry kTable[kAxes] = {
      .splits = AxisSplits::kMatrices,
      .size = &ParallelConfig::tensor,
      .set_size = &ParallelConfig::set_tensor,
-     .takes_rest = false},
+     .takes_rest = false,
+     .special = false},
+    {.axis = Axis::kContext,
+     .name = "context",
+     .order = 1,
+     .splits = AxisSplits::kTokens,
+     .size = &ParallelConfig::context,
+     .set_size = &ParallelConfig::set_context,
+     .takes_rest = false,
+     .special = true},
     {.axis = Axis::kPipeline,
      .name = "pipeline",
-     .order = 2,
+     .order = 3,
      .splits = AxisSplits::kPieces,
      .size = &ParallelConfig::pipeline,
      .set_size = &ParallelConfig::set_pipeline,
-     .takes_rest = false},
+     .takes_rest = false,
+     .special = false},
     {.axis = Axis::kData,
      .name = "data",
-     .order = 1,
+     .order = 2,
      .splits = AxisSplits::kSamples,
      .size = &ParallelConfig::data,
      .set_size = &ParallelConfig::set_data,
-     .takes_rest = true},
+     .takes_rest = true,
+     .special = false},
 };
 
 // Of the axes from number `axis` on.
@@ -57,7 +68,9 @@ const AxisEntry& EntryOf(Axis axis) {
 std::string MeshText(const ParallelConfig& parallel) {
   std::string text;
   for (const AxisEntry& axis : Axes()) {
-    text += (text.empty() ? "" : " x ") + std::string(axis.name) + " " + std::to_string((parallel.*axis.size)());
+    const int size = (parallel.*axis.size)();
+    if (axis.special && size == 1) continue;
+    text += (text.empty() ? "" : " x ") + std::string(axis.name) + " " + std::to_string(size);
   }
   return text;
 }

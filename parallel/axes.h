@@ -19,12 +19,13 @@
 
 namespace trefoil {
 
-enum class Axis { kTensor, kPipeline, kData };
-inline constexpr int kAxes = 3;
+enum class Axis { kTensor, kContext, kPipeline, kData };
+inline constexpr int kAxes = 4;
 
 // What the ranks along an axis share out among them.
 enum class AxisSplits {
   kMatrices,  // of each layer: heads, feed-forward columns, vocabulary
+  kTokens,    // of each sample: each rank has the whole network, or a share of the optimizer's state (ZeRO)
   kPieces,    // of the network: each rank has some of them
   kSamples,   // of the batch: each rank has the whole network, or a share of the optimizer's state (ZeRO)
 };
@@ -38,13 +39,14 @@ struct AxisEntry {
   int32_t (ParallelConfig::*size)() const;
   void (ParallelConfig::*set_size)(int32_t size);
   bool takes_rest;  // where the config leaves its size open, it is what is left of the ranks; else 1
+  bool special;     // most runs do without it: texts and names leave it out where its size is 1
 };
 
 // In the order of texts: "tensor 2 x pipeline 2 x data 2".
 std::span<const AxisEntry> Axes();
 const AxisEntry& EntryOf(Axis axis);
 
-// "tensor 2 x pipeline 2 x data 2".
+// "tensor 2 x pipeline 2 x data 2"; "tensor 2 x context 4 x pipeline 2 x data 2".
 std::string MeshText(const ParallelConfig& parallel);
 // The product of their sizes; 0 if one is 0, at most 2^62.
 int64_t RanksOfMesh(const ParallelConfig& parallel);

@@ -16,8 +16,10 @@ std::string NameOf(AxisSet axes) {
 }  // namespace
 
 AxisGroups::AxisGroups(World& world, const Mesh& mesh, Device& device, const std::vector<AxisSet>& sets,
-                       RankSums sums, int copies) {
-  for (const AxisSet axes : sets) {
+                       RankSums sums, int copies)
+    : mesh_(mesh) {
+  for (const AxisSet all : sets) {
+    const AxisSet axes = WithoutSpecial(all);
     const auto [found, is_new] = groups_.try_emplace(axes);
     if (!is_new) continue;
     const std::vector<int> ranks = mesh.Group(axes);
@@ -34,18 +36,25 @@ AxisGroups::AxisGroups(World& world, const Mesh& mesh, Device& device, const std
   }
 }
 
+AxisSet AxisGroups::WithoutSpecial(AxisSet axes) const {
+  for (const AxisEntry& entry : Axes()) {
+    if (entry.special && mesh_.size(entry.axis) == 1) axes = axes - entry.axis;
+  }
+  return axes;
+}
+
 Group& AxisGroups::Shards(AxisSet axes) const {
-  const auto found = shards_.find(axes);
+  const auto found = shards_.find(WithoutSpecial(axes));
   return found == shards_.end() ? (*this)[axes] : *found->second;
 }
 
 Group* AxisGroups::Copies(AxisSet axes) const {
-  const auto found = copies_.find(axes);
+  const auto found = copies_.find(WithoutSpecial(axes));
   return found == copies_.end() ? nullptr : found->second.get();
 }
 
 Group& AxisGroups::operator[](AxisSet axes) const {
-  const auto found = groups_.find(axes);
+  const auto found = groups_.find(WithoutSpecial(axes));
   CHECK(found != groups_.end()) << "no group along " << NameOf(axes);
   return *found->second;
 }

@@ -1,5 +1,6 @@
 // The groups of ranks along some of the mesh's axes together: for each set of axes that something is gathered or added
-// over, the one that this rank is in. Called as their axes are: "tensor", "data", "tensor+data".
+// over, the one that this rank is in. Called as their axes are: "tensor", "data", "context+data". Special axes
+// (parallel/axes.h) of one rank are left out: without context parallelism that last one is "data".
 //
 //   const AxisGroups groups(world, mesh, device, {Axis::kTensor, Axis::kData});
 //   groups[Axis::kData].AllReduceSum(x);
@@ -36,6 +37,9 @@ class AxisGroups {
   Group* Copies(AxisSet axes) const;
 
  private:
+  AxisSet WithoutSpecial(AxisSet axes) const;
+
+  const Mesh mesh_;
   std::map<AxisSet, std::unique_ptr<Group>> groups_, shards_, copies_;
 };
 

@@ -6,7 +6,7 @@
 //   mesh.Group({Axis::kTensor, Axis::kData});        // {4, 5, 6, 7}
 //
 // A rank's number counts through the axes in the order of their entries, here
-// rank = (pipeline * data_size + data) * tensor_size + tensor.
+// rank = ((pipeline * data_size + data) * context_size + context) * tensor_size + tensor.
 //
 // Threads: immutable.
 #pragma once

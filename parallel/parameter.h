@@ -42,8 +42,8 @@ struct Parameter {
   Shape shape;
   // Each axis and each dim once at most; over the axes not named every rank holds all.
   std::vector<ParameterSplit> splits = {};
-  // The axes over which its gradient may be a partial sum, besides those that split samples, over which every gradient
-  // is one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it
+  // The axes over which its gradient may be a partial sum, besides those that split samples or their tokens for the
+  // whole network, over which every gradient is one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it
   // is used on. Must then be added over these axes.
   AxisSet partial_over = {};
   // The axes over which its gradient is a partial sum in any run, tokens split or not.
@@ -60,8 +60,11 @@ struct Parameter {
 
   bool trained() const { return rate > 0; }
   AxisSet split_over() const;
-  // The axes over which it is replicated and its gradient is always a partial sum: those that split samples and not it.
-  AxisSet replicated_over() const { return AxisSet::Of(AxisSplits::kSamples) - split_over(); }
+  // The axes over which it is replicated and its gradient is always a partial sum: those that split samples or their
+  // tokens, and not it.
+  AxisSet replicated_over() const {
+    return (AxisSet::Of(AxisSplits::kSamples) | AxisSet::Of(AxisSplits::kTokens)) - split_over();
+  }
 };
 
 class ParameterTable {

@@ -4,9 +4,9 @@
 // A bucket is one flat buffer with parameters of one module that are replicated over the same axes and that the
 // optimizer treats alike (parameters that several modules share, and those that are not trained, are apart), in order
 // of declaration. Gradients are reduced, optimizer state is split and weights are gathered again a bucket at a time,
-// over its `replicas` axes: those that split samples and not the parameters. With ZeRO, of d ranks along them rank i
-// owns elements [i n / d, (i + 1) n / d) of a bucket of n elements; n is padded so that this divides evenly. Or d ranks
-// in a row share out each of several copies (Sharing), so that a copy's ranks may lie on one host. Where the
+// over its `replicas` axes: those that split samples or tokens and not the parameters. With ZeRO, of d ranks along them
+// rank i owns elements [i n / d, (i + 1) n / d) of a bucket of n elements; n is padded so that this divides evenly. Or
+// d ranks in a row share out each of several copies (Sharing), so that a copy's ranks may lie on one host. Where the
 // optimizer needs whole parameters (parallel/optimizer_layout.h), they are laid out rank by rank so that no share's
 // border cuts one. The padding holds zeros for ever. All ranks of the other axes lay a bucket out alike.
 //

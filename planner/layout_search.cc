@@ -88,6 +88,7 @@ class Search {
       if (divided.axis == axis.axis && divided.size % size != 0) return false;
     }
     if (axis.splits == AxisSplits::kMatrices) return size <= planner_.cluster().devices_per_node();
+    if (axis.splits == AxisSplits::kTokens) return size == 1 || config_.model().sequence_length() / size >= kLeastTokens;
     return axis.splits != AxisSplits::kSamples || config_.training().global_batch() % size == 0;
   }
 
@@ -101,7 +102,9 @@ class Search {
           for (const int64_t samples : Divisors(std::min(share, kMostSamples))) {
             if (Pinned("micro_batch") && samples != config_.training().micro_batch()) continue;
             for (const int64_t chunks : chunks_) {
-              Add(mesh, static_cast<int>(samples), static_cast<int>(chunks), &layouts);
+              for (const ParallelConfig::ContextMethod method : Methods(mesh)) {
+                Add(mesh, method, static_cast<int>(samples), static_cast<int>(chunks), &layouts);
+              }
             }
           }
         },
@@ -109,7 +112,14 @@ class Search {
     return layouts;
   }
 
-  void Add(const ParallelConfig& mesh, int samples, int chunks, std::vector<RunConfig>* layouts) const {
+  std::vector<ParallelConfig::ContextMethod> Methods(const ParallelConfig& mesh) const {
+    if (Pinned("context_method")) return {config_.parallel().context_method()};
+    if (mesh.context() == 1) return {ParallelConfig::RING};
+    return {ParallelConfig::RING, ParallelConfig::ALL_TO_ALL};
+  }
+
+  void Add(const ParallelConfig& mesh, ParallelConfig::ContextMethod method, int samples, int chunks,
+           std::vector<RunConfig>* layouts) const {
     const int pipeline = mesh.pipeline(), tensor = mesh.tensor(), data = mesh.data();
     if (BlocksOf(config_.model()) % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
     if (chunks > kMostChunks || (Pinned("chunks") && chunks != config_.parallel().chunks())) return;
@@ -121,11 +131,13 @@ class Search {
     ParallelConfig& parallel = *config.mutable_parallel();
     parallel = mesh;
     parallel.set_chunks(chunks);
+    parallel.set_context_method(method);
     config.mutable_training()->set_micro_batch(samples);
     parallel.set_schedule(schedule.schedule);
     if (!Pinned("replicas")) parallel.set_replicas(1);
     if (!Pinned("sequence_parallel")) {
-      parallel.set_sequence_parallel(tensor > 1 && samples * config.model().sequence_length() % tensor == 0 &&
+      const int64_t tokens = int64_t{samples} * config.model().sequence_length() / mesh.context();
+      parallel.set_sequence_parallel(tensor > 1 && tokens % tensor == 0 &&
                                      samples * config.model().decoder_length() % tensor == 0);
     }
     if (!Pinned("zero")) parallel.set_zero(ParallelConfig::OPTIMIZER);
@@ -140,7 +152,8 @@ class Search {
     if (fits) AddEstimates(least, planner, trial);
     // Groups of a rank's micro-batches are not added up beyond it.
     const bool grouped = config.training().gradient_groups() > config.parallel().data();
-    const bool splits_more = !Pinned("zero") && config.parallel().data() > 1 && !grouped;
+    const bool replicated = config.parallel().data() * config.parallel().context() > 1;
+    const bool splits_more = !Pinned("zero") && replicated && !grouped;
     if (splits_more && !(fits && least.config.parallel().recompute() == ParallelConfig::NOTHING)) {
       // Whether all that saves memory is enough.
       ParallelConfig& parallel = *config.mutable_parallel();
@@ -177,7 +190,7 @@ class Search {
   void AddEstimates(const Layout& layout, Planner& planner, Trial* trial) const {
     trial->fits.push_back(layout);
     const ParallelConfig& parallel = layout.config.parallel();
-    const int of_node = planner.cluster().devices_per_node() / parallel.tensor();
+    const int of_node = planner.cluster().devices_per_node() / (parallel.tensor() * parallel.context());
     const bool splits_more = parallel.zero() == ParallelConfig::GRADIENTS || parallel.zero() == ParallelConfig::WEIGHTS;
     if (!splits_more || Pinned("replicas") || of_node < 2 || parallel.data() <= of_node) return;
     const int copies = parallel.data() / of_node;
@@ -243,6 +256,8 @@ class Search {
   }
 
   static constexpr int kMostChunks = 8, kMostSamples = 16;
+  // Of a sample on each context rank: with fewer, messages take longer than what they are for.
+  static constexpr int kLeastTokens = 4096;
 
   const RunConfig& config_;
   const int ranks_;

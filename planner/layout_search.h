@@ -3,11 +3,12 @@
 //   const SearchResult found = SearchLayouts(config, 3072, planner, {});
 //   found.fits.front().config.parallel();
 //
-// Tried are all legal choices of tensor (within a node), pipeline, data, chunks (1F1B and interleaved) and micro-batch,
-// with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first: sequence parallelism
-// on, ZeRO's optimizer split, and the least recomputation with which it fits. Where that needs some, or does not fit, also
-// ZeRO's split gradients and weights, over all data ranks and in copies that lie on a node each. A first estimate, from
-// one stage of each kind, chooses what is simulated in full.
+// Tried are all legal choices of tensor (within a node), context (with 4096 tokens or more of a sample on each rank, by
+// both methods), pipeline, data, chunks (1F1B and interleaved) and micro-batch, with pieces of equal numbers of blocks.
+// Of the rest, what never makes a layout slower comes first: sequence parallelism on, ZeRO's optimizer split, and the
+// least recomputation with which it fits. Where that needs some, or does not fit, also ZeRO's split gradients and
+// weights, over all data ranks and in copies that lie on a node each. A first estimate, from one stage of each kind,
+// chooses what is simulated in full.
 //
 // Threads: the planner's.
 #pragma once
@@ -30,8 +31,8 @@ struct Layout {
 };
 
 struct SearchOptions {
-  // Fields that stay as the config has them: "tensor", "pipeline", "data", "chunks", "schedule", "micro_batch",
-  // "recompute", "zero", "replicas", "sequence_parallel".
+  // Fields that stay as the config has them: "tensor", "context", "context_method", "pipeline", "data", "chunks",
+  // "schedule", "micro_batch", "recompute", "zero", "replicas", "sequence_parallel".
   std::set<std::string> pinned;
   // Simulated in full; the best of them are what is returned.
   int simulated = 24;

@@ -3,10 +3,12 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <iterator>
 #include <memory>
 
+#include "parallel/axes.h"
 #include "training/config/micro_batches.h"
 #include "training/step.h"
 
@@ -28,7 +30,10 @@ class Recorder {
  public:
   Recorder(TimeModel& time, PartCost* part) : time_(time), part_(part) {}
 
-  void SetPart(PartCost* part) { part_ = part; }
+  void SetPart(PartCost* part) {
+    part_ = part;
+    arrivals_.clear();
+  }
   // From here on, what is done is a task beside the main thread's work, or no longer.
   void SetTask(bool begins) {
     beside_ = begins && time_.cluster().gpu();
@@ -54,9 +59,11 @@ class Recorder {
   void Call(const GroupCall& call) {
     const std::string_view operation = call.operation;
     const bool message = operation == "Send" || operation == "Receive";
-    if (operation == "Receive") part_->received += call.bytes;
-    // Messages take the time that the simulation of the schedule gives them.
-    const double seconds = message ? 0 : time_.CollectiveSeconds(call.exchanges, call.members, call.bytes);
+    const bool round = message && call.group == EntryOf(Axis::kContext).name;
+    if (operation == "Receive" && !round) part_->received += call.bytes;
+    // Messages of the pipeline take the time that the simulation of the schedule gives them.
+    double seconds = message ? 0 : time_.CollectiveSeconds(call.exchanges, call.members, call.bytes);
+    if (round) seconds = RoundSeconds(call, operation == "Receive");
     if (call.members.size() > 1) {
       const OpTotal total = {.calls = 1, .bytes = TimeModel::BytesSent(call.exchanges, call.bytes), .seconds = seconds};
       if (gather_ != nullptr) {
@@ -69,12 +76,33 @@ class Recorder {
   }
 
  private:
+  // What a message round a ring holds this rank up: all ranks send at the same time, and receive in the order of their
+  // sends. On GPUs it moves beside the rest until it is waited for; on CPUs it takes the same cores.
+  double RoundSeconds(const GroupCall& call, bool receive) {
+    if (receive) {
+      if (arrivals_.empty()) return 0;
+      const double waits = std::max(0.0, arrivals_.front() - part_->seconds);
+      arrivals_.pop_front();
+      return waits;
+    }
+    double seconds = 0;
+    for (size_t i = 0; i < call.members.size(); ++i) {
+      const int from = call.members[i], to = call.members[(i + 1) % call.members.size()];
+      seconds = std::max(seconds, time_.MessageSeconds(from, to, call.bytes));
+    }
+    if (!time_.cluster().gpu()) return seconds;
+    const double begin = std::max(part_->seconds, arrivals_.empty() ? 0.0 : arrivals_.back());
+    arrivals_.push_back(begin + seconds);
+    return 0;
+  }
+
   void Spend(double seconds) { (beside_ ? part_->beside.back().seconds : part_->seconds) += seconds; }
 
   TimeModel& time_;
   PartCost* part_;
   bool beside_ = false;
   StageProfile::GatherCost* gather_ = nullptr;
+  std::deque<double> arrivals_;  // of messages on their way round, in seconds of the part
 };
 
 void Apply(const Track& track, int64_t& current, int64_t& peak) {

@@ -212,11 +212,13 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
                  std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr,
                  std::span<const Tensor> correct = {}) {
   const bool has_losses = worker.role.makes_losses && worker.tensor->rank() == 0;
+  // Batches are the same on all ranks that share samples' tokens, losses are of each one's own.
+  const bool counts = has_losses && worker.context->rank() == 0;
   const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
   const bool stop = stop_requested && stop_requested();
   const int64_t targets = input.config.model().targets();
   double weights = 0, counted = 0, found = 0;
-  for (size_t i = 0; has_losses && i < input.batches.size(); ++i) {
+  for (size_t i = 0; counts && i < input.batches.size(); ++i) {
     weights += SumOfWeights(input.batches[i], input.samples[i], targets);
     if (!correct.empty()) counted += CountOfWeights(input.batches[i], input.samples[i], targets);
   }
@@ -249,10 +251,10 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
 }
 
 // The parts of the losses that count.
-std::vector<Tensor> Counting(const std::vector<Tensor>& losses, const Input& input) {
+std::vector<Tensor> Counting(const Worker& worker, const std::vector<Tensor>& losses, const Input& input) {
   std::vector<Tensor> counting;
   for (size_t i = 0; i < losses.size(); ++i) {
-    const int64_t targets = input.samples[i] * input.config.model().targets();
+    const int64_t targets = input.samples[i] * TargetsOfSample(ReaderOf(worker, input.config));
     if (losses[i].defined() && targets > 0) counting.push_back(losses[i].Rows(0, targets));
   }
   return counting;
@@ -328,8 +330,8 @@ absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, i
     const Begin begin(worker);
     const Input input = ReadInput(worker, source, batch_first, samples);
     const std::vector<Tensor> losses = RunBatches(worker, input, forward, /*training=*/false);
-    const std::vector<Tensor> found = Counting(worker.transformer.Losses(kCorrect), input);
-    const Totals totals = TotalSums(worker, begin, input, Counting(losses, input), {}, nullptr, found);
+    const std::vector<Tensor> found = Counting(worker, worker.transformer.Losses(kCorrect), input);
+    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {}, nullptr, found);
     if (totals.unread) return worker.all->Agree(input.status);
     sum += totals.loss;
     weights += totals.weights;

@@ -10,7 +10,9 @@
 #include "model/relative_positions.h"
 #include "model/sinusoids.h"
 #include "model/time_steps.h"
+#include "model/token_shares.h"
 #include "runtime/ops.h"
+#include "training/tasks/tasks.h"
 
 namespace trefoil {
 namespace {
@@ -27,20 +29,48 @@ HostTensor Ids(std::vector<int32_t> ids) {
   return HostTensor(std::move(ids), {n});
 }
 
-// Row b * length + place of each of a batch's places [B, U], and of each row the number of its place, -1 where none is.
+// The row of each of a batch's places [B, U], -1 where another rank has it, and of each row the number of its place, -1
+// where none is. Rows are those of `tokens` of each sample.
 struct Rows {
   std::vector<int32_t> rows, numbers;
 };
-Rows RowsOf(const HostTensor& places, int64_t length) {
-  const int64_t samples = places.shape()[0], of_sample = places.shape()[1];
+Rows RowsOf(const HostTensor& places, const TokenRanges& tokens) {
+  const int64_t samples = places.shape()[0], of_sample = places.shape()[1], here = tokens.tokens();
   Rows rows;
-  rows.numbers.assign(static_cast<size_t>(samples * length), -1);
+  rows.numbers.assign(static_cast<size_t>(samples * here), -1);
   for (int64_t i = 0; i < samples * of_sample; ++i) {
-    const int64_t row = i / of_sample * length + places.values<int32_t>()[static_cast<size_t>(i)];
+    const int64_t place = places.values<int32_t>()[static_cast<size_t>(i)], token = tokens.Before(place);
+    if (token == here || tokens.Position(token) != place) {
+      rows.rows.push_back(-1);
+      continue;
+    }
+    const int64_t row = i / of_sample * here + token;
     rows.rows.push_back(static_cast<int32_t>(row));
     rows.numbers.at(static_cast<size_t>(row)) = static_cast<int32_t>(i);
   }
   return rows;
+}
+
+// Of [B, length] those of some tokens [B, T].
+template <typename T>
+HostTensor OfTokens(const std::vector<T>& values, int64_t samples, int64_t length, const TokenRanges& tokens) {
+  std::vector<T> some;
+  for (int64_t b = 0; b < samples; ++b) {
+    tokens.ForEachRun(0, tokens.tokens(), [&](int64_t, int64_t n, int64_t position) {
+      const auto first = values.begin() + b * length + position;
+      some.insert(some.end(), first, first + n);
+    });
+  }
+  return HostTensor(std::move(some), {samples, tokens.tokens()});
+}
+
+// Of a sample of `length` tokens, those that a rank has of the ranks that share them; and this one.
+TokenRanges TokensOf(const Reader& reader, int64_t length, int rank) {
+  const bool causal = RecipeOf(reader.config.model()).structure == Recipe::Structure::kDecoder;
+  return ShareOfTokens(length, reader.token_ranks->size(), rank, causal);
+}
+TokenRanges TokensHere(const Reader& reader, int64_t length) {
+  return reader.token_ranks == nullptr ? TokenRanges(length) : TokensOf(reader, length, reader.token_ranks->rank());
 }
 
 // Visits each tensor that this rank uploads, with its place in the micro-batch.
@@ -48,7 +78,12 @@ class Uploads {
  public:
   using Visit = std::function<void(const HostTensor& x, Layout layout, Tensor* to)>;
   Uploads(const Reader& reader, const Batch& batch, Visit visit)
-      : reader_(reader), model_(reader.config.model()), recipe_(RecipeOf(model_)), batch_(batch), visit_(std::move(visit)) {}
+      : reader_(reader),
+        model_(reader.config.model()),
+        recipe_(RecipeOf(model_)),
+        tokens_(TokensHere(reader, batch.length)),
+        batch_(batch),
+        visit_(std::move(visit)) {}
 
   void All(MicroBatch* to) const {
     const Role& role = reader_.role;
@@ -60,10 +95,10 @@ class Uploads {
 
  private:
   void Inputs(MicroBatch* to) const {
-    Give(batch_.inputs, &to->input.ids);
+    GiveOfTokens(batch_.inputs, &to->input.ids);
     if (recipe_.segments) {
       const bool given = batch_.segments.defined();
-      Give(given ? batch_.segments : HostTensor::Zeros(DType::kInt32, batch_.inputs.shape()), &to->segments);
+      GiveOfTokens(given ? batch_.segments : HostTensor::Zeros(DType::kInt32, batch_.inputs.shape()), &to->segments);
     }
     if (!batch_.patches.defined()) return;
     Give(batch_.patches, &to->patches, Layout::kColumns);
@@ -77,7 +112,7 @@ class Uploads {
     Give(batch_.decoder_inputs, &to->decoder.ids);
     if (!batch_.patch_places.defined()) return;
     // The decoder has a row for each place of the image.
-    Rows rows = RowsOf(batch_.patch_places, model_.decoder_length());
+    Rows rows = RowsOf(batch_.patch_places, TokenRanges(model_.decoder_length()));
     std::vector<int32_t> masked;
     for (const int32_t visible : rows.numbers) masked.push_back(visible < 0 ? 0 : -1);
     Give(Ids(std::move(rows.rows)), &to->rows_of_visible);
@@ -102,13 +137,36 @@ class Uploads {
   }
 
   void Targets(MicroBatch* to) const {
-    Give(batch_.targets, &to->targets);
     Give(batch_.values, &to->values, Layout::kColumns);
-    Give(batch_.weights, &to->weights);
-    if (!batch_.places.defined()) return;
-    Rows rows = RowsOf(batch_.places, model_.head() == ModelConfig::PATCHES ? model_.decoder_length() : batch_.length);
+    if (!batch_.places.defined()) {
+      // A target of each token.
+      GiveOfTokens(batch_.targets, &to->targets);
+      return GiveOfTokens(batch_.weights, &to->weights);
+    }
+    Give(batch_.targets, &to->targets);
+    Rows rows = RowsOf(batch_.places,
+                       model_.head() == ModelConfig::PATCHES ? TokenRanges(model_.decoder_length()) : tokens_);
+    Give(tokens_.tokens() < batch_.length ? WeightsHere(rows) : batch_.weights, &to->weights);
     Give(Ids(std::move(rows.rows)), &to->target_rows);
     Give(Ids(std::move(rows.numbers)), &to->row_targets);
+  }
+
+  // 0 for targets of other ranks' tokens.
+  HostTensor WeightsHere(const Rows& rows) const {
+    const auto count = rows.rows.size();
+    std::vector<float> weights = batch_.weights.defined() ? batch_.weights.values<float>() : std::vector<float>(count, 1);
+    for (size_t i = 0; i < count; ++i) {
+      if (rows.rows[i] < 0) weights[i] = 0;
+    }
+    return HostTensor(std::move(weights), {static_cast<int64_t>(count)});
+  }
+
+  // Of [B, length], which a sequence shared with other ranks has, what is of this rank's tokens.
+  void GiveOfTokens(const HostTensor& x, Tensor* to) const {
+    if (!x.defined() || tokens_.tokens() == batch_.length) return Give(x, to);
+    Give(x.dtype() == DType::kInt32 ? OfTokens(x.values<int32_t>(), batch_.samples, batch_.length, tokens_)
+                                    : OfTokens(x.values<float>(), batch_.samples, batch_.length, tokens_),
+         to);
   }
 
   void Give(const HostTensor& x, Tensor* to, Layout layout = Layout::kRows) const {
@@ -118,6 +176,7 @@ class Uploads {
   const Reader& reader_;
   const ModelConfig& model_;
   const Recipe recipe_;
+  const TokenRanges tokens_;
   const Batch& batch_;
   const Visit visit_;
 };
@@ -140,26 +199,50 @@ Tensor UploadSinusoids(const Reader& reader, int64_t tokens) {
   return table;
 }
 
-// Row modulo the length, of one micro-batch.
-Tensor UploadPositions(const Reader& reader, int64_t samples, int64_t tokens) {
-  std::vector<int32_t> positions(static_cast<size_t>(samples * tokens));
-  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % tokens);
-  const HostTensor x = Ids(std::move(positions));
+Tensor UploadIds(const Reader& reader, std::vector<int32_t> ids) {
+  const HostTensor x = Ids(std::move(ids));
   return Upload(reader, x, x.shape());
 }
 
-Sequences ConstantsOf(const Reader& reader, int64_t samples, int64_t tokens, bool embeds, bool both_ways) {
+// Of one micro-batch's rows.
+Tensor UploadPositions(const Reader& reader, int64_t samples, const TokenRanges& tokens) {
+  std::vector<int32_t> positions(static_cast<size_t>(samples * tokens.tokens()));
+  for (size_t i = 0; i < positions.size(); ++i) {
+    positions[i] = static_cast<int32_t>(tokens.Position(static_cast<int64_t>(i) % tokens.tokens()));
+  }
+  return UploadIds(reader, std::move(positions));
+}
+
+// Which row of all context ranks' is which of the samples' in order.
+void UploadExchange(const Reader& reader, int64_t samples, Sequences* to) {
+  const int ranks = reader.token_ranks->size();
+  const int64_t here = to->tokens.tokens();
+  std::vector<int32_t> gathered(static_cast<size_t>(samples * to->length)), rows(gathered.size());
+  for (int rank = 0; rank < ranks; ++rank) {
+    const TokenRanges tokens = TokensOf(reader, to->length, rank);
+    for (int64_t i = 0; i < samples * here; ++i) {
+      const int64_t from = rank * samples * here + i, row = i / here * to->length + tokens.Position(i % here);
+      gathered[static_cast<size_t>(row)] = static_cast<int32_t>(from);
+      rows[static_cast<size_t>(from)] = static_cast<int32_t>(row);
+    }
+  }
+  to->gathered_rows = UploadIds(reader, std::move(gathered));
+  to->rows_of_gathered = UploadIds(reader, std::move(rows));
+}
+
+Sequences ConstantsOf(const Reader& reader, int64_t samples, int64_t length, bool embeds, bool both_ways) {
   const Recipe recipe = RecipeOf(reader.config.model());
-  Sequences sequences = {.tokens = tokens};
-  if (tokens == 0) return sequences;
-  if (embeds) sequences.positions = UploadPositions(reader, samples, tokens);
+  Sequences sequences = {.tokens = TokensHere(reader, length), .length = length};
+  if (length == 0) return sequences;
+  if (embeds) sequences.positions = UploadPositions(reader, samples, sequences.tokens);
   if (embeds && recipe.positions == Recipe::Positions::kSinusoidal) {
-    sequences.sinusoids = UploadSinusoids(reader, tokens);
+    sequences.sinusoids = UploadSinusoids(reader, length);
   }
   if (reader.role.reads_lengths && recipe.positions == Recipe::Positions::kRelative) {
-    const HostTensor buckets = Ids(RelativeBuckets(tokens, both_ways));
-    sequences.buckets = Upload(reader, buckets, buckets.shape());
+    sequences.buckets = UploadIds(reader, RelativeBuckets(length, both_ways));
   }
+  const bool exchanges = reader.config.parallel().context_method() == ParallelConfig::ALL_TO_ALL;
+  if (!sequences.is_whole() && exchanges) UploadExchange(reader, samples, &sequences);
   return sequences;
 }
 
@@ -167,6 +250,12 @@ Sequences ConstantsOf(const Reader& reader, int64_t samples, int64_t tokens, boo
 
 int64_t GlobalTargets(const RunConfig& config) {
   return config.training().global_batch() * int64_t{config.model().targets()};
+}
+
+int64_t TargetsOfSample(const Reader& reader) {
+  const ModelConfig& model = reader.config.model();
+  const bool of_tokens = reader.token_ranks != nullptr && !EntryOf(reader.config.task().kind()).places;
+  return of_tokens ? model.targets() / reader.token_ranks->size() : model.targets();
 }
 
 Constants UploadConstants(const Reader& reader, const BatchShape& shape) {
@@ -192,7 +281,7 @@ MicroBatch UploadMicroBatch(const Reader& reader, const Batch& batch, const Cons
                          .label_smoothing = reader.config.task().label_smoothing(),
                          .input = constants.input,
                          .decoder = constants.decoder,
-                         .targets_of_sample = reader.config.model().targets()};
+                         .targets_of_sample = TargetsOfSample(reader)};
   Uploads(reader, batch, [&](const HostTensor& x, Layout layout, Tensor* to) {
     *to = Upload(reader, x, Flat(x, layout));
   }).All(&uploaded);

@@ -25,11 +25,14 @@ struct Reader {
   const Role role;
   const Group& tensor;
   Device& device;
+  const Group* token_ranks = nullptr;  // that share each sample's tokens; null: none but this
 };
-inline Reader ReaderOf(const Worker& worker) { return {worker.config, worker.role, *worker.tensor, worker.device}; }
+inline Reader ReaderOf(const Worker& worker) {
+  return {worker.config, worker.role, *worker.tensor, worker.device, worker.context};
+}
 // Of batches of other lengths than the worker's (training/tasks/tasks.h).
 inline Reader ReaderOf(const Worker& worker, const RunConfig& config) {
-  return {config, worker.role, *worker.tensor, worker.device};
+  return {config, worker.role, *worker.tensor, worker.device, worker.context};
 }
 
 // Samples of a micro-batch, and tokens of each.
@@ -50,5 +53,8 @@ void UploadAgain(const Worker& worker, const Batch& batch, const MicroBatch& mic
 
 // Targets of the global batch.
 int64_t GlobalTargets(const RunConfig& config);
+// Of a sample, those that a rank has: of its own tokens. Where the batch says which tokens its targets are about, every
+// rank has them all, and those of other ranks' tokens weigh nothing.
+int64_t TargetsOfSample(const Reader& reader);
 
 }  // namespace trefoil

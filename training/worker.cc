@@ -55,11 +55,13 @@ std::vector<AxisSet> GroupsOf(const RunConfig& config, const ParameterTable& tab
   return sets;
 }
 
-Context ContextOf(const RunConfig& config, const ParameterTable& table, Group& tensor, Device& device,
-                  const Inspector& inspector) {
+Context ContextOf(const RunConfig& config, const ParameterTable& table, Group& tensor, Group& token_ranks,
+                  Device& device, const Inspector& inspector) {
   return {.device = device,
           .tensor = tensor,
           .sequence_parallel = config.parallel().sequence_parallel(),
+          .token_ranks = &token_ranks,
+          .context_method = config.parallel().context_method(),
           .dtype = WorkingDType(config.training().precision()),
           .recompute = config.parallel().recompute(),
           .dropout_seed = config.training().seed(),
@@ -110,6 +112,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       all(&world.all()),
       groups(world, mesh, device, GroupsOf(config, table), SumsOf(config.runtime()), CopiesOf(config.parallel())),
       tensor(&groups[Axis::kTensor]),
+      context(&groups[Axis::kContext]),
       data(&groups[Axis::kData]),
       pipeline(&groups[Axis::kPipeline]),
       tied(world, mesh, device, table, StagesOfModules(config, place.virtual_stages), SumsOf(config.runtime())),
@@ -131,7 +134,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
                // A planner's shortened step may have a number that they do not divide: its groups are not added up.
                .sum_groups = MicroBatchesPerStep(config) % GroupsPerRank(config) == 0 ? GroupsPerRank(config) : 1}),
       gatherer(store, device, groups, queue),
-      transformer(config.model(), store, ContextOf(config, table, *tensor, device, inspector), place,
+      transformer(config.model(), store, ContextOf(config, table, *tensor, *context, device, inspector), place,
                   [this](int module) { reducer.ModuleAdded(module); }),
       actions(std::move(list)) {
   CHECK_EQ(MeshSizes(config.parallel()).ranks(), world.size());

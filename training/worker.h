@@ -71,7 +71,7 @@ struct Worker {
 
   Group* const all;  // the world's
   const AxisGroups groups;  // along each axis, along the replicas of each bucket, along the axes that split tokens
-  Group *const tensor, *const data, *const pipeline;  // of them
+  Group *const tensor, *const context, *const data, *const pipeline;  // of them
   const TiedGroups tied;  // the stages that hold tied parameters
   const std::unique_ptr<Optimizer> optimizer;
   ParameterStore store;

@@ -87,6 +87,7 @@ absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const 
   parallel.set_tensor(1);
   parallel.set_pipeline(1);
   parallel.set_data(1);
+  parallel.set_context(1);
   parallel.set_chunks(1);
   parallel.set_schedule(ParallelConfig::ONE_F_ONE_B);
   parallel.set_sequence_parallel(false);

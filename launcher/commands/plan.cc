@@ -15,6 +15,7 @@
 #include "launcher/flags/top.h"
 #include "launcher/given_flags.h"
 #include "launcher/prepare.h"
+#include "planner/report/context_report.h"
 #include "planner/report/plan_report.h"
 #include "planner/report/timeline.h"
 #include "runtime/number_text.h"
@@ -170,7 +171,7 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   Planner planner(cluster);
   const Plan plan = planner.Make(config, ranks);
   const double tokens = FLAGS_train_tokens > 0 ? FLAGS_train_tokens : plan.tokens * config.training().steps();
-  std::cout << ReportPlan(config, cluster, plan, tokens) << std::flush;
+  std::cout << ReportPlan(config, cluster, plan, tokens) << ReportContext(config, plan, planner) << std::flush;
   return WriteTimeline(fs, config, plan);
 }
 

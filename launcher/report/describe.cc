@@ -173,6 +173,9 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
                   parallel.replicas() > 1 ? absl::StrCat(" in ", parallel.replicas(), " replicas") : "", "; recompute: ",
                   ParallelConfig::Recompute_Name(parallel.recompute()),
                   "; sequence parallel: ", parallel.sequence_parallel() && parallel.tensor() > 1 ? "on" : "off",
+                  parallel.context() > 1
+                      ? "; context: " + ParallelConfig::ContextMethod_Name(parallel.context_method())
+                      : "",
                   "; precision: ", TrainingConfig::Precision_Name(training.precision()));
   const bool recurrent = RecipeOf(model).structure == Recipe::Structure::kRecurrent;
   if (config.runtime().device() == RuntimeConfig::CUDA && !recurrent) {

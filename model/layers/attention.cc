@@ -1,7 +1,9 @@
 #include "model/layers/attention.h"
 
 #include "model/families/recipe.h"
+#include "model/layers/head_exchange.h"
 #include "model/relative_positions.h"
+#include "model/token_shares.h"
 #include "runtime/random.h"
 
 namespace trefoil {
@@ -9,6 +11,19 @@ namespace {
 
 int64_t Width(const ModelConfig& config) { return int64_t{config.heads()} * config.head_dim(); }
 int64_t KvWidth(const ModelConfig& config) { return int64_t{config.kv_heads()} * config.head_dim(); }
+
+bool GoesRound(const Context& context) {
+  return context.splits_samples() && context.context_method == ParallelConfig::RING;
+}
+bool ExchangesHeads(const Context& context) {
+  return context.splits_samples() && context.context_method == ParallelConfig::ALL_TO_ALL;
+}
+
+// Columns of queries, keys and values, and of what comes of them.
+std::vector<int64_t> InputColumns(const AttentionShape& s) {
+  return {s.heads * s.head_dim, s.kv_heads * s.head_dim, s.kv_heads * s.head_dim};
+}
+std::vector<int64_t> OutputColumns(const AttentionShape& s) { return {s.heads * s.head_dim}; }
 
 LinearShape QueryShape(const ModelConfig& config, const AttentionPlace& place) {
   const Recipe recipe = RecipeOf(config);
@@ -99,18 +114,38 @@ AttentionShape AttentionLayer::ShapeOf(const Context& context, const MicroBatch&
   return shape;
 }
 
+AttentionShape AttentionLayer::AttendingShape(const Context& context, const MicroBatch& batch) const {
+  AttentionShape shape = ShapeOf(context, batch);
+  if (!ExchangesHeads(context)) return shape;
+  shape.tokens = batch.of(place_.side).length;
+  shape.heads /= context.token_ranks->size();
+  shape.kv_heads /= context.token_ranks->size();
+  return shape;
+}
+
+RingPlace AttentionLayer::Ring(const Context& context, const MicroBatch& batch) const {
+  const int64_t length = batch.of(place_.side).length;
+  return {.shape = ShapeOf(context, batch),
+          .dropout = DropoutOf(context, batch),
+          .keys = [length, ranks = context.token_ranks->size(), causal = place_.causal](int rank) {
+            return ShareOfTokens(length, ranks, rank, causal);
+          }};
+}
+
 AttentionHeads AttentionLayer::HeadsOf(const AttentionShape& shape, const Tensor& q, const Tensor& kv) const {
   return place_.cross ? SeparateHeads(q, kv, shape) : FusedHeads(q, shape);
 }
 
 AttentionDropout AttentionLayer::DropoutOf(const Context& context, const MicroBatch& batch) const {
+  const int64_t heads = int64_t{config_.heads()} / context.tensor.size();
+  const int64_t first = ExchangesHeads(context) ? heads / context.token_ranks->size() * context.token_ranks->rank() : 0;
   return {.probability = batch.training ? config_.dropout() : 0,
           .key = RandomKey(context.dropout_seed, "dropout/" + place_.prefix + ".weights"),
           .first_sequence = batch.first_sample,
-          .first_head = int64_t{config_.heads()} / context.tensor.size() * context.tensor.rank(),
+          .first_head = heads * context.tensor.rank() + first,
           .global_heads = config_.heads(),
-          .global_queries = batch.of(place_.side).tokens,
-          .global_keys = batch.of(place_.cross ? Side::kInput : place_.side).tokens};
+          .global_queries = batch.of(place_.side).length,
+          .global_keys = batch.of(place_.cross ? Side::kInput : place_.side).length};
 }
 
 void AttentionLayer::Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const {
@@ -129,27 +164,43 @@ Tensor AttentionLayer::Bias(const Context& context, const MicroBatch& batch) con
 
 Tensor AttentionLayer::Forward(const Context& context, const MicroBatch& batch, const Tensor& h, const Tensor& memory,
                                Saved* saved) const {
-  const AttentionShape shape = ShapeOf(context, batch);
+  const AttentionShape own = ShapeOf(context, batch), shape = AttendingShape(context, batch);
   saved->q = q_.Forward(context, h);
   if (kv_.has_value()) saved->kv = kv_->Forward(context, memory);
-  if (rotary_) Turn(context, shape, saved->q, /*inverse=*/false);
+  if (rotary_) Turn(context, own, saved->q, /*inverse=*/false);
+  const Sequences& sequences = batch.of(place_.side);
+  if (ExchangesHeads(context)) saved->q = ToHeads(context, sequences, saved->q, InputColumns(own));
   saved->out = context.New({saved->q.dim(0), shape.heads * shape.head_dim});
   saved->log_sum_exp = context.NewFloat({shape.batch, shape.heads, shape.tokens.tokens()});
+  if (GoesRound(context)) {
+    RingAttention(context, Ring(context, batch), saved->q, saved->out, saved->log_sum_exp);
+    return output_.Forward(context, saved->out);
+  }
   AttentionHeads in = HeadsOf(shape, saved->q, saved->kv);
   in.bias = Bias(context, batch);
   Attention(context.device, in, shape, DropoutOf(context, batch), saved->out, saved->log_sum_exp);
   if (context.attention_probe != nullptr && *context.attention_probe) {
     (*context.attention_probe)(place_.prefix, shape, in, saved->log_sum_exp);
   }
-  return output_.Forward(context, saved->out);
+  if (!ExchangesHeads(context)) return output_.Forward(context, saved->out);
+  return output_.Forward(context, ToTokens(context, sequences, saved->out, OutputColumns(own)));
 }
 
 Tensor AttentionLayer::Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, const Tensor& h,
                                 const Tensor& memory, const Saved& saved, WeightGradients& weights,
                                 Tensor* d_memory) const {
-  const AttentionShape shape = ShapeOf(context, batch);
-  const Tensor d_out = output_.Backward(context, dy, saved.out, weights);
-  const Tensor d_q = context.New(saved.q.shape());
+  const AttentionShape own = ShapeOf(context, batch), shape = AttendingShape(context, batch);
+  const Sequences& sequences = batch.of(place_.side);
+  const bool exchanges = ExchangesHeads(context);
+  const Tensor out = exchanges ? ToTokens(context, sequences, saved.out, OutputColumns(own)) : saved.out;
+  Tensor d_out = output_.Backward(context, dy, out, weights);
+  if (exchanges) d_out = ToHeads(context, sequences, d_out, OutputColumns(own));
+  Tensor d_q = context.New(saved.q.shape());
+  if (GoesRound(context)) {
+    RingAttentionBackward(context, Ring(context, batch), d_out, saved.q, saved.out, saved.log_sum_exp, d_q);
+    if (rotary_) Turn(context, own, d_q, /*inverse=*/true);
+    return q_.Backward(context, d_q, h, weights);
+  }
   const Tensor d_kv = kv_.has_value() ? context.New(saved.kv.shape()) : Tensor();
   AttentionHeads in = HeadsOf(shape, saved.q, saved.kv), gradients = HeadsOf(shape, d_q, d_kv);
   in.bias = Bias(context, batch);
@@ -164,7 +215,8 @@ Tensor AttentionLayer::Backward(const Context& context, const MicroBatch& batch,
       EmbeddingBackward(device, buckets, d_bias, 0, relative_.gradient());
     });
   }
-  if (rotary_) Turn(context, shape, d_q, /*inverse=*/true);
+  if (exchanges) d_q = ToTokens(context, sequences, d_q, InputColumns(own));
+  if (rotary_) Turn(context, own, d_q, /*inverse=*/true);
   if (kv_.has_value()) *d_memory = kv_->Backward(context, d_kv, memory, weights);
   return q_.Backward(context, d_q, h, weights);
 }

@@ -4,6 +4,9 @@
 //   self:  h [n, C] -> qkv [N, (H + 2K)/t * D] -> rotary, if so -> attention [N, H/t * D] -> output y [n, C]
 //   cross: h [n, C] -> q [N, H/t * D], memory [m, C] -> kv [M, 2K/t * D]   -> attention      -> output y [n, C]
 //
+// Where ranks share each sample's tokens (Context::token_ranks) self-attention goes round a ring (ring_attention.h), or is
+// made of some heads and all tokens (head_exchange.h).
+//
 // Keys behind a sample's length (Sequences::lengths) are not seen. With relative positions a table [buckets, H] that all
 // layers of a side share is added to the scores, by the bucket of the distance (model/relative_positions.h).
 #pragma once
@@ -13,6 +16,7 @@
 
 #include "model/context.h"
 #include "model/layers/linear.h"
+#include "model/layers/ring_attention.h"
 #include "model/model.pb.h"
 
 namespace trefoil {
@@ -28,7 +32,7 @@ struct AttentionPlace {
 class AttentionLayer {
  public:
   struct Saved {
-    Tensor q, kv, out, log_sum_exp;  // q: all three, of self-attention
+    Tensor q, kv, out, log_sum_exp;  // q: all three, of self-attention; of the heads and tokens that attended here
   };
 
   // Not the table.
@@ -43,7 +47,11 @@ class AttentionLayer {
                   const Tensor& memory, const Saved& saved, WeightGradients& weights, Tensor* d_memory) const;
 
  private:
+  // With this rank's tokens.
   AttentionShape ShapeOf(const Context& context, const MicroBatch& batch) const;
+  // With the tokens and heads that attend here.
+  AttentionShape AttendingShape(const Context& context, const MicroBatch& batch) const;
+  RingPlace Ring(const Context& context, const MicroBatch& batch) const;
   AttentionHeads HeadsOf(const AttentionShape& shape, const Tensor& q, const Tensor& kv) const;
   // Rotary positions, in place.
   void Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const;

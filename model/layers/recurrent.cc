@@ -80,7 +80,7 @@ RecurrentLayer::RecurrentLayer(const ParameterStore& store, const ModelConfig& c
 void RecurrentLayer::Run(const Context& context, const MicroBatch& batch, const Direction& direction, const Tensor& x,
                          Steps* steps) const {
   Device& device = context.device;
-  const int64_t b = batch.samples, tokens = batch.input.tokens, ranks = context.tensor.size();
+  const int64_t b = batch.samples, tokens = batch.input.length, ranks = context.tensor.size();
   const int64_t all_units = direction.recurrent.shape()[1], units = all_units / ranks;
   steps->gates = context.NewFloat({x.dim(0), direction.input.shape()[0]});
   Matmul(device, x, Transpose::kNo, direction.input.weight(), Transpose::kYes, steps->gates, Accumulate::kNo,
@@ -112,7 +112,7 @@ Tensors RecurrentLayer::Forward(const Context& context, const MicroBatch& batch,
   auto saved = std::make_unique<Saved>();
   const Tensor all = context.GatherTokens(x.front());
   const int64_t n = batch.rows(), directions = static_cast<int64_t>(directions_.size());
-  const int64_t units = Units(config_), outputs = (batch.input.tokens + 1) * batch.samples;
+  const int64_t units = Units(config_), outputs = (batch.input.length + 1) * batch.samples;
   const Tensor of_all = context.New({directions * outputs, units});
   for (int64_t d = 0; d < directions; ++d) {
     Steps& steps = saved->directions.emplace_back();
@@ -133,7 +133,7 @@ Tensors RecurrentLayer::Forward(const Context& context, const MicroBatch& batch,
 Tensor RecurrentLayer::RunBack(const Context& context, const MicroBatch& batch, const Direction& direction,
                                const Tensor& dy, const Steps& steps) const {
   Device& device = context.device;
-  const int64_t b = batch.samples, tokens = batch.input.tokens, ranks = context.tensor.size();
+  const int64_t b = batch.samples, tokens = batch.input.length, ranks = context.tensor.size();
   const int64_t all_units = direction.recurrent.shape()[1], units = all_units / ranks;
   const bool lstm = cell_ == Cell::kLstm;
   const Tensor all_d_gates = context.New(steps.gates.shape());

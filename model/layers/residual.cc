@@ -24,7 +24,7 @@ DropoutMask Residual::Elements(const Context& context, const MicroBatch& batch, 
 DropoutMask Residual::Around(const Context& context, const MicroBatch& batch, int64_t columns) const {
   DropoutMask mask = MaskOf(context, batch, place_.around, place_.block + "." + place_.branch + ".around", columns,
                             place_.side);
-  mask.rows_together = batch.of(place_.side).tokens;
+  mask.rows_together = batch.of(place_.side).length;
   return mask;
 }
 

@@ -69,7 +69,7 @@ Tensor SampleHead::Output(const Context& context, const MicroBatch& batch, const
   const Tensor all = context.GatherTokens(norm_.has_value() ? norm_->Forward(context, x, &saved->norm) : x);
   if (PoolsMean(config_)) {
     saved->h = context.New({batch.samples, all.dim(1)});
-    MeanPool(context.device, all, batch.input.tokens, batch.input.lengths, /*first=*/1, saved->h);
+    MeanPool(context.device, all, batch.input.length, batch.input.lengths, /*first=*/1, saved->h);
   } else {
     saved->h = batch.target_rows.defined() ? ChooseRows(context, all, batch.target_rows) : all;
   }
@@ -138,7 +138,7 @@ Tensors SampleHead::Backward(const Context& context, const MicroBatch& batch, co
   }
   if (PoolsMean(config_)) {
     const Tensor d_all = context.New({batch.rows(), dh.dim(1)});
-    MeanPoolBackward(device, dh, batch.input.tokens, batch.input.lengths, /*first=*/1, d_all);
+    MeanPoolBackward(device, dh, batch.input.length, batch.input.lengths, /*first=*/1, d_all);
     dh = d_all;
   } else if (batch.row_targets.defined()) {
     dh = ChooseRows(context, dh, batch.row_targets);

@@ -146,7 +146,12 @@ std::string LayoutText(const RunConfig& config) {
   if (parallel.pipeline() > 1) absl::StrAppend(&text, ", ", ParallelConfig::Schedule_Name(parallel.schedule()));
   if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
   absl::StrAppend(&text, ", recompute ", ParallelConfig::Recompute_Name(parallel.recompute()));
-  if (parallel.data() > 1) absl::StrAppend(&text, ", ZeRO ", ParallelConfig::Zero_Name(parallel.zero()));
+  if (parallel.context() > 1) {
+    absl::StrAppend(&text, ", context by ", ParallelConfig::ContextMethod_Name(parallel.context_method()));
+  }
+  if (parallel.data() * parallel.context() > 1) {
+    absl::StrAppend(&text, ", ZeRO ", ParallelConfig::Zero_Name(parallel.zero()));
+  }
   if (parallel.replicas() > 1) absl::StrAppend(&text, " in ", parallel.replicas(), " replicas");
   if (parallel.tensor() > 1) absl::StrAppend(&text, ", sequence parallel ", parallel.sequence_parallel() ? "on" : "off");
   return text;

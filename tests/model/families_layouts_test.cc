@@ -55,6 +55,16 @@ TEST_P(FamiliesLayoutsTest, Pipeline) {
           "parallel { pipeline: 2 schedule: INTERLEAVED chunks: 2 } training { micro_batch: 1 }"});
 }
 
+// Of those whose tokens ranks can share.
+TEST_P(FamiliesLayoutsTest, Context) {
+  RunConfig config = GoldenConfig(golden_);
+  config.mutable_parallel()->set_context(2);
+  if (!CanShareTokens(config.model(), config.parallel())) return;
+  Expect({"parallel { context: 2 }", "parallel { context: 2 context_method: ALL_TO_ALL }",
+          "parallel { context: 2 tensor: 2 sequence_parallel: true pipeline: 2 recompute: FULL }",
+          "parallel { context: 2 data: 2 zero: NONE }"});
+}
+
 TEST_P(FamiliesLayoutsTest, AllTogether) {
   Expect({"parallel { tensor: 2 pipeline: 2 sequence_parallel: true }",
           "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true recompute: SELECTIVE }",

@@ -48,14 +48,18 @@ RunConfig Completed(RunConfig config) {
 }
 
 int RanksOf(const RunConfig& config) {
-  const ParallelConfig& parallel = config.parallel();
-  return std::max(1, parallel.tensor()) * std::max(1, parallel.pipeline()) * std::max(1, parallel.data());
+  int ranks = 1;
+  for (const AxisEntry& axis : Axes()) ranks *= std::max(1, (config.parallel().*axis.size)());
+  return ranks;
 }
 
 std::string Describe(const RunConfig& config) {
   const ParallelConfig& p = config.parallel();
   std::string text = ModelConfig::Family_Name(config.model().family());
   text += " t" + std::to_string(p.tensor()) + " p" + std::to_string(p.pipeline()) + " d" + std::to_string(p.data());
+  if (p.context() > 1) {
+    text += " c" + std::to_string(p.context()) + " " + ParallelConfig::ContextMethod_Name(p.context_method());
+  }
   if (p.sequence_parallel()) text += " sp";
   text += " " + ParallelConfig::Schedule_Name(p.schedule());
   if (p.zero() > ParallelConfig::NONE) text += " zero" + std::to_string(p.zero() - ParallelConfig::NONE);
@@ -119,7 +123,7 @@ MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, flo
           .first_sample = batch.first_sample,
           .training = training,
           .loss_scale = loss_scale,
-          .input = {.tokens = batch.length, .ids = upload(batch.inputs), .positions = upload(positions)},
+          .input = {.tokens = batch.length, .length = batch.length, .ids = upload(batch.inputs), .positions = upload(positions)},
           .targets_of_sample = batch.length,
           .targets = upload(batch.targets),
           .weights = upload(batch.weights)};

@@ -132,7 +132,7 @@ TEST(Placement, TwoDimsAreSplitOverTwoAxes) {
   EXPECT_EQ(buckets[0].replicas, AxisSet());
   EXPECT_EQ(buckets[0].entries[0].parameter->name, "experts");
   EXPECT_EQ(buckets[0].entries[0].box.extent.elements(), 12);
-  EXPECT_EQ(buckets[1].replicas, AxisSet(Axis::kData));
+  EXPECT_EQ(buckets[1].replicas, AxisSet({Axis::kContext, Axis::kData}));
   EXPECT_EQ(buckets[1].entries[0].parameter->name, "router");
 }
 

@@ -65,6 +65,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "model { family: GPT layers: 8 } parallel { data: 2 pipeline: 2 zero: WEIGHTS schedule: INTERLEAVED } "
                     "training { global_batch: 16 }",
                     "parallel { tensor: 2 data: 2 sequence_parallel: true } runtime { sums: FASTEST }",
+                    "parallel { context: 4 pipeline: 2 }", "parallel { context: 2 context_method: ALL_TO_ALL data: 2 }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 pipeline: 2 }",
                     "model { family: T5 layers: 2 vocabulary: 200 } parallel { pipeline: 4 }",
@@ -212,6 +213,9 @@ std::vector<Run> Runs() {
       "parallel { data: 4 zero: WEIGHTS replicas: 2 }",
       "parallel { tensor: 2 pipeline: 2 data: 2 zero: GRADIENTS schedule: GPIPE }",
       "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true zero: WEIGHTS schedule: INTERLEAVED }",
+      "parallel { context: 2 }",
+      "parallel { context: 2 tensor: 2 pipeline: 2 sequence_parallel: true context_method: ALL_TO_ALL }",
+      "parallel { context: 2 data: 2 pipeline: 2 zero: OPTIMIZER context_method: RING }",
   };
   constexpr const char* kKinds[] = {
       "model { family: LLAMA } training { precision: FP32 } parallel { recompute: NOTHING }",

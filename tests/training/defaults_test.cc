@@ -35,7 +35,8 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
   ASSERT_TRUE(TextFormat::ParseFromString(R"(
       model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
               rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false head: TOKENS pooling: FIRST }
-      parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING replicas: 1 }
+      parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING
+                 replicas: 1 context: 1 context_method: RING }
       data { seed: 1234 }
       training { steps: 5 global_batch: 8 micro_batch: 1 seed: 1234 precision: BF16
                  optimizer { learning_rate: 3e-4 final_share: 0.1 beta1: 0.9 beta2: 0.95 epsilon: 1e-8
@@ -56,7 +57,8 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
   const std::string text = R"(
       model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
               initial_deviation: 0.1 tied: false qkv_bias: false head: TOKENS pooling: MEAN }
-      parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL replicas: 1 }
+      parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL replicas: 1
+                 context: 2 context_method: ALL_TO_ALL }
       data { seed: 7 }
       training { micro_batch: 4 seed: 9 precision: FP32
                  optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0

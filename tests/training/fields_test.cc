@@ -101,6 +101,8 @@ constexpr Row kRows[] = {
     {"parallel.zero", "parallel { data: 2 }", "parallel { zero: NONE }", Shows::kPlan},
     {"parallel.replicas", "parallel { data: 2 }", "parallel { replicas: 2 }", Shows::kPlan},
     {"parallel.recompute", "", "parallel { recompute: FULL }", Shows::kPlan},
+    {"parallel.context", "", "parallel { context: 2 }", Shows::kPlan},
+    {"parallel.context_method", "parallel { context: 2 }", "parallel { context_method: ALL_TO_ALL }", Shows::kPlan},
     {"data.train", "", "data { train: 'F/held_out' }", Shows::kNumbers},
     {"data.held_out", "", "data { held_out: 'F/held_out' }", Shows::kNumbers},
     {"data.weights", "data { train: 'F/held_out' }", "data { weights: 0.9 weights: 0.1 }", Shows::kNumbers},

@@ -81,6 +81,12 @@ TEST(IdleOptionsTest, SequenceParallelNeedsTheTensorAxis) {
   EXPECT_THAT(Idle("parallel { sequence_parallel: true tensor: 2 }"), IsEmpty());
 }
 
+TEST(IdleOptionsTest, MethodsNeedTheContextAxis) {
+  EXPECT_THAT(Idle("parallel { context_method: ALL_TO_ALL }"),
+              ElementsAre("parallel.context_method: ALL_TO_ALL has no effect with parallel.context 1"));
+  EXPECT_THAT(Idle("parallel { context_method: ALL_TO_ALL context: 2 }"), IsEmpty());
+}
+
 TEST(IdleOptionsTest, OneRankAddsNothingUp) {
   EXPECT_THAT(Idle("runtime { sums: FASTEST } parallel { data: 1 }"),
               ElementsAre("runtime.sums: FASTEST has no effect on one rank"));

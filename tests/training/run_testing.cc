@@ -85,8 +85,9 @@ RunConfig With(RunConfig config, const std::string& more) {
 }
 
 int RanksOf(const RunConfig& config) {
-  const ParallelConfig& parallel = config.parallel();
-  return std::max(1, parallel.tensor()) * std::max(1, parallel.pipeline()) * std::max(1, parallel.data());
+  int ranks = 1;
+  for (const AxisEntry& axis : Axes()) ranks *= std::max(1, (config.parallel().*axis.size)());
+  return ranks;
 }
 
 RunOutcome RunTraining(const RunConfig& config, const std::function<void(int rank, RankRun&)>& change) {

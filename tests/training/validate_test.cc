@@ -254,6 +254,35 @@ TEST(ViolationsTest, SequenceParallelSplitsTokensEvenly) {
                                                HasSubstr("nearest micro_batch: 2, 4"))));
 }
 
+TEST(ViolationsTest, ContextRanksShareTokensAndHeadsEvenly) {
+  const std::string four = "parallel { tensor: 1 pipeline: 1 data: 2 context: 4 } model { kv_heads: 2 heads: 4 } ";
+  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 16 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 20 }")),
+              ElementsAre(AllOf(StartsWith("model.sequence_length: 20 is not a multiple of 2 x parallel.context 4"),
+                                HasSubstr("nearest legal: 16, 24"))));
+  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 16 } parallel { context_method: ALL_TO_ALL }")),
+              ElementsAre(AllOf(StartsWith("parallel.context: 4, must divide the heads and key/value heads of a rank, 4 and 2"),
+                                HasSubstr("nearest legal: 2 (or context_method: RING)"))));
+  // All at once.
+  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 20 } parallel { context_method: ALL_TO_ALL }")),
+              testing::SizeIs(2));
+}
+
+TEST(ViolationsTest, SomeNetworksHaveNoTokensToShare) {
+  for (const char* model :
+       {"family: TRANSFORMER decoder_length: 16", "family: LSTM",
+        "family: VIT image_size: 8 patch_size: 4 classes: 3 sequence_length: 0 vocabulary: 0"}) {
+    RunConfig config = Changed("parallel { tensor: 1 pipeline: 1 data: 4 context: 2 }");
+    config.clear_model();
+    config.clear_task();
+    EXPECT_TRUE(TextFormat::MergeFromString(
+        std::string("model { layers: 2 hidden: 32 heads: 4 vocabulary: 61 sequence_length: 16 ") + model + " }", &config));
+    EXPECT_THAT(Check(config), testing::Contains(AllOf(StartsWith("parallel.context: 2, must be 1 for "),
+                                                       HasSubstr("nearest legal: 1"))))
+        << model;
+  }
+}
+
 TEST(ViolationsTest, VocabularyIsKnownAndCoversTheTensorAxis) {
   EXPECT_THAT(Check(Changed("model { vocabulary: 1 }")), ElementsAre(StartsWith("model.vocabulary: 1, must be at least")));
   RunConfig unknown = Changed("");

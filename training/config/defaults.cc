@@ -36,6 +36,9 @@ void ParallelDefaults(ParallelConfig* parallel, int ranks) {
   if (parallel->replicas() == 0) parallel->set_replicas(1);
   if (parallel->zero() == ParallelConfig::ZERO_UNSET) parallel->set_zero(ParallelConfig::OPTIMIZER);
   if (parallel->recompute() == ParallelConfig::RECOMPUTE_UNSET) parallel->set_recompute(ParallelConfig::NOTHING);
+  if (parallel->context_method() == ParallelConfig::CONTEXT_METHOD_UNSET) {
+    parallel->set_context_method(ParallelConfig::RING);
+  }
 }
 
 void OptimizerDefaults(OptimizerConfig* optimizer) {
@@ -83,6 +86,10 @@ std::string WhyNoCudnn(const RunConfig& config) {
   const ModelConfig& model = config.model();
   if (model.dropout() > 0) return absl::StrCat("model.dropout ", model.dropout(), ", whose mask it does not have");
   if (model.family() == ModelConfig::T5) return "model.family T5, whose relative positions it does not have";
+  const ParallelConfig& parallel = config.parallel();
+  if (parallel.context() > 1 && parallel.context_method() == ParallelConfig::RING) {
+    return absl::StrCat("parallel.context ", parallel.context(), " and context_method RING, whose parts it cannot mask");
+  }
   const TaskConfig::Kind kind = config.task().kind();
   if (kind != TaskConfig::KIND_UNSET && TaskConfig::Kind_IsValid(kind) && EntryOf(kind).lengths) {
     return "task.kind " + TaskConfig::Kind_Name(kind) + ", whose padding it is not told of";
@@ -97,6 +104,7 @@ std::string WhyNoGraphs(const RunConfig& config) {
   };
   if (parallel.pipeline() > 1) return must_be_one("pipeline", parallel.pipeline());
   if (parallel.data() > 1) return must_be_one("data", parallel.data());
+  if (parallel.context() > 1) return must_be_one("context", parallel.context());
   if (parallel.schedule() != ParallelConfig::ONE_F_ONE_B) {
     return "parallel.schedule is " + ParallelConfig::Schedule_Name(parallel.schedule()) + ", must be ONE_F_ONE_B";
   }

@@ -129,7 +129,8 @@ const Row kRows[] = {
        return zero >= ParallelConfig::GRADIENTS ? ParallelConfig::Zero_Name(zero) : "";
      },
      [](const RunConfig& filled) {
-       return filled.parallel().data() == 1 ? std::string("with parallel.data 1") : "";
+       const bool replicated = filled.parallel().data() > 1 || filled.parallel().context() > 1;
+       return replicated ? "" : std::string("with parallel.data 1");
      }},
     {"parallel.replicas",
      [](const RunConfig& given) {
@@ -145,6 +146,12 @@ const Row kRows[] = {
        return some ? ParallelConfig::Recompute_Name(recompute) : "";
      },
      WithRecurrent},
+    {"parallel.context_method",
+     [](const RunConfig& given) {
+       const ParallelConfig::ContextMethod method = given.parallel().context_method();
+       return method == ParallelConfig::ALL_TO_ALL ? ParallelConfig::ContextMethod_Name(method) : "";
+     },
+     [](const RunConfig& filled) { return filled.parallel().context() > 1 ? "" : std::string("with parallel.context 1"); }},
     {"data.weights",
      [](const RunConfig& given) { return given.data().weights().empty() ? std::string() : absl::StrCat(given.data().weights(0)); },
      [](const RunConfig& filled) { return filled.data().train_size() == 1 ? std::string("with one entry of data.train") : ""; }},

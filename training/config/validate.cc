@@ -34,6 +34,7 @@ int RulesBroken(const RunConfig& config, const ParallelConfig& layout, const Rul
     if (!rules.Good(divided.path) || divided.size <= 0) continue;
     broken += divided.size % (layout.*EntryOf(divided.axis).size)() == 0 ? 0 : 1;
   }
+  if (rules.Good("model.family", "model.sequence_length") && !CanShareTokens(config.model(), layout)) ++broken;
   if (rules.Good("model.layers", "parallel.chunks") && BlocksOf(config.model()) < LeastLayers(layout)) ++broken;
   if (layout.pipeline() < EntryOf(layout.schedule()).least_stages) ++broken;
   if (rules.Good("parallel.replicas") && layout.data() % layout.replicas() != 0) ++broken;
@@ -55,6 +56,10 @@ std::string NearestMesh(const RunConfig& config, int ranks, const Rules& rules) 
       cost += std::abs(std::log(static_cast<double>((layout.*axis.size)()) / (config.parallel().*axis.size)()));
     }
     constexpr double kIllegal = 1e6;  // far above any change, so that these are the last choice
+    constexpr double kSpecial = 1e-3;  // of equal changes one of the usual axes
+    for (const AxisEntry& axis : Axes()) {
+      if (axis.special && (layout.*axis.size)() != (config.parallel().*axis.size)()) cost += kSpecial;
+    }
     cost += kIllegal * RulesBroken(config, layout, rules);
     if (cost >= best_cost) return;
     best_cost = cost;
@@ -97,18 +102,24 @@ std::string NearestTokens(const SequenceLength& length, int32_t micro_batch, int
                       NearestMultiples(unit, length.follows ? micro_batch : length.tokens));
 }
 
+// What a rank's tokens must be a multiple of, of a micro-batch's.
+int64_t TokenRanks(const ParallelConfig& parallel, int64_t of_rank) {
+  return Product(std::max(1, parallel.context()), of_rank);
+}
+
 void CheckSequenceParallel(const RunConfig& config, Rules& rules) {
   const ParallelConfig& parallel = config.parallel();
   const int32_t micro_batch = config.training().micro_batch();
   for (const SequenceLength& length : LengthsOf(config)) {
     const std::string path = std::string("model.") + length.field;
     if (!rules.Good(path, "training.micro_batch", "parallel.tensor") || !parallel.sequence_parallel()) continue;
-    const int64_t tokens = Product(micro_batch, length.tokens);
-    if (tokens % parallel.tensor() == 0) continue;
+    const int64_t tokens = Product(micro_batch, length.tokens), ranks = TokenRanks(parallel, parallel.tensor());
+    if (tokens % ranks == 0) continue;
     rules.Broken(path, ": ", length.tokens, " x training.micro_batch ", micro_batch, " = ", tokens,
                  " is not a multiple of parallel.tensor ", parallel.tensor(),
-                 ", which splits the tokens under sequence_parallel; nearest ",
-                 NearestTokens(length, micro_batch, parallel.tensor()));
+                 parallel.context() > 1 ? absl::StrCat(" x parallel.context ", parallel.context(), ", which split")
+                                        : ", which splits",
+                 " the tokens under sequence_parallel; nearest ", NearestTokens(length, micro_batch, ranks));
   }
 }
 
@@ -153,9 +164,12 @@ void CheckFloat8(const RunConfig& config, Rules& rules) {
     if (!rules.Good(path, "training.micro_batch")) continue;
     const int32_t micro_batch = config.training().micro_batch();
     const int64_t tokens = Product(micro_batch, length.tokens);
-    if (tokens % 16 == 0) continue;
-    rules.Broken(path, ": ", length.tokens, " x training.micro_batch ", micro_batch, " = ", tokens, " tokens,", kRule,
-                 NearestTokens(length, micro_batch, 16));
+    if (tokens % TokenRanks(config.parallel(), 16) == 0) continue;
+    const int context = config.parallel().context();
+    rules.Broken(path, ": ", length.tokens, " x training.micro_batch ", micro_batch,
+                 context > 1 ? absl::StrCat(" / parallel.context ", context, " = ", tokens / context)
+                             : absl::StrCat(" = ", tokens),
+                 " tokens,", kRule, NearestTokens(length, micro_batch, TokenRanks(config.parallel(), 16)));
   }
 }
 
