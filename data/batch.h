@@ -35,6 +35,7 @@ struct Batch {
   // What goes in.
   HostTensor inputs = {};          // [B, T] int32: tokens
   HostTensor lengths = {};         // [B] int32: tokens of an input that are real; padding behind them. Undefined: T each
+  HostTensor document_starts = {};  // [B, T] int32: the token of its sample at which a token's document begins
   HostTensor segments = {};        // [B, T] int32: 0 for the first text of a pair, 1 for the second
   HostTensor decoder_inputs = {};  // [B, D] int32: tokens; padding at their end, if any, has targets of weight 0
   HostTensor patches = {};         // [B, T, P] float32: of an image; a row of zeros for the class token

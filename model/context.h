@@ -81,8 +81,11 @@ struct Sequences {
   TokenRanges tokens = {};  // which of a sample's tokens its T rows here are
   int64_t length = 0;       // tokens of a whole sample
   Tensor ids = {};        // [N] int32, for the embedding
-  Tensor positions = {};  // [N] int32: each row's place in its sample
+  Tensor positions = {};  // [N] int32: each row's place in its sample, or in its document
   Tensor lengths = {};    // [B] int32: tokens that are real; undefined: T each
+  // Int32, where the document of a token begins (AttentionShape::starts): of the rows whose queries attend on this rank,
+  // [N] or, with ALL_TO_ALL, those of whole samples. Undefined: a sample is one document.
+  Tensor starts = {};
   Tensor buckets = {};    // [2T - 1] int32: of relative positions (model/relative_positions.h)
   Tensor sinusoids = {};  // [length, C] working dtype (model/sinusoids.h)
   // Of all context ranks' rows one behind the other [c * N], int32, for ALL_TO_ALL: which of them each of the samples'

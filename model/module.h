@@ -59,7 +59,7 @@ struct ForwardPass {
 struct Role {
   bool reads_inputs = false;     // tokens or patches
   bool reads_decoder = false;    // what its decoder reads
-  bool reads_lengths = false;    // where padding begins; or the order of time
+  bool reads_lengths = false;    // where padding or documents begin; or the order of time
   bool reads_targets = false;
   bool makes_losses = false;     // with the name kTokenLoss
 

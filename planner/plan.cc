@@ -122,6 +122,7 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
   const int micro_batches = MicroBatchesPerStep(config);
   part.clear_folder();
   part.clear_data();
+  part.mutable_data()->set_mask_documents(config.data().mask_documents());
   part.mutable_training()->set_steps(0);
   part.mutable_training()->set_global_batch(std::min(micro_batches, 3));
   part.mutable_parallel()->set_pipeline(0);

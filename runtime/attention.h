@@ -100,8 +100,9 @@ class TokenRanges {
 };
 
 // H query heads, K key/value heads of D columns; query head h attends with key/value head h / (H / K). With `causal` a
-// query sees the keys at its position and before, else all of them; with `lengths`, of those the keys that exist. As
-// ranges ascend, the keys that a query sees are always the first rows of a sample's keys.
+// query sees the keys at its position and before, else all of them; with `lengths`, of those the keys that exist; with
+// `starts`, of those the ones from its start on. As ranges ascend, the keys that a query sees follow each other in a
+// sample's keys, and without starts they are the first.
 struct AttentionShape {
   int64_t batch = 0;   // B
   TokenRanges tokens;  // of each sample's queries; Tq in all
@@ -111,14 +112,18 @@ struct AttentionShape {
   // [B] int32 on the device, or not defined: of sample b only the keys at positions below lengths[b] exist, the others
   // are padding; positions of the sequence, whichever of them these keys are. A length may be 0, and above the keys.
   Tensor lengths = {};
+  // [B*Tq] int32 on the device, or not defined: the query of a row sees no key at a position below starts[row], which is
+  // at most its own and never falls from row to row of a sample. Where several documents lie in one sequence: the first
+  // token of the query's.
+  Tensor starts = {};
   float scale = 0;  // of q k^T; 0: 1 / sqrt(D)
 
   const TokenRanges& keys() const { return key_tokens.has_value() ? *key_tokens : tokens; }
   // Of a fused tensor of queries, keys and values.
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
   float score_scale() const { return scale != 0 ? scale : 1.0f / std::sqrt(static_cast<float>(head_dim)); }
-  // The keys that query row `query` sees are rows [0, Seen(query)) of its sample, as far as they exist; it never falls
-  // with the row.
+  // The keys that query row `query` sees are rows [0, Seen(query)) of its sample, as far as they exist and its start lets
+  // it; it never falls with the row.
   int64_t Seen(int64_t query) const {
     return causal ? keys().Before(tokens.Position(query) + 1) : keys().tokens();
   }

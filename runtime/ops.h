@@ -142,7 +142,8 @@ void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_di
 // softmax(scale q k^T + bias) v over the keys that a query sees (runtime/attention.h), in blocks that never hold
 // Tq x Tk for more than a head (Dao et al. 2022); scale is 1 / sqrt(D) unless the shape has another. out: [B*Tq, H*D];
 // log_sum_exp: [B, H, Tq] float32, saved for the backward. A query that sees no key has an output of 0 and a
-// log_sum_exp of -infinity. FLOPs are counted as if no key were padding: lengths are not known here.
+// log_sum_exp of -infinity. FLOPs are counted as if no key were padding or of another document: lengths and starts are
+// not known here.
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp);
 // The gradients of what in.q, in.k and in.v are, every column of those heads written, 0 for keys that nobody sees; with

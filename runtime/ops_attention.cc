@@ -51,6 +51,7 @@ double CheckAttention(const AttentionHeads& in, const AttentionShape& s, const A
   Check("out", out, dtype, {s.batch * s.tokens.tokens(), s.heads * s.head_dim});
   Check("log_sum_exp", log_sum_exp, kFloat, {s.batch, s.heads, s.tokens.tokens()});
   if (s.lengths.defined()) Check("lengths", s.lengths, DType::kInt32, {s.batch});
+  if (s.starts.defined()) Check("starts", s.starts, DType::kInt32, {s.batch * s.tokens.tokens()});
   if (in.bias.defined()) CheckBias(in.bias, dtype, s);
   return CheckAllHeads(in, dtype, s);
 }
@@ -92,7 +93,7 @@ void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_di
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp) {
   const double bytes = CheckAttention(in, shape, dropout, out, log_sum_exp);
-  Run(device, "attention", 2 * Product(shape), Bytes({&out, &log_sum_exp, &shape.lengths, &in.bias}) + bytes,
+  Run(device, "attention", 2 * Product(shape), Bytes({&out, &log_sum_exp, &shape.lengths, &shape.starts, &in.bias}) + bytes,
       [&](Kernels& kernels) { kernels.Attention(in, shape, dropout, out, log_sum_exp); });
 }
 
@@ -110,7 +111,7 @@ void AttentionBackward(Device& device, const Tensor& d_out, const AttentionHeads
     Check("gradients.bias", gradients.bias, kFloat, in.bias.shape());
   }
   Run(device, "attention_backward", 5 * Product(shape),
-      Bytes({&d_out, &out, &log_sum_exp, &shape.lengths, &in.bias, &gradients.bias, &gradients.bias}) +
+      Bytes({&d_out, &out, &log_sum_exp, &shape.lengths, &shape.starts, &in.bias, &gradients.bias, &gradients.bias}) +
           (bytes + (add ? 2 : 1) * written),
       [&](Kernels& kernels) {
         kernels.AttentionBackward(d_out, in, out, log_sum_exp, shape, dropout, gradients, accumulate);

@@ -102,6 +102,8 @@ const Row kRows[] = {
      "the weights were trained with other positions"},
     {"data.held_out", [](const Identity& run) { return run.state.held_out().empty() ? "" : Shown(run.state.held_out()); },
      kHarmless, "held-out losses from here on are of other text"},
+    {"data.mask_documents", [](const Identity& run) { return std::string(run.state.mask_documents() ? "true" : "false"); },
+     kHarmless, "losses from here on are with what a document's tokens see of it"},
     {"training.precision", PrecisionText, kHarmless,
      "products are rounded otherwise; master weights and moments go on as they were"},
     {"runtime.bf16_products", ProductsText, kHarmless, "products are added up in another order"},
@@ -145,6 +147,7 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   state.set_program_version(VersionText());
   state.set_bf16_products(config.runtime().bf16_products());
   state.set_sums(config.runtime().sums());
+  state.set_mask_documents(config.data().mask_documents());
   return state;
 }
 

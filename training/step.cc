@@ -41,7 +41,7 @@ RunConfig ConfigOfStep(const Worker& worker, const BatchSource& source, int64_t 
 // The tensors of a batch that `whole` has too, made as large with zeros.
 void FillUp(const Batch& whole, Batch* batch) {
   for (HostTensor Batch::*tensor :
-       {&Batch::inputs, &Batch::lengths, &Batch::segments, &Batch::decoder_inputs, &Batch::patches, &Batch::patch_places,
+       {&Batch::inputs, &Batch::lengths, &Batch::document_starts, &Batch::segments, &Batch::decoder_inputs, &Batch::patches, &Batch::patch_places,
         &Batch::targets, &Batch::values, &Batch::places, &Batch::weights}) {
     const HostTensor& expected = whole.*tensor;
     HostTensor& found = batch->*tensor;

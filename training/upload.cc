@@ -96,6 +96,7 @@ class Uploads {
  private:
   void Inputs(MicroBatch* to) const {
     GiveOfTokens(batch_.inputs, &to->input.ids);
+    if (batch_.document_starts.defined()) GiveOfTokens(InDocuments(), &to->input.positions);
     if (recipe_.segments) {
       const bool given = batch_.segments.defined();
       GiveOfTokens(given ? batch_.segments : HostTensor::Zeros(DType::kInt32, batch_.inputs.shape()), &to->segments);
@@ -120,8 +121,20 @@ class Uploads {
     Give(Ids(std::move(masked)), &to->masked);
   }
 
+  // [B, length]: which token of its document each is.
+  HostTensor InDocuments() const {
+    std::vector<int32_t> positions = batch_.document_starts.values<int32_t>();
+    for (size_t i = 0; i < positions.size(); ++i) {
+      positions[i] = static_cast<int32_t>(static_cast<int64_t>(i) % batch_.length) - positions[i];
+    }
+    return HostTensor(std::move(positions), batch_.document_starts.shape());
+  }
+
   void Lengths(MicroBatch* to) const {
     Give(batch_.lengths, &to->input.lengths);
+    const bool exchanges = reader_.config.parallel().context_method() == ParallelConfig::ALL_TO_ALL;
+    exchanges ? Give(batch_.document_starts, &to->input.starts)
+              : GiveOfTokens(batch_.document_starts, &to->input.starts);
     if (recipe_.structure != Recipe::Structure::kRecurrent) return;
     const std::vector<int32_t> whole(static_cast<size_t>(batch_.samples), static_cast<int32_t>(batch_.length));
     TimeStepTables tables =

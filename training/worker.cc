@@ -72,6 +72,10 @@ Context ContextOf(const RunConfig& config, const ParameterTable& table, Group& t
 
 }  // namespace
 
+Role RoleIn(const RunConfig& config, const std::vector<int>& modules) {
+  return RoleOf(config.model(), modules) | Role{.reads_lengths = config.data().mask_documents()};
+}
+
 std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
   const ParallelConfig& parallel = config.parallel();
   return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatchesPerStep(config),
@@ -81,7 +85,7 @@ std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
 bool ReadsData(const RunConfig& config, int rank) {
   const int stage = Mesh(MeshSizes(config.parallel()), rank).index(Axis::kPipeline);
   const StagePlace place = {.stage = stage, .virtual_stages = VirtualStages(config.parallel())};
-  return RoleOf(config.model(), Transformer::Modules(config.model(), place)).reads();
+  return RoleIn(config, Transformer::Modules(config.model(), place)).reads();
 }
 
 DType WorkingDType(TrainingConfig::Precision precision) {
@@ -108,7 +112,7 @@ Worker::Worker(const RunConfig& run, World& world, Device& device, const Virtual
       place{.stage = mesh.index(Axis::kPipeline), .virtual_stages = virtual_stages},
       table(DeclareRun(config)),
       modules(Transformer::Modules(config.model(), place)),
-      role(RoleOf(config.model(), modules)),
+      role(RoleIn(config, modules)),
       all(&world.all()),
       groups(world, mesh, device, GroupsOf(config, table), SumsOf(config.runtime()), CopiesOf(config.parallel())),
       tensor(&groups[Axis::kTensor]),

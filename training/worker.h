@@ -32,6 +32,9 @@ Bf16Products Bf16ProductsOf(const RuntimeConfig& runtime);
 // Of a run's groups.
 RankSums SumsOf(const RuntimeConfig& runtime);
 
+// What a rank with these modules does with a run's batches: attention reads where documents begin.
+Role RoleIn(const RunConfig& config, const std::vector<int>& modules);
+
 // Whether a rank's stage looks at the data: one of its modules reads some of a batch. Others see shapes only.
 bool ReadsData(const RunConfig& config, int rank);
 

@@ -32,15 +32,20 @@ absl::Status CheckDistinct(const std::vector<Loader::Source>& sources) {
 
 }  // namespace
 
-Loader::Loader(std::vector<Source> sources, Mixture mixture, int64_t sequence_length)
-    : sources_(std::move(sources)), mixture_(std::move(mixture)), sequence_length_(sequence_length) {}
+Loader::Loader(std::vector<Source> sources, Mixture mixture, int64_t sequence_length, bool documents)
+    : sources_(std::move(sources)),
+      mixture_(std::move(mixture)),
+      sequence_length_(sequence_length),
+      documents_(documents) {}
 
 absl::StatusOr<std::unique_ptr<Loader>> Loader::Open(const std::vector<std::string>& globs, int64_t sequence_length,
                                                      int64_t vocabulary, uint64_t seed,
-                                                     const std::vector<double>& weights, FileSystem& fs) {
+                                                     const std::vector<double>& weights, bool documents,
+                                                     FileSystem& fs) {
   std::vector<Source> sources;
   const auto add = [&](const std::vector<std::string>& patterns) -> absl::Status {
     TREFOIL_ASSIGN_OR_RETURN(TokenSet set, TokenSet::Open(patterns, sequence_length, vocabulary, fs));
+    if (documents) TREFOIL_RETURN_IF_ERROR(set.FindDocuments(fs));
     const Sampler sampler(set.samples(), SeedOf(seed, sources.size()));
     sources.push_back({.glob = absl::StrJoin(patterns, ", "), .set = std::move(set), .sampler = sampler});
     return absl::OkStatus();
@@ -53,7 +58,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Open(const std::vector<std::stri
     TREFOIL_RETURN_IF_ERROR(CheckDistinct(sources));
   }
   Mixture mixture(weights.empty() ? std::vector<double>{1} : weights);
-  return std::unique_ptr<Loader>(new Loader(std::move(sources), std::move(mixture), sequence_length));
+  return std::unique_ptr<Loader>(new Loader(std::move(sources), std::move(mixture), sequence_length, documents));
 }
 
 std::vector<const TokenFile*> Loader::files() const {
@@ -98,7 +103,23 @@ absl::StatusOr<Batch> Loader::Get(int64_t first_sample, int64_t count) const {
     std::copy(tokens.begin(), tokens.end() - 1, batch.inputs.values<int32_t>().begin() + row * sequence_length_);
     std::copy(tokens.begin() + 1, tokens.end(), batch.targets.values<int32_t>().begin() + row * sequence_length_);
   }
+  if (documents_) AddDocuments(&batch);
   return batch;
+}
+
+void Loader::AddDocuments(Batch* batch) const {
+  const auto length = static_cast<size_t>(sequence_length_);
+  std::vector<int32_t> all, starts(length + 1);
+  std::vector<float> weights;
+  for (int64_t row = 0; row < batch->samples; ++row) {
+    const Mixture::Place place = mixture_.At(batch->first_sample + row);
+    const Source& source = sources_[static_cast<size_t>(place.source)];
+    source.set.DocumentStarts(source.sampler.Index(place.number), starts);
+    all.insert(all.end(), starts.begin(), starts.end() - 1);
+    for (size_t t = 0; t < length; ++t) weights.push_back(starts[t + 1] == static_cast<int32_t>(t + 1) ? 0.0f : 1.0f);
+  }
+  batch->document_starts = HostTensor(std::move(all), {batch->samples, sequence_length_});
+  batch->weights = HostTensor(std::move(weights), {batch->samples, sequence_length_});
 }
 
 absl::Status Loader::CountTargets(int64_t first_sample, int64_t count, std::span<int64_t> counts) const {

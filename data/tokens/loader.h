@@ -8,6 +8,9 @@
 // data/tokens/mixture.h says which source a sample of the run comes from, and the sources' samplers which of its
 // samples that is. A source that is used up begins its next epoch, in another order, however far the others are.
 //
+// With `documents` batches say where each token's document begins, and the last token of each, whose next one belongs to
+// another, has a target of weight 0.
+//
 // So Get is a pure function of the files, weights, seed and its arguments: ranks that ask for different rows need not
 // talk, and resuming needs no state.
 //
@@ -32,10 +35,10 @@ namespace trefoil {
 class Loader : public Samples {
  public:
   // `weights`: none, or one for each of the globs, as data/tokens/mixture.h wants them.
-  // Failure: as TokenSet::Open; a file that two sources match.
+  // Failure: as TokenSet::Open and FindDocuments; a file that two sources match.
   static absl::StatusOr<std::unique_ptr<Loader>> Open(const std::vector<std::string>& globs, int64_t sequence_length,
                                                       int64_t vocabulary, uint64_t seed,
-                                                      const std::vector<double>& weights = {},
+                                                      const std::vector<double>& weights = {}, bool documents = false,
                                                       FileSystem& fs = FileSystem::Posix());
 
   struct Source {
@@ -55,6 +58,7 @@ class Loader : public Samples {
 
   // Failure: as TokenSet::ReadSample.
   absl::StatusOr<Batch> Get(int64_t first_sample, int64_t count) const override;
+  bool weighted() const override { return documents_; }
   // Copies the sequence_length + 1 tokens of one sample of the run.
   absl::Status ReadSample(int64_t sample, std::span<int32_t> tokens) const;
 
@@ -62,11 +66,13 @@ class Loader : public Samples {
   absl::Status CountTargets(int64_t first_sample, int64_t count, std::span<int64_t> counts) const;
 
  private:
-  Loader(std::vector<Source> sources, Mixture mixture, int64_t sequence_length);
+  Loader(std::vector<Source> sources, Mixture mixture, int64_t sequence_length, bool documents);
+  void AddDocuments(Batch* batch) const;
 
   std::vector<Source> sources_;
   Mixture mixture_;
   int64_t sequence_length_;
+  bool documents_;
 };
 
 // Entropy in nats of a token drawn from what was counted: the cross-entropy of the best model that ignores context,

@@ -65,6 +65,30 @@ absl::StatusOr<TokenSet> TokenSet::Open(const std::vector<std::string>& globs, i
   return set;
 }
 
+absl::Status TokenSet::FindDocuments(FileSystem& fs) {
+  documents_.clear();
+  for (size_t i = 0; i < files_.size(); ++i) {
+    TREFOIL_RETURN_IF_ERROR(files_[i].ForEachDocument(fs, [&](int64_t begin, int64_t length) {
+      if (length > 0) documents_.push_back(starts_[i] + begin);
+    }));
+  }
+  return absl::OkStatus();
+}
+
+void TokenSet::DocumentStarts(int64_t index, std::span<int32_t> starts) const {
+  CHECK(!documents_.empty());
+  const int64_t first = index * sequence_length_;
+  auto next = std::upper_bound(documents_.begin(), documents_.end(), first);
+  int32_t start = 0;
+  for (size_t i = 0; i < starts.size(); ++i) {
+    if (next != documents_.end() && *next == first + static_cast<int64_t>(i)) {
+      start = static_cast<int32_t>(i);
+      ++next;
+    }
+    starts[i] = start;
+  }
+}
+
 absl::Status TokenSet::ReadSample(int64_t index, std::span<int32_t> out) const {
   CHECK(index >= 0 && index < samples()) << index << " of " << samples();
   CHECK_EQ(static_cast<int64_t>(out.size()), sequence_length_ + 1);

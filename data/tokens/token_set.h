@@ -42,6 +42,13 @@ class TokenSet {
   int64_t tokens() const { return starts_.back(); }
   const std::vector<TokenFile>& files() const { return files_; }
 
+  // Reads where the documents of all files begin, once: 8 bytes each. A file begins one. Failure: as
+  // TokenFile::ForEachDocument.
+  absl::Status FindDocuments(FileSystem& fs = FileSystem::Posix());
+  // Of the T + 1 tokens of a sample, the token of the sample at which each one's document begins: 0 if that is before the
+  // sample. After FindDocuments.
+  void DocumentStarts(int64_t index, std::span<int32_t> starts) const;
+
   // Copies the T + 1 tokens of sample `index`, which is in [0, samples()).
   // Failure: a token id outside [0, vocabulary), with the file, the token's number in it, and the id; a file that cannot
   // be read or was changed since it was opened.
@@ -51,7 +58,8 @@ class TokenSet {
   TokenSet() = default;
 
   std::vector<TokenFile> files_;
-  std::vector<int64_t> starts_;  // token number in the set where each file begins, then the total
+  std::vector<int64_t> starts_;     // token number in the set where each file begins, then the total
+  std::vector<int64_t> documents_;  // the same of documents that are not empty, once they are read
   int64_t sequence_length_ = 0;
   int64_t vocabulary_ = 0;
 };

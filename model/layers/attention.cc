@@ -110,6 +110,7 @@ AttentionShape AttentionLayer::ShapeOf(const Context& context, const MicroBatch&
   if (place_.cross) shape.key_tokens = keys.tokens;
   shape.causal = place_.causal;
   shape.lengths = keys.lengths;
+  if (!place_.cross) shape.starts = keys.starts;
   if (!RecipeOf(config_).scaled_scores) shape.scale = 1;
   return shape;
 }
@@ -149,7 +150,7 @@ AttentionDropout AttentionLayer::DropoutOf(const Context& context, const MicroBa
 }
 
 void AttentionLayer::Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const {
-  // Queries and keys, side by side; not the values.
+  // Queries and keys, side by side; not the values. By places in the sample, documents or not: only differences count.
   Rotary(context.device, FusedHeads(qkv, shape).q, shape.heads + shape.kv_heads, shape.head_dim, shape.tokens,
          config_.rope_theta(), inverse);
 }

@@ -277,6 +277,10 @@ std::vector<Run> Runs() {
   }
   runs.push_back(
       {.config = "model { layers: 4 } training { fine_tuning { frozen_layers: 3 } } parallel { pipeline: 4 }"});
+  for (const char* layout : {"", "parallel { pipeline: 2 context: 2 }",
+                             "parallel { tensor: 2 context: 2 context_method: ALL_TO_ALL sequence_parallel: true }"}) {
+    runs.push_back({.config = std::string("model { family: GPT } data { mask_documents: true } ") + layout});
+  }
   // Sums of several segments, activations of several tiles.
   for (const char* layout : {"parallel { tensor: 2 sequence_parallel: true }", "parallel { data: 2 pipeline: 2 }"}) {
     runs.push_back({.config = std::string("model { family: GPT hidden: 128 feed_forward: 256 vocabulary: 9001 "

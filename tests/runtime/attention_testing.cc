@@ -18,6 +18,13 @@ struct Reference {
   Values out, log_sum_exp, d_q, d_k, d_v, d_bias;
 };
 
+// Where the document of a position begins.
+int64_t StartOf(const AttentionCase& c, int64_t b, int64_t position) {
+  int64_t start = 0;
+  for (const int64_t begin : c.documents) start = begin + 3 * b <= position ? begin + 3 * b : start;
+  return start;
+}
+
 // Straight from softmax(scale q k^T + bias) v and its chain rule, Tq x Tk at a time.
 Reference NaiveAttention(const AttentionCase& c, const Operands& x) {
   const AttentionShape& s = c.shape;
@@ -39,6 +46,7 @@ Reference NaiveAttention(const AttentionCase& c, const Operands& x) {
         for (int64_t u = 0; u < tk; ++u) {
           if (s.causal && keys[u] > queries[t]) continue;
           if (!c.lengths.empty() && keys[u] >= c.lengths[b]) continue;
+          if (keys[u] < StartOf(c, b, queries[t])) continue;
           double score = c.distances > 0 ? x.bias[bias_at(u)] : 0;
           for (int64_t d = 0; d < dim; ++d) score += x.q[q_at(t) + d] * x.k[k_at(u) + d] * scale;
           p[u] = std::exp(score);
@@ -95,6 +103,8 @@ std::string Text(const AttentionCase& c) {
        << s.keys().tokens() << " H " << s.heads << " K " << s.kv_heads << " D " << s.head_dim
        << (s.causal ? " causal" : "") << " scale " << s.scale << " dropout " << c.dropout.probability << " lengths";
   for (const int32_t length : c.lengths) text << " " << length;
+  text << " documents";
+  for (const int64_t begin : c.documents) text << " " << begin;
   text << " bias of " << c.distances << ", bf16 by " << (c.bf16 == nullptr ? "the device's choice" : c.bf16->name)
        << ", gradients in " << Name(c.gradient_dtype);
   return text.str();
@@ -151,6 +161,13 @@ void CompareAttention(const AttentionCase& c) {
   const auto results = (c.bf16 == nullptr ? RunWithThreads : RunWithCpuThreads)([&](Device& device) {
     AttentionShape s = c.shape;
     if (!c.lengths.empty()) s.lengths = Ids(device, c.lengths);
+    if (!c.documents.empty()) {
+      std::vector<int32_t> starts;
+      for (int64_t b = 0; b < s.batch; ++b) {
+        for (const int64_t position : PositionsOf(s.tokens)) starts.push_back(static_cast<int32_t>(StartOf(c, b, position)));
+      }
+      s.starts = Ids(device, starts);
+    }
     AttentionHeads in = RandomHeads(device, c.dtype, s, 1);
     if (c.distances > 0) in.bias = Random(device, c.dtype, {c.distances, heads}, 3);
     const Tensor out = Poisoned(device, c.dtype, {s.batch * s.tokens.tokens(), heads * dim});

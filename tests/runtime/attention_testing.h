@@ -29,9 +29,10 @@ AttentionHeads PoisonedHeads(Device& device, DType dtype, const AttentionHeads& 
 
 struct AttentionCase {
   DType dtype = DType::kFloat32;
-  AttentionShape shape;  // without lengths
+  AttentionShape shape;  // without lengths and starts
   AttentionDropout dropout = {};
   std::vector<int32_t> lengths = {};        // of the samples; empty: not defined
+  std::vector<int64_t> documents = {};      // where some begin, in sample b 3 b tokens later; empty: no starts
   int64_t distances = 0;                    // rows of the bias; 0: not defined
   const cpu::Bf16Kernel* bf16 = nullptr;    // by the CPU's kernels with these products; null: the device's kernels
   DType gradient_dtype = DType::kBFloat16;  // float32 where `dtype` is

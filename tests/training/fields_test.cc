@@ -106,6 +106,7 @@ constexpr Row kRows[] = {
     {"data.train", "", "data { train: 'F/held_out' }", Shows::kNumbers},
     {"data.held_out", "", "data { held_out: 'F/held_out' }", Shows::kNumbers},
     {"data.weights", "data { train: 'F/held_out' }", "data { weights: 0.9 weights: 0.1 }", Shows::kNumbers},
+    {"data.mask_documents", "", "data { mask_documents: true }", Shows::kPlan},
     {"data.tokenizer", "", "data { tokenizer: 'F/t.model' }", Shows::kFiles},
     {"data.seed", "", "data { seed: 0 }", Shows::kNumbers},
     {"training.steps", "", "training { steps: 3 }", Shows::kNumbers},

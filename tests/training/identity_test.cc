@@ -115,6 +115,11 @@ TEST_F(IdentityTest, WhatIsHarmlessIsSaid) {
   ExpectNoted(With(config_, "model { initial_deviation: 0.5 }"), "model.initial_deviation was 0.08, is 0.5: ");
 }
 
+TEST_F(IdentityTest, MaskedDocumentsAreSaid) {
+  Begin();
+  ExpectNoted(Longer("data { mask_documents: true }"), "data.mask_documents was false, is true: ");
+}
+
 TEST_F(IdentityTest, OtherHeldOutTextIsSaid) {
   Begin("data { held_out: '" + folder_ + "/held_out' }");
   WriteTokens(folder_ + "/held_out", LearnableIds(20 * 16 + 1, 61, 9), 61);

@@ -268,6 +268,18 @@ TEST(ViolationsTest, ContextRanksShareTokensAndHeadsEvenly) {
               testing::SizeIs(2));
 }
 
+TEST(ViolationsTest, DocumentsAreOfRunningText) {
+  EXPECT_THAT(Check(Changed("data { mask_documents: true }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("data { mask_documents: true } task { kind: ANSWERS }")),
+              ElementsAre(AllOf(StartsWith("data.mask_documents: true, must be false with task.kind ANSWERS"),
+                                HasSubstr("nearest legal: false"))));
+  RunConfig recurrent = Changed("data { mask_documents: true } parallel { tensor: 1 pipeline: 1 }");
+  recurrent.clear_model();
+  EXPECT_TRUE(TextFormat::MergeFromString(
+      "model { family: LSTM layers: 2 hidden: 32 vocabulary: 61 sequence_length: 16 }", &recurrent));
+  EXPECT_THAT(Check(recurrent), ElementsAre(StartsWith("data.mask_documents: true, must be false for LSTM")));
+}
+
 TEST(ViolationsTest, SomeNetworksHaveNoTokensToShare) {
   for (const char* model :
        {"family: TRANSFORMER decoder_length: 16", "family: LSTM",

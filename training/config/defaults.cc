@@ -86,6 +86,7 @@ std::string WhyNoCudnn(const RunConfig& config) {
   const ModelConfig& model = config.model();
   if (model.dropout() > 0) return absl::StrCat("model.dropout ", model.dropout(), ", whose mask it does not have");
   if (model.family() == ModelConfig::T5) return "model.family T5, whose relative positions it does not have";
+  if (config.data().mask_documents()) return "data.mask_documents, which it does not have";
   const ParallelConfig& parallel = config.parallel();
   if (parallel.context() > 1 && parallel.context_method() == ParallelConfig::RING) {
     return absl::StrCat("parallel.context ", parallel.context(), " and context_method RING, whose parts it cannot mask");

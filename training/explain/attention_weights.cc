@@ -38,6 +38,9 @@ AttentionWeights AttentionWeightsOf(Device& device, const std::string& name, con
   const std::vector<int32_t> lengths =
       shape.lengths.defined() ? OnHost<int32_t>(device, shape.lengths)
                               : std::vector<int32_t>(static_cast<size_t>(shape.batch), static_cast<int32_t>(weights.keys));
+  const std::vector<int32_t> starts =
+      shape.starts.defined() ? OnHost<int32_t>(device, shape.starts)
+                             : std::vector<int32_t>(static_cast<size_t>(weights.samples * weights.queries));
   weights.values.resize(static_cast<size_t>(weights.samples * weights.heads * weights.queries * weights.keys));
   auto value = weights.values.begin();
   auto sum = sums.begin();
@@ -47,7 +50,7 @@ AttentionWeights AttentionWeightsOf(Device& device, const std::string& name, con
       for (int64_t query = 0; query < weights.queries; ++query, ++sum, value += weights.keys) {
         const int64_t seen = std::min<int64_t>(shape.Seen(query), lengths[static_cast<size_t>(b)]);
         const float* x = q.Of(b * weights.queries + query, h);
-        for (int64_t key = 0; key < seen; ++key) {
+        for (int64_t key = starts[static_cast<size_t>(b * weights.queries + query)]; key < seen; ++key) {
           const float* y = k.Of(b * weights.keys + key, of_keys);
           double score = 0;
           for (int64_t d = 0; d < shape.head_dim; ++d) score += static_cast<double>(x[d]) * y[d];

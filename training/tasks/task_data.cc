@@ -76,9 +76,10 @@ class Opener {
   }
 
   absl::StatusOr<std::unique_ptr<Loader>> Text(int64_t length, int64_t vocabulary) {
+    const bool documents = config_.data().mask_documents();
     std::vector<double> weights;
     if (train_) weights = {config_.data().weights().begin(), config_.data().weights().end()};
-    TREFOIL_ASSIGN_OR_RETURN(auto text, Loader::Open(globs_, length, vocabulary, seed_, weights));
+    TREFOIL_ASSIGN_OR_RETURN(auto text, Loader::Open(globs_, length, vocabulary, seed_, weights, documents));
     const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
     const Loader* loader = text.get();  // lives as long as the samples, which own it
     for (size_t i = 0; i < text->sources().size(); ++i) {

@@ -183,6 +183,15 @@ void CheckTask(const RunConfig& config, Rules& rules) {
     return;
   }
   const TaskEntry& entry = EntryOf(task.kind());
+  if (config.data().mask_documents() && rules.Good("data.mask_documents")) {
+    const bool attends = StructureOf(model) == kDecoder;
+    if (task.kind() != TaskConfig::NEXT_TOKEN || !attends) {
+      rules.Broken("data.mask_documents: true, must be false ",
+                   attends ? "with task.kind " + TaskConfig::Kind_Name(task.kind()) + ", whose samples are no running text"
+                           : "for " + family + ", which has no causal attention",
+                   "; nearest legal: false");
+    }
+  }
   if (rules.Good("model.head") && model.head() != entry.head) {
     rules.Broken("model.head: ", ModelConfig::Head_Name(model.head()), ", must be ", ModelConfig::Head_Name(entry.head),
                  " with task.kind ", TaskConfig::Kind_Name(task.kind()), "; leave it out");
@@ -262,7 +271,7 @@ int32_t SymbolsOf(const RunConfig& config) {
 
 bool HasWeights(const RunConfig& config) {
   const TaskConfig& task = config.task();
-  return EntryOf(task.kind()).weights || (task.kind() == TaskConfig::MASKED_TOKEN && task.whole_words());
+  return EntryOf(task.kind()).weights || config.data().mask_documents() || (task.kind() == TaskConfig::MASKED_TOKEN && task.whole_words());
 }
 
 bool ShortensBatches(const RunConfig& config) {
@@ -300,6 +309,7 @@ Batch ZeroBatch(const RunConfig& config, int64_t samples, bool weighted) {
     batch.inputs = Ids({samples, length});
   }
   if (entry.lengths) batch.lengths = Ids({samples}, static_cast<int32_t>(length));
+  if (config.data().mask_documents()) batch.document_starts = Ids({samples, length});
   if (entry.segments) batch.segments = Ids({samples, length});
   if (pair) batch.decoder_inputs = Ids({samples, decoder});
   if (model.head() == ModelConfig::TOKENS || model.head() == ModelConfig::CLASSES) {

@@ -42,24 +42,25 @@ void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0);
     LoadRows(query.Row(q0), query.stride, rows, dim, scale, queries, padded);
-    const SeenKeys seen(shape, existing, q0, rows);
+    const SeenKeys seen(shape, existing, b, q0, rows);
+    const int64_t begin = seen.Begin(kBlock);
     Running running(rows);
-    if (seen.most == 0) std::fill_n(sum, rows * padded, 0.0f);
-    for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {
+    if (seen.empty(kBlock)) std::fill_n(sum, rows * padded, 0.0f);
+    for (int64_t k0 = begin; k0 < seen.most; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, seen.most - k0);
       gemm.block(rows, PadColumns(columns), dim, {queries, padded, 1}, keys + k0 * dim, kBlock, weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t valid = seen.Of(r, k0, columns);
+        const int64_t first = seen.From(r, k0, columns), valid = seen.Of(r, k0, columns);
         float* row = weights + r * kBlock;
         if (in.bias.defined()) bias.AddTo(row, 1.0f, shape.tokens.Position(q0 + r), shape.keys(), k0, valid);
-        UpdateRow(row, 1.0f, valid, columns, running, r, sum + r * padded, padded);
+        UpdateRow(row, 1.0f, first, valid, columns, running, r, sum + r * padded, padded);
         if (dropout.probability > 0) {
           float buffer[AttentionDropoutBuffer(kBlock)];
           const float* factors = AttentionDropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, buffer);
           for (int64_t k = 0; k < valid; ++k) row[k] *= factors[k];
         }
       }
-      gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > 0);
+      gemm.block(rows, padded, columns, {weights, kBlock, 1}, values + k0 * padded, padded, sum, padded, k0 > begin);
     }
     StoreQueries(running, sum, padded, rows, dim, output.Row(q0), output.stride,
                  log_sum_exp + (b * shape.heads + head) * tokens + q0);

@@ -1,8 +1,9 @@
 // What the forward and the backward of attention on the CPU share: the blocks and how heads are loaded into them.
 //
 // In fp32, and in bf16 on CPUs without bf16 instructions, everything inside a block is fp32 in padded rows (gemm.h). A
-// head's keys are cut into blocks of kBlock; the queries likewise. What a query sees are the first rows of the keys, so
-// a block of queries meets the blocks of keys up to what its last query sees. With bf16 instructions, see
+// head's keys are cut into blocks of kBlock; the queries likewise. What a query sees are rows of keys that follow each
+// other, whose ends never fall from query to query, so a block of queries meets the blocks of keys from what its first
+// query sees up to what its last one does. With bf16 instructions, see
 // attention_bf16.h.
 #pragma once
 
@@ -43,9 +44,13 @@ inline int64_t ExistingKeys(const AttentionShape& s, int64_t b) {
   return s.lengths.defined() ? s.keys().Before(s.lengths.data<int32_t>()[b]) : s.keys().tokens();
 }
 
-// How many of `existing` keys the queries of a block see, one by one; and the last of them, which sees the most.
+// Which of `existing` keys the queries of a block of sample `b` see, one by one: rows [from, of). The last of them sees
+// up to the most. The block meets `begin` and the keys behind it.
 struct SeenKeys {
-  SeenKeys(const AttentionShape& s, int64_t existing, int64_t q0, int64_t rows) : most(s.Seen(q0 + rows - 1)) {
+  SeenKeys(const AttentionShape& s, int64_t existing, int64_t b, int64_t q0, int64_t rows)
+      : most(s.Seen(q0 + rows - 1)) {
+    const int32_t* starts = s.starts.defined() ? s.starts.data<int32_t>() + b * s.tokens.tokens() + q0 : nullptr;
+    for (int64_t r = 0; r < rows; ++r) from[r] = starts == nullptr ? 0 : s.keys().Before(starts[r]);
     const int64_t first = s.Seen(q0), steps = s.tokens.EndOfRange(q0) >= q0 + rows ? most - first : -1;
     if (steps == 0 || steps == rows - 1) {  // one range of queries: each sees as many more as the one before
       for (int64_t r = 0; r < rows; ++r) of[r] = steps == 0 ? first : first + r;
@@ -56,9 +61,15 @@ struct SeenKeys {
     most = existing;
     for (int64_t r = 0; r < rows; ++r) of[r] = std::min(of[r], existing);
   }
-  // Of a block of keys.
+  // Where the keys begin that the block meets, in steps of `block`.
+  int64_t Begin(int64_t block) const { return from[0] / block * block; }
+  bool empty(int64_t block) const { return Begin(block) >= most; }
+  // Of a block of keys: columns [From, Of), which may be none.
   int64_t Of(int64_t r, int64_t k0, int64_t columns) const { return std::clamp<int64_t>(of[r] - k0, 0, columns); }
-  int64_t of[kBlock], most;
+  int64_t From(int64_t r, int64_t k0, int64_t columns) const {
+    return std::min(std::max<int64_t>(from[r] - k0, 0), Of(r, k0, columns));
+  }
+  int64_t from[kBlock], of[kBlock], most;
 };
 
 // to[r][0..padded) = scale * from[r][0..columns), padded with zeros.
@@ -149,12 +160,15 @@ struct Running {
   float maximum[kBlock], sum[kBlock];
 };
 
-// Turns row `r`'s scores, to be multiplied by `scale`, into exp(score - maximum) over the `valid` first keys, zero
-// after them, and brings the sum and the output so far, if there is any, to the new maximum.
-inline void UpdateRow(float* scores, float scale, int64_t valid, int64_t columns, Running& running, int64_t r,
+// Turns row `r`'s scores, to be multiplied by `scale`, into exp(score - maximum) over the keys [first, end), zero
+// before and after them, and brings the sum and the output so far, if there is any, to the new maximum.
+inline void UpdateRow(float* row, float scale, int64_t first, int64_t end, int64_t columns, Running& running, int64_t r,
                       float* out, int64_t padded) {
-  for (int64_t k = valid; k < columns; ++k) scores[k] = 0;
-  if (valid == 0) return;
+  std::fill_n(row, first, 0.0f);
+  for (int64_t k = end; k < columns; ++k) row[k] = 0;
+  if (first == end) return;
+  float* const scores = row + first;
+  const int64_t valid = end - first;
   const float before = running.maximum[r];
   const float maximum = std::max(before, Maximum(scores, valid) * scale);
   const float sum = SumLanes<float>(valid, [=](int64_t k) { return scores[k] = Exp(scores[k] * scale - maximum); });

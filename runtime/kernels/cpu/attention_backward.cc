@@ -22,19 +22,20 @@ struct Layout : ScratchLayout {
 };
 
 // One row of scores s and of d_out v^T becomes the weights p (dropped-out, for d_values) and
-// d_scores = p * (d_weight - delta); Dao et al. 2022, appendix B.4.
-void ScoresRow(float* scores, float* d_weights, int64_t valid, int64_t columns, float log_sum_exp, float delta,
-               const float* factors) {
+// d_scores = p * (d_weight - delta), of the keys [first, valid), and zeros for the others; Dao et al. 2022, appendix B.4.
+void ScoresRow(float* scores, float* d_weights, int64_t first, int64_t valid, int64_t columns, float log_sum_exp,
+               float delta, const float* factors) {
+  for (int64_t k = 0; k < first; ++k) scores[k] = d_weights[k] = 0;
   if (factors == nullptr) {
 #pragma omp simd
-    for (int64_t k = 0; k < valid; ++k) {
+    for (int64_t k = first; k < valid; ++k) {
       const float weight = Exp(scores[k] - log_sum_exp);
       scores[k] = weight;
       d_weights[k] = weight * (d_weights[k] - delta);
     }
   } else {
 #pragma omp simd
-    for (int64_t k = 0; k < valid; ++k) {
+    for (int64_t k = first; k < valid; ++k) {
       const float weight = Exp(scores[k] - log_sum_exp);
       scores[k] = weight * factors[k];
       d_weights[k] = weight * (d_weights[k] * factors[k] - delta);
@@ -75,14 +76,16 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
       const float* d_row = d_out + r * padded;
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(out[d]) * d_row[d]; });
     }
-    const SeenKeys seen(shape, existing, q0, rows);
-    if (seen.most == 0) std::fill_n(d_queries, rows * padded, 0.0f);
-    for (int64_t k0 = 0; k0 < seen.most; k0 += kBlock) {
+    const SeenKeys seen(shape, existing, b, q0, rows);
+    const int64_t begin = seen.Begin(kBlock);
+    if (seen.empty(kBlock)) std::fill_n(d_queries, rows * padded, 0.0f);
+    for (int64_t k0 = begin; k0 < seen.most; k0 += kBlock) {
       const int64_t columns = std::min(kBlock, seen.most - k0), wide = PadColumns(columns);
       gemm.block(rows, wide, dim, {queries, padded, 1}, keys_t + k0 * dim, kBlock, weights, kBlock, false);
       gemm.block(rows, wide, dim, {d_out, padded, 1}, values_t + k0 * dim, kBlock, d_weights, kBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t valid = seen.Of(r, k0, columns), position = shape.tokens.Position(q0 + r);
+        const int64_t first = seen.From(r, k0, columns), valid = seen.Of(r, k0, columns);
+        const int64_t position = shape.tokens.Position(q0 + r);
         float *row = weights + r * kBlock, *d_row = d_weights + r * kBlock;
         float buffer[AttentionDropoutBuffer(kBlock)];
         const float* factors = nullptr;
@@ -90,12 +93,12 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
           factors = AttentionDropoutFactors(shape, a.dropout, b, head, q0 + r, k0, valid, buffer);
         }
         if (a.in.bias.defined()) bias.AddTo(row, 1.0f, position, shape.keys(), k0, valid);
-        ScoresRow(row, d_row, valid, columns, log_sum_exp[q0 + r], delta[r], factors);
+        ScoresRow(row, d_row, first, valid, columns, log_sum_exp[q0 + r], delta[r], factors);
         if (a.d_bias.wanted()) d_bias.Add(d_row, position, shape.keys(), k0, valid);
       }
       gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
       gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
-      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > 0);
+      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > begin);
     }
     d_query.Write(q0, rows, d_queries, padded, scale);
   }

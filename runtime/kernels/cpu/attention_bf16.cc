@@ -43,18 +43,19 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
   const Bf16Work work(kernel);
   for (int64_t q0 = 0; q0 < tokens; q0 += kBlock) {
     const int64_t rows = std::min(kBlock, tokens - q0), padded_rows = PadBf16(rows);
-    const SeenKeys seen(shape, existing, q0, rows);
+    const SeenKeys seen(shape, existing, b, q0, rows);
+    const int64_t begin = seen.Begin(kKeyBlock);
     Running running(rows);
-    if (seen.most == 0) std::fill_n(sum, rows * padded, 0.0f);
-    for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {
+    if (seen.empty(kKeyBlock)) std::fill_n(sum, rows * padded, 0.0f);
+    for (int64_t k0 = begin; k0 < seen.most; k0 += kKeyBlock) {
       const int64_t columns = std::min(kKeyBlock, seen.most - k0), wide = PadBf16(columns);
       kernel.block(padded_rows, wide, padded, queries.data + q0 * queries.stride, queries.stride,
                    keys + k0 * padded / 2, kKeyBlock, scores, kKeyBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
-        const int64_t valid = seen.Of(r, k0, columns);
+        const int64_t first = seen.From(r, k0, columns), valid = seen.Of(r, k0, columns);
         float* row = scores + r * kKeyBlock;
         if (in.bias.defined()) bias.AddTo(row, scale, shape.tokens.Position(q0 + r), shape.keys(), k0, valid);
-        UpdateRow(row, left_to_do, valid, wide, running, r, sum + r * padded, padded);
+        UpdateRow(row, left_to_do, first, valid, wide, running, r, sum + r * padded, padded);
         if (dropout.probability > 0) {
           float buffer[AttentionDropoutBuffer(kKeyBlock)];
           const float* factors = AttentionDropoutFactors(shape, dropout, b, head, q0 + r, k0, valid, buffer);
@@ -64,7 +65,7 @@ void Head(const Bf16Kernel& kernel, const AttentionHeads& in, const AttentionSha
       }
       // Rows from `rows` on are what an earlier block left there; their results are not read.
       kernel.block(padded_rows, padded, wide, weights, kKeyBlock, values + k0 * padded / 2, padded, sum, padded,
-                   k0 > 0);
+                   k0 > begin);
     }
     StoreQueries(running, sum, padded, rows, dim, output.Row(q0), output.stride,
                  log_sum_exp + (b * shape.heads + head) * tokens + q0);

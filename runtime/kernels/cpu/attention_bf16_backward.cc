@@ -34,7 +34,7 @@ struct Layout : Bf16Layout {
 
 using Arguments = BackwardArguments<Bf16Kernel, Layout>;
 
-// One key against the queries [first, rows) of a block; zeros for the others up to kBlock. kKeep: d_scores stay in
+// One key against the queries [first, rows) of a block, of which there may be none; zeros for the others up to kBlock. kKeep: d_scores stay in
 // d_weights as well, in fp32.
 template <bool kDropout, bool kKeep>
 void KeyRow(const float* scores, float* d_weights, const float* log_sum_exp, const float* delta,
@@ -101,32 +101,34 @@ void QueryHead(const Arguments& a, const LeftRows& keys, const LeftRows& values,
       const BFloat16 *x = output.Row(q0 + r), *y = d_output.Row(q0 + r);
       delta[r] = SumLanes<float>(dim, [=](int64_t d) { return static_cast<float>(x[d]) * static_cast<float>(y[d]); });
     }
-    const SeenKeys seen(shape, existing, q0, rows);
-    if (seen.most == 0) std::fill_n(d_queries_t, dim * kBlock, 0.0f);
-    for (int64_t k0 = 0; k0 < seen.most; k0 += kKeyBlock) {
+    const SeenKeys seen(shape, existing, b, q0, rows);
+    const int64_t begin = seen.Begin(kKeyBlock);
+    if (seen.empty(kKeyBlock)) std::fill_n(d_queries_t, dim * kBlock, 0.0f);
+    for (int64_t k0 = begin; k0 < seen.most; k0 += kKeyBlock) {
       const int64_t columns = std::min(kKeyBlock, seen.most - k0), wide = PadBf16(columns);
       a.kernel.block(wide, padded_rows, padded, keys.data + k0 * keys.stride, keys.stride, queries_t, kBlock, scores,
                      kBlock, false);
       a.kernel.block(wide, padded_rows, padded, values.data + k0 * values.stride, values.stride, d_out_t, kBlock,
                      d_weights, kBlock, false);
       if (drops) TransposedFactors(a, seen, b, head, q0, rows, k0, columns, factors);
-      int64_t first = 0;  // query that sees a key; none sees those from `columns` on
+      int64_t first = 0, end = 0;  // queries that see a key; none sees those from `columns` on
       for (int64_t k = 0; k < wide; ++k) {
         while (first < rows && seen.of[first] <= k0 + k) ++first;
-        const int64_t at = k * kBlock;
+        while (end < rows && seen.from[end] <= k0 + k) ++end;
+        const int64_t at = k * kBlock, last = std::max(first, end);
         const int64_t position = shape.keys().Position(k0 + k);
-        if (biased) bias.AddTo(scores + at + first, scale, position, shape.tokens, q0 + first, rows - first);
+        if (biased) bias.AddTo(scores + at + first, scale, position, shape.tokens, q0 + first, last - first);
         (drops ? keeps ? KeyRow<true, true> : KeyRow<true, false>
                : keeps ? KeyRow<false, true> : KeyRow<false, false>)(
-            scores + at, d_weights + at, log_sum_exp, delta, factors + at, left_to_do, first, rows, weights + at,
+            scores + at, d_weights + at, log_sum_exp, delta, factors + at, left_to_do, first, last, weights + at,
             d_scores + at);
-        if (keeps) d_bias.Add(d_weights + at + first, position, shape.tokens, q0 + first, rows - first);
+        if (keeps) d_bias.Add(d_weights + at + first, position, shape.tokens, q0 + first, last - first);
       }
       a.kernel.block(wide, padded, padded_rows, weights, kBlock, d_out, padded, d_values + k0 * padded, padded, true);
       a.kernel.block(wide, padded, padded_rows, d_scores, kBlock, queries, padded, d_keys + k0 * padded, padded, true);
       PackRows(d_scores, kBlock, wide, padded_rows, d_scores_packed, kBlock);
       a.kernel.block(padded, padded_rows, wide, keys_t + k0 * padded, kKeyBlock, d_scores_packed, kBlock, d_queries_t,
-                     kBlock, k0 > 0);
+                     kBlock, k0 > begin);
     }
     d_query.Write(q0, rows, [=](int64_t r, int64_t d) { return d_queries_t[d * kBlock + r] * scale; });
   }

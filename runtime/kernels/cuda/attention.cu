@@ -27,10 +27,11 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   T* const warp_queries = queries + TileSize<T, D>(16) * warp;
   const auto load = [&](int tile) { LoadKeyTile<D>(g, in, sequence, kv_head, tile, keys, values); };
   const int tiles = (g.Seen(q0 + kRows - 1, existing) + kStep<T, D> - 1) / kStep<T, D>;
-  if (tiles > 0) {  // else nobody would wait for the copies before StoreRows
+  const int first_tile = g.FirstSeen(sequence, q0) / kStep<T, D>;
+  if (tiles > first_tile) {  // else nobody would wait for the copies before StoreRows
     LoadTile<D>(g, in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * in.q.stride, in.q.stride, kRows,
                 g.tokens - q0, queries);
-    load(0);
+    load(first_tile);
   }
   CommitCopies();
 
@@ -39,14 +40,15 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
   float maximum[2] = {-INFINITY, -INFINITY};  // of the scores of rows Row(0) and Row(2)
   float weight_sum[2] = {};                   // this lane's part
   const int seen[2] = {g.Seen(warp_q0 + sum.Row(0), existing), g.Seen(warp_q0 + sum.Row(2), existing)};
-  const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
-  for (int tile = 0; tile < tiles; ++tile) {
+  const int from[2] = {g.FirstSeen(sequence, warp_q0 + sum.Row(0)), g.FirstSeen(sequence, warp_q0 + sum.Row(2))};
+  const int seen_by_warp = g.Seen(warp_q0 + 15, existing), from_of_warp = g.FirstSeen(sequence, warp_q0);
+  for (int tile = first_tile; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
     const int k0 = tile * kStep<T, D>, at = tile % 2 * TileSize<T, D>(kStep<T, D>);
-    if (k0 < seen_by_warp) {
+    if (k0 < seen_by_warp && from_of_warp < k0 + kStep<T, D>) {
       Fragment<kStep<T, D>> weights;
       AddProductTransposed<D>(weights, warp_queries, keys + at);
       const float before[2] = {maximum[0], maximum[1]};
@@ -57,9 +59,10 @@ __global__ void __launch_bounds__(kThreads, 2) AttentionKernel(const AttentionGe
         for (int i = 0; i < 4; ++i) {
           float& score = weights.value[j][i];
           const int key = k0 + weights.Column(j, i);
-          score = key < seen[i / 2] ? score * g.scale : -INFINITY;
+          const bool sees = from[i / 2] <= key && key < seen[i / 2];
+          score = sees ? score * g.scale : -INFINITY;
           if constexpr (kBias) {
-            score += BiasOf<true>(g, bias + head, key < seen[i / 2], warp_q0 + weights.Row(i), key);
+            score += BiasOf<true>(g, bias + head, sees, warp_q0 + weights.Row(i), key);
           }
           highest[i / 2] = fmaxf(highest[i / 2], score);
         }

@@ -32,6 +32,7 @@ struct AttentionGeometry {
   TokenRanges queries, keys;
   bool causal;
   const int32_t* lengths;  // null: all keys exist
+  const int32_t* starts;   // null: queries see keys from the first on
   float scale;              // of q k^T
   bool wide;                // rows of heads start and end at multiples of 16 bytes
   float probability, kept;  // of dropout; kept: the factor of what is not dropped
@@ -51,6 +52,27 @@ struct AttentionGeometry {
   __device__ int FirstSeeing(int key, int existing) const {
     if (key >= existing) return tokens;
     return causal ? static_cast<int>(queries.Before(keys.Position(key))) : 0;
+  }
+  // With starts, a query row sees none of the keys before FirstSeen, which never falls either; so what sees a key are
+  // rows before EndSeeing, found by halving. Rows beyond the last are as above.
+  __device__ int FirstSeen(int sequence, int query) const {
+    if (starts == nullptr) return 0;
+    return static_cast<int>(keys.Before(starts[static_cast<int64_t>(sequence) * tokens + min(query, tokens - 1)]));
+  }
+  __device__ int EndSeeing(int sequence, int key) const {
+    int begin = 0, end = tokens;
+    if (starts == nullptr || key >= key_tokens) return tokens;
+    const int32_t* const of_sequence = starts + static_cast<int64_t>(sequence) * tokens;
+    const int64_t position = keys.Position(key);
+    while (begin < end) {
+      const int middle = (begin + end) / 2;
+      if (of_sequence[middle] <= position) {
+        begin = middle + 1;
+      } else {
+        end = middle;
+      }
+    }
+    return begin;
   }
   // For the bias; of a row beyond the last, the last one's.
   __device__ int QueryPosition(int query) const { return static_cast<int>(queries.Position(min(query, tokens - 1))); }
@@ -103,6 +125,7 @@ inline AttentionGeometry GeometryOf(const AttentionShape& s, const AttentionDrop
           .keys = s.keys(),
           .causal = s.causal,
           .lengths = s.lengths.defined() ? s.lengths.data<int32_t>() : nullptr,
+          .starts = s.starts.defined() ? s.starts.data<int32_t>() : nullptr,
           .scale = s.score_scale(),
           .wide = wide,
           .probability = dropout.probability,

@@ -64,11 +64,12 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
   const T* const warp_d_out = d_out + TileSize<T, D>(16) * warp;
   const auto load = [&](int tile) { LoadKeyTile<D>(g, x.in, sequence, kv_head, tile, keys, values); };
   const int tiles = (g.Seen(q0 + kRows - 1, existing) + kStep<T, D> - 1) / kStep<T, D>;
-  if (tiles > 0) {  // else nobody would wait for the copies before StoreGradient
+  const int first_tile = g.FirstSeen(sequence, q0) / kStep<T, D>;
+  if (tiles > first_tile) {  // else nobody would wait for the copies before StoreGradient
     LoadTile<D>(g, x.in.q.Head(sequence, g.tokens, head, g.head_dim) + q0 * x.in.q.stride, x.in.q.stride, kRows,
                 g.tokens - q0, queries);
     LoadTile<D>(g, x.d_out + g.Out(sequence, head) + q0 * g.OutStride(), g.OutStride(), kRows, g.tokens - q0, d_out);
-    load(0);
+    load(first_tile);
   }
   CommitCopies();
 
@@ -83,14 +84,16 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
     delta[half] = x.delta[g.Statistic(sequence, head) + query];
   }
   const int seen[2] = {g.Seen(warp_q0 + d_queries.Row(0), existing), g.Seen(warp_q0 + d_queries.Row(2), existing)};
-  const int seen_by_warp = g.Seen(warp_q0 + 15, existing);
-  for (int tile = 0; tile < tiles; ++tile) {
+  const int from[2] = {g.FirstSeen(sequence, warp_q0 + d_queries.Row(0)),
+                       g.FirstSeen(sequence, warp_q0 + d_queries.Row(2))};
+  const int seen_by_warp = g.Seen(warp_q0 + 15, existing), from_of_warp = g.FirstSeen(sequence, warp_q0);
+  for (int tile = first_tile; tile < tiles; ++tile) {
     if (tile + 1 < tiles) load(tile + 1);
     CommitCopies();
     WaitForCopies<1>();
     __syncthreads();
     const int k0 = tile * kStep<T, D>, at = tile % 2 * TileSize<T, D>(kStep<T, D>);
-    if (k0 < seen_by_warp) {
+    if (k0 < seen_by_warp && from_of_warp < k0 + kStep<T, D>) {
       Fragment<kStep<T, D>> scores, d_scores;
       AddProductTransposed<D>(scores, warp_queries, keys + at);
       AddProductTransposed<D>(d_scores, warp_d_out, values + at);
@@ -102,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, 2) QueryBackwardKernel(const Attenti
           float2 factors = {1, 1};
           if (g.probability > 0) factors = dropout.Factors(query, key);
           const auto backward = [&](int k, float factor, float score, float& d_score) {
-            const bool sees = k < seen[i / 2];
+            const bool sees = from[i / 2] <= k && k < seen[i / 2];
             const float bias = BiasOf<kBias>(g, bias_at_zero + head, sees, query, k);
             Backward<T>(g, sees, log_sum_exp[i / 2], delta[i / 2], bias, factor, score, d_score);
           };
@@ -145,7 +148,9 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
 
   const int group = g.heads / g.kv_heads, existing = g.Existing(sequence);
   const int first_tile = g.FirstSeeing(k0, existing) / kStep<T, D>;
-  const int tiles = (g.tokens + kStep<T, D> - 1) / kStep<T, D> - first_tile;  // of a head; may be none
+  // Of a head; may be none. The last key of the block has the last queries.
+  const int end = g.EndSeeing(sequence, min(k0 + kRows, g.key_tokens) - 1);
+  const int tiles = max(0, (end + kStep<T, D> - 1) / kStep<T, D> - first_tile);
   const auto load = [&](int number) {
     const int head = kv_head * group + number / tiles, q0 = (first_tile + number % tiles) * kStep<T, D>;
     const int at = number % 2 * TileSize<T, D>(kStep<T, D>), inside = g.tokens - q0;
@@ -174,6 +179,8 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
   Fragment<D> d_keys, d_values;
   const int first_seeing[2] = {g.FirstSeeing(warp_k0 + d_keys.Row(0), existing),
                                g.FirstSeeing(warp_k0 + d_keys.Row(2), existing)};
+  const int end_seeing[2] = {g.EndSeeing(sequence, warp_k0 + d_keys.Row(0)),
+                             g.EndSeeing(sequence, warp_k0 + d_keys.Row(2))};
   const int first_seeing_warp = g.FirstSeeing(warp_k0, existing);
   for (int number = 0; number < group * tiles; ++number) {
     if (number + 1 < group * tiles) load(number + 1);
@@ -196,7 +203,7 @@ __global__ void __launch_bounds__(kThreads, 2) KeyBackwardKernel(const Attention
         for (int i = 0; i < 4; ++i) {
           const int column = weights.Column(j, i), query = q0 + column, key = warp_k0 + weights.Row(i);
           const float factor = g.probability > 0 ? dropout.Factor(query, key) : 1.0f;
-          const bool seen = first_seeing[i / 2] <= query && query < g.tokens;
+          const bool seen = first_seeing[i / 2] <= query && query < end_seeing[i / 2];
           const float bias = BiasOf<kBias>(g, bias_at_zero + head, seen, query, key);
           weights.value[j][i] = Backward<T>(g, seen, log_sum_exp[column], delta[column], bias, factor,
                                             weights.value[j][i], d_scores.value[j][i]);

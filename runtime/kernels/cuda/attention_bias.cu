@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads, 2) BiasBackwardKernel(const Attentio
     for (int half = 0; half < 2; ++half) {
       const int query = q0 + 16 * warp + scores.Row(2 * half);
       if (query >= q_end) continue;
-      const int seen = min(g.Seen(query, existing), k_end);
+      const int seen = min(g.Seen(query, existing), k_end), from = g.FirstSeen(sequence, query);
       const float log_sum_exp = x.log_sum_exp[g.Statistic(sequence, head) + query];
       const float delta = x.delta[g.Statistic(sequence, head) + query];
       float* const row = d_scores + (g.QueryPosition(query) - first_query) * kColumns;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads, 2) BiasBackwardKernel(const Attentio
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; ++e) {
           const int key = k0 + scores.Column(tile, e);
-          if (key >= seen) continue;
+          if (key < from || key >= seen) continue;
           const float bias = BiasOf<true>(g, x.bias + head, true, query, key);
           const float factor = g.probability > 0 ? dropout.Factor(query, key) : 1.0f;
           Backward<T>(g, true, log_sum_exp, delta, bias, factor, scores.value[tile][e], d_weights.value[tile][e]);

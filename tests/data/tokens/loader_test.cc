@@ -24,6 +24,38 @@ std::unique_ptr<Loader> OpenOrDie(const std::vector<std::string>& globs, int64_t
   return *std::move(loader);
 }
 
+// Documents of the counting tokens: in files of 60 and 43, the second begins with an empty one.
+TEST(Loader, SaysWhereDocumentsBegin) {
+  const std::string folder = TestFolder();
+  int32_t token = 0;
+  const std::vector<std::vector<int>> lengths = {{3, 1, 16, 0, 40}, {0, 2, 41}};
+  std::vector<int32_t> starts = {};  // of each token
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    std::vector<std::vector<int32_t>> documents;
+    for (const int length : lengths[i]) {
+      std::vector<int32_t>& document = documents.emplace_back(static_cast<size_t>(length));
+      std::iota(document.begin(), document.end(), token);
+      starts.insert(starts.end(), document.size(), token);
+      token += length;
+    }
+    WriteDocuments(folder + "/train-" + std::to_string(i), documents);
+  }
+  const auto loader = Loader::Open({folder + "/train-*"}, 10, 1000, 3, {}, /*documents=*/true);
+  ASSERT_TRUE(loader.ok()) << loader.status();
+  EXPECT_TRUE((*loader)->weighted());
+  const auto batch = (*loader)->Get(0, 10);
+  ASSERT_TRUE(batch.ok());
+  for (int b = 0; b < 10; ++b) {
+    const int32_t first = batch->inputs.values<int32_t>()[static_cast<size_t>(b * 10)];
+    for (int t = 0; t < 10; ++t) {
+      const auto at = static_cast<size_t>(b * 10 + t), number = static_cast<size_t>(first + t);
+      EXPECT_EQ(batch->document_starts.values<int32_t>()[at], std::max(0, starts[number] - first)) << number;
+      EXPECT_EQ(batch->weights.values<float>()[at], starts[number + 1] == starts[number] ? 1 : 0) << number;
+    }
+  }
+  EXPECT_FALSE(OpenOrDie({folder + "/train-*"}, 10, 3)->Get(0, 1)->document_starts.defined());
+}
+
 TEST(Loader, EpochsCoverTheDataSet) {
   const std::string folder = Counting();
   auto loader = OpenOrDie({folder + "/train-*"}, 10, 5);
