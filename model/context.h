@@ -1,9 +1,9 @@
 // What layers work with: where they run, and the micro-batch in hand.
 //
 // Shapes in this room: B batch, T tokens of each sample that this rank and those beside it on the tensor axis have (all
-// of them without context parallelism), N = B * T rows, n this rank's share of the rows between the matrices (N / t with
-// sequence parallelism over t tensor ranks, else N), C hidden, H heads, K key/value heads, D head dim,
-// F feed-forward, V vocabulary, L layers. A local size is written H/t.
+// of them without context parallelism), N = B * T rows, n this rank's share of the rows between the matrices (N / t
+// with sequence parallelism over t tensor ranks, else N), C hidden, H heads, K key/value heads, D head dim, F
+// feed-forward, V vocabulary, L layers. A local size is written H/t.
 //
 // Threads: the rank's main thread.
 #pragma once
@@ -83,8 +83,8 @@ struct Sequences {
   Tensor ids = {};        // [N] int32, for the embedding
   Tensor positions = {};  // [N] int32: each row's place in its sample, or in its document
   Tensor lengths = {};    // [B] int32: tokens that are real; undefined: T each
-  // Int32, where the document of a token begins (AttentionShape::starts): of the rows whose queries attend on this rank,
-  // [N] or, with ALL_TO_ALL, those of whole samples. Undefined: a sample is one document.
+  // Int32, where the document of a token begins (AttentionShape::starts): of the rows whose queries attend on this
+  // rank, [N] or, with ALL_TO_ALL, those of whole samples. Undefined: a sample is one document.
   Tensor starts = {};
   Tensor buckets = {};    // [2T - 1] int32: of relative positions (model/relative_positions.h)
   Tensor sinusoids = {};  // [length, C] working dtype (model/sinusoids.h)

@@ -207,7 +207,8 @@ void CheckContext(const ModelConfig& model, const ParallelConfig& parallel, Rule
   if (rules.Good("model.sequence_length") && model.sequence_length() % chunks != 0) {
     rules.Broken("model.sequence_length: ", model.sequence_length(), " is not a multiple of ",
                  chunks > context ? "2 x " : "", "parallel.context ", context,
-                 ", the chunks that its ranks share; nearest legal: ", NearestMultiples(chunks, model.sequence_length()));
+                 ", the chunks that its ranks share; nearest legal: ",
+                 NearestMultiples(chunks, model.sequence_length()));
   }
   if (parallel.context_method() == ParallelConfig::ALL_TO_ALL) CheckHeadsOfContext(model, parallel, rules);
 }

@@ -43,8 +43,8 @@ struct Parameter {
   // Each axis and each dim once at most; over the axes not named every rank holds all.
   std::vector<ParameterSplit> splits = {};
   // The axes over which its gradient may be a partial sum, besides those that split samples or their tokens for the
-  // whole network, over which every gradient is one unless the parameter is split over them: with kTensor, where sequence parallelism splits the tokens that it
-  // is used on. Must then be added over these axes.
+  // whole network, over which every gradient is one unless the parameter is split over them: with kTensor, where
+  // sequence parallelism splits the tokens that it is used on. Must then be added over these axes.
   AxisSet partial_over = {};
   // The axes over which its gradient is a partial sum in any run, tokens split or not.
   AxisSet summed_over = {};

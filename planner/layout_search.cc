@@ -88,7 +88,9 @@ class Search {
       if (divided.axis == axis.axis && divided.size % size != 0) return false;
     }
     if (axis.splits == AxisSplits::kMatrices) return size <= planner_.cluster().devices_per_node();
-    if (axis.splits == AxisSplits::kTokens) return size == 1 || config_.model().sequence_length() / size >= kLeastTokens;
+    if (axis.splits == AxisSplits::kTokens) {
+      return size == 1 || config_.model().sequence_length() / size >= kLeastTokens;
+    }
     return axis.splits != AxisSplits::kSamples || config_.training().global_batch() % size == 0;
   }
 

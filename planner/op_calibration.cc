@@ -199,6 +199,17 @@ void AddElementwise(std::vector<CalibratedOp>& ops) {
     const DType other = dtype == kFloat ? DType::kBFloat16 : kFloat;
     return [&device, in = New(device, dtype, {n, c}), out = New(device, other, {n, c})] { Cast(device, in, out); };
   }));
+  ops.push_back(ByRows("copy_columns", [](Device& device, DType dtype, int64_t n, int64_t c) {
+    return [&device, in = New(device, dtype, {n, 2 * c}), out = New(device, dtype, {n, c}), c] {
+      CopyColumns(device, {in, c}, c, {out, 0});
+    };
+  }));
+  ops.push_back(ByRows("merge_attention", [](Device& device, DType dtype, int64_t n, int64_t c) {
+    const Tensor sums = New(device, kFloat, {1, c / 64, n}), part_sums = New(device, kFloat, {1, c / 64, n});
+    return [=, &device, out = New(device, dtype, {n, c}), part = New(device, dtype, {n, c})] {
+      MergeAttention(device, out, sums, part, part_sums);
+    };
+  }));
   ops.push_back(ByRows("fill", [](Device& device, DType dtype, int64_t n, int64_t c) {
     return [&device, x = New(device, dtype, {n, c})] { Fill(device, x, 0); };
   }));

@@ -129,7 +129,8 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
   const auto stage = static_cast<size_t>(MeshOf(config, rank).index(Axis::kPipeline));
   const std::string key = part.SerializeAsString() + "/" + likenesses[stage] + "/" +
                           std::to_string(MeshOf(config, rank).index(Axis::kTensor)) + "/" +
-                          std::to_string(MeshOf(config, rank).index({Axis::kContext, Axis::kData}));  // whose shard of each bucket
+                          // Whose shard of each bucket it is.
+                          std::to_string(MeshOf(config, rank).index({Axis::kContext, Axis::kData}));
   const auto [found, is_new] = profiles_.try_emplace(key);
   if (is_new) found->second = ProfileStage(config, ActionsOf(config, rank), ranks, rank, time);
   return found->second;

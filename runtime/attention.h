@@ -112,9 +112,9 @@ struct AttentionShape {
   // [B] int32 on the device, or not defined: of sample b only the keys at positions below lengths[b] exist, the others
   // are padding; positions of the sequence, whichever of them these keys are. A length may be 0, and above the keys.
   Tensor lengths = {};
-  // [B*Tq] int32 on the device, or not defined: the query of a row sees no key at a position below starts[row], which is
-  // at most its own and never falls from row to row of a sample. Where several documents lie in one sequence: the first
-  // token of the query's.
+  // [B*Tq] int32 on the device, or not defined: the query of a row sees no key at a position below starts[row], which
+  // is at most its own and never falls from row to row of a sample. Where several documents lie in one sequence: the
+  // first token of the query's.
   Tensor starts = {};
   float scale = 0;  // of q k^T; 0: 1 / sqrt(D)
 
@@ -122,8 +122,8 @@ struct AttentionShape {
   // Of a fused tensor of queries, keys and values.
   int64_t columns() const { return (heads + 2 * kv_heads) * head_dim; }
   float score_scale() const { return scale != 0 ? scale : 1.0f / std::sqrt(static_cast<float>(head_dim)); }
-  // The keys that query row `query` sees are rows [0, Seen(query)) of its sample, as far as they exist and its start lets
-  // it; it never falls with the row.
+  // The keys that query row `query` sees are rows [0, Seen(query)) of its sample, as far as they exist and its start
+  // lets it; it never falls with the row.
   int64_t Seen(int64_t query) const {
     return causal ? keys().Before(tokens.Position(query) + 1) : keys().tokens();
   }

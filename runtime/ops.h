@@ -254,8 +254,8 @@ inline constexpr int kSumPartsLevels = 14;
 void SumParts(Device& device, const Tensor& parts, const Tensor& out);
 // out = in, converted.
 void Cast(Device& device, const Tensor& in, const Tensor& out);
-// to.rows[i][to.first + j] = from.rows[i][from.first + j] for every row and j < columns, converted; the other columns of
-// to.rows stay. from.rows, to.rows: [N, ...] each, two tensors.
+// to.rows[i][to.first + j] = from.rows[i][from.first + j] for every row and j < columns, converted; the other columns
+// of to.rows stay. from.rows, to.rows: [N, ...] each, two tensors.
 void CopyColumns(Device& device, const HeadColumns& from, int64_t columns, const HeadColumns& to);
 // x = value everywhere (float dtypes).
 void Fill(Device& device, const Tensor& x, float value);

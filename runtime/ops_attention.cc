@@ -93,7 +93,8 @@ void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_di
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                const Tensor& out, const Tensor& log_sum_exp) {
   const double bytes = CheckAttention(in, shape, dropout, out, log_sum_exp);
-  Run(device, "attention", 2 * Product(shape), Bytes({&out, &log_sum_exp, &shape.lengths, &shape.starts, &in.bias}) + bytes,
+  Run(device, "attention", 2 * Product(shape),
+      Bytes({&out, &log_sum_exp, &shape.lengths, &shape.starts, &in.bias}) + bytes,
       [&](Kernels& kernels) { kernels.Attention(in, shape, dropout, out, log_sum_exp); });
 }
 

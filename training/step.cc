@@ -41,8 +41,8 @@ RunConfig ConfigOfStep(const Worker& worker, const BatchSource& source, int64_t 
 // The tensors of a batch that `whole` has too, made as large with zeros.
 void FillUp(const Batch& whole, Batch* batch) {
   for (HostTensor Batch::*tensor :
-       {&Batch::inputs, &Batch::lengths, &Batch::document_starts, &Batch::segments, &Batch::decoder_inputs, &Batch::patches, &Batch::patch_places,
-        &Batch::targets, &Batch::values, &Batch::places, &Batch::weights}) {
+       {&Batch::inputs, &Batch::lengths, &Batch::document_starts, &Batch::segments, &Batch::decoder_inputs,
+        &Batch::patches, &Batch::patch_places, &Batch::targets, &Batch::values, &Batch::places, &Batch::weights}) {
     const HostTensor& expected = whole.*tensor;
     HostTensor& found = batch->*tensor;
     CHECK_EQ(found.defined(), expected.defined()) << "the task's batches have other tensors";

@@ -167,7 +167,8 @@ class Uploads {
   // 0 for targets of other ranks' tokens.
   HostTensor WeightsHere(const Rows& rows) const {
     const auto count = rows.rows.size();
-    std::vector<float> weights = batch_.weights.defined() ? batch_.weights.values<float>() : std::vector<float>(count, 1);
+    std::vector<float> weights(count, 1);
+    if (batch_.weights.defined()) weights = batch_.weights.values<float>();
     for (size_t i = 0; i < count; ++i) {
       if (rows.rows[i] < 0) weights[i] = 0;
     }

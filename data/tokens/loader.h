@@ -8,8 +8,8 @@
 // data/tokens/mixture.h says which source a sample of the run comes from, and the sources' samplers which of its
 // samples that is. A source that is used up begins its next epoch, in another order, however far the others are.
 //
-// With `documents` batches say where each token's document begins, and the last token of each, whose next one belongs to
-// another, has a target of weight 0.
+// With `documents` batches say where each token's document begins, and the last token of each, whose next one belongs
+// to another, has a target of weight 0.
 //
 // So Get is a pure function of the files, weights, seed and its arguments: ranks that ask for different rows need not
 // talk, and resuming needs no state.

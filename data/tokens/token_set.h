@@ -45,8 +45,8 @@ class TokenSet {
   // Reads where the documents of all files begin, once: 8 bytes each. A file begins one. Failure: as
   // TokenFile::ForEachDocument.
   absl::Status FindDocuments(FileSystem& fs = FileSystem::Posix());
-  // Of the T + 1 tokens of a sample, the token of the sample at which each one's document begins: 0 if that is before the
-  // sample. After FindDocuments.
+  // Of the T + 1 tokens of a sample, the token of the sample at which each one's document begins: 0 if that is before
+  // the sample. After FindDocuments.
   void DocumentStarts(int64_t index, std::span<int32_t> starts) const;
 
   // Copies the T + 1 tokens of sample `index`, which is in [0, samples()).

@@ -4,8 +4,8 @@
 //   self:  h [n, C] -> qkv [N, (H + 2K)/t * D] -> rotary, if so -> attention [N, H/t * D] -> output y [n, C]
 //   cross: h [n, C] -> q [N, H/t * D], memory [m, C] -> kv [M, 2K/t * D]   -> attention      -> output y [n, C]
 //
-// Where ranks share each sample's tokens (Context::token_ranks) self-attention goes round a ring (ring_attention.h), or is
-// made of some heads and all tokens (head_exchange.h).
+// Where ranks share each sample's tokens (Context::token_ranks) self-attention goes round a ring (ring_attention.h), or
+// is made of some heads and all tokens (head_exchange.h).
 //
 // Keys behind a sample's length (Sequences::lengths) are not seen. With relative positions a table [buckets, H] that all
 // layers of a side share is added to the scores, by the bucket of the distance (model/relative_positions.h).

@@ -90,9 +90,9 @@ class Group {
   // Whether a receive that is started long before it is waited for is worth the tensor that it keeps: a stage of a
   // pipeline takes one for each of its neighbours (parallel/pipeline/pipeline.h).
   virtual bool receives_early() const { return false; }
-  // Lets the message come into x that Receive(x, from, tag) will wait for, while this rank does other things; until then
-  // x belongs to the group. Receives of one rank and lane are started in their order. Groups whose messages go through
-  // copies do nothing here.
+  // Lets the message come into x that Receive(x, from, tag) will wait for, while this rank does other things; until
+  // then x belongs to the group. Receives of one rank and lane are started in their order. Groups whose messages go
+  // through copies do nothing here.
   virtual void StartReceive(const Tensor&, int /*from*/, int /*tag*/) {}
   // Waits until the earliest unfinished message to rank `to` with this tag, of which there must be one, is delivered,
   // and gives up its tensor. Who waits here must know that the receiver gets so far without this rank.

@@ -1,5 +1,5 @@
-// Ranks that share each sample's tokens (parallel.context) against one rank: both methods, with every other way to split
-// a run.
+// Ranks that share each sample's tokens (parallel.context) against one rank: both methods, with every other way to
+// split a run.
 #include "tests/model/layout_testing.h"
 
 namespace trefoil {
@@ -9,7 +9,8 @@ namespace {
 constexpr char kModel[] =
     "model { layers: 3 kv_heads: 4 heads: 8 head_dim: 4 sequence_length: 16 } training { optimizer { clip_norm: 0 } } ";
 constexpr int kSteps = 4;
-constexpr Tolerances kBFloat16 = {.loss = 1.5e-3, .norm = 1e-2, .gradient = 0.15, .projection = 0.03, .state = 0.3, .noise = 0.02};
+constexpr Tolerances kBFloat16 = {
+    .loss = 1.5e-3, .norm = 1e-2, .gradient = 0.15, .projection = 0.03, .state = 0.3, .noise = 0.02};
 
 constexpr const char* kLayouts[] = {
     "parallel { context: 2 }",
@@ -32,7 +33,8 @@ constexpr const char* kLayouts[] = {
 
 class ContextLayoutsTest : public testing::TestWithParam<const char*> {
  protected:
-  void Expect(ModelConfig::Family family, const std::string& more, const Tolerances& tolerances = {.loss = 1e-5, .norm = 1e-4}) {
+  void Expect(ModelConfig::Family family, const std::string& more,
+              const Tolerances& tolerances = {.loss = 1e-5, .norm = 1e-4}) {
     const Trace reference = Train(TinyRun(family, kModel + more), kSteps);
     EXPECT_LT(reference.losses.back(), reference.losses.front());
     Deviation worst;
@@ -86,7 +88,8 @@ TEST_P(ContextLayoutsTest, WeightsOfTargets) {
   };
   const RunConfig alone = TinyRun(ModelConfig::LLAMA, kModel);
   const Trace reference = Train(alone, kSteps, weighted(alone));
-  for (const char* layout : {"parallel { context: 4 }", "parallel { context: 2 data: 2 } training { micro_batch: 2 }"}) {
+  for (const char* layout :
+       {"parallel { context: 4 }", "parallel { context: 2 data: 2 } training { micro_batch: 2 }"}) {
     SCOPED_TRACE(layout);
     const RunConfig config =
         TinyRun(ModelConfig::LLAMA, std::string(kModel) + layout + " parallel { context_method: " + GetParam() + " }");
@@ -97,7 +100,8 @@ TEST_P(ContextLayoutsTest, WeightsOfTargets) {
 // The same bits, whatever the timing of ranks.
 TEST_P(ContextLayoutsTest, RunsRepeatToTheBit) {
   const RunConfig config =
-      TinyRun(ModelConfig::LLAMA, std::string(kModel) + "parallel { context: 4 data: 2 context_method: " + GetParam() + " }");
+      TinyRun(ModelConfig::LLAMA,
+              std::string(kModel) + "parallel { context: 4 data: 2 context_method: " + GetParam() + " }");
   const Trace a = Train(config, kSteps), b = Train(config, kSteps);
   EXPECT_EQ(a.losses, b.losses);
   EXPECT_EQ(a.norms, b.norms);

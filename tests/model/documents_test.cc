@@ -108,7 +108,8 @@ TEST_P(DocumentsTest, EveryLayoutGivesTheSame) {
   const Trace reference = Train(one, kSteps, Packed(one.model()));
   for (const char* layout :
        {"parallel { tensor: 2 sequence_parallel: true data: 2 }", "parallel { pipeline: 3 recompute: FULL }",
-        "parallel { context: 2 }", "parallel { context: 4 data: 2 }", "parallel { context: 4 context_method: ALL_TO_ALL }",
+        "parallel { context: 2 }", "parallel { context: 4 data: 2 }",
+        "parallel { context: 4 context_method: ALL_TO_ALL }",
         "parallel { context: 2 tensor: 2 pipeline: 3 sequence_parallel: true recompute: SELECTIVE }",
         "parallel { context: 2 tensor: 2 data: 2 context_method: ALL_TO_ALL zero: NONE }"}) {
     SCOPED_TRACE(layout);

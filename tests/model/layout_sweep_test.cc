@@ -1,6 +1,7 @@
-// Every (tensor, pipeline, data) in {1, 2, 4}^3 of at most 8 ranks, with and without sequence parallelism, all ZeRO
-// stages, all schedules, both recipes, against the single rank. Two steps of each are part of the suite
-// (layout_sweep_short_test); twenty, in bf16 too, take minutes, so by hand after a change of layers, schedules or placement:
+// Every (tensor, context, pipeline, data) in {1, 2, 4}^4 of at most 8 ranks, by both methods of context parallelism,
+// with and without sequence parallelism, all ZeRO stages (with context two of them), all schedules, both recipes,
+// against the single rank. Two steps of each are part of the suite (layout_sweep_short_test); twenty, in bf16 too, take
+// minutes, so by hand after a change of layers, schedules or placement:
 //
 //   bazel test //tests/model:layout_sweep_test --test_output=all
 #include "tests/model/layout_testing.h"
@@ -13,23 +14,40 @@ constexpr char kModel[] =
     "model { layers: 9 hidden: 16 heads: 8 kv_heads: 4 head_dim: 4 feed_forward: 24 vocabulary: 61 }"
     "training { micro_batch: 1 global_batch: 16 optimizer { clip_norm: 0 } } ";
 
+// Of key/value heads, which ALL_TO_ALL shares out among the context ranks.
+constexpr int kKvHeads = 4;
+
+// The choices beside a mesh.
+void AddLayouts(const std::string& mesh, int tensor, int context, int pipeline, int data,
+                std::vector<std::string>* layouts) {
+  for (const char* method : {"RING", "ALL_TO_ALL"}) {
+    const bool exchanges = std::string(method) == "ALL_TO_ALL";
+    if (exchanges && (context == 1 || kKvHeads / tensor % context != 0)) continue;
+    for (const char* sequence : {"false", "true"}) {
+      for (const std::string zero : {"OPTIMIZER", "NONE", "GRADIENTS", "WEIGHTS"}) {
+        if (data * context == 1 && zero != "OPTIMIZER") continue;  // all the same
+        if (context > 1 && (zero == "NONE" || zero == "GRADIENTS")) continue;
+        for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED"}) {
+          const bool interleaved = std::string(schedule) == "INTERLEAVED";
+          if ((*sequence == 't' && tensor == 1) || (interleaved && pipeline == 1)) continue;  // not legal
+          layouts->push_back("parallel { " + mesh + " context_method: " + method + " sequence_parallel: " + sequence +
+                             " zero: " + zero + " schedule: " + schedule + " }");
+        }
+      }
+    }
+  }
+}
+
 std::vector<std::string> Layouts() {
   std::vector<std::string> layouts;
   for (const int t : {1, 2, 4}) {
-    for (const int p : {1, 2, 4}) {
-      for (const int d : {1, 2, 4}) {
-        if (t * p * d > 8) continue;
-        for (const char* sequence : {"false", "true"}) {
-          for (const char* zero : {"OPTIMIZER", "NONE", "GRADIENTS", "WEIGHTS"}) {
-            if (d == 1 && std::string(zero) != "OPTIMIZER") continue;  // all the same
-            for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED"}) {
-              const bool interleaved = std::string(schedule) == "INTERLEAVED";
-              if ((*sequence == 't' && t == 1) || (interleaved && p == 1)) continue;  // not legal
-              layouts.push_back("parallel { tensor: " + std::to_string(t) + " pipeline: " + std::to_string(p) +
-                                " data: " + std::to_string(d) + " sequence_parallel: " + sequence + " zero: " + zero +
-                                " schedule: " + schedule + " }");
-            }
-          }
+    for (const int c : {1, 2, 4}) {
+      for (const int p : {1, 2, 4}) {
+        for (const int d : {1, 2, 4}) {
+          if (t * c * p * d > 8) continue;
+          AddLayouts("tensor: " + std::to_string(t) + " context: " + std::to_string(c) + " pipeline: " +
+                         std::to_string(p) + " data: " + std::to_string(d),
+                     t, c, p, d, &layouts);
         }
       }
     }

@@ -123,7 +123,10 @@ MicroBatch MakeMicroBatch(Device& device, const Batch& batch, bool training, flo
           .first_sample = batch.first_sample,
           .training = training,
           .loss_scale = loss_scale,
-          .input = {.tokens = batch.length, .length = batch.length, .ids = upload(batch.inputs), .positions = upload(positions)},
+          .input = {.tokens = batch.length,
+                    .length = batch.length,
+                    .ids = upload(batch.inputs),
+                    .positions = upload(positions)},
           .targets_of_sample = batch.length,
           .targets = upload(batch.targets),
           .weights = upload(batch.weights)};

@@ -129,7 +129,7 @@ TEST(Placement, TwoDimsAreSplitOverTwoAxes) {
   EXPECT_EQ(SliceOf(table.Find("experts"), mesh), (Box{{2, 4, 0}, {2, 2, 3}}));
   const auto buckets = PlaceParameters(table, mesh, {1}, kElements, kSplit);
   ASSERT_EQ(buckets.size(), 2u);
-  EXPECT_EQ(buckets[0].replicas, AxisSet());
+  EXPECT_EQ(buckets[0].replicas, AxisSet(Axis::kContext));
   EXPECT_EQ(buckets[0].entries[0].parameter->name, "experts");
   EXPECT_EQ(buckets[0].entries[0].box.extent.elements(), 12);
   EXPECT_EQ(buckets[1].replicas, AxisSet({Axis::kContext, Axis::kData}));

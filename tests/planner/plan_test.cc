@@ -1,5 +1,7 @@
 #include "planner/plan.h"
 
+#include <google/protobuf/text_format.h>
+
 #include <deque>
 #include <functional>
 #include <memory>
@@ -427,6 +429,36 @@ TEST(Planner, AdaptersAddNoMessageToAMicroBatch) {
     EXPECT_LE(adapted.calls - fewer_adapted.calls, plain.calls - fewer.calls);
     EXPECT_LE(adapted.bytes - fewer_adapted.bytes, plain.bytes - fewer.bytes);
   }
+}
+
+// What context ranks send each other in attention, by either method, and when that takes time of its own.
+TEST(Planner, CountsWhatContextRanksSend) {
+  const RunConfig ring = TinyRun(NewFolder("run"), "model { kv_heads: 2 heads: 4 } parallel { context: 2 }");
+  const RunConfig exchange = With(ring, "parallel { context_method: ALL_TO_ALL }");
+  const ModelConfig& model = ring.model();
+  const double calls = model.layers() * ring.training().global_batch() / ring.training().micro_batch();
+  const double rows = ring.training().micro_batch() * model.sequence_length() / 2.0;
+  const double queries = rows * model.heads() * model.head_dim() * 4;
+  const double keys = rows * 2 * model.kv_heads() * model.head_dim() * 4;
+  const auto sent = [](const RunConfig& config, const std::string& cluster_text) {
+    Cluster cluster;
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(cluster_text, &cluster));
+    return Planner(cluster).Make(config, 2).stages[0].sent.at("context");
+  };
+  // Keys and values once in the forward, again in the backward, and their gradients twice: home is a step further.
+  EXPECT_EQ(sent(ring, "").bytes, calls * 4 * keys);
+  EXPECT_EQ(sent(exchange, "").bytes, calls * (5 * queries + 2 * keys) / 2);
+  const std::string devices =
+      "devices_per_node: 2 peaks { dtype: 'float32' tflops: 0.001 } ops { efficiency: 0.5 gbytes_per_second: 1 } ";
+  const std::string fast = devices + "node { gbytes_per_second: 100 } ";
+  const std::string slow = devices + "node { gbytes_per_second: 1e-6 } ";
+  EXPECT_NEAR(sent(ring, fast + "gpu: true").seconds, calls * keys / 100e9, 1e-3 * calls * keys / 100e9)
+      << "all but the last way home is hidden behind attention";
+  EXPECT_NEAR(sent(ring, fast + "gpu: false").seconds, 4 * calls * keys / 100e9, 1e-3 * calls * keys / 100e9)
+      << "of the cores that would attend";
+  EXPECT_GT(sent(ring, slow + "gpu: true").seconds, 3 * calls * keys / 1e3);
+  EXPECT_NEAR(sent(exchange, fast + "gpu: true").seconds, calls * (5 * queries + 2 * keys) / 2 / 100e9,
+              1e-3 * calls * keys / 100e9);
 }
 
 TEST(Planner, ShowsWhatLayoutsSave) {

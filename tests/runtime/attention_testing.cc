@@ -164,7 +164,9 @@ void CompareAttention(const AttentionCase& c) {
     if (!c.documents.empty()) {
       std::vector<int32_t> starts;
       for (int64_t b = 0; b < s.batch; ++b) {
-        for (const int64_t position : PositionsOf(s.tokens)) starts.push_back(static_cast<int32_t>(StartOf(c, b, position)));
+        for (const int64_t position : PositionsOf(s.tokens)) {
+          starts.push_back(static_cast<int32_t>(StartOf(c, b, position)));
+        }
       }
       s.starts = Ids(device, starts);
     }

@@ -59,8 +59,8 @@ TEST(AttentionVariants, EveryBf16Kernel) {
   }
 }
 
-// Several documents in a sequence: none in a block, some in one, one over several blocks; of the whole sequence or of some
-// of its tokens; keys of which a query sees none.
+// Several documents in a sequence: none in a block, some in one, one over several blocks; of the whole sequence or of
+// some of its tokens; keys of which a query sees none.
 std::vector<AttentionCase> DocumentCases(DType dtype) {
   const TokenRanges early = {{16, 48}, {192, 48}}, late = {{64, 20}, {128, 50}};
   std::vector<AttentionCase> cases;

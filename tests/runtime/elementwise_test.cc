@@ -116,8 +116,8 @@ TEST_P(DTypes, CopyColumnsConverts) {
   struct Case {
     int64_t rows, from_columns, from_first, to_columns, to_first, columns;
   };
-  for (const Case& c : {Case{5, 24, 8, 40, 16, 8}, Case{3, 7, 2, 5, 1, 3}, Case{700, 96, 32, 64, 0, 64}, Case{0, 4, 0, 4, 0, 4},
-                        Case{4, 6, 3, 6, 3, 0}, Case{17, 2100, 4, 2200, 8, 2048}}) {
+  for (const Case& c : {Case{5, 24, 8, 40, 16, 8}, Case{3, 7, 2, 5, 1, 3}, Case{700, 96, 32, 64, 0, 64},
+                        Case{0, 4, 0, 4, 0, 4}, Case{4, 6, 3, 6, 3, 0}, Case{17, 2100, 4, 2200, 8, 2048}}) {
     for (const DType to_type : {DType::kFloat32, DType::kBFloat16}) {
       SCOPED_TRACE(testing::Message() << c.columns << " of " << c.from_columns << " columns to " << Name(to_type));
       Values reference;

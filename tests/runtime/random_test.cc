@@ -130,8 +130,13 @@ TEST_P(DTypes, DropoutOfSomeTokens) {
     for (const int64_t first : {0, 5}) {
       for (const int64_t together : {int64_t{0}, kLength}) {
         SCOPED_TRACE(testing::Message() << columns << " columns from row " << first << ", " << together << " together");
-        const DropoutMask mask = {.probability = 0.4f, .key = 11, .first_row = 7 * tokens.tokens() + first,
-                                  .global_columns = columns, .rows_together = together, .tokens = tokens, .length = kLength};
+        const DropoutMask mask = {.probability = 0.4f,
+                                  .key = 11,
+                                  .first_row = 7 * tokens.tokens() + first,
+                                  .global_columns = columns,
+                                  .rows_together = together,
+                                  .tokens = tokens,
+                                  .length = kLength};
         Values reference;
         const auto results = RunWithThreads([&](Device& device) {
           const int64_t rows = kSamples * tokens.tokens();

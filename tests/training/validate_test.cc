@@ -255,17 +255,19 @@ TEST(ViolationsTest, SequenceParallelSplitsTokensEvenly) {
 }
 
 TEST(ViolationsTest, ContextRanksShareTokensAndHeadsEvenly) {
-  const std::string four = "parallel { tensor: 1 pipeline: 1 data: 2 context: 4 } model { kv_heads: 2 heads: 4 } ";
-  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 16 }")), IsEmpty());
-  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 20 }")),
+  const auto four = [](int length, const char* method) {
+    return Check(Changed("parallel { tensor: 1 pipeline: 1 data: 2 context: 4 context_method: " + std::string(method) +
+                         " } model { heads: 4 kv_heads: 2 sequence_length: " + std::to_string(length) + " }"));
+  };
+  EXPECT_THAT(four(16, "RING"), IsEmpty());
+  EXPECT_THAT(four(20, "RING"),
               ElementsAre(AllOf(StartsWith("model.sequence_length: 20 is not a multiple of 2 x parallel.context 4"),
                                 HasSubstr("nearest legal: 16, 24"))));
-  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 16 } parallel { context_method: ALL_TO_ALL }")),
-              ElementsAre(AllOf(StartsWith("parallel.context: 4, must divide the heads and key/value heads of a rank, 4 and 2"),
+  EXPECT_THAT(four(16, "ALL_TO_ALL"),
+              ElementsAre(AllOf(StartsWith("parallel.context: 4, must divide the heads and key/value heads of a rank, "
+                                           "4 and 2"),
                                 HasSubstr("nearest legal: 2 (or context_method: RING)"))));
-  // All at once.
-  EXPECT_THAT(Check(Changed(four + "model { sequence_length: 20 } parallel { context_method: ALL_TO_ALL }")),
-              testing::SizeIs(2));
+  EXPECT_THAT(four(20, "ALL_TO_ALL"), testing::SizeIs(2)) << "all at once";
 }
 
 TEST(ViolationsTest, DocumentsAreOfRunningText) {
@@ -288,7 +290,8 @@ TEST(ViolationsTest, SomeNetworksHaveNoTokensToShare) {
     config.clear_model();
     config.clear_task();
     EXPECT_TRUE(TextFormat::MergeFromString(
-        std::string("model { layers: 2 hidden: 32 heads: 4 vocabulary: 61 sequence_length: 16 ") + model + " }", &config));
+        std::string("model { layers: 2 hidden: 32 heads: 4 vocabulary: 61 sequence_length: 16 ") + model + " }",
+        &config));
     EXPECT_THAT(Check(config), testing::Contains(AllOf(StartsWith("parallel.context: 2, must be 1 for "),
                                                        HasSubstr("nearest legal: 1"))))
         << model;

@@ -89,7 +89,8 @@ std::string WhyNoCudnn(const RunConfig& config) {
   if (config.data().mask_documents()) return "data.mask_documents, which it does not have";
   const ParallelConfig& parallel = config.parallel();
   if (parallel.context() > 1 && parallel.context_method() == ParallelConfig::RING) {
-    return absl::StrCat("parallel.context ", parallel.context(), " and context_method RING, whose parts it cannot mask");
+    return absl::StrCat("parallel.context ", parallel.context(),
+                        " and context_method RING, whose parts it cannot mask");
   }
   const TaskConfig::Kind kind = config.task().kind();
   if (kind != TaskConfig::KIND_UNSET && TaskConfig::Kind_IsValid(kind) && EntryOf(kind).lengths) {

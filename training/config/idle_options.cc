@@ -151,7 +151,9 @@ const Row kRows[] = {
        const ParallelConfig::ContextMethod method = given.parallel().context_method();
        return method == ParallelConfig::ALL_TO_ALL ? ParallelConfig::ContextMethod_Name(method) : "";
      },
-     [](const RunConfig& filled) { return filled.parallel().context() > 1 ? "" : std::string("with parallel.context 1"); }},
+     [](const RunConfig& filled) {
+       return filled.parallel().context() > 1 ? "" : std::string("with parallel.context 1");
+     }},
     {"data.weights",
      [](const RunConfig& given) { return given.data().weights().empty() ? std::string() : absl::StrCat(given.data().weights(0)); },
      [](const RunConfig& filled) { return filled.data().train_size() == 1 ? std::string("with one entry of data.train") : ""; }},

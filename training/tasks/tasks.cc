@@ -184,13 +184,12 @@ void CheckTask(const RunConfig& config, Rules& rules) {
   }
   const TaskEntry& entry = EntryOf(task.kind());
   if (config.data().mask_documents() && rules.Good("data.mask_documents")) {
-    const bool attends = StructureOf(model) == kDecoder;
-    if (task.kind() != TaskConfig::NEXT_TOKEN || !attends) {
-      rules.Broken("data.mask_documents: true, must be false ",
-                   attends ? "with task.kind " + TaskConfig::Kind_Name(task.kind()) + ", whose samples are no running text"
-                           : "for " + family + ", which has no causal attention",
-                   "; nearest legal: false");
+    std::string why;
+    if (task.kind() != TaskConfig::NEXT_TOKEN) {
+      why = "with task.kind " + TaskConfig::Kind_Name(task.kind()) + ", whose samples are no running text";
     }
+    if (StructureOf(model) != kDecoder) why = "for " + family + ", which has no causal attention";
+    if (!why.empty()) rules.Broken("data.mask_documents: true, must be false ", why, "; nearest legal: false");
   }
   if (rules.Good("model.head") && model.head() != entry.head) {
     rules.Broken("model.head: ", ModelConfig::Head_Name(model.head()), ", must be ", ModelConfig::Head_Name(entry.head),
@@ -271,7 +270,8 @@ int32_t SymbolsOf(const RunConfig& config) {
 
 bool HasWeights(const RunConfig& config) {
   const TaskConfig& task = config.task();
-  return EntryOf(task.kind()).weights || config.data().mask_documents() || (task.kind() == TaskConfig::MASKED_TOKEN && task.whole_words());
+  return EntryOf(task.kind()).weights || config.data().mask_documents() ||
+         (task.kind() == TaskConfig::MASKED_TOKEN && task.whole_words());
 }
 
 bool ShortensBatches(const RunConfig& config) {

@@ -4,8 +4,8 @@
 // At the sender's end it has a stream and a thread of its own. The stream, because NCCL's send lasts until its receive
 // has begun: on the stream of the layers it would hold them up. The thread, because the host waits too, for the
 // receiver to come, while the communicator starts and at its first message: two ranks that send to each other before
-// they receive would wait for ever. So Send returns at once. Receives are queued on the calling thread's stream, or where
-// they are started before they are waited for on one of their own.
+// they receive would wait for ever. So Send returns at once. Receives are queued on the calling thread's stream, or
+// where they are started before they are waited for on one of their own.
 //
 // Messages arrive in order of sending.
 //

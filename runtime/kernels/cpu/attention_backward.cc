@@ -22,7 +22,8 @@ struct Layout : ScratchLayout {
 };
 
 // One row of scores s and of d_out v^T becomes the weights p (dropped-out, for d_values) and
-// d_scores = p * (d_weight - delta), of the keys [first, valid), and zeros for the others; Dao et al. 2022, appendix B.4.
+// d_scores = p * (d_weight - delta), of the keys [first, valid), and zeros for the others; Dao et al. 2022, appendix
+// B.4.
 void ScoresRow(float* scores, float* d_weights, int64_t first, int64_t valid, int64_t columns, float log_sum_exp,
                float delta, const float* factors) {
   for (int64_t k = 0; k < first; ++k) scores[k] = d_weights[k] = 0;
@@ -98,7 +99,8 @@ void QueryHead(const Arguments& a, int64_t b, int64_t head, float* scratch) {
       }
       gemm.block(columns, padded, rows, {weights, 1, kBlock}, d_out, padded, d_values + k0 * padded, padded, true);
       gemm.block(columns, padded, rows, {d_weights, 1, kBlock}, queries, padded, d_keys + k0 * padded, padded, true);
-      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded, k0 > begin);
+      gemm.block(rows, padded, columns, {d_weights, kBlock, 1}, keys + k0 * padded, padded, d_queries, padded,
+                 k0 > begin);
     }
     d_query.Write(q0, rows, d_queries, padded, scale);
   }

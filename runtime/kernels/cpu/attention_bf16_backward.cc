@@ -34,8 +34,8 @@ struct Layout : Bf16Layout {
 
 using Arguments = BackwardArguments<Bf16Kernel, Layout>;
 
-// One key against the queries [first, rows) of a block, of which there may be none; zeros for the others up to kBlock. kKeep: d_scores stay in
-// d_weights as well, in fp32.
+// One key against the queries [first, rows) of a block, of which there may be none; zeros for the others up to kBlock.
+// kKeep: d_scores stay in d_weights as well, in fp32.
 template <bool kDropout, bool kKeep>
 void KeyRow(const float* scores, float* d_weights, const float* log_sum_exp, const float* delta,
             const float* factors, float scale, int64_t first, int64_t rows, BFloat16* weights, BFloat16* d_scores) {
