@@ -8,6 +8,7 @@ namespace {
 ParallelConfig Layout(int tensor, int pipeline, int data) {
   ParallelConfig parallel;
   parallel.set_tensor(tensor);
+  parallel.set_context(1);
   parallel.set_pipeline(pipeline);
   parallel.set_data(data);
   return parallel;
