@@ -99,7 +99,10 @@ void GradientReducer::Finish() {
 void GradientReducer::BringGradients(size_t bucket) {
   std::vector<Slot>& of_kind = made_[static_cast<size_t>(slots_.kind_of[bucket])];
   Slot* best = nullptr;
-  const auto rank = [](const Slot& slot) { return std::pair(slot.bucket >= 0, slot.bucket >= 0 ? slot.taken : slot.reduced); };
+  const auto rank = [](const Slot& slot) {
+    const bool taken = slot.bucket >= 0;
+    return std::pair(taken, taken ? slot.taken : slot.reduced);
+  };
   for (Slot& slot : of_kind) {
     if (slot.bucket >= 0 && store_.InUse(static_cast<size_t>(slot.bucket))) continue;
     if (best == nullptr || rank(slot) < rank(*best)) best = &slot;
@@ -120,8 +123,9 @@ void GradientReducer::ReduceIntoShard(size_t bucket) {
   CHECK(slot != of_kind.end());
   BucketMemory& memory = store_.buckets()[bucket];
   slot->bucket = -1;
-  slot->reduced = queue_.Start([this, group = &options_.groups.Shards(memory.bucket.replicas), whole = std::exchange(memory.gradients, Tensor()),
-                                begin = memory.shard_begin, sum = memory.gradient_shard] {
+  slot->reduced = queue_.Start([this, group = &options_.groups.Shards(memory.bucket.replicas),
+                                whole = std::exchange(memory.gradients, Tensor()), begin = memory.shard_begin,
+                                sum = memory.gradient_shard] {
     const Tensor part = whole.Range(begin, sum.shape());
     group->ReduceScatterSum(whole, part);
     Add(device_, sum, part, sum);

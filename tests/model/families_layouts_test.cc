@@ -43,7 +43,8 @@ TEST_P(FamiliesLayoutsTest, Tensor) {
 TEST_P(FamiliesLayoutsTest, Data) {
   Expect({"parallel { data: 2 }", "parallel { data: 2 zero: NONE }",
           "parallel { data: 4 } training { micro_batch: 1 }", "parallel { data: 2 zero: GRADIENTS }",
-          "parallel { data: 2 zero: WEIGHTS }", "parallel { data: 4 zero: WEIGHTS recompute: FULL } training { micro_batch: 1 }"});
+          "parallel { data: 2 zero: WEIGHTS }",
+          "parallel { data: 4 zero: WEIGHTS recompute: FULL } training { micro_batch: 1 }"});
 }
 
 TEST_P(FamiliesLayoutsTest, Pipeline) {

@@ -40,7 +40,8 @@ void ExpectSameRuns(const std::function<Trace(const std::string& layout)>& run) 
                              "parallel { tensor: 2 sequence_parallel: true data: 2 zero: NONE }",
                              "parallel { data: 2 recompute: SELECTIVE }", "parallel { data: 2 zero: GRADIENTS }",
                              "parallel { data: 4 zero: WEIGHTS } training { micro_batch: 1 }",
-                             "parallel { tensor: 2 pipeline: 2 data: 2 zero: WEIGHTS recompute: FULL } training { micro_batch: 1 }",
+                             "parallel { tensor: 2 pipeline: 2 data: 2 zero: WEIGHTS recompute: FULL } "
+                             "training { micro_batch: 1 }",
                              "parallel { pipeline: 2 recompute: FULL } training { micro_batch: 1 }",
                              "parallel { tensor: 2 pipeline: 2 data: 2 } training { micro_batch: 1 }"}) {
     SCOPED_TRACE(layout);

@@ -50,7 +50,8 @@ void ExpectLayouts(ModelConfig::Family family, const std::string& more, const To
       worst.norm = std::max(worst.norm, deviation.norm);
     }
   }
-  std::printf("worst deviation of %zu layouts: loss %.1e, norm %.1e\n", 2 * std::size(kLayouts), worst.loss, worst.norm);
+  std::printf("worst deviation of %zu layouts: loss %.1e, norm %.1e\n", 2 * std::size(kLayouts), worst.loss,
+              worst.norm);
 }
 
 TEST(ZeroLayouts, Gpt) { ExpectLayouts(ModelConfig::GPT, ""); }
@@ -67,7 +68,8 @@ TEST(ZeroLayouts, GptInBFloat16) {
 // With one micro-batch on each rank nothing is added in another order than in the other stages.
 TEST(ZeroLayouts, OfOneMicroBatchTheBitsOfOtherStages) {
   for (const char* layout : {"data: 2", "data: 4 recompute: FULL"}) {
-    const std::string batch = std::string(layout) == "data: 2" ? "training { micro_batch: 4 } " : "training { micro_batch: 2 } ";
+    const std::string batch =
+        std::string("training { micro_batch: ") + (std::string(layout) == "data: 2" ? "4" : "2") + " } ";
     const Trace reference = Train(TinyRun(ModelConfig::GPT, kModel + batch + With(layout, "OPTIMIZER")), kSteps);
     for (const char* zero : {"GRADIENTS", "WEIGHTS"}) {
       SCOPED_TRACE(testing::Message() << layout << " " << zero);

@@ -166,7 +166,8 @@ TEST(GradientReducer, SequenceParallelismSumsWhatEveryTensorRankHolds) {
 TEST(GradientReducer, SplitGradientsAreAddedToTheShardAfterEachMicroBatch) {
   constexpr int kMicroBatches = 3;
   RunRanksAsThreads(2, [&](World& world) {
-    Rank rank(world, {{Axis::kData, 2}}, kModules, {.split_optimizer = true, .split_gradients = true}, false, kMicroBatches);
+    Rank rank(world, {{Axis::kData, 2}}, kModules, {.split_optimizer = true, .split_gradients = true},
+              /*sequence_parallel=*/false, kMicroBatches);
     const auto add = [&](int module, const std::string& name, float value) {
       const ParameterStore::Use use = rank.store.UseModule(module, ParameterStore::Purposes::kGradients);
       const Tensor gradient = rank.store.View({name}).gradient();

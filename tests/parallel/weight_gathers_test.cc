@@ -41,7 +41,8 @@ std::vector<int> Uses(const std::vector<Action>& actions, const std::vector<std:
 
 // Performs a list as parallel/weight_gatherer.h does, and finds each use's buckets in their slots. Returns how often each
 // bucket was gathered.
-std::map<size_t, int> Perform(const std::vector<int>& uses, const std::vector<Bucket>& buckets, const BucketSlots& slots) {
+std::map<size_t, int> Perform(const std::vector<int>& uses, const std::vector<Bucket>& buckets,
+                              const BucketSlots& slots) {
   const std::vector<Gather> gathers = ListGathers(uses, buckets, slots);
   std::map<std::pair<int, int>, size_t> held;  // by kind and slot
   std::map<size_t, int> counts;
@@ -111,7 +112,8 @@ TEST(WeightGathers, WhatUsesNeedIsThereUnderEverySchedule) {
       for (const int stages : {1, 2, 4}) {
         for (const int chunks : {1, 2}) {
           for (const ScheduleEntry& schedule : Schedules()) {
-            if (stages < schedule.least_stages || chunks < schedule.least_chunks || chunks > schedule.most_chunks) continue;
+            if (stages < schedule.least_stages) continue;
+            if (chunks < schedule.least_chunks || chunks > schedule.most_chunks) continue;
             const VirtualStages virtual_stages(schedule.schedule, stages, chunks);
             if (virtual_stages.size() > blocks) continue;
             for (int stage = 0; stage < stages; ++stage) {

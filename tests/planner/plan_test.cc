@@ -64,8 +64,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { data: 2 zero: GRADIENTS } training { global_batch: 16 }",
                     "parallel { data: 2 zero: WEIGHTS } training { global_batch: 16 precision: BF16 }",
                     "parallel { data: 2 pipeline: 2 zero: WEIGHTS schedule: GPIPE } training { global_batch: 16 }",
-                    "model { family: GPT layers: 8 } parallel { data: 2 pipeline: 2 zero: WEIGHTS schedule: INTERLEAVED } "
-                    "training { global_batch: 16 }",
+                    "model { family: GPT layers: 8 } parallel { data: 2 pipeline: 2 zero: WEIGHTS "
+                    "schedule: INTERLEAVED } training { global_batch: 16 }",
                     "parallel { tensor: 2 data: 2 sequence_parallel: true } runtime { sums: FASTEST }",
                     "parallel { context: 4 pipeline: 2 }", "parallel { context: 2 context_method: ALL_TO_ALL data: 2 }",
                     "model { family: GPT } parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
@@ -325,8 +325,8 @@ TEST(Planner, TakesNoBuffersForTheFastestSums) {
 // micro-batch and, of split weights, the gathers of the whole list, which a profile of few micro-batches has not seen.
 TEST(Planner, SplitGradientsAndWeightsSendWhatIsPlanned) {
   for (const char* layout :
-       {"data: 2 zero: OPTIMIZER", "data: 4 zero: GRADIENTS", "data: 2 zero: WEIGHTS", "data: 2 pipeline: 2 zero: GRADIENTS",
-        "data: 2 pipeline: 2 zero: WEIGHTS", "data: 2 pipeline: 2 zero: WEIGHTS schedule: GPIPE recompute: FULL",
+       {"data: 2 zero: OPTIMIZER", "data: 4 zero: GRADIENTS", "data: 2 zero: WEIGHTS",
+        "data: 2 pipeline: 2 zero: GRADIENTS", "data: 2 pipeline: 2 zero: WEIGHTS", "data: 2 pipeline: 2 zero: WEIGHTS schedule: GPIPE recompute: FULL",
         "data: 2 pipeline: 2 zero: WEIGHTS schedule: INTERLEAVED"}) {
     for (const char* kind : {"model { family: LLAMA layers: 8 } training { global_batch: 32 }",
                              "model { family: GPT layers: 8 } training { global_batch: 32 precision: BF16 }"}) {
@@ -353,8 +353,9 @@ TEST(Planner, SplitGradientsAndWeightsSendWhatIsPlanned) {
 // Backwards in two reduce each bucket as often as whole ones: what the first half makes waits for the second.
 TEST(Planner, DividedBackwardsReduceOnce) {
   for (const char* zero : {"GRADIENTS", "WEIGHTS"}) {
-    const RunConfig config = TinyRun(NewFolder("run"), std::string("model { family: GPT tied: false } parallel { data: 2 zero: ") +
-                                                           zero + " } training { global_batch: 6 }");
+    const RunConfig config =
+        TinyRun(NewFolder("run"), std::string("model { family: GPT tied: false } parallel { data: 2 zero: ") + zero +
+                                      " } training { global_batch: 6 }");
     TimeModel time(Cluster(), 1);
     const auto reduced = [&](const std::vector<Action>& actions) {
       const StageProfile profile = ProfileStage(config, actions, 2, 0, time);

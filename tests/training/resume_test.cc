@@ -104,7 +104,8 @@ INSTANTIATE_TEST_SUITE_P(Resume, OtherLayout,
 TEST(Resume, ZeroMayBeTurnedOnAndOff) {
   const std::string folder = NewFolder("runs");
   const RunConfig none =
-      TinyRun(folder, "parallel { data: 2 zero: NONE } training { steps: 8 micro_batch: 4 optimizer { clip_norm: 0 } }");
+      TinyRun(folder,
+              "parallel { data: 2 zero: NONE } training { steps: 8 micro_batch: 4 optimizer { clip_norm: 0 } }");
   ASSERT_TRUE(RunTraining(none).status.ok());
   const std::vector<std::string> stages = {"NONE", "OPTIMIZER", "GRADIENTS", "WEIGHTS"};
   for (const std::string& first : stages) {
