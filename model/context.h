@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/collectives/group.h"
@@ -157,10 +158,12 @@ class WeightGradients {
       queue_.push_back(std::move(gradient));
     }
   }
+  // Each gives up what it kept when it is done.
   void Run() {
-    for (auto& gradient : queue_) gradient();
+    for (auto& gradient : queue_) std::exchange(gradient, nullptr)();
     queue_.clear();
   }
+  bool at_once() const { return at_once_; }
 
  private:
   const bool at_once_;

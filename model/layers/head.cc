@@ -76,7 +76,7 @@ Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Ten
   Tensor dh;
   if (whole) dh = context.New(h.shape());
   if (divided) {
-    saved->h = h;
+    saved->h = normed;  // gathered again when it is used
     saved->d_logits = context.New({rows, columns});
   }
   for (int64_t begin = 0; begin < rows; begin += chunk) {
@@ -130,16 +130,17 @@ Tensors Head::Backward(const Context& context, const MicroBatch&, const Tensors&
   Saved& saved = static_cast<Saved&>(*kept);
   Tensor dh = saved.dh;
   if (saved.d_logits.defined()) {
-    const Tensor h = saved.h, d_logits = saved.d_logits;
-    const int64_t rows = h.dim(0), chunk = ChunkRows(rows);
-    const Tensor all_dh = context.New(h.shape());
+    const Tensor local = saved.h, d_logits = saved.d_logits;
+    const int64_t rows = d_logits.dim(0), chunk = ChunkRows(rows);
+    const Tensor all_dh = context.New({rows, local.dim(1)});
     for (int64_t begin = 0; begin < rows; begin += chunk) {
       const int64_t end = std::min(rows, begin + chunk);
       Matmul(context.device, d_logits.Rows(begin, end), Transpose::kNo, weight_.weight(), Transpose::kNo,
              all_dh.Rows(begin, end));
     }
     dh = ReduceGradient(context, all_dh);
-    weights.Add([this, &context, h, d_logits, rows, chunk] {
+    weights.Add([this, &context, local, d_logits, rows, chunk] {
+      const Tensor h = transformed_ ? local : context.GatherTokens(local);
       for (int64_t begin = 0; begin < rows; begin += chunk) {
         const int64_t end = std::min(rows, begin + chunk);
         AddGradients(context, d_logits.Rows(begin, end), h.Rows(begin, end));

@@ -32,7 +32,7 @@ class Head : public Module {
   struct Saved : Module::Saved {
     Norm::Saved norm;
     Tensor dh;           // [n, C]; undefined where the backward comes in two
-    Tensor h, d_logits;  // [N, C], [N, V/t]; undefined where it does not
+    Tensor h, d_logits;  // [n, C], [N, V/t]; undefined where it does not
   };
 
   // Adds head.norm, where there is one, untied head.output.weight, and head.output.bias where the recipe has it.

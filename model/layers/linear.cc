@@ -110,14 +110,14 @@ Tensor Linear::Backward(const Context& context, const Tensor& dy, const Tensor& 
                         WeightGradients& weights) const {
   const bool column = split_ == Split::kColumn;
   const Tensor all_dy = column ? dy : context.GatherTokens(dy);
-  const bool wants_x = weight_.trained() || adapters_.trained();
-  const Tensor all_x = column && wants_x ? context.GatherTokens(x) : x;
+  const Tensor known_x = column && adapters_.trained() ? context.GatherTokens(x) : x;
   const Float8Operand all_dy8 = OutputGradient(context, all_dy);
   Tensor dx = context.New({all_dy.dim(0), weight_.shape()[1]});
   InputGradient(context, all_dy, all_dy8, dx);
-  adapters_.Backward(context, all_dy, all_x, dx, weights);
+  adapters_.Backward(context, all_dy, known_x, dx, weights);
   if (column) dx = context.ReduceTokens(dx);
-  AddWeightGradients(context, dy, all_dy, all_dy8, all_x, bias, weights);
+  AddWeightGradients(context, dy, all_dy, all_dy8, known_x,
+                     column && weight_.trained() && !adapters_.trained(), bias, weights);
   return dx;
 }
 
@@ -138,7 +138,7 @@ Tensor Linear::BackwardActivated(const Context& context, Activation activation, 
       ActivateBackward(context.device, activation, d_before, before, d_before);
       BiasBackward(context.device, d_before, previous.bias_.gradient());
     }
-    AddWeightGradients(context, dy, all_dy, all_dy8, x, bias_, weights);
+    AddWeightGradients(context, dy, all_dy, all_dy8, x, /*gathers_x=*/false, bias_, weights);
   }
   return previous.Backward(context, d_before, previous_x, /*bias=*/ParameterView(), weights);
 }
@@ -165,22 +165,28 @@ void Linear::InputGradient(const Context& context, const Tensor& all_dy, const F
 }
 
 void Linear::AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy,
-                                const Float8Operand& all_dy8, const Tensor& all_x, const ParameterView& bias,
-                                WeightGradients& weights) const {
+                                const Float8Operand& all_dy8, const Tensor& x, bool gathers_x,
+                                const ParameterView& bias, WeightGradients& weights) const {
   if (!weight_.trained() && !bias.trained()) return;
+  const auto all_of = [&context, gathers_x](const Tensor& kept) {
+    return gathers_x ? context.GatherTokens(kept) : kept;
+  };
   if (context.float8 && weight_.trained()) {
     return weights.Add([this, &context, bias_dy = bias.trained() ? dy : Tensor(), dy8 = all_dy8.transposed,
-                        dy_scale = all_dy8.scale, all_x, bias] {
-      const Float8Operand x8 = ToFloat8(context, all_x, DType::kFloat8E4M3, Layouts::kTransposed);
+                        dy_scale = all_dy8.scale, x, all_of, bias] {
+      const Float8Operand x8 = ToFloat8(context, all_of(x), DType::kFloat8E4M3, Layouts::kTransposed);
       MatmulFloat8(context.device, dy8, dy_scale, x8.transposed, x8.scale, weight_.gradient(), Accumulate::kYes);
       BiasBackward(context.device, bias_dy, bias.gradient());
     });
   }
+  const bool row = split_ == Split::kRow;
   // A row layer adds its bias to this rank's tokens only.
-  const bool bias_apart = split_ == Split::kRow && context.splits_tokens() && bias.defined();
-  weights.Add([this, &device = context.device, dy, all_dy, all_x, bias, bias_apart] {
-    WeightGradient(device, all_dy, all_x, weight_.gradient(), bias_apart ? Tensor() : bias.gradient());
-    if (bias_apart) BiasBackward(device, dy, bias.gradient());
+  const bool bias_apart = row && context.splits_tokens() && bias.defined();
+  const bool gathers_dy = row && context.splits_tokens() && weight_.trained() && !weights.at_once();
+  weights.Add([this, &context, dy, known_dy = gathers_dy ? Tensor() : all_dy, x, all_of, bias, bias_apart] {
+    const Tensor all_dy = known_dy.defined() ? known_dy : context.GatherTokens(dy);
+    WeightGradient(context.device, all_dy, all_of(x), weight_.gradient(), bias_apart ? Tensor() : bias.gradient());
+    if (bias_apart) BiasBackward(context.device, dy, bias.gradient());
   });
 }
 

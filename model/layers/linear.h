@@ -69,8 +69,10 @@ class Linear {
   Float8Operand OutputGradient(const Context& context, const Tensor& all_dy) const;
   void InputGradient(const Context& context, const Tensor& all_dy, const Float8Operand& all_dy8,
                      const Tensor& dx) const;
+  // What waits is this rank's tokens, gathered when it is used: x with `gathers_x`, and dy for all where the backward
+  // comes in two.
   void AddWeightGradients(const Context& context, const Tensor& dy, const Tensor& all_dy, const Float8Operand& all_dy8,
-                          const Tensor& all_x, const ParameterView& bias, WeightGradients& weights) const;
+                          const Tensor& x, bool gathers_x, const ParameterView& bias, WeightGradients& weights) const;
 
   const Split split_;
   ParameterView weight_, bias_;  // bias undefined where there is none
