@@ -14,6 +14,24 @@ bool AllowsChunks(const ScheduleEntry& schedule, int chunks) {
   return schedule.least_chunks <= chunks && chunks <= schedule.most_chunks;
 }
 
+// Times are of every virtual stage or of none.
+void CheckSearch(const ParallelConfig& parallel, Rules& rules) {
+  const ScheduleSearchConfig& search = parallel.schedule_search();
+  if (!rules.Good("parallel.pipeline", "parallel.chunks")) return;
+  const int virtual_stages = parallel.pipeline() * parallel.chunks();
+  const int most = std::max({search.forward_size(), search.backward_input_size(), search.backward_weight_size()});
+  const auto check = [&](const char* name, const google::protobuf::RepeatedField<double>& times) {
+    if (most == 0 || times.size() == virtual_stages) return;
+    rules.Broken("parallel.schedule_search.", name, ": ", times.size(), " times, must be one for each of the ",
+                 virtual_stages, " virtual stages of parallel.pipeline ", parallel.pipeline(), " x parallel.chunks ",
+                 parallel.chunks(), "; nearest legal: ", virtual_stages, " times, or none of forward, backward_input and ",
+                 "backward_weight");
+  };
+  check("forward", search.forward());
+  check("backward_input", search.backward_input());
+  check("backward_weight", search.backward_weight());
+}
+
 }  // namespace
 
 void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
@@ -33,9 +51,11 @@ void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
       if (!AllowsChunks(other, parallel.chunks()) || !others.empty()) continue;
       others = " (or schedule: " + ParallelConfig::Schedule_Name(other.schedule) + ")";
     }
-    rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be ", least == most ? "" : "at least ", least,
-                 " with ", name, "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
+    const bool few = parallel.chunks() < least;
+    rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be ",
+                 least == most ? "" : few ? "at least " : "at most ", few ? least : most, " with ", name, "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
   }
+  CheckSearch(parallel, rules);
   if (rules.Good("parallel.schedule", "parallel.pipeline") && parallel.pipeline() < schedule.least_stages) {
     rules.Broken("parallel.schedule: ", name, ", must have a parallel.pipeline of at least ", schedule.least_stages,
                  ", found ", parallel.pipeline(), "; nearest legal: ONE_F_ONE_B");

@@ -11,6 +11,7 @@
 
 #include "model/model.h"
 #include "planner/gather_plan.h"
+#include "training/actions.h"
 #include "training/config/micro_batches.h"
 #include "training/fine_tuning.h"
 #include "training/worker.h"
@@ -75,12 +76,29 @@ std::vector<std::string> Likenesses(const RunConfig& config) {
   return stages;
 }
 
+bool IsOfWeights(const Action& action) { return action.kind == ActionKind::kBackwardWeight; }
+
 // How often each kind of action is in a list.
 std::map<StageProfile::Key, int> CountKinds(const StageProfile& profile, const std::vector<Action>& actions,
                                             int micro_batches) {
   std::map<StageProfile::Key, int> counts;
   for (const Action& action : actions) ++counts[profile.KeyOf(action, micro_batches)];
   return counts;
+}
+
+// A stage's computations of one micro-batch after the other, backwards in two.
+std::vector<Action> OneByOne(int chunks, int micro_batches) {
+  std::vector<Action> actions;
+  for (int i = 0; i < micro_batches; ++i) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      actions.push_back({.kind = ActionKind::kForward, .micro_batch = i, .chunk = chunk});
+    }
+    for (int chunk = chunks; chunk-- > 0;) {
+      actions.push_back({.kind = ActionKind::kBackwardInput, .micro_batch = i, .chunk = chunk});
+      actions.push_back({.kind = ActionKind::kBackwardWeight, .micro_batch = i, .chunk = chunk});
+    }
+  }
+  return actions;
 }
 
 // Of stages that take so many cores each: ranks that share cores take turns, and few leave more memory to each. 1 for GPUs.
@@ -116,7 +134,7 @@ int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
 Planner::Planner(const Cluster& cluster) : cluster_(cluster) {}
 Planner::~Planner() = default;
 
-const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int rank,
+const StageProfile& Planner::Profile(const RunConfig& config, const std::vector<Action>& actions, int ranks, int rank,
                                      const std::vector<std::string>& likenesses, TimeModel& time) {
   RunConfig part = config;  // what a profile depends on
   const int micro_batches = MicroBatchesPerStep(config);
@@ -124,22 +142,24 @@ const StageProfile& Planner::Profile(const RunConfig& config, int ranks, int ran
   part.clear_data();
   part.mutable_data()->set_mask_documents(config.data().mask_documents());
   part.mutable_training()->set_steps(0);
-  part.mutable_training()->set_global_batch(std::min(micro_batches, 3));
+  part.mutable_training()->set_global_batch(0);
   part.mutable_parallel()->set_pipeline(0);
   const auto stage = static_cast<size_t>(MeshOf(config, rank).index(Axis::kPipeline));
   const std::string key = part.SerializeAsString() + "/" + likenesses[stage] + "/" +
+                          ProfiledText(actions, micro_batches) + "/" +
                           std::to_string(MeshOf(config, rank).index(Axis::kTensor)) + "/" +
                           // Whose shard of each bucket it is.
                           std::to_string(MeshOf(config, rank).index({Axis::kContext, Axis::kData}));
   const auto [found, is_new] = profiles_.try_emplace(key);
-  if (is_new) found->second = ProfileStage(config, ActionsOf(config, rank), ranks, rank, time);
+  if (is_new) found->second = ProfileStage(config, actions, ranks, rank, time);
   return found->second;
 }
 
 MemoryUse Planner::MemoryOf(const RunConfig& config, int ranks, int rank) {
   TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
-  const StageProfile& profile = Profile(config, ranks, rank, Likenesses(config), time);
-  return FoldMemory(profile, ActionsOf(config, rank), MicroBatchesPerStep(config));
+  const std::vector<Action> actions = ActionsOf(config, rank);
+  const StageProfile& profile = Profile(config, actions, ranks, rank, Likenesses(config), time);
+  return FoldMemory(profile, actions, MicroBatchesPerStep(config));
 }
 
 double Planner::MemoryLimit(const RunConfig& config, int ranks) const {
@@ -159,11 +179,16 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
   // Of stages that are alike the first, which holds most activations.
   const std::vector<std::string> likenesses = Likenesses(config);
   std::set<std::string_view> seen;
+  const bool searched = EntryOf(config.parallel().schedule()).computations == nullptr;
+  const std::vector<std::vector<Action>> found = searched ? ActionsOfStages(config) : std::vector<std::vector<Action>>();
+  double share = 1;  // of the work of a micro-batch, that the last stage waits for at the beginning or the first at the end
   for (int s = 0; s < stages; ++s) {
     if (!seen.insert(likenesses[static_cast<size_t>(s)]).second) continue;
     const int rank = RankOfStage(config, s);
-    const StageProfile& profile = Profile(config, ranks, rank, likenesses, time);
-    const std::vector<Action> actions = ActionsOf(config, rank);
+    const std::vector<Action> actions = searched ? found[static_cast<size_t>(s)] : ActionsOf(config, rank);
+    // Nobody waits for weight gradients that come by themselves, which fill as much as they take.
+    if (std::any_of(actions.begin(), actions.end(), IsOfWeights)) share = 1.0 / 3;
+    const StageProfile& profile = Profile(config, actions, ranks, rank, likenesses, time);
     const MemoryUse memory = FoldMemory(profile, actions, micro_batches);
     if (memory.reserved > estimate.memory.reserved) estimate.memory = memory;
     double busy = 0;
@@ -174,11 +199,49 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
     busiest = std::max(busiest, busy);
     after = std::max(after, profile.steady.reduce.seconds + profile.steady.update.seconds);
   }
-  const double idle = (stages - 1.0) / config.parallel().chunks() / micro_batches;
+  const double idle = share * (stages - 1.0) / config.parallel().chunks() / micro_batches;
   estimate.seconds = busiest * (1 + idle) + after;
   const double limit = MemoryLimit(config, ranks);
   estimate.fits = limit <= 0 || static_cast<double>(estimate.memory.reserved) <= limit;
   return estimate;
+}
+
+ScheduleSearchConfig Planner::SearchTimes(const RunConfig& config, int ranks) {
+  TimeModel time(cluster_, DevicesPerRank(config, cluster_, ranks));
+  RunConfig few = config;
+  SetMicroBatchesPerStep(3, &few);
+  const VirtualStages virtual_stages(config.parallel());
+  ScheduleSearchConfig times = config.parallel().schedule_search();
+  for (auto* each : {times.mutable_forward(), times.mutable_backward_input(), times.mutable_backward_weight()}) {
+    each->Resize(virtual_stages.size(), 0);
+  }
+  const std::vector<std::string> likenesses = Likenesses(config);
+  std::map<std::string_view, StageProfile> profiles;
+  double message = 0;
+  for (int s = 0; s < virtual_stages.stages(); ++s) {
+    const std::vector<Action> actions = WithMessages(OneByOne(virtual_stages.chunks(), 3), virtual_stages, s);
+    const int rank = RankOfStage(config, s);
+    const auto [found, is_new] = profiles.try_emplace(likenesses[static_cast<size_t>(s)]);
+    if (is_new) found->second = ProfileStage(few, actions, ranks, rank, time);
+    for (const Action& action : actions) {
+      if (action.micro_batch != 1) continue;
+      const PartCost& cost = found->second.CostOf(found->second.steady, action, 3);
+      const int v = virtual_stages.Of(s, action.chunk);
+      const auto set = [&](google::protobuf::RepeatedField<double>* each) { each->Set(v, 1e3 * cost.seconds); };
+      switch (action.kind) {
+        case ActionKind::kForward: set(times.mutable_forward()); break;
+        case ActionKind::kBackwardInput: set(times.mutable_backward_input()); break;
+        case ActionKind::kBackwardWeight: set(times.mutable_backward_weight()); break;
+        case ActionKind::kReceiveActivation:
+        case ActionKind::kReceiveGradient:
+          message = std::max(message, time.MessageSeconds(RankOfStage(config, action.peer), rank, cost.received));
+          break;
+        default: break;
+      }
+    }
+  }
+  times.set_message(1e3 * message);
+  return times;
 }
 
 Plan Planner::Make(const RunConfig& config, int ranks) {
@@ -199,12 +262,13 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   const std::vector<std::string> likenesses = Likenesses(config);
   std::vector<const StageProfile*> profiles;
   std::vector<GatherPlan> gathers;
+  plan.actions = ActionsOfStages(config);
   for (int s = 0; s < stages; ++s) {
     StagePlan& stage = plan.stages.emplace_back();
     stage.rank = RankOfStage(config, s);
-    const StageProfile& profile = Profile(config, ranks, stage.rank, likenesses, time);
+    const std::vector<Action>& actions = plan.actions[static_cast<size_t>(s)];
+    const StageProfile& profile = Profile(config, actions, ranks, stage.rank, likenesses, time);
     profiles.push_back(&profile);
-    const std::vector<Action>& actions = plan.actions.emplace_back(ActionsOf(config, stage.rank));
     stage.memory = FoldMemory(profile, actions, plan.micro_batches);
     if (stage.memory.reserved > plan.reserved()) plan.fullest = s;
     const StageProfile::Step& step = profile.steady;
@@ -236,7 +300,8 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
     return time.MessageSeconds(plan.stages[static_cast<size_t>(action.peer)].rank,
                                plan.stages[static_cast<size_t>(s)].rank, cost.received);
   };
-  plan.schedule = SimulateSchedule(plan.actions, seconds, speed);
+  const bool gpu = cluster_.gpu() || config.runtime().device() == RuntimeConfig::CUDA;
+  plan.schedule = SimulateSchedule(plan.actions, seconds, speed, /*receives_early=*/!gpu);
 
   double all_reduced = 0;
   for (int s = 0; s < stages; ++s) {

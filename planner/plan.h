@@ -79,6 +79,9 @@ class Planner {
   // A quick look at one stage of each kind, the first among them: the memory of the fullest, exactly; the step's time as if
   // nothing but the first micro-batches made stages wait.
   Estimate EstimateStep(const RunConfig& config, int ranks);
+  // How long a micro-batch takes in each virtual stage of the config's on this cluster, in milliseconds, for
+  // parallel.schedule_search; in_flight is the config's.
+  ScheduleSearchConfig SearchTimes(const RunConfig& config, int ranks);
   // Memory of one rank alone, exactly.
   MemoryUse MemoryOf(const RunConfig& config, int ranks, int rank);
 
@@ -87,8 +90,9 @@ class Planner {
   const Cluster& cluster() const { return cluster_; }
 
  private:
-  const StageProfile& Profile(const RunConfig& config, int ranks, int rank, const std::vector<std::string>& likenesses,
-                              TimeModel& time);
+  // Of the rank whose list is `actions`.
+  const StageProfile& Profile(const RunConfig& config, const std::vector<Action>& actions, int ranks, int rank,
+                              const std::vector<std::string>& likenesses, TimeModel& time);
 
   const Cluster cluster_;
   std::map<std::string, StageProfile> profiles_;

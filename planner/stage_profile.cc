@@ -7,6 +7,9 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <numeric>
+#include <set>
+#include <string_view>
 
 #include "parallel/axes.h"
 #include "training/config/micro_batches.h"
@@ -17,12 +20,53 @@ namespace {
 
 using Place = StageProfile::Place;
 
-constexpr int kProfiled = 3;  // micro-batches: first, middle, last
-
 Place PlaceOf(int micro_batch, int micro_batches) {
   if (micro_batches == 1) return Place::kOnly;
   if (micro_batch == 0) return Place::kFirst;
   return micro_batch == micro_batches - 1 ? Place::kLast : Place::kMiddle;
+}
+
+// Those micro-batches alone, which are in order, numbered from 0.
+std::vector<Action> OfMicroBatches(const std::vector<Action>& actions, const std::vector<int>& kept) {
+  std::vector<Action> of_kept;
+  for (Action action : actions) {
+    const auto found = std::lower_bound(kept.begin(), kept.end(), action.micro_batch);
+    if (found == kept.end() || *found != action.micro_batch) continue;
+    action.micro_batch = static_cast<int>(found - kept.begin());
+    of_kept.push_back(action);
+  }
+  return of_kept;
+}
+
+// By micro-batch, which chunks have their backward in two.
+std::vector<std::string> WaysOf(const std::vector<Action>& actions, int micro_batches) {
+  std::vector<std::string> ways(static_cast<size_t>(micro_batches));
+  for (const Action& action : actions) {
+    if (action.kind != ActionKind::kForward) continue;
+    // In order of chunks, as forwards are.
+    ways[static_cast<size_t>(action.micro_batch)] += action.divided ? '2' : '1';
+  }
+  return ways;
+}
+
+// The micro-batches that a profile has: of a list in which all go one way the first three, which are a first, one between
+// and a last in the order that they have in all of it. Else the first, the first of each way between, the last. What is
+// sent is given up when the next is, and may be kept by the stage too: so that this comes in its order, each of those
+// between is there with the one behind it, and the last with the one before.
+std::vector<int> Representatives(const std::vector<Action>& actions, int micro_batches) {
+  const std::vector<std::string> ways = WaysOf(actions, micro_batches);
+  const int last = micro_batches - 1;
+  if (std::count(ways.begin(), ways.end(), ways.front()) == micro_batches) {
+    std::vector<int> first(static_cast<size_t>(std::min(micro_batches, 3)));
+    std::iota(first.begin(), first.end(), 0);
+    return first;
+  }
+  std::set<int> kept = {0, std::max(0, last - 1), last};
+  std::set<std::string_view> seen;
+  for (int i = 1; i < last; ++i) {
+    if (seen.insert(ways[static_cast<size_t>(i)]).second) kept.insert({i, i + 1});
+  }
+  return {kept.begin(), kept.end()};
 }
 
 // Adds what a device, its arena and its groups do to the part that is current.
@@ -199,12 +243,22 @@ std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int mi
   return of_few;
 }
 
+std::string ProfiledText(const std::vector<Action>& actions, int micro_batches) {
+  const std::vector<int> kept = Representatives(actions, micro_batches);
+  std::string text;
+  for (const std::string& way : WaysOf(OfMicroBatches(actions, kept), static_cast<int>(kept.size()))) {
+    text += way + " ";
+  }
+  return text;
+}
+
 StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actions, int ranks, int rank,
                           TimeModel& time) {
   RunConfig config = run;
   const int micro_batches = MicroBatchesPerStep(config);
   StageProfile profile;
-  profile.micro_batches = std::min(micro_batches, kProfiled);
+  const std::vector<int> kept = Representatives(actions, micro_batches);
+  profile.micro_batches = static_cast<int>(kept.size());
   SetMicroBatchesPerStep(profile.micro_batches, &config);
 
   PartCost build;
@@ -223,7 +277,7 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
   PartCost end;  // outlives the worker
   {
     Worker worker(config, *world, *device, VirtualStages(config.parallel()),
-                  OfFewMicroBatches(actions, micro_batches, kProfiled));
+                  OfMicroBatches(actions, kept));
     worker.store.Initialize(config.training().seed(), worker.groups);
     profile.build = build.memory;
     profile.slots = worker.gatherer.slots();
@@ -240,12 +294,16 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
         .use = [&](int) { recorder.Use(); },
         .gather = [&](size_t bucket, bool begins) { recorder.SetGather(begins ? &profile.gathers[bucket] : nullptr); }};
     StageProfile::Step* step = &profile.first;
+    PartCost again;  // what has been seen
     worker.observer = [&](StepPart part, const Action* action) {
       switch (part) {
         case StepPart::kConstants:
           return recorder.SetPart(&step->constants);
-        case StepPart::kAction:
-          return recorder.SetPart(&step->actions[StageProfile::KeyOf(*action, profile.micro_batches)]);
+        case StepPart::kAction: {
+          const auto [found, is_new] =
+              step->actions.try_emplace(StageProfile::KeyOf(*action, profile.micro_batches));
+          return recorder.SetPart(is_new ? &found->second : &again);
+        }
         case StepPart::kReduce:
           return recorder.SetPart(&step->reduce);
         case StepPart::kUpdate:

@@ -1,6 +1,7 @@
 // What the parts of a training step cost one rank, found by running the trainer's own step on the null device with null
-// collectives, for the first three micro-batches of its list: the first, one in the middle and the last. A step of any
-// number of micro-batches is made of the same parts, so its memory and time follow by going through its list of actions.
+// collectives, for a few micro-batches of its list: the first, one in the middle, or one of each way in which their
+// backwards come (whole, in two), and the last. A step of any number of micro-batches is made of the same parts, so its
+// memory and time follow by going through its list of actions.
 //
 //   TimeModel time(cluster, 1);
 //   const StageProfile profile = ProfileStage(config, /*ranks=*/3072, /*rank=*/17, time);
@@ -109,6 +110,10 @@ StageProfile ProfileStage(const RunConfig& config, const std::vector<Action>& ac
 // The part of a list that does its first few micro-batches; all of them if they are no more than `few`, which is at least
 // 1.
 std::vector<Action> OfFewMicroBatches(const std::vector<Action>& actions, int micro_batches, int few);
+
+// What ProfileStage runs of a list, and by which lists differ for it: those of the same text and of stages that are alike
+// have one profile.
+std::string ProfiledText(const std::vector<Action>& actions, int micro_batches);
 
 // Peaks, and what is reserved, after two steps and any number more, of a rank with this list of actions.
 MemoryUse FoldMemory(const StageProfile& profile, const std::vector<Action>& actions, int micro_batches);

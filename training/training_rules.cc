@@ -11,20 +11,28 @@ namespace trefoil {
 namespace {
 
 void CheckBatch(const TrainingConfig& training, const ParallelConfig& parallel, Rules& rules) {
-  if (rules.Good("training.global_batch", "training.micro_batch", "parallel.data")) {
-    const int64_t unit = Product(training.micro_batch(), parallel.data());
-    if (training.global_batch() % unit != 0) {
-      rules.Broken("training.global_batch: ", training.global_batch(), " is not a multiple of training.micro_batch ",
-                   training.micro_batch(), " x parallel.data ", parallel.data(), " = ", unit, "; nearest legal: ",
-                   NearestMultiples(unit, training.global_batch()));
-    } else if (rules.Good("parallel.schedule", "parallel.pipeline") &&
-               EntryOf(parallel.schedule()).whole_rounds &&
-               training.global_batch() / unit % parallel.pipeline() != 0) {
-      rules.Broken("training.global_batch: ", training.global_batch(), " makes ", training.global_batch() / unit,
-                   " micro-batches per step, which ", ParallelConfig::Schedule_Name(parallel.schedule()),
-                   " needs to be a multiple of parallel.pipeline ", parallel.pipeline(), "; nearest legal: ",
-                   NearestMultiples(Product(unit, parallel.pipeline()), training.global_batch()));
-    }
+  if (!rules.Good("training.global_batch", "training.micro_batch", "parallel.data")) return;
+  const int64_t unit = Product(training.micro_batch(), parallel.data());
+  if (training.global_batch() % unit != 0) {
+    return rules.Broken("training.global_batch: ", training.global_batch(), " is not a multiple of training.micro_batch ",
+                        training.micro_batch(), " x parallel.data ", parallel.data(), " = ", unit, "; nearest legal: ",
+                        NearestMultiples(unit, training.global_batch()));
+  }
+  if (!rules.Good("parallel.schedule", "parallel.pipeline")) return;
+  const ScheduleEntry& schedule = EntryOf(parallel.schedule());
+  const std::string& name = ParallelConfig::Schedule_Name(schedule.schedule);
+  const int64_t micro_batches = training.global_batch() / unit;
+  const int least = schedule.least_micro_batches(parallel.pipeline());
+  if (schedule.whole_rounds && micro_batches % parallel.pipeline() != 0) {
+    rules.Broken("training.global_batch: ", training.global_batch(), " makes ", micro_batches,
+                 " micro-batches per step, which ", name, " needs to be a multiple of parallel.pipeline ",
+                 parallel.pipeline(), "; nearest legal: ",
+                 NearestMultiples(Product(unit, parallel.pipeline()), training.global_batch()));
+  } else if (micro_batches < least) {
+    rules.Broken("training.global_batch: ", training.global_batch(), " makes ", micro_batches,
+                 " micro-batches per step, must be at least ", least, " with ", name, " over ", parallel.pipeline(),
+                 " stages; nearest legal: ", Product(unit, least), " (or schedule: ",
+                 schedule.least_chunks > 1 ? "INTERLEAVED)" : "ONE_F_ONE_B)");
   }
 }
 

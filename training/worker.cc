@@ -6,6 +6,7 @@
 #include <bit>
 #include <utility>
 
+#include "training/actions.h"
 #include "training/config/micro_batches.h"
 #include "training/fine_tuning.h"
 
@@ -74,12 +75,6 @@ Context ContextOf(const RunConfig& config, const ParameterTable& table, Group& t
 
 Role RoleIn(const RunConfig& config, const std::vector<int>& modules) {
   return RoleOf(config.model(), modules) | Role{.reads_lengths = config.data().mask_documents()};
-}
-
-std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
-  const ParallelConfig& parallel = config.parallel();
-  return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatchesPerStep(config),
-                       Mesh(MeshSizes(parallel), rank).index(Axis::kPipeline));
 }
 
 bool ReadsData(const RunConfig& config, int rank) {

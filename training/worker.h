@@ -38,9 +38,6 @@ Role RoleIn(const RunConfig& config, const std::vector<int>& modules);
 // Whether a rank's stage looks at the data: one of its modules reads some of a batch. Others see shapes only.
 bool ReadsData(const RunConfig& config, int rank);
 
-// A rank's actions of one training step.
-std::vector<Action> ActionsOf(const RunConfig& config, int rank);
-
 // A micro-batch's forward and backward, recorded (runtime.graphs ON).
 struct RecordedMicroBatch {
   MicroBatch input;  // what a replay reads

@@ -16,6 +16,7 @@
 #include "planner/report/plan_report.h"
 #include "runtime/number_text.h"
 #include "training/config/micro_batches.h"
+#include "training/actions.h"
 #include "training/step.h"
 
 DEFINE_int32(rank, 0, "The rank to be, of those that the config's layout or --ranks asks for.");

@@ -19,7 +19,7 @@
 // table.
 //
 // Sources: GPipe (Huang et al. 2019), 1F1B (Narayanan et al. 2019, PipeDream-Flush in 2021), interleaved 1F1B
-// (Narayanan et al. 2021, section 2.2).
+// (Narayanan et al. 2021, section 2.2), the zero-bubble schedules (parallel/pipeline/zero_bubble.h).
 // Threads: pure functions.
 #pragma once
 
@@ -68,17 +68,20 @@ struct ScheduleEntry {
   int least_chunks, most_chunks;  // of a stage; a config that leaves them open has the least
   int least_stages;
   bool whole_rounds;  // micro-batches come in rounds of as many as there are stages
+  int (*least_micro_batches)(int stages);
   // A stage's micro-batches add to the gradients of any of its weights one after the other, as they are numbered, each
   // with its backward: what sums of groups of them ask for (parallel/gradient_reducer.h).
   bool adds_in_turn;
-  // Of `stage`, in order: kind, micro-batch and chunk of each.
+  // Of `stage`, in order: kind, micro-batch and chunk of each. None where lists are searched for
+  // (parallel/pipeline/schedule_search.h).
   std::vector<Action> (*computations)(int stages, int chunks, int micro_batches, int stage);
 };
 std::span<const ScheduleEntry> Schedules();
 // That of ONE_F_ONE_B for SCHEDULE_UNSET, and for numbers that are no schedule's, which the rules refuse.
 const ScheduleEntry& EntryOf(ParallelConfig::Schedule schedule);
 
-// The actions of `stage`, of as many stages, chunks and micro-batches (1 or more) as the schedule's entry allows.
+// The actions of `stage`, of as many stages, chunks and micro-batches as the schedule's entry allows, which has
+// computations.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
 // A stage's computations with the messages and hand-overs that they need.
@@ -86,13 +89,15 @@ std::vector<Action> WithMessages(const std::vector<Action>& computations, const 
                                  int stage);
 
 // What running all stages' lists together does, by simulation of discrete events; CHECK-fails on a deadlock. As in
-// parallel/pipeline/pipeline.h, a stage waits at a receive until the message is there, and at a send until what it sent
-// before of the same kind (activation, gradient) to the same stage has been received.
+// parallel/pipeline/pipeline.h, a stage waits at a receive until the message has come, and at a send until what it sent
+// before of the same kind (activation, gradient) to the same stage has come there. A message begins to move when it has
+// been sent and its receive has been started: with early receives when the one before of its kind from that stage has
+// been taken, the first at the beginning; else when it is waited for.
 //
-// How long an action of a stage takes: a computation; a receive, from when its message has been sent and it is waited
-// for. Sends take none.
+// How long an action of a stage takes: a computation; a receive, for the message to move. Sends take none.
 using ActionSeconds = std::function<double(int stage, const Action& action)>;
-// How fast everything goes while `active` stages compute or receive, 1 by default: for stages that share a processor.
+// How fast everything goes while `active` stages compute or wait for a message that moves, 1 by default: for stages that
+// share a processor.
 using SharedSpeed = std::function<double(int active)>;
 struct Span {
   double begin = 0, end = 0;  // seconds; from when the stage came to the action, until it went on
@@ -101,11 +106,21 @@ struct ScheduleTimes {
   double makespan = 0;
   std::vector<std::vector<Span>> spans;      // per stage, of each action of its list
   std::vector<double> busy;                  // per stage: computing
+  std::vector<Span> working;                 // per stage: from the first computation's begin to the last one's end
   std::vector<int> peak_in_flight;           // per stage: most (micro-batch, chunk) pairs from F to the end of backward
-  double bubble() const;                     // idle share of the worst stage's makespan: 1 - busy / makespan
+  // Two bubbles, of which each schedule's author means one: idle share of the worst stage's makespan, 1 - busy / makespan;
+  double bubble() const;
+  // seconds that a stage is idle between its first computation and its last.
+  double idle_within(int stage) const;
+  // What it costs that all wait for the last before the next step: the makespan but for the longest stage's work from
+  // first to last computation, in which a step could follow the one before if stages began each as they are through.
+  double barrier_seconds() const;
 };
 ScheduleTimes SimulateSchedule(const std::vector<std::vector<Action>>& stages, const ActionSeconds& seconds,
-                               const SharedSpeed& speed = nullptr);
+                               const SharedSpeed& speed = nullptr, bool receives_early = true);
+
+// Whether they come to their end. That does not depend on how long anything takes.
+bool ComesToItsEnd(const std::vector<std::vector<Action>>& stages, bool receives_early);
 
 // "F0 S0 ..." (letters as above) for messages and tests; chunk shown as F0.1 when not 0.
 std::string ToString(const std::vector<Action>& actions);

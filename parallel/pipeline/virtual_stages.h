@@ -30,6 +30,7 @@ class VirtualStages {
   // Of a config without defaults.
   explicit VirtualStages(const ParallelConfig& parallel);
 
+  Order order() const { return order_; }
   int stages() const { return stages_; }
   int chunks() const { return chunks_; }
   int size() const { return stages_ * chunks_; }

@@ -78,7 +78,8 @@ TEST(ReadConfigTest, NamesAnUnknownFieldWithTheNearest) {
 
 TEST(ReadConfigTest, NamesABadChoiceWithTheLegalOnes) {
   EXPECT_THAT(Problems("parallel {\n  schedule: FAST\n  chunks: 2\n}"),
-              ElementsAre("run.pbtxt:2: parallel.schedule: 'FAST' is not one of GPIPE, ONE_F_ONE_B, INTERLEAVED"));
+              ElementsAre("run.pbtxt:2: parallel.schedule: 'FAST' is not one of GPIPE, ONE_F_ONE_B, INTERLEAVED, "
+                          "ZB_H1, ZB_H2, ZB_V, DUALPIPE_V, AUTO"));
 }
 
 TEST(ReadConfigTest, NamesAValueOfTheWrongType) {

@@ -4,6 +4,7 @@
 // minutes, so by hand after a change of layers, schedules or placement:
 //
 //   bazel test //tests/model:layout_sweep_test --test_output=all
+#include "parallel/pipeline/schedule.h"
 #include "tests/model/layout_testing.h"
 
 namespace trefoil {
@@ -27,11 +28,14 @@ void AddLayouts(const std::string& mesh, int tensor, int context, int pipeline, 
       for (const std::string zero : {"OPTIMIZER", "NONE", "GRADIENTS", "WEIGHTS"}) {
         if (data * context == 1 && zero != "OPTIMIZER") continue;  // all the same
         if (context > 1 && (zero == "NONE" || zero == "GRADIENTS")) continue;
-        for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED"}) {
-          const bool interleaved = std::string(schedule) == "INTERLEAVED";
-          if ((*sequence == 't' && tensor == 1) || (interleaved && pipeline == 1)) continue;  // not legal
+        for (const ScheduleEntry& schedule : Schedules()) {
+          const bool fits = pipeline >= schedule.least_stages && 16 / data >= schedule.least_micro_batches(pipeline);
+          if ((*sequence == 't' && tensor == 1) || !fits) continue;  // not legal
+          // Of what is alike to the context axis one.
+          const bool zero_bubble = schedule.schedule > ParallelConfig::INTERLEAVED;
+          if (context > 1 && zero_bubble && schedule.schedule != ParallelConfig::ZB_V) continue;
           layouts->push_back("parallel { " + mesh + " context_method: " + method + " sequence_parallel: " + sequence +
-                             " zero: " + zero + " schedule: " + schedule + " }");
+                             " zero: " + zero + " schedule: " + ParallelConfig::Schedule_Name(schedule.schedule) + " }");
         }
       }
     }

@@ -37,6 +37,12 @@ constexpr const char* kLayouts[] = {
     "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true schedule: INTERLEAVED }",
     "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true zero: NONE schedule: GPIPE recompute: FULL }",
     "parallel { tensor: 4 pipeline: 2 sequence_parallel: true schedule: INTERLEAVED recompute: SELECTIVE }",
+    "parallel { pipeline: 4 schedule: ZB_H1 }",
+    "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true schedule: ZB_H2 recompute: SELECTIVE }",
+    "parallel { pipeline: 2 schedule: ZB_V }",
+    "parallel { tensor: 2 pipeline: 2 sequence_parallel: true schedule: DUALPIPE_V recompute: FULL }",
+    "parallel { pipeline: 2 data: 2 schedule: DUALPIPE_V zero: NONE }",
+    "parallel { pipeline: 2 chunks: 2 schedule: AUTO }",
 };
 
 class LayoutsTest : public testing::Test {

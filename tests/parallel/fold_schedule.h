@@ -1,5 +1,5 @@
-// A schedule over a fold of two chunks (VirtualStages::Order::kFold), for tests: what no schedule of the program does
-// yet.
+// A schedule over a fold of two chunks (VirtualStages::Order::kFold), for tests: of any number of micro-batches, with all
+// backwards whole or all in two.
 #pragma once
 
 #include <vector>

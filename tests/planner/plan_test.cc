@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/training/run_testing.h"
+#include "training/actions.h"
 #include "training/step.h"
 
 namespace trefoil {
@@ -75,7 +76,19 @@ INSTANTIATE_TEST_SUITE_P(
                     "model { family: T5 layers: 4 vocabulary: 200 } parallel { pipeline: 4 schedule: GPIPE }",
                     "model { family: VIT image_size: 8 patch_size: 4 channels: 1 classes: 3 sequence_length: 0 vocabulary: 0 } parallel { "
                     "pipeline: 2 } training { global_batch: 24 }",
-                    "model { family: LSTM } training { global_batch: 24 }"));
+                    "model { family: LSTM } training { global_batch: 24 }",
+                    "parallel { pipeline: 4 schedule: ZB_H1 }",
+                    "parallel { pipeline: 4 schedule: ZB_H2 } training { global_batch: 24 }",
+                    "model { family: GPT } parallel { pipeline: 3 schedule: ZB_H2 tensor: 2 sequence_parallel: true }",
+                    "model { layers: 5 } parallel { pipeline: 2 schedule: ZB_V }",
+                    "model { layers: 9 } parallel { pipeline: 4 schedule: ZB_V } training { global_batch: 24 }",
+                    "model { layers: 7 } parallel { pipeline: 3 schedule: ZB_V recompute: SELECTIVE } "
+                    "training { precision: BF16 }",
+                    "model { layers: 5 } parallel { pipeline: 2 schedule: DUALPIPE_V data: 2 zero: NONE }",
+                    "model { layers: 9 } parallel { pipeline: 4 schedule: DUALPIPE_V } training { global_batch: 24 }",
+                    "model { layers: 7 } parallel { pipeline: 3 schedule: DUALPIPE_V recompute: FULL }",
+                    "parallel { pipeline: 3 schedule: AUTO schedule_search { in_flight: 5 } }",
+                    "model { layers: 6 } parallel { pipeline: 3 chunks: 2 schedule: AUTO }"));
 
 // Divided backwards whose weights wait until `delay` later computations have been done, at the end for those that are
 // left.
@@ -233,6 +246,33 @@ std::vector<Run> Runs() {
     for (const char* kind : kKinds) {
       runs.push_back({.config = std::string(kind) + " " + layout, .threads = 1 + static_cast<int>(runs.size()) % 2});
     }
+  }
+  // Weight gradients that wait, and the head on the first stage.
+  constexpr const char* kZeroBubble[] = {
+      "parallel { pipeline: 4 schedule: ZB_H1 } ",
+      "parallel { pipeline: 2 data: 2 schedule: ZB_H2 zero: NONE } ",
+      "model { layers: 4 } parallel { tensor: 2 pipeline: 2 sequence_parallel: true schedule: ZB_V } ",
+      "model { layers: 6 } parallel { pipeline: 3 schedule: ZB_V } ",
+      "model { layers: 4 } parallel { pipeline: 2 data: 2 schedule: DUALPIPE_V } training { global_batch: 16 } ",
+      "model { layers: 8 } parallel { pipeline: 4 schedule: DUALPIPE_V } training { global_batch: 16 } ",
+      "model { layers: 4 } parallel { pipeline: 2 chunks: 2 schedule: AUTO } ",
+  };
+  for (const char* layout : kZeroBubble) {
+    for (const char* kind : {"model { family: LLAMA } training { precision: FP32 }",
+                             "model { family: GPT dropout: 0.1 } training { precision: BF16 } "
+                             "parallel { recompute: SELECTIVE }",
+                             "model { family: GPT hidden: 64 feed_forward: 128 } training { precision: FP8 } "
+                             "parallel { recompute: FULL }"}) {
+      runs.push_back({.config = std::string(layout) + kind, .threads = 1 + static_cast<int>(runs.size()) % 2});
+    }
+  }
+  for (const char* family :
+       {"model { family: BERT dropout: 0.1 layers: 4 } parallel { pipeline: 2 schedule: ZB_V }",
+        "model { family: T5 layers: 4 decoder_layers: 4 vocabulary: 200 } parallel { pipeline: 2 schedule: ZB_V }",
+        "model { family: TRANSFORMER layers: 4 decoder_layers: 4 decoder_length: 12 } parallel { pipeline: 3 schedule: "
+        "ZB_H1 }",
+        "model { family: LSTM layers: 4 dropout: 0.1 } parallel { pipeline: 2 schedule: DUALPIPE_V }"}) {
+    runs.push_back({.config = family, .threads = 1});
   }
   // Of the other families: what travels with a micro-batch, tied tables of several stages, heads that choose rows.
   constexpr const char* kFamilies[] = {

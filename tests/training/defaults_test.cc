@@ -85,6 +85,13 @@ TEST(FillDefaultsTest, DependsOnFamilyScheduleAndHardware) {
   EXPECT_EQ(config.model().rope_theta(), 0);
   EXPECT_EQ(config.parallel().chunks(), 2);
   EXPECT_EQ(config.data().seed(), 5u);
+  for (const auto& [schedule, chunks] : {std::pair(ParallelConfig::ZB_H2, 1), std::pair(ParallelConfig::ZB_V, 2),
+                                         std::pair(ParallelConfig::DUALPIPE_V, 2), std::pair(ParallelConfig::AUTO, 1)}) {
+    RunConfig other;
+    other.mutable_parallel()->set_schedule(schedule);
+    FillDefaults(&other, 1, {});
+    EXPECT_EQ(other.parallel().chunks(), chunks);
+  }
   EXPECT_EQ(config.training().precision(), TrainingConfig::FP32);
 }
 

@@ -98,6 +98,19 @@ constexpr Row kRows[] = {
     {"parallel.schedule", "parallel { pipeline: 2 }", "parallel { schedule: GPIPE }", Shows::kPlan},
     {"parallel.chunks", "model { layers: 8 } parallel { pipeline: 2 schedule: INTERLEAVED }", "parallel { chunks: 4 }",
      Shows::kPlan},
+    {"parallel.schedule_search.forward", "parallel { pipeline: 2 schedule: AUTO schedule_search { backward_input: 1 "
+     "backward_input: 1 backward_weight: 1 backward_weight: 1 } }",
+     "parallel { schedule_search { forward: 1 forward: 2 } }", Shows::kRules},
+    {"parallel.schedule_search.backward_input", "parallel { pipeline: 2 schedule: AUTO schedule_search { forward: 1 "
+     "forward: 1 backward_weight: 1 backward_weight: 1 } }",
+     "parallel { schedule_search { backward_input: 1 backward_input: 2 } }", Shows::kRules},
+    {"parallel.schedule_search.backward_weight", "parallel { pipeline: 2 schedule: AUTO schedule_search { forward: 1 "
+     "forward: 1 backward_input: 1 backward_input: 1 } }",
+     "parallel { schedule_search { backward_weight: 1 backward_weight: 2 } }", Shows::kRules},
+    {"parallel.schedule_search.message", "model { layers: 4 } parallel { pipeline: 4 schedule: AUTO }",
+     "parallel { schedule_search { message: 1e9 } }", Shows::kPlan},
+    {"parallel.schedule_search.in_flight", "parallel { pipeline: 2 schedule: AUTO }",
+     "parallel { schedule_search { in_flight: 1 } }", Shows::kPlan},
     {"parallel.zero", "parallel { data: 2 }", "parallel { zero: NONE }", Shows::kPlan},
     {"parallel.replicas", "parallel { data: 2 }", "parallel { replicas: 2 }", Shows::kPlan},
     {"parallel.recompute", "", "parallel { recompute: FULL }", Shows::kPlan},

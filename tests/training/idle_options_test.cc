@@ -132,6 +132,18 @@ TEST(IdleOptionsTest, RecurrentNetworksHaveNoHeads) {
                           "parallel.recompute: FULL has no effect with model.family LSTM"));
 }
 
+TEST(IdleOptionsTest, TimesAreForASearch) {
+  const std::string search =
+      "schedule_search { forward: [1, 2] backward_input: [3, 4] backward_weight: [5, 6] message: 0.5 in_flight: 7 }";
+  EXPECT_THAT(Idle("parallel { pipeline: 2 schedule: ZB_H1 " + search + " }"),
+              ElementsAre("parallel.schedule_search.forward: 1 has no effect with parallel.schedule ZB_H1",
+                          "parallel.schedule_search.backward_input: 3 has no effect with parallel.schedule ZB_H1",
+                          "parallel.schedule_search.backward_weight: 5 has no effect with parallel.schedule ZB_H1",
+                          "parallel.schedule_search.message: 0.5 has no effect with parallel.schedule ZB_H1",
+                          "parallel.schedule_search.in_flight: 7 has no effect with parallel.schedule ZB_H1"));
+  EXPECT_THAT(Idle("parallel { pipeline: 2 schedule: AUTO " + search + " }"), IsEmpty());
+}
+
 TEST(IdleOptionsTest, ThreadsAreTheCpus) {
   EXPECT_THAT(Idle("runtime { threads: 4 device: CUDA }"),
               ElementsAre("runtime.threads: 4 has no effect with runtime.device CUDA"));

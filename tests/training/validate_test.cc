@@ -229,6 +229,35 @@ TEST(ViolationsTest, InterleavedNeedsStagesAndWholeRoundsOfMicroBatches) {
   EXPECT_THAT(Check(Changed("parallel { schedule: ONE_F_ONE_B } training { global_batch: 12 }")), IsEmpty());
 }
 
+TEST(ViolationsTest, FoldedSchedulesNeedStagesChunksAndMicroBatches) {
+  EXPECT_THAT(Check(Changed("parallel { schedule: ZB_H1 } training { global_batch: 4 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("parallel { schedule: ZB_H2 pipeline: 1 }")),
+              ElementsAre(StartsWith("parallel.schedule: ZB_H2, must have a parallel.pipeline of at least 2")));
+  // 2 x 2 samples a micro-batch of all data ranks, 2 stages.
+  EXPECT_THAT(Check(Changed("parallel { schedule: ZB_V } training { global_batch: 12 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("parallel { schedule: ZB_V } training { global_batch: 8 }")),
+              ElementsAre("training.global_batch: 8 makes 2 micro-batches per step, must be at least 3 with ZB_V over 2 "
+                          "stages; nearest legal: 12 (or schedule: INTERLEAVED)"));
+  EXPECT_THAT(Check(Changed("parallel { schedule: DUALPIPE_V } training { global_batch: 12 }")),
+              ElementsAre(HasSubstr("must be at least 4 with DUALPIPE_V over 2 stages; nearest legal: 16")));
+  EXPECT_THAT(Check(Changed("parallel { schedule: DUALPIPE_V chunks: 3 } model { layers: 6 }")),
+              ElementsAre("parallel.chunks: 3, must be 2 with DUALPIPE_V; nearest legal: 2 (or schedule: INTERLEAVED)"));
+  EXPECT_THAT(Check(Changed("parallel { schedule: ZB_V } training { gradient_groups: 4 }")),
+              ElementsAre(HasSubstr("with parallel.schedule ZB_V, in which the next group begins to add")));
+}
+
+TEST(ViolationsTest, SearchedSchedulesHaveTimesOfAllVirtualStagesOrNone) {
+  EXPECT_THAT(Check(Changed("parallel { schedule: AUTO }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("parallel { schedule: AUTO schedule_search { forward: [1, 2] backward_input: [1, 2] "
+                            "backward_weight: [1, 2] message: 0.1 in_flight: 3 } }")),
+              IsEmpty());
+  EXPECT_THAT(Check(Changed("parallel { schedule: AUTO schedule_search { forward: [1, 2] backward_weight: 1 } }")),
+              ElementsAre(StartsWith("parallel.schedule_search.backward_input: 0 times, must be one for each of the 2 "),
+                          StartsWith("parallel.schedule_search.backward_weight: 1 times, must be ")));
+  EXPECT_THAT(Check(Changed("parallel { schedule: AUTO chunks: 3 } model { layers: 6 }")),
+              ElementsAre(StartsWith("parallel.chunks: 3, must be at most 2 with AUTO; nearest legal: 2")));
+}
+
 TEST(ViolationsTest, GlobalBatchIsWholeMicroBatches) {
   EXPECT_THAT(Check(Changed("training { global_batch: 18 }")),
               ElementsAre("training.global_batch: 18 is not a multiple of training.micro_batch 2 x parallel.data 2 = 4; "

@@ -35,6 +35,15 @@ std::string IfNot(T none, T value) {
   return value == none ? "" : absl::StrCat(value);
 }
 
+std::string FirstOf(const google::protobuf::RepeatedField<double>& values) {
+  return values.empty() ? "" : absl::StrCat(values[0]);
+}
+
+std::string WithoutSearch(const RunConfig& filled) {
+  const ParallelConfig::Schedule schedule = filled.parallel().schedule();
+  return schedule == ParallelConfig::AUTO ? "" : "with parallel.schedule " + ParallelConfig::Schedule_Name(schedule);
+}
+
 bool HasFamily(const RunConfig& filled) { return filled.model().family() != ModelConfig::FAMILY_UNSET; }
 
 // Unless the task is one of `kinds`.
@@ -154,6 +163,18 @@ const Row kRows[] = {
      [](const RunConfig& filled) {
        return filled.parallel().context() > 1 ? "" : std::string("with parallel.context 1");
      }},
+    {"parallel.schedule_search.forward",
+     [](const RunConfig& given) { return FirstOf(given.parallel().schedule_search().forward()); }, WithoutSearch},
+    {"parallel.schedule_search.backward_input",
+     [](const RunConfig& given) { return FirstOf(given.parallel().schedule_search().backward_input()); },
+     WithoutSearch},
+    {"parallel.schedule_search.backward_weight",
+     [](const RunConfig& given) { return FirstOf(given.parallel().schedule_search().backward_weight()); },
+     WithoutSearch},
+    {"parallel.schedule_search.message",
+     [](const RunConfig& given) { return IfNot(0.0, given.parallel().schedule_search().message()); }, WithoutSearch},
+    {"parallel.schedule_search.in_flight",
+     [](const RunConfig& given) { return IfNot(0, given.parallel().schedule_search().in_flight()); }, WithoutSearch},
     {"data.weights",
      [](const RunConfig& given) { return given.data().weights().empty() ? std::string() : absl::StrCat(given.data().weights(0)); },
      [](const RunConfig& filled) { return filled.data().train_size() == 1 ? std::string("with one entry of data.train") : ""; }},
