@@ -44,6 +44,7 @@ std::span<const Command> Commands() {
        .summary = "Say what a run will take, in memory, bytes and time, on machines that need not be there.",
        .examples = "  trefoil plan --config=gpt_1t --set parallel.data=6 --cluster=selene_a100\n"
                    "  trefoil plan --config=gpt_1t --cluster=selene_a100 --gpus=3072 --search\n"
+                   "  trefoil plan --config=gpt3_13b --set parallel.pipeline=8 --cluster=selene_a100 --schedules\n"
                    "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --picture=step.svg\n",
        .flag_files = {"launcher/commands/plan.cc", "launcher/flags/top.cc", "launcher/prepare.cc"},
        .sets = true,

@@ -45,22 +45,34 @@ class Search {
     std::optional<Layout> too_large;
   };
 
-  // On all of the host's cores, a planner for each.
+  // On all of the host's cores, a planner for each; those of a mesh one after the other, with smaller micro-batches first.
   std::vector<Trial> TryAll(const std::vector<RunConfig>& layouts) {
+    std::vector<size_t> meshes;  // the first of each
+    for (size_t i = 0; i < layouts.size(); ++i) {
+      if (i == 0 || MeshOf(layouts[i]) != MeshOf(layouts[i - 1])) meshes.push_back(i);
+    }
     std::vector<Trial> trials(layouts.size());
     std::atomic<size_t> next = 0;
     std::mutex mutex;
     const auto work = [&](Planner& planner) {
-      for (size_t i = next++; i < layouts.size(); i = next++) {
-        Try(layouts[i], planner, &trials[i]);
-        std::lock_guard lock(mutex);
-        ++result_.tried;
-        if (options_.progress) options_.progress(result_.tried, static_cast<int>(layouts.size()));
+      for (size_t mesh = next++; mesh < meshes.size(); mesh = next++) {
+        const size_t end = mesh + 1 < meshes.size() ? meshes[mesh + 1] : layouts.size();
+        std::vector<const ParallelConfig*> too_large;
+        for (size_t i = meshes[mesh]; i < end; ++i) {
+          const bool hopeless = std::any_of(too_large.begin(), too_large.end(), [&](const ParallelConfig* smaller) {
+            return HoldsAsMuch(layouts[i].parallel(), *smaller);
+          });
+          if (!hopeless) Try(layouts[i], planner, &trials[i]);
+          if (trials[i].too_large) too_large.push_back(&layouts[i].parallel());
+          std::lock_guard lock(mutex);
+          ++result_.tried;
+          if (options_.progress) options_.progress(result_.tried, static_cast<int>(layouts.size()));
+        }
       }
     };
     std::vector<std::thread> threads;
     const size_t most = std::min<size_t>(std::thread::hardware_concurrency(), 16);
-    for (size_t i = 1; i < std::min(most, layouts.size()); ++i) {
+    for (size_t i = 1; i < std::min(most, meshes.size()); ++i) {
       threads.emplace_back([&] {
         Planner planner(planner_.cluster());
         work(planner);
@@ -69,6 +81,14 @@ class Search {
     work(planner_);
     for (std::thread& thread : threads) thread.join();
     return trials;
+  }
+
+  // Whether a stage holds at least as much, of micro-batches that are no smaller: with schedules of the same virtual
+  // stages, of which the table has those that hold more behind.
+  static bool HoldsAsMuch(const ParallelConfig& parallel, const ParallelConfig& smaller) {
+    const ScheduleEntry &more = EntryOf(parallel.schedule()), &less = EntryOf(smaller.schedule());
+    return parallel.chunks() == smaller.chunks() && parallel.context_method() == smaller.context_method() &&
+           more.order == less.order && &more >= &less;
   }
 
   bool Pinned(const char* field) const { return options_.pinned.contains(field); }
@@ -122,16 +142,29 @@ class Search {
 
   void Add(const ParallelConfig& mesh, ParallelConfig::ContextMethod method, int samples, int chunks,
            std::vector<RunConfig>* layouts) const {
-    const int pipeline = mesh.pipeline(), tensor = mesh.tensor(), data = mesh.data();
+    const int pipeline = mesh.pipeline(), data = mesh.data();
     if (BlocksOf(config_.model()) % (pipeline * chunks) != 0 && !Pinned("pipeline")) return;
     if (chunks > kMostChunks || (Pinned("chunks") && chunks != config_.parallel().chunks())) return;
-    const auto kind = chunks > 1 ? ParallelConfig::INTERLEAVED : ParallelConfig::ONE_F_ONE_B;
-    const ScheduleEntry& schedule = EntryOf(Pinned("schedule") ? config_.parallel().schedule() : kind);
-    if (chunks < schedule.least_chunks || chunks > schedule.most_chunks || pipeline < schedule.least_stages) return;
-    if (schedule.whole_rounds && config_.training().global_batch() / data / samples % pipeline != 0) return;
+    const int micro_batches = config_.training().global_batch() / data / samples;
+    for (const ScheduleEntry& schedule : Schedules()) {
+      const bool tried = Pinned("schedule") ? schedule.schedule == config_.parallel().schedule()
+                                            : schedule.schedule != ParallelConfig::GPIPE && schedule.computations != nullptr;
+      if (!tried || chunks < schedule.least_chunks || chunks > schedule.most_chunks || pipeline < schedule.least_stages ||
+          (schedule.whole_rounds && micro_batches % pipeline != 0) ||
+          micro_batches < schedule.least_micro_batches(pipeline)) {
+        continue;
+      }
+      Add(mesh, method, samples, chunks, schedule, layouts);
+    }
+  }
+
+  void Add(const ParallelConfig& mesh, ParallelConfig::ContextMethod method, int samples, int chunks,
+           const ScheduleEntry& schedule, std::vector<RunConfig>* layouts) const {
+    const int tensor = mesh.tensor();
     RunConfig config = config_;
     ParallelConfig& parallel = *config.mutable_parallel();
     parallel = mesh;
+    *parallel.mutable_schedule_search() = config_.parallel().schedule_search();
     parallel.set_chunks(chunks);
     parallel.set_context_method(method);
     config.mutable_training()->set_micro_batch(samples);
@@ -233,7 +266,7 @@ class Search {
     return false;
   }
 
-  // The estimates' best, but for a mesh's third and later ones: the list is of different meshes.
+  // The estimates' best, but for a mesh's fourth and later ones: the list is of different meshes.
   void Simulate() {
     std::map<Mesh, int> of_mesh;
     std::map<Mesh, Layout> best;
@@ -241,7 +274,7 @@ class Search {
     for (Layout& layout : estimates_) {
       if (simulated == options_.simulated) break;
       const Mesh mesh = MeshOf(layout.config);
-      if (++of_mesh[mesh] > 2) continue;
+      if (++of_mesh[mesh] > 3) continue;
       ++simulated;
       const Plan plan = planner_.Make(layout.config, ranks_);
       layout.seconds = plan.step_seconds;

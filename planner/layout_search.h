@@ -4,11 +4,11 @@
 //   found.fits.front().config.parallel();
 //
 // Tried are all legal choices of tensor (within a node), context (with 4096 tokens or more of a sample on each rank, by
-// both methods), pipeline, data, chunks (1F1B and interleaved) and micro-batch, with pieces of equal numbers of blocks.
-// Of the rest, what never makes a layout slower comes first: sequence parallelism on, ZeRO's optimizer split, and the
-// least recomputation with which it fits. Where that needs some, or does not fit, also ZeRO's split gradients and
-// weights, over all data ranks and in copies that lie on a node each. A first estimate, from one stage of each kind,
-// chooses what is simulated in full.
+// both methods), pipeline, data, schedule with its chunks (all that are named but GPIPE, which 1F1B is never slower than)
+// and micro-batch, with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first:
+// sequence parallelism on, ZeRO's optimizer split, and the least recomputation with which it fits. Where that needs some,
+// or does not fit, also ZeRO's split gradients and weights, over all data ranks and in copies that lie on a node each. A
+// first estimate, from one stage of each kind, chooses what is simulated in full.
 //
 // Threads: the planner's.
 #pragma once
@@ -42,7 +42,8 @@ struct SearchOptions {
 
 struct SearchResult {
   std::vector<Layout> fits;       // the fastest of each tensor x pipeline x data, fastest first
-  std::vector<Layout> too_large;  // even so, by the memory that they lack, least first
+  // Even so, by the memory that they lack, least first; without those that hold as much as one of them and more.
+  std::vector<Layout> too_large;
   int tried = 0;
 };
 

@@ -27,6 +27,7 @@ DEFINE_string(cluster, "",
 DEFINE_int32(gpus, 0, "Ranks. 0: what parallel.tensor, pipeline and data ask for.");
 DEFINE_bool(search, false,
             "Try the layouts of --gpus ranks and list the fastest that fit. What --set gives of the layout stays.");
+DEFINE_bool(schedules, false, "List what each schedule would take on this mesh, and what each loses between steps.");
 DEFINE_string(timeline, "", "Write the step as a Chrome trace (ui.perfetto.dev) to this file.");
 DEFINE_string(picture, "", "Write the step as a picture (SVG) to this file.");
 DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the config's steps.");
@@ -139,6 +140,12 @@ absl::Status CheckFlags() {
   if (FLAGS_search && FLAGS_cluster.empty()) {
     return absl::InvalidArgumentError("--search: needs times, so give --cluster, a file or a name such as selene_a100");
   }
+  if (FLAGS_schedules && FLAGS_cluster.empty()) {
+    return absl::InvalidArgumentError("--schedules: needs times, so give --cluster, a file or a name such as selene_a100");
+  }
+  if (FLAGS_schedules && FLAGS_search) {
+    return absl::InvalidArgumentError("--schedules: is of one mesh, so it cannot be given with --search");
+  }
   if (!FLAGS_search && IsGiven("top")) {
     return absl::InvalidArgumentError("--top: lists layouts, so it needs --search; nearest legal: leave it out");
   }
@@ -171,7 +178,17 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   Planner planner(cluster);
   const Plan plan = planner.Make(config, ranks);
   const double tokens = FLAGS_train_tokens > 0 ? FLAGS_train_tokens : plan.tokens * config.training().steps();
-  std::cout << ReportPlan(config, cluster, plan, tokens) << ReportContext(config, plan, planner) << std::flush;
+  std::cout << ReportPlan(config, cluster, plan, tokens) << ReportContext(config, plan, planner);
+  if (config.parallel().schedule() == ParallelConfig::AUTO) {
+    std::cout << ReportFoundSchedule(plan);
+    if (plan.step_seconds > 0) {
+      RunConfig timed = config;
+      *timed.mutable_parallel()->mutable_schedule_search() = planner.SearchTimes(config, ranks);
+      std::cout << ReportSearchTimes(timed.parallel().schedule_search(), planner.Make(timed, ranks).step_seconds);
+    }
+  }
+  if (FLAGS_schedules) std::cout << ReportSchedules(CompareSchedules(config, ranks, planner));
+  std::cout << std::flush;
   return WriteTimeline(fs, config, plan);
 }
 

@@ -58,6 +58,11 @@ std::string Sent(const Plan& plan) {
                       "\n");
 }
 
+std::string ScheduleText(const ParallelConfig& parallel) {
+  const std::string name = ParallelConfig::Schedule_Name(parallel.schedule());
+  return parallel.chunks() > 1 ? absl::StrCat(name, " of ", parallel.chunks(), " chunks") : name;
+}
+
 // Where the busiest stage's time goes.
 std::string Times(const Plan& plan, const SampleSize& sample, double train_samples, double samples_of_step) {
   const double samples_per_second = samples_of_step / plan.step_seconds;
@@ -78,6 +83,10 @@ std::string Times(const Plan& plan, const SampleSize& sample, double train_sampl
   if (most->gathers > 0) {
     absl::StrAppend(&text, "          stage ", most - plan.stages.begin(), " gathers weights ", most->gathers,
                     " times, which add ", Duration(most->gathers_seconds), "\n");
+  }
+  if (const double barrier = plan.schedule.barrier_seconds(); barrier > 0.001 * plan.step_seconds) {
+    absl::StrAppendFormat(&text, "          of that, %s (%.1f%%) because all stages wait for the last before the next step\n",
+                          Duration(barrier), 100 * barrier / plan.step_seconds);
   }
   absl::StrAppend(&text, "          ", ShortCount(train_samples * units), " ", sample.unit, " in ",
                   Duration(train_samples / samples_per_second), "\n");
@@ -143,8 +152,7 @@ std::string MemoryTable(const Plan& plan) {
 std::string LayoutText(const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel();
   std::string text = absl::StrCat(MeshText(parallel), ", micro-batch ", config.training().micro_batch());
-  if (parallel.pipeline() > 1) absl::StrAppend(&text, ", ", ParallelConfig::Schedule_Name(parallel.schedule()));
-  if (parallel.chunks() > 1) absl::StrAppend(&text, " of ", parallel.chunks(), " chunks");
+  if (parallel.pipeline() > 1) absl::StrAppend(&text, ", ", ScheduleText(parallel));
   absl::StrAppend(&text, ", recompute ", ParallelConfig::Recompute_Name(parallel.recompute()));
   if (parallel.context() > 1) {
     absl::StrAppend(&text, ", context by ", ParallelConfig::ContextMethod_Name(parallel.context_method()));
@@ -186,6 +194,58 @@ std::string ReportSearch(const SearchResult& result, double memory_limit, int mo
                           LayoutText(layout.config));
   }
   return text;
+}
+
+std::string ReportSchedules(const std::vector<ScheduleRow>& rows) {
+  std::string text = absl::StrFormat("schedules of this mesh, fastest first\n          %10s %12s %12s %12s  %s\n", "step",
+                                     "idle within", "barrier", "reserved GiB", "schedule");
+  const ScheduleRow* interleaved = nullptr;
+  for (const ScheduleRow& row : rows) {
+    const ParallelConfig& parallel = row.config.parallel();
+    absl::StrAppendFormat(&text, "          %10s %12s %12s %12.1f  %s%s\n", Duration(row.seconds),
+                          Duration(row.idle_within), Duration(row.barrier), Gib(row.reserved), ScheduleText(parallel),
+                          row.fits ? "" : ", does not fit");
+    const bool first = interleaved == nullptr && row.fits;
+    if (first && parallel.schedule() == ParallelConfig::INTERLEAVED) interleaved = &row;
+  }
+  absl::StrAppend(&text, "          idle within: where it is longest, of a stage between its first and last computation; ",
+                  "barrier: of the step, because all stages wait for the last before the next one\n          ");
+  if (interleaved == nullptr) return text + "no interleaved 1F1B is legal here and fits\n";
+  const double more = interleaved->seconds / rows.front().seconds - 1;
+  const std::string name = ScheduleText(interleaved->config.parallel());
+  constexpr double kAsGood = 0.005;
+  return text + (more < kAsGood ? absl::StrCat(name, " is as good as the best\n")
+                                : absl::StrFormat("%s takes %.1f%% longer than the best\n", name, 100 * more));
+}
+
+std::string ReportFoundSchedule(const Plan& plan) {
+  constexpr size_t kStages = 8, kWidth = 110;
+  std::string text = "schedule  found, F forward, I and W backward of inputs and weights:\n";
+  for (size_t s = 0; s < std::min(kStages, plan.actions.size()); ++s) {
+    std::vector<Action> computations;
+    for (const Action& action : plan.actions[s]) {
+      const bool message =
+          action.kind == ActionKind::kSendActivation || action.kind == ActionKind::kReceiveActivation ||
+          action.kind == ActionKind::kSendGradient || action.kind == ActionKind::kReceiveGradient;
+      if (!message) computations.push_back(action);
+    }
+    std::string list = ToString(computations);
+    if (list.size() > kWidth) list = list.substr(0, list.rfind(' ', kWidth)) + " ...";
+    absl::StrAppendFormat(&text, "          stage %-3d %s\n", s, list);
+  }
+  if (plan.actions.size() > kStages) absl::StrAppend(&text, "          ... of ", plan.actions.size(), " stages\n");
+  return text;
+}
+
+std::string ReportSearchTimes(const ScheduleSearchConfig& times, double step_seconds) {
+  const auto list = [](const google::protobuf::RepeatedField<double>& each) {
+    return absl::StrJoin(each, ", ", [](std::string* out, double x) { absl::StrAppendFormat(out, "%.4g", x); });
+  };
+  return absl::StrFormat(
+      "times     of this cluster, with which a step takes %s:\n          parallel { schedule_search { forward: [%s] "
+      "backward_input: [%s] backward_weight: [%s] message: %.4g } }\n",
+      Duration(step_seconds), list(times.forward()), list(times.backward_input()), list(times.backward_weight()),
+      times.message());
 }
 
 std::string ReportPlan(const RunConfig& config, const Cluster& cluster, const Plan& plan, double train_tokens) {

@@ -129,6 +129,9 @@ TEST_F(BadInput, FlagsThatWouldDoNothing) {
     EXPECT_EQ(Count(ended.output, "trefoil " + arguments[0] + ": " + line), 1) << ended.output;
   };
   refused({"plan", "--config=gpt2_124m", "--top=3"}, "--top: lists layouts, so it needs --search");
+  refused({"plan", "--config=gpt2_124m", "--schedules"}, "--schedules: needs times, so give --cluster");
+  refused({"plan", "--config=gpt2_124m", "--cluster=dgx_a100", "--gpus=2", "--search", "--schedules"},
+          "--schedules: is of one mesh");
   refused({"plan", "--config=gpt2_124m", "--train_tokens=3"}, "--train_tokens: needs times, so give --cluster");
   refused({"plan", "--config=gpt2_124m", "--cluster=dgx_a100", "--gpus=2", "--search", "--train_tokens=3"},
           "--train_tokens: is of one layout");
