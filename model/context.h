@@ -134,8 +134,8 @@ struct MicroBatch {
   MicroBatch WithoutTensors() const {
     return {.samples = samples,
             .training = training,
-            .input = {.tokens = input.tokens},
-            .decoder = {.tokens = decoder.tokens},
+            .input = {.tokens = input.tokens, .length = input.length},
+            .decoder = {.tokens = decoder.tokens, .length = decoder.length},
             .targets_of_sample = targets_of_sample};
   }
   // Of a loss over so many tokens or classes, and the numbers of a row that it is made of (runtime/ops.h).

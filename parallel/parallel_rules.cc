@@ -1,6 +1,7 @@
 #include "parallel/parallel_rules.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "parallel/axes.h"
@@ -21,6 +22,11 @@ void CheckSearch(const ParallelConfig& parallel, Rules& rules) {
   const int virtual_stages = parallel.pipeline() * parallel.chunks();
   const int most = std::max({search.forward_size(), search.backward_input_size(), search.backward_weight_size()});
   const auto check = [&](const char* name, const google::protobuf::RepeatedField<double>& times) {
+    const auto wrong = std::find_if(times.begin(), times.end(), [](double x) { return !(x >= 0 && std::isfinite(x)); });
+    if (wrong != times.end()) {
+      rules.Broken("parallel.schedule_search.", name, ": ", *wrong, ", must be a finite number that is not negative; ",
+                   "nearest legal: 0");
+    }
     if (most == 0 || times.size() == virtual_stages) return;
     rules.Broken("parallel.schedule_search.", name, ": ", times.size(), " times, must be one for each of the ",
                  virtual_stages, " virtual stages of parallel.pipeline ", parallel.pipeline(), " x parallel.chunks ",
@@ -53,7 +59,8 @@ void CheckParallel(const ParallelConfig& parallel, Rules& rules) {
     }
     const bool few = parallel.chunks() < least;
     rules.Broken("parallel.chunks: ", parallel.chunks(), ", must be ",
-                 least == most ? "" : few ? "at least " : "at most ", few ? least : most, " with ", name, "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
+                 least == most ? "" : few ? "at least " : "at most ", few ? least : most, " with ", name,
+                 "; nearest legal: ", std::clamp(parallel.chunks(), least, most), others);
   }
   CheckSearch(parallel, rules);
   if (rules.Good("parallel.schedule", "parallel.pipeline") && parallel.pipeline() < schedule.least_stages) {

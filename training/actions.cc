@@ -38,6 +38,14 @@ std::vector<ChunkTimes> TimesOf(const RunConfig& config, const VirtualStages& vi
   return times;
 }
 
+bool IsSearched(const RunConfig& config) { return EntryOf(config.parallel().schedule()).computations == nullptr; }
+
+// A stage's, of a schedule that is not searched for.
+std::vector<Action> BuiltList(const RunConfig& config, int stage) {
+  const ParallelConfig& parallel = config.parallel();
+  return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatchesPerStep(config), stage);
+}
+
 }  // namespace
 
 ScheduleProblem ProblemOf(const RunConfig& config) {
@@ -53,23 +61,16 @@ ScheduleProblem ProblemOf(const RunConfig& config) {
 }
 
 std::vector<std::vector<Action>> ActionsOfStages(const RunConfig& config) {
-  const ParallelConfig& parallel = config.parallel();
-  if (EntryOf(parallel.schedule()).computations == nullptr) return SearchSchedule(ProblemOf(config));
+  if (IsSearched(config)) return SearchSchedule(ProblemOf(config));
   std::vector<std::vector<Action>> lists;
-  for (int stage = 0; stage < parallel.pipeline(); ++stage) {
-    lists.push_back(BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(),
-                                  MicroBatchesPerStep(config), stage));
-  }
+  for (int stage = 0; stage < config.parallel().pipeline(); ++stage) lists.push_back(BuiltList(config, stage));
   return lists;
 }
 
 std::vector<Action> ActionsOf(const RunConfig& config, int rank) {
-  const ParallelConfig& parallel = config.parallel();
-  const int stage = Mesh(MeshSizes(parallel), rank).index(Axis::kPipeline);
-  if (EntryOf(parallel.schedule()).computations == nullptr) {
-    return std::move(ActionsOfStages(config)[static_cast<size_t>(stage)]);
-  }
-  return BuildSchedule(parallel.schedule(), parallel.pipeline(), parallel.chunks(), MicroBatchesPerStep(config), stage);
+  const int stage = Mesh(MeshSizes(config.parallel()), rank).index(Axis::kPipeline);
+  if (!IsSearched(config)) return BuiltList(config, stage);
+  return std::move(ActionsOfStages(config)[static_cast<size_t>(stage)]);
 }
 
 }  // namespace trefoil

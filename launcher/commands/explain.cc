@@ -25,6 +25,7 @@
 #include "model/patches.h"
 #include "parallel/collectives/world.h"
 #include "runtime/host/cpu_features.h"
+#include "training/config/validate.h"
 #include "training/explain/attention_weights.h"
 #include "training/explain/positions.h"
 #include "training/inference/search.h"
@@ -83,15 +84,7 @@ absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const 
     config.mutable_data()->add_held_out(FLAGS_data);
   }
   if (config.data().held_out().empty()) return Bad("--data: missing, and the run has no data.held_out");
-  ParallelConfig& parallel = *config.mutable_parallel();
-  parallel.set_tensor(1);
-  parallel.set_pipeline(1);
-  parallel.set_data(1);
-  parallel.set_context(1);
-  parallel.set_chunks(1);
-  parallel.set_schedule(ParallelConfig::ONE_F_ONE_B);
-  parallel.set_sequence_parallel(false);
-  parallel.set_recompute(ParallelConfig::NOTHING);
+  config.clear_parallel();
   config.mutable_model()->set_dropout(0);
   TrainingConfig& training = *config.mutable_training();
   const auto batch = static_cast<int32_t>(std::min(kAtOnce, FLAGS_samples));
@@ -103,6 +96,7 @@ absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const 
   training.mutable_fine_tuning()->clear_freeze();
   training.set_precision(TrainingConfig::FP32);
   config.mutable_runtime()->set_graphs(RuntimeConfig::OFF);
+  FillDefaults(&config, /*ranks=*/1, {});
   return config;
 }
 

@@ -15,8 +15,8 @@
 #include "planner/report/memory_report.h"
 #include "planner/report/plan_report.h"
 #include "runtime/number_text.h"
-#include "training/config/micro_batches.h"
 #include "training/actions.h"
+#include "training/config/micro_batches.h"
 #include "training/step.h"
 
 DEFINE_int32(rank, 0, "The rank to be, of those that the config's layout or --ranks asks for.");

@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "parallel/pipeline/schedule.h"
+#include "parallel/pipeline/schedule_search.h"
 
 namespace trefoil {
 namespace {
@@ -106,6 +106,23 @@ TEST(WeightGathers, GathersAllButWhatIsThere) {
   EXPECT_EQ(counts.at(buckets.size() - 1), kMicroBatches);
 }
 
+// Every stage's list, of one that is searched for with stages of one length.
+std::vector<std::vector<Action>> ListsOf(const ScheduleEntry& schedule, int stages, int chunks, int micro_batches) {
+  const VirtualStages virtual_stages(schedule.schedule, stages, chunks);
+  if (schedule.computations == nullptr) {
+    return SearchSchedule({.virtual_stages = virtual_stages,
+                           .micro_batches = micro_batches,
+                           .times = std::vector<ChunkTimes>(static_cast<size_t>(virtual_stages.size())),
+                           .message = 0,
+                           .in_flight = stages * chunks});
+  }
+  std::vector<std::vector<Action>> lists;
+  for (int stage = 0; stage < stages; ++stage) {
+    lists.push_back(BuildSchedule(schedule.schedule, stages, chunks, micro_batches, stage));
+  }
+  return lists;
+}
+
 TEST(WeightGathers, WhatUsesNeedIsThereUnderEverySchedule) {
   for (const bool tied : {false, true}) {
     for (const int blocks : {1, 2, 3, 4, 7, 8}) {
@@ -116,6 +133,7 @@ TEST(WeightGathers, WhatUsesNeedIsThereUnderEverySchedule) {
             if (chunks < schedule.least_chunks || chunks > schedule.most_chunks) continue;
             const VirtualStages virtual_stages(schedule.schedule, stages, chunks);
             if (virtual_stages.size() > blocks) continue;
+            const std::vector<std::vector<Action>> lists = ListsOf(schedule, stages, chunks, /*micro_batches=*/8);
             for (int stage = 0; stage < stages; ++stage) {
               std::vector<std::vector<int>> modules;
               for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -135,8 +153,7 @@ TEST(WeightGathers, WhatUsesNeedIsThereUnderEverySchedule) {
               SCOPED_TRACE(testing::Message() << ParallelConfig::Schedule_Name(schedule.schedule) << " " << blocks
                                               << " blocks, stage " << stage << " of " << stages << ", " << chunks
                                               << " chunks, tied " << tied);
-              const auto actions = BuildSchedule(schedule.schedule, stages, chunks, 8, stage);
-              Perform(Uses(actions, modules), buckets, SlotsFor(buckets, All(buckets)));
+              Perform(Uses(lists[static_cast<size_t>(stage)], modules), buckets, SlotsFor(buckets, All(buckets)));
             }
           }
         }

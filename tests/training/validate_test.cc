@@ -251,6 +251,12 @@ TEST(ViolationsTest, SearchedSchedulesHaveTimesOfAllVirtualStagesOrNone) {
   EXPECT_THAT(Check(Changed("parallel { schedule: AUTO schedule_search { forward: [1, 2] backward_input: [1, 2] "
                             "backward_weight: [1, 2] message: 0.1 in_flight: 3 } }")),
               IsEmpty());
+  EXPECT_THAT(Check(Changed("parallel { schedule: AUTO schedule_search { forward: [1, -2] backward_input: [nan, 2] "
+                            "backward_weight: [1, inf] } }")),
+              ElementsAre("parallel.schedule_search.forward: -2, must be a finite number that is not negative; nearest "
+                          "legal: 0",
+                          StartsWith("parallel.schedule_search.backward_input: nan, "),
+                          StartsWith("parallel.schedule_search.backward_weight: inf, ")));
   EXPECT_THAT(Check(Changed("parallel { schedule: AUTO schedule_search { forward: [1, 2] backward_weight: 1 } }")),
               ElementsAre(StartsWith("parallel.schedule_search.backward_input: 0 times, must be one for each of the 2 "),
                           StartsWith("parallel.schedule_search.backward_weight: 1 times, must be ")));

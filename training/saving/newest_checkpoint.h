@@ -22,10 +22,10 @@ namespace trefoil {
 // (checkpoint/directory.h), but that of the best evaluation comes first where the run keeps it (training.early_stop).
 absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& path);
 
-// The first of `checkpoints` (the one that is meant first) that `load` finds whole. `load` opens or reads one. Where its error says that
-// the checkpoint is not what was written (NotFound, OutOfRange, DataLoss, Unknown), the path goes to the end of `damaged`,
-// `warn` gets "WARNING: PATH is damaged: ...", and the next is tried; any other error (of another model, not to be read
-// just now) is returned.
+// The first of `checkpoints` (the one that is meant first) that `load` finds whole. `load` opens or reads one. Where its
+// error says that the checkpoint is not what was written (NotFound, OutOfRange, DataLoss, Unknown), the path goes to the
+// end of `damaged`, `warn` gets "WARNING: PATH is damaged: ...", and the next is tried; any other error (of another
+// model, not to be read just now) is returned.
 // Failure: that, or none is whole; then the message names all that are in `damaged`.
 absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoints,
                                        const std::function<absl::Status(const std::string& path)>& load,
