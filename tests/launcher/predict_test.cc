@@ -2,6 +2,7 @@
 // scores on held-out records and images is what training has measured on them. `trefoil explain` looks into the same
 // runs.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
 #include <absl/strings/str_split.h>
 #include <gtest/gtest.h>
 
@@ -446,6 +447,13 @@ TEST_F(Predict, MasksAndContinuations) {
     double sum = 0;
     for (const double loss : losses["loss_by_position"]) sum += loss / 24;
     EXPECT_NEAR(sum, HeldOut(run, "loss"), 0.1);  // training has taken the last few samples too
+    // On one rank, however many the run had.
+    const std::string config = ReadText(run + "/config.pbtxt");
+    const std::string of_many = absl::StrReplaceAll(
+        config, {{"  data: 1\n", "  data: 4\n"}, {"  replicas: 1\n", "  replicas: 2\n"}, {"zero: OPTIMIZER", "zero: WEIGHTS"}});
+    ASSERT_EQ(of_many.size(), config.size() - 2);
+    WriteText(run + "/config.pbtxt", of_many);
+    EXPECT_EQ(Json::parse(Explain(run, {"--show=losses", "--samples=100000"}).output), losses);
     const Json norms = Json::parse(Explain(run, {"--show=gradients", "--samples=8"}).output);
     ASSERT_EQ(norms["gradient_by_distance"].size(), 24u);
     for (const double norm : norms["gradient_by_distance"]) EXPECT_GT(norm, 0);
