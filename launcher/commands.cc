@@ -45,7 +45,8 @@ std::span<const Command> Commands() {
        .examples = "  trefoil plan --config=gpt_1t --set parallel.data=6 --cluster=selene_a100\n"
                    "  trefoil plan --config=gpt_1t --cluster=selene_a100 --gpus=3072 --search\n"
                    "  trefoil plan --config=gpt3_13b --set parallel.pipeline=8 --cluster=selene_a100 --schedules\n"
-                   "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --picture=step.svg\n",
+                   "  trefoil plan --config=llama_8b --gpus=64 --cluster=my_cluster.pbtxt --picture=step.svg\n"
+                   "  trefoil plan --config=llama_8b --set parallel.tensor=2 --set parallel.data=4 --ranks_picture=ranks.svg\n",
        .flag_files = {"launcher/commands/plan.cc", "launcher/flags/top.cc", "launcher/prepare.cc"},
        .sets = true,
        .main = PlanMain},

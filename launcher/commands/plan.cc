@@ -17,6 +17,7 @@
 #include "launcher/prepare.h"
 #include "planner/report/context_report.h"
 #include "planner/report/plan_report.h"
+#include "planner/report/ranks_picture.h"
 #include "planner/report/timeline.h"
 #include "runtime/number_text.h"
 
@@ -30,6 +31,7 @@ DEFINE_bool(search, false,
 DEFINE_bool(schedules, false, "List what each schedule would take on this mesh, and what each loses between steps.");
 DEFINE_string(timeline, "", "Write the step as a Chrome trace (ui.perfetto.dev) to this file.");
 DEFINE_string(picture, "", "Write the step as a picture (SVG) to this file.");
+DEFINE_string(ranks_picture, "", "Write what lies on which rank as a picture (SVG) to this file.");
 DEFINE_double(train_tokens, 0, "Tokens to say the days for. 0: those of the config's steps.");
 
 namespace trefoil {
@@ -126,8 +128,18 @@ absl::Status WriteTimeline(FileSystem& fs, const RunConfig& config, const Plan& 
   return absl::OkStatus();
 }
 
+absl::Status WriteRanksPicture(FileSystem& fs, const RunConfig& config) {
+  if (FLAGS_ranks_picture.empty()) return absl::OkStatus();
+  TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, FLAGS_ranks_picture, RanksPicture(config)));
+  std::cout << "picture   " << FLAGS_ranks_picture << ", of what lies where\n";
+  return absl::OkStatus();
+}
+
 // What cannot be given together.
 absl::Status CheckFlags() {
+  if (FLAGS_search && !FLAGS_ranks_picture.empty()) {
+    return absl::InvalidArgumentError("--ranks_picture: is of one layout, so it cannot be given with --search");
+  }
   const bool drawn = !FLAGS_timeline.empty() || !FLAGS_picture.empty();
   const char* flag = FLAGS_timeline.empty() ? "--picture" : "--timeline";
   if (drawn && FLAGS_cluster.empty()) {
@@ -189,7 +201,8 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   }
   if (FLAGS_schedules) std::cout << ReportSchedules(CompareSchedules(config, ranks, planner));
   std::cout << std::flush;
-  return WriteTimeline(fs, config, plan);
+  TREFOIL_RETURN_IF_ERROR(WriteTimeline(fs, config, plan));
+  return WriteRanksPicture(fs, config);
 }
 
 }  // namespace
