@@ -1,9 +1,12 @@
 #include "planner/report/rank_share.h"
 
+#include <algorithm>
+
 #include "model/families/recipe.h"
 #include "model/model.h"
 #include "model/token_shares.h"
 #include "parallel/mesh.h"
+#include "parallel/placement.h"
 
 namespace trefoil {
 namespace {
@@ -46,7 +49,8 @@ RankShare ShareOf(const RunConfig& config, int rank) {
   const ParallelConfig& parallel = config.parallel();
   const Mesh mesh(MeshSizes(parallel), rank);
   const AxisSet replicas = AxisSet::Of(AxisSplits::kSamples) | AxisSet::Of(AxisSplits::kTokens);
-  const Part share = PartOf(mesh.size(replicas), mesh.index(replicas));
+  const Sharing sharing = SharingOf(mesh, replicas, std::max(1, parallel.replicas()));
+  const Part share = PartOf(sharing.shares, sharing.share);
   const auto split_from = [&](ParallelConfig::Zero stage) { return parallel.zero() >= stage ? share : Part(); };
   const Part of_tensor = PartOf(mesh.size(Axis::kTensor), mesh.index(Axis::kTensor));
   return {.layers = LayersOf(config, mesh.index(Axis::kPipeline)),

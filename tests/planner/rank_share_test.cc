@@ -69,7 +69,7 @@ TEST_P(RankShareTest, AllTogetherAreTheWhole) {
     of_layers += Holds(share.layers, 0.3) && Holds({share.columns}, 0.7) && Holds({share.optimizer}, 0.6);
   }
   EXPECT_EQ(of_token, parallel.tensor() * parallel.pipeline());
-  EXPECT_EQ(of_layers, parallel.zero() == ParallelConfig::NONE ? parallel.data() * parallel.context() : 1);
+  EXPECT_EQ(of_layers, parallel.zero() == ParallelConfig::NONE ? parallel.data() * parallel.context() : parallel.replicas());
 }
 
 TEST_P(RankShareTest, IsDrawn) {
@@ -85,6 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values("", "parallel { tensor: 2 pipeline: 2 data: 2 sequence_parallel: true }",
                     "parallel { data: 4 zero: NONE }", "parallel { data: 2 zero: GRADIENTS }",
                     "parallel { data: 2 tensor: 2 zero: WEIGHTS }", "parallel { context: 2 data: 2 }",
+                    "parallel { data: 4 zero: WEIGHTS replicas: 2 }",
                     "model { layers: 4 } parallel { pipeline: 2 schedule: INTERLEAVED context: 2 }"));
 
 TEST(RanksPictureTest, OfLargeLayoutsTheFirstRanksAreDrawn) {
