@@ -14,7 +14,7 @@ namespace trefoil {
 namespace {
 
 constexpr double kPanel = 46, kGap = 8, kBox = 4 * kPanel + 5 * kGap, kBoxHeight = kPanel + 34, kBetween = 10;
-constexpr double kLeft = 20, kTop = 118;
+constexpr double kLeft = 20, kTop = 100;
 constexpr char kFaint[] = "#666666", kFrame[] = "#bbbbbb", kGround[] = "#f2f2f2", kRows[] = "#5e3c99";
 
 struct Panel {
@@ -23,8 +23,8 @@ struct Panel {
 };
 constexpr Panel kPanels[] = {{"weights", "#1f5fa8"}, {"gradients", "#1d733a"}, {"optimizer", "#e69f00"}, {"batch", "#b2abd2"}};
 
-// How many ranks along each axis are drawn.
-constexpr int kMostColumns = 8, kMostStages = 8;
+// Ranks of a stage that are drawn, and how many beside each other; of more ranks the first two along each axis.
+constexpr int kMostOfStage = 8, kColumns = 4, kMostStages = 8;
 
 class Picture {
  public:
@@ -41,17 +41,20 @@ class Picture {
               {.color = kFaint});
     const std::vector<int> ranks = DrawnRanks();
     const int stages = std::min(sizes_[Axis::kPipeline], kMostStages);
-    const auto columns = static_cast<int>(ranks.size()) / stages;
+    const int of_stage = static_cast<int>(ranks.size()) / stages, columns = std::min(of_stage, kColumns);
+    const int rows_of_stage = (of_stage + columns - 1) / columns;
     if (static_cast<int>(ranks.size()) < sizes_.ranks()) {
       svg_.Text(kLeft, 86, absl::StrCat(ranks.size(), " of ", sizes_.ranks(), " ranks are drawn, the first along each axis"),
                 {.color = kFaint});
     }
     for (size_t i = 0; i < ranks.size(); ++i) {
-      const int row = static_cast<int>(i) / columns, column = static_cast<int>(i) % columns;
-      DrawRank(ranks[i], kLeft + column * (kBox + kBetween), kTop + row * (kBoxHeight + kBetween));
+      const int stage = static_cast<int>(i) / of_stage, place = static_cast<int>(i) % of_stage;
+      const int row = stage * rows_of_stage + place / columns;
+      DrawRank(ranks[i], kLeft + place % columns * (kBox + kBetween),
+               kTop + row * (kBoxHeight + kBetween) + stage * kBetween);
     }
     return std::move(svg_).Finish(std::max(780.0, 2 * kLeft + columns * (kBox + kBetween)),
-                                  kTop + stages * (kBoxHeight + kBetween) + 10);
+                                  kTop + stages * (rows_of_stage * (kBoxHeight + kBetween) + kBetween));
   }
 
  private:
@@ -59,12 +62,12 @@ class Picture {
   std::vector<int> DrawnRanks() const {
     int inside = 1;
     for (const AxisEntry& axis : Axes()) inside *= axis.axis == Axis::kPipeline ? 1 : sizes_[axis.axis];
-    const bool all = inside <= kMostColumns;
+    const bool all = inside <= kMostOfStage;
     std::vector<int> ranks;
     for (int rank = 0; rank < sizes_.ranks(); ++rank) {
       const Mesh mesh(sizes_, rank);
       const bool drawn = std::all_of(Axes().begin(), Axes().end(), [&](const AxisEntry& axis) {
-        return mesh.index(axis.axis) < (axis.axis == Axis::kPipeline ? kMostStages : all ? kMostColumns : 2);
+        return mesh.index(axis.axis) < (axis.axis == Axis::kPipeline ? kMostStages : all ? kMostOfStage : 2);
       });
       if (drawn) ranks.push_back(rank);
     }

@@ -1,8 +1,8 @@
 // What lies where, as a picture: for each rank of a layout the part of the network, of gradients and optimizer state, and of
 // the batch that it has (planner/report/rank_share.h). SVG, a file of its own.
 //
-// A row for each stage of the pipeline, in it a box for each of its ranks. Of large layouts the first ranks along each
-// axis are drawn, and the rest is said.
+// A box for each rank, in rows by stage of the pipeline. Of large layouts the first ranks along each axis are drawn, and
+// the picture says so.
 //
 // Threads: pure function.
 #pragma once

@@ -50,10 +50,10 @@ TEST_P(RankShareTest, IsWhatAWorkerHas) {
         const Parameter& parameter = *entry.parameter;
         if (parameter.splits.empty()) continue;
         const int dim = parameter.splits.front().dim;
-        EXPECT_DOUBLE_EQ(share.columns.length(),
-                         static_cast<double>(entry.box.extent[dim]) / static_cast<double>(parameter.shape[dim]));
-        EXPECT_DOUBLE_EQ(share.columns.begin,
-                         static_cast<double>(entry.box.offset[dim]) / static_cast<double>(parameter.shape[dim]));
+        // In whole columns.
+        const auto columns = static_cast<double>(parameter.shape[dim]);
+        EXPECT_THAT(share.columns.length() * columns, DoubleNear(static_cast<double>(entry.box.extent[dim]), 1));
+        EXPECT_THAT(share.columns.begin * columns, DoubleNear(static_cast<double>(entry.box.offset[dim]), 1));
       }
     }
   }
