@@ -148,7 +148,7 @@ class Search {
     const int micro_batches = config_.training().global_batch() / data / samples;
     for (const ScheduleEntry& schedule : Schedules()) {
       const bool tried = Pinned("schedule") ? schedule.schedule == config_.parallel().schedule()
-                                            : schedule.schedule != ParallelConfig::GPIPE && schedule.computations != nullptr;
+                                            : schedule.schedule != ParallelConfig::GPIPE && !schedule.searched();
       if (!tried || chunks < schedule.least_chunks || chunks > schedule.most_chunks || pipeline < schedule.least_stages ||
           (schedule.whole_rounds && micro_batches % pipeline != 0) ||
           micro_batches < schedule.least_micro_batches(pipeline)) {

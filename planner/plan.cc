@@ -179,7 +179,7 @@ Estimate Planner::EstimateStep(const RunConfig& config, int ranks) {
   // Of stages that are alike the first, which holds most activations.
   const std::vector<std::string> likenesses = Likenesses(config);
   std::set<std::string_view> seen;
-  const bool searched = EntryOf(config.parallel().schedule()).computations == nullptr;
+  const bool searched = EntryOf(config.parallel().schedule()).searched();
   const std::vector<std::vector<Action>> found = searched ? ActionsOfStages(config) : std::vector<std::vector<Action>>();
   double share = 1;  // of the work of a micro-batch, that the last stage waits for at the beginning or the first at the end
   for (int s = 0; s < stages; ++s) {

@@ -21,7 +21,7 @@ std::vector<ScheduleRow> CompareSchedules(const RunConfig& config, int ranks, Pl
       search.clear_backward_input();
       search.clear_backward_weight();
       if (!Violations(row.config, ranks).empty()) continue;
-      if (entry.computations == nullptr) search = planner.SearchTimes(row.config, ranks);
+      if (entry.searched()) search = planner.SearchTimes(row.config, ranks);
       const Plan plan = planner.Make(row.config, ranks);
       row.seconds = plan.step_seconds;
       for (int s = 0; s < parallel.pipeline(); ++s) {

@@ -38,7 +38,7 @@ std::vector<ChunkTimes> TimesOf(const RunConfig& config, const VirtualStages& vi
   return times;
 }
 
-bool IsSearched(const RunConfig& config) { return EntryOf(config.parallel().schedule()).computations == nullptr; }
+bool IsSearched(const RunConfig& config) { return EntryOf(config.parallel().schedule()).searched(); }
 
 // A stage's, of a schedule that is not searched for.
 std::vector<Action> BuiltList(const RunConfig& config, int stage) {

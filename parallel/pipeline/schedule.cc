@@ -57,60 +57,29 @@ std::vector<Action> Interleaved(int stages, int chunks, int micro_batches, int s
       [=](int k) { return Backward(micro_batch(k), chunks - 1 - chunk(k)); });
 }
 
-int One(int /*stages*/) { return 1; }
-
 constexpr ScheduleEntry kTable[] = {
     {.schedule = ParallelConfig::GPIPE,
-     .order = VirtualStages::Order::kLoop,
-     .least_chunks = 1,
-     .most_chunks = 1,
-     .least_stages = 1,
-     .whole_rounds = false,
-     .least_micro_batches = One,
      .adds_in_turn = false,  // the head adds in the forward, and all forwards come first
      .computations = GPipe},
     {.schedule = ParallelConfig::ONE_F_ONE_B,
-     .order = VirtualStages::Order::kLoop,
-     .least_chunks = 1,
-     .most_chunks = 1,
-     .least_stages = 1,
-     .whole_rounds = false,
-     .least_micro_batches = One,
-     .adds_in_turn = true,
      .computations = OneFOneB},
     {.schedule = ParallelConfig::INTERLEAVED,
-     .order = VirtualStages::Order::kLoop,
      .least_chunks = 2,
      .most_chunks = std::numeric_limits<int>::max(),
      .least_stages = 2,
      .whole_rounds = true,
-     .least_micro_batches = One,
-     .adds_in_turn = true,
      .computations = Interleaved},
     {.schedule = ParallelConfig::ZB_H1,
-     .order = VirtualStages::Order::kLoop,
-     .least_chunks = 1,
-     .most_chunks = 1,
      .least_stages = 2,
-     .whole_rounds = false,
-     .least_micro_batches = One,
-     .adds_in_turn = true,
      .computations = ZbH1},
     {.schedule = ParallelConfig::ZB_H2,
-     .order = VirtualStages::Order::kLoop,
-     .least_chunks = 1,
-     .most_chunks = 1,
      .least_stages = 2,
-     .whole_rounds = false,
-     .least_micro_batches = One,
-     .adds_in_turn = true,
      .computations = ZbH2},
     {.schedule = ParallelConfig::ZB_V,
      .order = VirtualStages::Order::kFold,
      .least_chunks = 2,
      .most_chunks = 2,
      .least_stages = 2,
-     .whole_rounds = false,
      .least_micro_batches = [](int stages) { return 2 * stages - 1; },
      .adds_in_turn = false,  // stage 0 has the head and the embedding, which may be one matrix
      .computations = ZbV},
@@ -119,19 +88,14 @@ constexpr ScheduleEntry kTable[] = {
      .least_chunks = 2,
      .most_chunks = 2,
      .least_stages = 2,
-     .whole_rounds = false,
      .least_micro_batches = [](int stages) { return 2 * stages; },
      .adds_in_turn = false,
      .computations = DualPipeV},
     {.schedule = ParallelConfig::AUTO,
      .order = VirtualStages::Order::kFold,
-     .least_chunks = 1,
      .most_chunks = 2,
      .least_stages = 2,
-     .whole_rounds = false,
-     .least_micro_batches = One,
-     .adds_in_turn = false,  // of two chunks
-     .computations = nullptr},
+     .adds_in_turn = false},  // of two chunks
 };
 
 }  // namespace
@@ -152,7 +116,7 @@ std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int
   const ScheduleEntry& entry = EntryOf(kind);
   const VirtualStages virtual_stages(kind, stages, chunks);
   CHECK(0 <= stage && stage < stages) << "stage " << stage << " of " << stages;
-  CHECK(entry.computations != nullptr) << ParallelConfig::Schedule_Name(kind) << " is searched for";
+  CHECK(!entry.searched()) << ParallelConfig::Schedule_Name(kind) << " is searched for";
   CHECK_GE(micro_batches, entry.least_micro_batches(stages));
   CHECK(!entry.whole_rounds || micro_batches % stages == 0)
       << micro_batches << " micro-batches over " << stages << " stages";

@@ -63,25 +63,26 @@ struct Action {
 
 // All that differs between schedules.
 struct ScheduleEntry {
-  ParallelConfig::Schedule schedule;
-  VirtualStages::Order order;     // in which chunks lie on the stages
-  int least_chunks, most_chunks;  // of a stage; a config that leaves them open has the least
-  int least_stages;
-  bool whole_rounds;  // micro-batches come in rounds of as many as there are stages
-  int (*least_micro_batches)(int stages);
+  ParallelConfig::Schedule schedule = ParallelConfig::SCHEDULE_UNSET;
+  VirtualStages::Order order = VirtualStages::Order::kLoop;  // in which chunks lie on the stages
+  int least_chunks = 1, most_chunks = 1;  // of a stage; a config that leaves them open has the least
+  int least_stages = 1;
+  bool whole_rounds = false;  // micro-batches come in rounds of as many as there are stages
+  int (*least_micro_batches)(int stages) = [](int) { return 1; };
   // A stage's micro-batches add to the gradients of any of its weights one after the other, as they are numbered, each
   // with its backward: what sums of groups of them ask for (parallel/gradient_reducer.h).
-  bool adds_in_turn;
+  bool adds_in_turn = true;
   // Of `stage`, in order: kind, micro-batch and chunk of each. None where lists are searched for
   // (parallel/pipeline/schedule_search.h).
-  std::vector<Action> (*computations)(int stages, int chunks, int micro_batches, int stage);
+  std::vector<Action> (*computations)(int stages, int chunks, int micro_batches, int stage) = nullptr;
+  bool searched() const { return computations == nullptr; }
 };
 std::span<const ScheduleEntry> Schedules();
 // That of ONE_F_ONE_B for SCHEDULE_UNSET, and for numbers that are no schedule's, which the rules refuse.
 const ScheduleEntry& EntryOf(ParallelConfig::Schedule schedule);
 
-// The actions of `stage`, of as many stages, chunks and micro-batches as the schedule's entry allows, which has
-// computations.
+// The actions of `stage`, of as many stages, chunks and micro-batches as the schedule's entry allows, which is
+// not searched for.
 std::vector<Action> BuildSchedule(ParallelConfig::Schedule kind, int stages, int chunks, int micro_batches, int stage);
 
 // A stage's computations with the messages and hand-overs that they need.

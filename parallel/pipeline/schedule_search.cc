@@ -219,7 +219,7 @@ std::vector<Lists> NamedLists(const ScheduleProblem& problem) {
   std::vector<Lists> named;
   for (const ScheduleEntry& entry : Schedules()) {
     const bool alike = entry.order == map.order() || map.chunks() == 1;
-    if (entry.computations == nullptr || !alike || map.chunks() < entry.least_chunks ||
+    if (entry.searched() || !alike || map.chunks() < entry.least_chunks ||
         map.chunks() > entry.most_chunks || map.stages() < entry.least_stages ||
         problem.micro_batches < entry.least_micro_batches(map.stages())) {
       continue;

@@ -64,11 +64,6 @@ std::vector<Action> Handcrafted(int micro_batches, int warm_up, int delay) {
   return list.Take();
 }
 
-void CheckFold(int chunks, int micro_batches, int least) {
-  CHECK_EQ(chunks, 2);
-  CHECK_GE(micro_batches, least);
-}
-
 }  // namespace
 
 std::vector<Action> ZbH1(int stages, int /*chunks*/, int micro_batches, int stage) {
@@ -79,8 +74,7 @@ std::vector<Action> ZbH2(int stages, int /*chunks*/, int micro_batches, int stag
   return Handcrafted(micro_batches, 2 * (stages - stage) - 1, 2 * stage);
 }
 
-std::vector<Action> ZbV(int stages, int chunks, int micro_batches, int stage) {
-  CheckFold(chunks, micro_batches, 2 * stages - 1);
+std::vector<Action> ZbV(int stages, int /*chunks*/, int micro_batches, int stage) {
   Computations list(micro_batches);
   const int behind = stages - stage;
   for (int i = 0; i < 2 * behind - 1; ++i) list.F(0);
@@ -115,8 +109,7 @@ std::vector<Action> ZbV(int stages, int chunks, int micro_batches, int stage) {
   return list.Take();
 }
 
-std::vector<Action> DualPipeV(int stages, int chunks, int micro_batches, int stage) {
-  CheckFold(chunks, micro_batches, 2 * stages);
+std::vector<Action> DualPipeV(int stages, int /*chunks*/, int micro_batches, int stage) {
   Computations list(micro_batches);
   const int behind = stages - stage - 1;
   for (int i = 0; i < 2 * behind; ++i) list.F(0);

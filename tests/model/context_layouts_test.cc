@@ -48,10 +48,7 @@ class ContextLayoutsTest : public testing::TestWithParam<const char*> {
       SCOPED_TRACE(Describe(config));
       const Trace trace = Train(config, kSteps);
       ExpectSameRun(trace, reference, tolerances);
-      const Deviation deviation = Compare(trace, reference, tolerances.noise);
-      worst.loss = std::max(worst.loss, deviation.loss);
-      worst.norm = std::max(worst.norm, deviation.norm);
-      worst.state = std::max(worst.state, deviation.state);
+      worst.Raise(Compare(trace, reference, tolerances.noise));
       ++layouts;
     }
     std::printf("worst deviation of %d layouts: loss %.1e, norm %.1e, state %.1e\n", layouts, worst.loss, worst.norm,

@@ -69,8 +69,7 @@ void Sweep(ModelConfig::Family family, int steps, const std::string& more, const
     ExpectSameRun(trace, reference, tolerances);
     const Deviation deviation = Compare(trace, reference);
     if (deviation.loss > worst.loss) worst_layout = layout;
-    worst.loss = std::max(worst.loss, deviation.loss);
-    worst.norm = std::max(worst.norm, deviation.norm);
+    worst.Raise(deviation);
   }
   std::printf("%zu layouts, %d steps, loss %.4f -> %.4f; worst relative deviation: loss %.2e (%s), norm %.2e\n",
               Layouts().size(), steps, reference.losses.front(), reference.losses.back(), worst.loss,

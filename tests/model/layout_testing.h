@@ -1,6 +1,7 @@
 // Training the same run on different layouts, ranks as threads, and comparing what came out.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -31,6 +32,12 @@ struct Deviation {
   // Of the weights and moments after the last step: the worst tensor's root mean square of the difference, relative to that
   // of how far the tensor has come from its initial state.
   double state = 0;
+  // To the worse of both.
+  void Raise(const Deviation& other) {
+    loss = std::max(loss, other.loss);
+    norm = std::max(norm, other.norm);
+    state = std::max(state, other.state);
+  }
 };
 // Without the state of parameters whose gradient's root mean square is below `noise` of the largest: of a GPT's key biases,
 // which its softmax does not see, it is zero but for rounding, out of which AdamW makes steps of full length.

@@ -56,10 +56,7 @@ class LayoutsTest : public testing::Test {
       SCOPED_TRACE(Describe(config));
       const Trace trace = Train(config, kSteps);
       ExpectSameRun(trace, reference, tolerances);
-      const Deviation deviation = Compare(trace, reference, tolerances.noise);
-      worst.loss = std::max(worst.loss, deviation.loss);
-      worst.norm = std::max(worst.norm, deviation.norm);
-      worst.state = std::max(worst.state, deviation.state);
+      worst.Raise(Compare(trace, reference, tolerances.noise));
     }
     std::printf("worst deviation of %zu layouts: loss %.1e, norm %.1e, state %.1e\n", std::size(kLayouts), worst.loss,
                 worst.norm, worst.state);

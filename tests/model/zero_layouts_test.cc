@@ -45,9 +45,7 @@ void ExpectLayouts(ModelConfig::Family family, const std::string& more, const To
       const Trace trace = Train(config, kSteps);
       const Trace& expected = config.training().global_batch() == 12 ? of_12 : reference;
       ExpectSameRun(trace, expected, tolerances);
-      const Deviation deviation = Compare(trace, expected, tolerances.noise);
-      worst.loss = std::max(worst.loss, deviation.loss);
-      worst.norm = std::max(worst.norm, deviation.norm);
+      worst.Raise(Compare(trace, expected, tolerances.noise));
     }
   }
   std::printf("worst deviation of %zu layouts: loss %.1e, norm %.1e\n", 2 * std::size(kLayouts), worst.loss,

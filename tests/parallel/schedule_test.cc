@@ -88,7 +88,7 @@ TEST(Schedules, AreThoseOfTheConfig) {
 // backward of any add: whether the next micro-batch comes to that before this one is through.
 TEST(Schedules, AddInTurnIfTheySaySo) {
   for (const ScheduleEntry& entry : Schedules()) {
-    if (entry.computations == nullptr) continue;
+    if (entry.searched()) continue;
     const int stages = 4, chunks = entry.least_chunks, micro_batches = 8;
     const VirtualStages virtual_stages(entry.schedule, stages, chunks);
     bool in_turn = true;
@@ -487,7 +487,7 @@ TEST(ScheduleSearch, IsNeverSlowerThanTheNamedOnes) {
           double best = std::numeric_limits<double>::infinity();
           for (const ScheduleEntry& entry : Schedules()) {
             const bool folds = entry.order == VirtualStages::Order::kFold;
-            if (entry.computations == nullptr || folds != (chunks == 2) || chunks < entry.least_chunks ||
+            if (entry.searched() || folds != (chunks == 2) || chunks < entry.least_chunks ||
                 chunks > entry.most_chunks || m < entry.least_micro_batches(p)) {
               continue;
             }

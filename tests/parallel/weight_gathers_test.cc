@@ -109,7 +109,7 @@ TEST(WeightGathers, GathersAllButWhatIsThere) {
 // Every stage's list, of one that is searched for with stages of one length.
 std::vector<std::vector<Action>> ListsOf(const ScheduleEntry& schedule, int stages, int chunks, int micro_batches) {
   const VirtualStages virtual_stages(schedule.schedule, stages, chunks);
-  if (schedule.computations == nullptr) {
+  if (schedule.searched()) {
     return SearchSchedule({.virtual_stages = virtual_stages,
                            .micro_batches = micro_batches,
                            .times = std::vector<ChunkTimes>(static_cast<size_t>(virtual_stages.size())),

@@ -13,7 +13,7 @@ namespace {
 const std::map<std::string, std::string> kLayouts = {
     {"one_rank", ""},
     {"interleaved", "tensor: 2 pipeline: 2 schedule: INTERLEAVED sequence_parallel: true"},
-    {"stages", "pipeline: 2 data: 2 schedule: GPIPE"},
+    {"folded", "pipeline: 2 data: 2 schedule: ZB_V"},
     {"gradients", "data: 4 zero: GRADIENTS"},
     {"weights", "tensor: 2 data: 2 zero: WEIGHTS"},
     {"context", "context: 2 data: 2 zero: OPTIMIZER"},
