@@ -57,6 +57,7 @@ std::vector<Action> Interleaved(int stages, int chunks, int micro_batches, int s
       [=](int k) { return Backward(micro_batch(k), chunks - 1 - chunk(k)); });
 }
 
+// Of those with as many chunks in the same order, one that holds more comes behind; GPIPE apart.
 constexpr ScheduleEntry kTable[] = {
     {.schedule = ParallelConfig::GPIPE,
      .adds_in_turn = false,  // the head adds in the forward, and all forwards come first

@@ -90,6 +90,21 @@ INSTANTIATE_TEST_SUITE_P(
                     "parallel { pipeline: 3 schedule: AUTO schedule_search { in_flight: 5 } }",
                     "model { layers: 6 } parallel { pipeline: 3 chunks: 2 schedule: AUTO }"));
 
+// A micro-batch is there from its first forward to its last backward: four times as many of them take no more than their
+// losses and what their samples' weights are.
+TEST(PlanTest, MicroBatchesAreNotThereAllAtOnce) {
+  const std::string vit =
+      "model { family: VIT image_size: 24 patch_size: 4 channels: 3 classes: 3 sequence_length: 0 vocabulary: 0 } ";
+  const auto activations = [&](int global_batch) {
+    const RunConfig config =
+        TinyRun(NewFolder("run"), vit + "training { global_batch: " + std::to_string(global_batch) + " }");
+    return Planner().MemoryOf(config, 1, 0).peak[static_cast<size_t>(Purpose::kActivations)];
+  };
+  const int64_t few = activations(8), many = activations(32), pixels = 24 * 24 * 3 * sizeof(float);
+  EXPECT_GE(many, few);
+  EXPECT_LT(many - few, pixels) << "of one of 24 samples more";
+}
+
 // Divided backwards whose weights wait until `delay` later computations have been done, at the end for those that are
 // left.
 std::vector<Action> Divided(const std::vector<Action>& actions, int delay) {

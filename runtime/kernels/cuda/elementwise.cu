@@ -196,7 +196,7 @@ void CopyColumns(const CudaContext& cuda, const HeadColumns& from, int64_t colum
     WithType(to.rows.dtype(), [&](auto out_type) {
       using In = decltype(in_type);
       using Out = decltype(out_type);
-      constexpr int W = std::min(kFullWidth<In>, kFullWidth<Out>);
+      constexpr int W = std::max(kFullWidth<In>, kFullWidth<Out>);
       const In* in = from.rows.data<In>() + from.first;
       Out* out = to.rows.data<Out>() + to.first;
       // Packs of every row lie where those of the first do.
