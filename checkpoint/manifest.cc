@@ -183,6 +183,20 @@ std::string DataFileName(int rank) { return absl::StrFormat("rank-%05d.bin", ran
 
 std::string ToString(const Box& box) { return box.offset.ToString() + "+" + box.extent.ToString(); }
 
+ManifestTensor& TensorNamed(TensorsByName& tensors, const std::string& name, DType dtype, const Shape& shape) {
+  const auto [it, fresh] = tensors.try_emplace(name, ManifestTensor{name, dtype, shape, {}});
+  CHECK(it->second.dtype == dtype && it->second.shape == shape)
+      << "tensor \"" << name << "\": declared as " << Name(it->second.dtype) << " " << it->second.shape << " and as "
+      << Name(dtype) << " " << shape;
+  return it->second;
+}
+
+std::vector<ManifestTensor> ValuesOf(TensorsByName tensors) {
+  std::vector<ManifestTensor> values;
+  for (auto& [name, tensor] : tensors) values.push_back(std::move(tensor));
+  return values;
+}
+
 std::string EncodeManifest(const Manifest& manifest) {
   std::string text = absl::StrCat("{\"format\":", Quoted(kFormat), ",\"version\":", kManifestVersion,
                                   ",\n\"step\":", manifest.step, ",\n\"model\":", Quoted(manifest.model),

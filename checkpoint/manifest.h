@@ -43,6 +43,12 @@ struct ManifestTensor {
   std::vector<ManifestSlice> slices;  // disjoint, together the whole tensor
 };
 
+// While they are put together.
+using TensorsByName = std::map<std::string, ManifestTensor>;
+// The tensor of that name, made if it is new; one of another dtype or shape is CHECKed.
+ManifestTensor& TensorNamed(TensorsByName& tensors, const std::string& name, DType dtype, const Shape& shape);
+std::vector<ManifestTensor> ValuesOf(TensorsByName tensors);
+
 struct Manifest {
   int64_t step = 0;
   std::string trainer_state, model;

@@ -3,84 +3,15 @@
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
-#include <algorithm>
-#include <bit>
 #include <map>
+#include <memory>
+#include <span>
 
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
-#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {
-
-static_assert(std::endian::native == std::endian::little, "data files are little-endian");
-
-// Small enough that the checksum leaves the bytes in the cache for the write; divides every chunk of a slice.
-constexpr int64_t kBlock = 1 << 20;
-
-using TensorsByName = std::map<std::string, ManifestTensor>;
-
-// The tensor of that name, made if it is new.
-ManifestTensor& TensorNamed(TensorsByName& tensors, const std::string& name, DType dtype, const Shape& shape) {
-  const auto [it, fresh] = tensors.try_emplace(name, ManifestTensor{name, dtype, shape, {}});
-  CHECK(it->second.dtype == dtype && it->second.shape == shape)
-      << "tensor \"" << name << "\": declared as " << Name(it->second.dtype) << " " << it->second.shape << " and as "
-      << Name(dtype) << " " << shape;
-  return it->second;
-}
-
-std::vector<ManifestTensor> ValuesOf(TensorsByName tensors) {
-  std::vector<ManifestTensor> values;
-  for (auto& [name, tensor] : tensors) values.push_back(std::move(tensor));
-  return values;
-}
-
-// Appends a slice's elements; `crcs` gets the checksum of each chunk.
-absl::Status AppendSlice(WritableFile& file, const ShardedTensor& slice, std::vector<uint32_t>* crcs) {
-  const int64_t chunk = ChunkBytes(slice.bytes());
-  const std::span<const std::byte> bytes(slice.data, static_cast<size_t>(slice.bytes()));
-  for (int64_t at = 0; at < slice.bytes(); at += kBlock) {
-    const auto block = bytes.subspan(static_cast<size_t>(at),
-                                     static_cast<size_t>(std::min(kBlock, slice.bytes() - at)));
-    if (at % chunk == 0) crcs->push_back(0);
-    crcs->back() = Crc32c(block, crcs->back());
-    TREFOIL_RETURN_IF_ERROR(file.Append(block));
-  }
-  return absl::OkStatus();
-}
-
-// Writes this rank's data file and says in `written` what is in it.
-absl::Status WriteSlices(FileSystem& fs, const std::string& folder, int rank, const CheckpointContent& content,
-                         Manifest* written) {
-  std::unique_ptr<WritableFile> file;
-  int64_t position = 0;
-  TensorsByName tensors;
-  for (int part = 0; part < content.parts; ++part) {
-    for (const ShardedTensor& slice : content.part(part)) {
-      if (slice.bytes() == 0) continue;
-      CHECK(slice.data != nullptr) << slice.name;
-      for (int i = 0; i < slice.global.rank(); ++i) {
-        CHECK(slice.box.offset[i] >= 0 && slice.box.offset[i] + slice.box.extent[i] <= slice.global[i])
-            << "tensor \"" << slice.name << "\" " << slice.global << ": slice " << ToString(slice.box);
-      }
-      if (file == nullptr) {
-        TREFOIL_ASSIGN_OR_RETURN(file, fs.Create(folder + "/" + DataFileName(rank)));
-      }
-      ManifestSlice entry = {.rank = rank, .byte_offset = position, .box = slice.box,
-                             .chunk_bytes = ChunkBytes(slice.bytes()), .crcs = {}};
-      TREFOIL_RETURN_IF_ERROR(AppendSlice(*file, slice, &entry.crcs));
-      TensorNamed(tensors, slice.name, slice.dtype, slice.global).slices.push_back(std::move(entry));
-      position += slice.bytes();
-    }
-  }
-  if (file != nullptr) {
-    TREFOIL_RETURN_IF_ERROR(file->Close());
-    written->file_bytes[rank] = position;
-  }
-  written->tensors = ValuesOf(std::move(tensors));
-  return absl::OkStatus();
-}
 
 // Joins what the ranks have written into one manifest.
 Manifest Merge(const std::vector<std::string>& parts) {
@@ -133,46 +64,63 @@ absl::Status WriteManifest(FileSystem& fs, const std::string& path, const std::s
   return file->Close();
 }
 
+absl::Status MayWrite(const CheckpointContent& content) {
+  return content.may_write == nullptr ? absl::OkStatus() : content.may_write();
+}
+
 // Rank 0's part, once all data files are written and flushed.
 absl::Status Finish(FileSystem& fs, const std::string& run_checkpoints_folder, const CheckpointContent& content,
-                    const Manifest& manifest, const std::function<absl::Status()>& may_write) {
+                    const Manifest& manifest) {
   const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
   TREFOIL_RETURN_IF_ERROR(WriteManifest(fs, partial + "/" + kManifestFile, EncodeManifest(manifest)));
   TREFOIL_RETURN_IF_ERROR(CheckFiles(fs, partial, manifest));
   // The names of the manifest and of all ranks' files, once for all ranks: the rename flushes only the folder above.
   TREFOIL_RETURN_IF_ERROR(fs.FlushFolder(partial));
-  TREFOIL_RETURN_IF_ERROR(may_write());
+  TREFOIL_RETURN_IF_ERROR(MayWrite(content));
   return CommitCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
 }
 
 }  // namespace
 
-absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
-                             const CheckpointContent& content) {
+absl::Status BeginSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+                       const CheckpointContent& content) {
   CHECK_GE(content.step, 0);
-  const bool first = all_ranks.rank() == 0;
-  const auto may_write = [&] { return content.may_write == nullptr ? absl::OkStatus() : content.may_write(); };
   absl::Status status;
-  if (first) status = may_write();
-  if (first && status.ok()) status = BeginCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
-  TREFOIL_RETURN_IF_ERROR(all_ranks.Agree(status));
-
-  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
-  Manifest mine;
-  mine.step = content.step;
-  if (first) {
-    mine.model = content.model;
-    mine.trainer_state = content.trainer_state;
+  if (all_ranks.rank() == 0) {
+    status = MayWrite(content);
+    if (status.ok()) status = BeginCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
   }
-  status = all_ranks.Agree(WriteSlices(fs, partial, all_ranks.rank(), content, &mine));
+  return all_ranks.Agree(status);
+}
+
+absl::Status FinishSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+                        const CheckpointContent& content, const absl::StatusOr<RankPart>& written) {
+  const bool first = all_ranks.rank() == 0;
+  absl::Status status = all_ranks.Agree(written.status());
   if (status.ok()) {
+    Manifest mine = **written;
+    mine.step = content.step;
+    if (first) {
+      mine.model = content.model;
+      mine.trainer_state = content.trainer_state;
+    }
     const std::vector<std::string> parts = all_ranks.GatherStrings(PackManifest(mine));
-    if (first) status = Finish(fs, run_checkpoints_folder, content, Merge(parts), may_write);
+    if (first) status = Finish(fs, run_checkpoints_folder, content, Merge(parts));
     status = all_ranks.Agree(status);
   }
   // What went wrong matters more than whether the rest could be removed; the next save tries again.
-  if (first && !status.ok()) fs.Remove(partial).IgnoreError();
+  if (first && !status.ok()) {
+    fs.Remove(PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner)).IgnoreError();
+  }
   return status;
+}
+
+absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+                             const CheckpointContent& content) {
+  TREFOIL_RETURN_IF_ERROR(BeginSave(fs, all_ranks, run_checkpoints_folder, content));
+  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
+  return FinishSave(fs, all_ranks, run_checkpoints_folder, content,
+                    WriteRankPart(fs, partial, all_ranks.rank(), content.parts, content.part));
 }
 
 }  // namespace trefoil

@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/rank_part.h"
 #include "parallel/collectives/group.h"
 #include "parallel/sharded_tensor.h"
 #include "runtime/files/file.h"
@@ -30,8 +31,7 @@ struct CheckpointContent {
   int64_t step = 0;           // at least 0
   std::string trainer_state;  // opaque; UTF-8; rank 0's is written
   std::string model;          // opaque; UTF-8; rank 0's is written
-  // What this rank writes: part(0) ... part(parts - 1), asked for in order, each written before the next is asked for.
-  // Its elements must not change until then. Names are UTF-8. Slices of no elements are left out.
+  // What this rank writes (checkpoint/rank_part.h). Elements must not change until they are written. Names are UTF-8.
   int parts = 0;
   std::function<std::vector<ShardedTensor>(int)> part;
   // Of the run folder (runtime/files/folder_lock.h), the same on every rank: names the unfinished folder.
@@ -54,5 +54,18 @@ struct CheckpointContent {
 // caller: CHECK, with the tensor named.
 absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
                              const CheckpointContent& content);
+
+// The same in its steps, for who writes elements while the ranks do other things:
+//
+//   TREFOIL_RETURN_IF_ERROR(BeginSave(fs, all_ranks, folder, content));          // every rank: the folder is there
+//   const auto part = WriteRankPart(fs, PartialCheckpointPath(folder, step, owner), rank, ...);  // on any thread
+//   TREFOIL_RETURN_IF_ERROR(FinishSave(fs, all_ranks, folder, content, part));   // every rank: agree, commit
+//
+// `content`: the same in both calls, its slices are not looked at. `written`: this rank's, or why there is none, which
+// is then the save's failure.
+absl::Status BeginSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+                       const CheckpointContent& content);
+absl::Status FinishSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+                        const CheckpointContent& content, const absl::StatusOr<RankPart>& written);
 
 }  // namespace trefoil
