@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -113,6 +114,18 @@ class Group {
   virtual void AllReduceMax(std::span<double> values) = 0;
   // Rank 0 gets every rank's text, in rank order; the others get nothing.
   virtual std::vector<std::string> GatherStrings(const std::string& text) = 0;
+  // Rank 0 gets what all ranks' texts make, joined on the way: join(of some ranks in a row, of the ranks behind them).
+  // What travels is no longer than what has been made, where a gather's texts grow with the ranks. The others get nothing.
+  using JoinOfTexts = std::function<std::string(const std::string& lower, const std::string& upper)>;
+  virtual std::string ReduceStrings(const std::string& text, const JoinOfTexts& join) = 0;
+  // Every text goes to its `rank`; a rank gets those addressed to it with the ranks that they came from, ascending, those
+  // of one rank in their order. A rank sends one message, behind one with its length, in each of ceil(log2 of the size)
+  // rounds, to the rank 1, 2, 4 ... behind it, and passes on what is not for itself: a text travels that often at most.
+  struct RankText {
+    int rank = 0;
+    std::string text;
+  };
+  virtual std::vector<RankText> ExchangeStrings(std::vector<RankText> texts) = 0;
   // Every rank gets rank 0's text.
   virtual std::string BroadcastString(const std::string& text) = 0;
   // Every rank gets every rank's text, in rank order. Texts of which only rank 0 needs all are for GatherStrings.

@@ -195,27 +195,87 @@ void PointToPointGroup::AllReduceMax(std::span<double> values) {
   SendDown(operation, /*root=*/0, {values.data(), operation.bytes});
 }
 
+void PointToPointGroup::SendText(const char* operation, int to, const std::string& text) {
+  auto length = static_cast<int64_t>(text.size());
+  SendNow({operation, sizeof(length)}, to, {&length, sizeof(length)});
+  SendNow({operation, length}, to, {const_cast<char*>(text.data()), length});
+}
+
+std::string PointToPointGroup::ReceiveText(const char* operation, int from) {
+  int64_t length = 0;
+  ReceiveNow({operation, sizeof(length)}, from, {&length, sizeof(length)});
+  std::string text(static_cast<size_t>(length), '\0');
+  ReceiveNow({operation, length}, from, {text.data(), length});
+  return text;
+}
+
 // Up the tree travel a subtree's texts, joined.
 std::vector<std::string> PointToPointGroup::GatherStrings(const std::string& text) {
   std::string texts = JoinTexts({text});
   for (const int child : ChildrenInTree(rank(), size())) {
-    const size_t begin = texts.size();
-    if (!transport_->moves()) {  // every rank has this rank's text
+    if (transport_->moves()) {
+      texts += ReceiveText("GatherStrings", child);
+    } else {  // every rank has this rank's text
       texts += JoinTexts(std::vector<std::string>(static_cast<size_t>(SubtreeSize(child, size())), text));
-      continue;
     }
-    int64_t length = 0;
-    ReceiveNow({"GatherStrings", sizeof(length)}, child, {&length, sizeof(length)});
-    texts.resize(begin + static_cast<size_t>(length));
-    ReceiveNow({"GatherStrings", length}, child, {texts.data() + begin, length});
   }
-  if (rank() > 0) {
-    auto length = static_cast<int64_t>(texts.size());
-    SendNow({"GatherStrings", sizeof(length)}, ParentInTree(rank()), {&length, sizeof(length)});
-    SendNow({"GatherStrings", length}, ParentInTree(rank()), {texts.data(), length});
-  }
+  if (rank() > 0) SendText("GatherStrings", ParentInTree(rank()), texts);
   if (!transport_->moves()) return std::vector<std::string>(static_cast<size_t>(size()), text);
   return rank() == 0 ? SplitTexts(texts) : std::vector<std::string>();
+}
+
+std::string PointToPointGroup::ReduceStrings(const std::string& text, const JoinOfTexts& join) {
+  std::string made = text;
+  for (const int child : ChildrenInTree(rank(), size())) {
+    if (transport_->moves()) made = join(made, ReceiveText("ReduceStrings", child));
+  }
+  if (rank() > 0) SendText("ReduceStrings", ParentInTree(rank()), made);
+  return rank() == 0 ? made : "";
+}
+
+std::vector<Group::RankText> PointToPointGroup::ExchangeStrings(std::vector<RankText> texts) {
+  struct Letter {
+    int from, to;
+    std::string text;
+  };
+  std::vector<Letter> here;
+  for (RankText& text : texts) {
+    CHECK(0 <= text.rank && text.rank < size()) << "rank " << text.rank << " of " << size();
+    here.push_back({rank(), text.rank, std::move(text.text)});
+  }
+  for (int distance = 1; distance < size(); distance *= 2) {
+    // The way from here still has no bit below this one.
+    const auto leaves = [&](const Letter& letter) { return ((letter.to - rank() + size()) % size() & distance) != 0; };
+    std::vector<std::string> leaving;
+    for (const Letter& letter : here) {
+      if (!leaves(letter)) continue;
+      const int ends[] = {letter.from, letter.to};
+      leaving.push_back(std::string(reinterpret_cast<const char*>(ends), sizeof(ends)) + letter.text);
+    }
+    std::erase_if(here, leaves);
+    const int next = (rank() + distance) % size(), previous = (rank() - distance + size()) % size();
+    const std::string sent = JoinTexts(leaving);
+    auto length = static_cast<int64_t>(sent.size());
+    const Operation operation{"ExchangeStrings", length};
+    const auto length_message = StartSend(next, kCollectiveTag, {&length, sizeof(length)});
+    const auto message = length > 0 ? StartSend(next, kCollectiveTag, {const_cast<char*>(sent.data()), length}) : nullptr;
+    const std::string arrived = ReceiveText(operation.name, previous);
+    for (const std::string& letter : SplitTexts(arrived)) {
+      int ends[2];
+      CHECK_GE(letter.size(), sizeof(ends));
+      std::memcpy(ends, letter.data(), sizeof(ends));
+      here.push_back({ends[0], ends[1], letter.substr(sizeof(ends))});
+    }
+    Wait(operation, *length_message, next);
+    if (message != nullptr) Wait(operation, *message, next);
+  }
+  std::stable_sort(here.begin(), here.end(), [](const Letter& a, const Letter& b) { return a.from < b.from; });
+  std::vector<RankText> mine;
+  for (Letter& letter : here) {
+    CHECK_EQ(letter.to, rank());
+    mine.push_back({letter.from, std::move(letter.text)});
+  }
+  return mine;
 }
 
 std::string PointToPointGroup::BroadcastString(const std::string& text) {

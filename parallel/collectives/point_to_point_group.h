@@ -9,7 +9,8 @@
 //   Broadcast         a binomial tree (parallel/collectives/binomial_tree.h); the root sends n ceil(log2 P).
 //   host numbers      up the tree to rank 0, joined, not added: rank 0 adds them neighbours first; the sum down the
 //                     tree. Maxima, which no order changes, are made on the way. P-1 messages each way in all.
-//   texts             the same way up or down; before each message another one with its length.
+//   texts             the same way up or down; before each message another one with its length. Of texts that each go
+//                     to one rank, in round i to the rank 2^i behind, those whose way has bit i.
 //
 // Rounds (parallel/collectives/rounds.h): up to 8 ranks one, in which all exchange directly, and up to 32 for parts of
 // 512 KiB; else log2 P where P is a power of two. A small sum whose last round would be of more than 8 ranks goes along
@@ -58,6 +59,8 @@ class PointToPointGroup : public Group {
   std::vector<double> SumAndGather(std::span<double> values, std::span<const double> own) override;
   void AllReduceMax(std::span<double> values) override;
   std::vector<std::string> GatherStrings(const std::string& text) override;
+  std::string ReduceStrings(const std::string& text, const JoinOfTexts& join) override;
+  std::vector<RankText> ExchangeStrings(std::vector<RankText> texts) override;
   std::string BroadcastString(const std::string& text) override;
 
  protected:
@@ -129,6 +132,9 @@ class PointToPointGroup : public Group {
   // One message of a collective, start to end; nothing where it has no bytes.
   void SendNow(const Operation& operation, int to, Bytes bytes);
   void ReceiveNow(const Operation& operation, int from, Bytes bytes);
+  // A message of unknown length, behind one with its length.
+  void SendText(const char* operation, int to, const std::string& text);
+  std::string ReceiveText(const char* operation, int from);
   // From the root to every rank along the tree.
   void SendDown(const Operation& operation, int root, Bytes bytes);
 

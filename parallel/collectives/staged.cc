@@ -69,6 +69,16 @@ class StagedGroup : public Group {
     CountSent();
     return texts;
   }
+  std::string ReduceStrings(const std::string& text, const JoinOfTexts& join) override {
+    auto made = group_->ReduceStrings(text, join);
+    CountSent();
+    return made;
+  }
+  std::vector<RankText> ExchangeStrings(std::vector<RankText> texts) override {
+    auto mine = group_->ExchangeStrings(std::move(texts));
+    CountSent();
+    return mine;
+  }
   std::string BroadcastString(const std::string& text) override {
     auto of_root = group_->BroadcastString(text);
     CountSent();

@@ -56,6 +56,29 @@ void CheckHostNumbersAndTexts(World& world) {
   EXPECT_EQ(group->GatherStrings(text(group->rank())), group->rank() == 0 ? expected : std::vector<std::string>());
   EXPECT_EQ(group->BroadcastString(text(group->rank())), text(0));
   EXPECT_EQ(world.all().AllGatherStrings(text(world.rank())), expected);
+  const auto join = [](const std::string& lower, const std::string& upper) { return lower + upper; };
+  std::string all;
+  for (const std::string& each : expected) all += each;
+  EXPECT_EQ(group->ReduceStrings(text(group->rank()), join), group->rank() == 0 ? all : "");
+  // Rank r has for s (r + 2 s) % 3 texts.
+  auto between = [](int from, int to) {
+    std::vector<std::string> texts;
+    for (int i = 0; i < (from + 2 * to) % 3; ++i) texts.push_back(std::string(i * 1000, 'a' + from % 26) + std::to_string(to * i));
+    return texts;
+  };
+  std::vector<Group::RankText> sent, received;
+  for (int other = P - 1; other >= 0; --other) {
+    for (const std::string& each : between(group->rank(), other)) sent.push_back({other, each});
+  }
+  for (int other = 0; other < P; ++other) {
+    for (const std::string& each : between(other, group->rank())) received.push_back({other, each});
+  }
+  const std::vector<Group::RankText> exchanged = group->ExchangeStrings(sent);
+  ASSERT_EQ(exchanged.size(), received.size());
+  for (size_t i = 0; i < received.size(); ++i) {
+    EXPECT_EQ(exchanged[i].rank, received[i].rank);
+    EXPECT_EQ(exchanged[i].text, received[i].text);
+  }
   group->Barrier();
 }
 

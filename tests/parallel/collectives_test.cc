@@ -80,6 +80,12 @@ TEST(ManyRanks, SendFewMessagesForNumbers) {
     EXPECT_EQ(most, rounds);
     EXPECT_EQ(total([](Group& all) { all.GatherStrings("text"); }, &most), 2 * (ranks - 1)) << "length and text";
     EXPECT_EQ(total([](Group& all) { all.BroadcastString("text"); }, &most), 2 * (ranks - 1));
+    const auto first = [](const std::string& lower, const std::string&) { return lower; };
+    EXPECT_EQ(total([&](Group& all) { all.ReduceStrings("text", first); }, &most), 2 * (ranks - 1));
+    EXPECT_EQ(most, 2) << "length and text";
+    const auto to_zero = [](Group& all) { all.ExchangeStrings({{.rank = 0, .text = "text"}}); };
+    EXPECT_LE(total(to_zero, &most), 2 * ranks * rounds);
+    EXPECT_LE(most, 2 * rounds);
   }
 }
 

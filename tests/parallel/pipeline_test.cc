@@ -125,6 +125,8 @@ class RecordingGroup : public Group {
   }
   void AllReduceMax(std::span<double>) override { FAIL(); }
   std::vector<std::string> GatherStrings(const std::string&) override { return {}; }
+  std::string ReduceStrings(const std::string& text, const JoinOfTexts&) override { return text; }
+  std::vector<RankText> ExchangeStrings(std::vector<RankText> texts) override { return texts; }
   std::string BroadcastString(const std::string&) override { return ""; }
 
  private:

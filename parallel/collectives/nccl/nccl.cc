@@ -186,6 +186,12 @@ class NcclGroup : public Group {
   }
   void AllReduceMax(std::span<double> values) override { host_->AllReduceMax(values); }
   std::vector<std::string> GatherStrings(const std::string& text) override { return host_->GatherStrings(text); }
+  std::string ReduceStrings(const std::string& text, const JoinOfTexts& join) override {
+    return host_->ReduceStrings(text, join);
+  }
+  std::vector<RankText> ExchangeStrings(std::vector<RankText> texts) override {
+    return host_->ExchangeStrings(std::move(texts));
+  }
   std::string BroadcastString(const std::string& text) override { return host_->BroadcastString(text); }
 
  private:
