@@ -180,6 +180,14 @@ void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_fol
 }
 
 absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string& path) {
+  const std::string manifest_path = path + "/" + kManifestFile;
+  if (const auto text = ReadFile(fs, manifest_path); text.ok()) {
+    if (const auto manifest = DecodeManifest(*text, manifest_path); manifest.ok()) {
+      auto bytes = static_cast<int64_t>(text->size());
+      for (const PartEntry& part : manifest->parts) bytes += part.file_bytes + part.part_bytes;
+      return bytes;
+    }
+  }
   int64_t bytes = 0;
   TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(path));
   for (const std::string& name : names) {

@@ -1,7 +1,8 @@
 // The folder of a run's checkpoints, and how a save commits.
 //
 //   RUN/checkpoints/step-00000100/            a complete checkpoint
-//     manifest.json                           what is where (checkpoint/manifest.h)
+//     manifest.json                           what there is (checkpoint/manifest.h)
+//     rank-00000.json rank-00001.json ...     what is where (checkpoint/part.h)
 //     rank-00000.bin rank-00001.bin ...       the elements
 //   RUN/checkpoints/step-00000200.OWNER.partial/   being written, or left by a save that died: never read
 //   RUN/checkpoints/step-00000100.replaced/   complete; a save of the same step is taking its place
@@ -80,7 +81,7 @@ struct KeepPolicy {
 void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                           const KeepPolicy& keep);
 
-// Bytes of all files in a checkpoint's folder, complete or not.
+// Bytes of all files of a checkpoint, as its manifest has them; where that is not readable, of all files in the folder.
 absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string& path);
 
 }  // namespace trefoil

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <map>
+#include <span>
 #include <utility>
 
-#include "checkpoint/manifest.h"
+#include "checkpoint/part.h"
 #include "runtime/files/crc32c.h"
 
 namespace trefoil {
@@ -57,12 +57,16 @@ absl::StatusOr<RankPart> WriteRankPart(FileSystem& fs, const std::string& folder
       position += slice.bytes();
     }
   }
-  const auto written = std::make_shared<Manifest>();
-  if (file != nullptr) {
-    TREFOIL_RETURN_IF_ERROR(file->Close());
-    written->file_bytes[rank] = position;
-  }
-  written->tensors = ValuesOf(std::move(tensors));
+  const auto written = std::make_shared<WrittenPart>();
+  written->part = {.rank = rank, .file_bytes = position, .tensors = ValuesOf(std::move(tensors))};
+  if (file == nullptr) return written;
+  TREFOIL_RETURN_IF_ERROR(file->Close());
+  const std::string text = EncodePart(written->part);
+  TREFOIL_ASSIGN_OR_RETURN(file, fs.Create(folder + "/" + PartFileName(rank)));
+  TREFOIL_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
+  TREFOIL_RETURN_IF_ERROR(file->Close());
+  written->entry = {.rank = rank, .file_bytes = position, .part_bytes = static_cast<int64_t>(text.size()),
+                    .part_crc = Crc32c(text)};
   return written;
 }
 

@@ -8,9 +8,11 @@
 #include <bit>
 #include <cstring>
 #include <map>
-#include <optional>
+#include <mutex>
 
 #include "checkpoint/manifest.h"
+#include "checkpoint/part.h"
+#include "checkpoint/slice_directory.h"
 #include "runtime/files/crc32c.h"
 
 namespace trefoil {
@@ -20,18 +22,6 @@ static_assert(std::endian::native == std::endian::little, "data files are little
 
 // A multiple of every element size, so that no element straddles two blocks; divides the chunks of a slice.
 constexpr int64_t kBlock = 1 << 20;
-
-std::optional<Box> Intersection(const Box& a, const Box& b) {
-  Box both;
-  for (int i = 0; i < a.offset.rank(); ++i) {
-    const int64_t begin = std::max(a.offset[i], b.offset[i]);
-    const int64_t end = std::min(a.offset[i] + a.extent[i], b.offset[i] + b.extent[i]);
-    if (begin >= end) return std::nullopt;
-    both.offset.push_back(begin);
-    both.extent.push_back(end - begin);
-  }
-  return both;
-}
 
 // Elements from the start of `box` to the global index `offset`, row-major.
 int64_t Position(const Box& box, const Shape& offset) {
@@ -98,21 +88,22 @@ struct Job {
   std::vector<Copier> copiers;
 };
 
-const ManifestTensor* FindTensor(const Manifest& manifest, const std::string& name) {
-  const auto it = std::lower_bound(manifest.tensors.begin(), manifest.tensors.end(), name,
+const ManifestTensor* FindTensor(const std::vector<ManifestTensor>& tensors, const std::string& name) {
+  const auto it = std::lower_bound(tensors.begin(), tensors.end(), name,
                                    [](const ManifestTensor& tensor, const std::string& n) { return tensor.name < n; });
-  return it != manifest.tensors.end() && it->name == name ? &*it : nullptr;
+  return it != tensors.end() && it->name == name ? &*it : nullptr;
 }
 
 absl::Status CheckTarget(const std::string& folder, const Manifest& manifest, const ShardedTensor& target) {
-  const ManifestTensor* tensor = FindTensor(manifest, target.name);
-  if (tensor == nullptr) {
+  const int64_t number = manifest.Find(target.name);
+  if (number < 0) {
     std::vector<std::string> names;
-    for (const ManifestTensor& candidate : manifest.tensors) names.push_back(candidate.name);
+    for (const TensorEntry& candidate : manifest.tensors) names.push_back(candidate.name);
     const std::string near = NearestName(target.name, names);
     return absl::NotFoundError(absl::StrCat(folder, ": has no tensor \"", target.name, "\"",
                                             near.empty() ? "" : "; nearest name: \"" + near + "\""));
   }
+  const TensorEntry* const tensor = &manifest.tensors[static_cast<size_t>(number)];
   if (tensor->dtype != target.dtype) {
     return absl::InvalidArgumentError(absl::StrCat(folder, ": tensor \"", target.name, "\" is ", Name(tensor->dtype),
                                                    " in the checkpoint, but ", Name(target.dtype), " here"));
@@ -155,9 +146,18 @@ absl::Status ReadSlice(const ReadableFile& file, const std::string& path, Job& j
 
 }  // namespace
 
+// The slices that a reader knows.
+struct CheckpointReader::Known {
+  std::once_flag parts_read;
+  absl::Status status;
+  // Sorted by name. Those of all tensors, or those that have something of located targets.
+  std::vector<ManifestTensor> tensors;
+  bool located = false;
+};
+
 CheckpointReader::CheckpointReader(FileSystem& fs, std::string folder, std::shared_ptr<const Manifest> manifest)
-    : fs_(&fs), folder_(std::move(folder)), manifest_(std::move(manifest)) {
-  for (const ManifestTensor& tensor : manifest_->tensors) tensors_.push_back({tensor.name, tensor.dtype, tensor.shape});
+    : fs_(&fs), folder_(std::move(folder)), manifest_(std::move(manifest)), known_(std::make_shared<Known>()) {
+  for (const TensorEntry& tensor : manifest_->tensors) tensors_.push_back({tensor.name, tensor.dtype, tensor.shape});
 }
 
 absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& fs, const std::string& folder) {
@@ -168,46 +168,102 @@ absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& fs, const st
 }
 
 absl::StatusOr<CheckpointReader> CheckpointReader::OpenOnAll(FileSystem& fs, Group& group, const std::string& folder) {
+  absl::StatusOr<CheckpointReader> of_first = absl::UnknownError("");
   absl::Status status;
-  std::string packed;
   if (group.rank() == 0) {
-    absl::StatusOr<CheckpointReader> reader = Open(fs, folder);
-    status = reader.status();
-    if (reader.ok()) packed = PackManifest(*reader->manifest_);
+    of_first = Open(fs, folder);
+    status = of_first.status();
   }
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
-  packed = group.BroadcastString(packed);
+  const std::string packed = group.BroadcastString(group.rank() == 0 ? PackManifest(*of_first->manifest_) : "");
+  if (group.rank() == 0) return of_first;
   return CheckpointReader(fs, folder, std::make_shared<const Manifest>(UnpackManifest(packed)));
 }
 
+absl::Status CheckpointReader::ReadParts(int first, int every, std::vector<ManifestTensor>* tensors) const {
+  if (!manifest_->has_parts) {
+    if (first == 0) *tensors = manifest_->slices;
+    return absl::OkStatus();
+  }
+  TensorsByName by_name;
+  for (auto i = static_cast<size_t>(first); i < manifest_->parts.size(); i += static_cast<size_t>(every)) {
+    const PartEntry& entry = manifest_->parts[i];
+    const std::string path = folder_ + "/" + PartFileName(entry.rank);
+    TREFOIL_ASSIGN_OR_RETURN(const std::string text, ReadFile(*fs_, path));
+    TREFOIL_ASSIGN_OR_RETURN(const ManifestPart part, DecodePart(text, path, *manifest_, entry));
+    for (const ManifestTensor& tensor : part.tensors) {
+      auto& slices = TensorNamed(by_name, tensor.name, tensor.dtype, tensor.shape).slices;
+      slices.insert(slices.end(), tensor.slices.begin(), tensor.slices.end());
+    }
+  }
+  *tensors = ValuesOf(std::move(by_name));
+  return absl::OkStatus();
+}
+
+absl::Status CheckpointReader::InManifest(const absl::Status& status) const {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(folder_, "/", kManifestFile, ": ", status.message()));
+}
+
+absl::Status CheckpointReader::Locate(Group& group, std::span<const ShardedTensor> targets) {
+  absl::Status status;
+  for (const ShardedTensor& target : targets) status.Update(CheckTarget(folder_, *manifest_, target));
+  std::vector<ManifestTensor> of_parts;
+  status.Update(ReadParts(group.rank(), group.size(), &of_parts));
+  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  const SliceDirectory directory(group, manifest_->tensors, of_parts);
+  TREFOIL_RETURN_IF_ERROR(group.Agree(InManifest(directory.Tiling())));
+  const auto known = std::make_shared<Known>();
+  known->tensors = directory.Find(targets);
+  known->located = true;
+  known_ = known;
+  return absl::OkStatus();
+}
+
+absl::Status CheckpointReader::CheckParts() const {
+  if (known_->located) return absl::OkStatus();
+  std::call_once(known_->parts_read, [&] {
+    known_->status = ReadParts(0, 1, &known_->tensors);
+    static const std::vector<ManifestSlice> kNone;
+    for (const TensorEntry& entry : manifest_->tensors) {
+      const ManifestTensor* const tensor = FindTensor(known_->tensors, entry.name);
+      const std::string error = TilingError({entry.name, entry.dtype, entry.shape,
+                                             tensor == nullptr ? kNone : tensor->slices});
+      if (error.empty()) continue;
+      known_->status.Update(InManifest(absl::DataLossError(
+          absl::StrCat("tensor \"", entry.name, "\" ", entry.shape.ToString(), ": ", error))));
+    }
+  });
+  return known_->status;
+}
+
+int CheckpointReader::data_files() const { return static_cast<int>(manifest_->parts.size()); }
 int64_t CheckpointReader::step() const { return manifest_->step; }
 const std::string& CheckpointReader::trainer_state() const { return manifest_->trainer_state; }
 const std::string& CheckpointReader::model() const { return manifest_->model; }
 
 const CheckpointReader::TensorInfo* CheckpointReader::Find(const std::string& name) const {
-  const ManifestTensor* tensor = FindTensor(*manifest_, name);
-  return tensor == nullptr ? nullptr : &tensors_[static_cast<size_t>(tensor - manifest_->tensors.data())];
+  const int64_t number = manifest_->Find(name);
+  return number < 0 ? nullptr : &tensors_[static_cast<size_t>(number)];
 }
 
 absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) const {
+  TREFOIL_RETURN_IF_ERROR(CheckParts());
   std::map<const ManifestSlice*, Job> jobs;
   for (const ShardedTensor& target : targets) {
     TREFOIL_RETURN_IF_ERROR(CheckTarget(folder_, *manifest_, target));
     if (target.bytes() == 0) continue;
-    const ManifestTensor* tensor = FindTensor(*manifest_, target.name);
+    const ManifestTensor* tensor = FindTensor(known_->tensors, target.name);
     int64_t covered = 0;
-    for (const ManifestSlice& slice : tensor->slices) {
-      const std::optional<Box> both = Intersection(slice.box, target.box);
-      if (!both) continue;
-      covered += both->extent.elements();
+    for (const ManifestSlice& slice : tensor == nullptr ? std::span<const ManifestSlice>() : tensor->slices) {
+      Box both;
+      if (!Intersect(slice.box, target.box, &both)) continue;
+      covered += both.extent.elements();
       Job& job = jobs.try_emplace(&slice, Job{tensor, &slice, {}}).first->second;
-      job.copiers.emplace_back(slice, target, *both);
+      job.copiers.emplace_back(slice, target, both);
     }
-    if (covered != target.box.extent.elements()) {
-      return absl::DataLossError(absl::StrCat(folder_, "/", kManifestFile, ": tensor \"", target.name, "\": of ",
-                                              ToString(target.box), " the slices hold ", covered, " of ",
-                                              target.box.extent.elements(), " elements"));
-    }
+    CHECK_EQ(covered, target.box.extent.elements())
+        << "tensor \"" << target.name << "\" " << ToString(target.box) << " was not located";
   }
 
   std::vector<Job*> order;
@@ -217,6 +273,7 @@ absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) cons
   });
   std::vector<std::byte> buffer(static_cast<size_t>(kBlock));
   std::unique_ptr<ReadableFile> file;
+  const std::map<int, int64_t> file_bytes = manifest_->FileBytes();
   std::string path;
   int open_rank = -1;
   for (Job* job : order) {
@@ -224,7 +281,7 @@ absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) cons
       open_rank = job->slice->rank;
       path = folder_ + "/" + DataFileName(open_rank);
       TREFOIL_ASSIGN_OR_RETURN(file, fs_->Open(path));
-      const int64_t bytes = manifest_->file_bytes.at(open_rank);
+      const int64_t bytes = file_bytes.at(open_rank);
       if (file->size() != bytes) {
         return absl::DataLossError(absl::StrCat(path, ": ", file->size() < bytes ? "truncated: " : "too long: ",
                                                 file->size(), " bytes, but must be ", bytes));

@@ -2,17 +2,24 @@
 // whatever slices the ranks that saved have written.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(std::string path, LatestCheckpoint(fs, run + "/checkpoints"));
-//   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, group, path));
+//   TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::OpenOnAll(fs, group, path));
 //   ... compare reader.model() with the model at hand ...
+//   TREFOIL_RETURN_IF_ERROR(reader.Locate(group, targets));       // which slices have something of mine
 //   TREFOIL_RETURN_IF_ERROR(group.Agree(reader.Read(targets)));   // fills the elements
 //
-// Rank 0 reads and checks the manifest and sends the others what is in it; the elements every rank reads by itself,
-// without messages, and the caller lets the ranks agree on the outcome, as above.
+// Rank 0 reads the manifest and sends the others what is in it. Its parts, which say where the slices are, are read by all
+// ranks together, each its share, and a rank is told of the slices that it needs (checkpoint/slice_directory.h): so what
+// it reads, sends and holds is about its share, whatever the number of ranks that saved or load. The elements every rank
+// reads by itself, without messages, and the caller lets the ranks agree on the outcome, as above. A rank alone does
+// without Locate:
+//
+//   TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, path));
+//   TREFOIL_RETURN_IF_ERROR(reader.Read(targets));                // reads all parts, the first time
 //
 // Failure: a missing, truncated or too long file, an unknown version, a byte that is not what was written: an error
 // that names the file and, within data files, the tensor and the slice. Files are checked when they are read: the
-// manifest when it is opened (damaged means DataLoss; so does a manifest whose slices overlap or leave a hole), the CRC32C
-// of each chunk of a slice by the Read that needs it.
+// manifest when it is opened, its parts when slices are located (damaged means DataLoss; so do slices that overlap or leave
+// a hole), the CRC32C of each chunk of a slice by the Read that needs it.
 // Threads: Read may be called by several threads at once with different targets.
 #pragma once
 
@@ -30,10 +37,11 @@
 namespace trefoil {
 
 struct Manifest;
+struct ManifestTensor;
 
 class CheckpointReader {
  public:
-  // `folder`: of one checkpoint, ".../step-00000100". `fs` must outlive the reader.
+  // `folder`: of one checkpoint, ".../step-00000100". `fs` must outlive the reader. Only the manifest is read.
   static absl::StatusOr<CheckpointReader> Open(FileSystem& fs, const std::string& folder);
   // The same on every rank of `group`, with the same Status; only rank 0 looks at the folder.
   static absl::StatusOr<CheckpointReader> OpenOnAll(FileSystem& fs, Group& group, const std::string& folder);
@@ -52,6 +60,15 @@ class CheckpointReader {
   // Null if there is none of that name.
   const TensorInfo* Find(const std::string& name) const;
 
+  int data_files() const;
+
+  // For this rank to read `targets` (whose elements are not looked at), or some of them, boxes in them, and nothing else.
+  // Every rank of the group on which the checkpoint was opened makes this call, with its own targets, and gets the same
+  // Status. What was located before is forgotten.
+  absl::Status Locate(Group& group, std::span<const ShardedTensor> targets);
+  // Reads and checks all parts of the manifest, once. For a rank alone, which need not: Read does.
+  absl::Status CheckParts() const;
+
   // Fills the box of each target. Its name, dtype and global shape must be those of the checkpoint: no conversion.
   // Boxes may lie anywhere within the shape and overlap each other.
   //
@@ -63,12 +80,18 @@ class CheckpointReader {
   absl::Status Read(const ShardedTensor& target) const { return Read(std::span(&target, 1)); }
 
  private:
+  struct Known;
   CheckpointReader(FileSystem& fs, std::string folder, std::shared_ptr<const Manifest> manifest);
+  // The slices in parts number first, first + every, first + 2 every ...
+  absl::Status ReadParts(int first, int every, std::vector<ManifestTensor>* tensors) const;
+  // With the manifest's path.
+  absl::Status InManifest(const absl::Status& status) const;
 
   FileSystem* fs_;
   std::string folder_;
   std::shared_ptr<const Manifest> manifest_;
   std::vector<TensorInfo> tensors_;
+  std::shared_ptr<Known> known_;
 };
 
 }  // namespace trefoil

@@ -3,59 +3,128 @@
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <span>
+#include <utility>
 
+#include "checkpoint/bands.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/packed.h"
+#include "checkpoint/part.h"
+#include "checkpoint/slice_directory.h"
 
 namespace trefoil {
 namespace {
 
-// Joins what the ranks have written into one manifest.
-Manifest Merge(const std::vector<std::string>& parts) {
-  Manifest whole;
-  TensorsByName tensors;
-  for (size_t rank = 0; rank < parts.size(); ++rank) {
-    Manifest part = UnpackManifest(parts[rank]);
-    if (rank == 0) {
-      whole.step = part.step;
-      whole.model = std::move(part.model);
-      whole.trainer_state = std::move(part.trainer_state);
-    }
-    CHECK_EQ(part.step, whole.step) << "rank " << rank << " saves another step than rank 0";
-    whole.file_bytes.merge(part.file_bytes);
-    for (const ManifestTensor& tensor : part.tensors) {
-      auto& slices = TensorNamed(tensors, tensor.name, tensor.dtype, tensor.shape).slices;
-      slices.insert(slices.end(), tensor.slices.begin(), tensor.slices.end());
+// What ranks in a row have written.
+struct Written {
+  std::vector<PartEntry> parts;              // by rank
+  TensorsByName tensors;                     // without slices
+  std::map<std::string, SliceCount> counts;  // of each
+};
+
+std::string Pack(const Written& written) {
+  Packer packer;
+  packer.Number(static_cast<int64_t>(written.parts.size()));
+  for (const PartEntry& part : written.parts) {
+    for (const int64_t number : {int64_t{part.rank}, part.file_bytes, part.part_bytes, int64_t{part.part_crc}}) {
+      packer.Number(number);
     }
   }
-  whole.tensors = ValuesOf(std::move(tensors));
-  for (const ManifestTensor& tensor : whole.tensors) {
-    const std::string wrong = TilingError(tensor);
-    CHECK(wrong.empty()) << "tensor \"" << tensor.name << "\" " << tensor.shape << ": " << wrong;
+  for (const auto& [name, tensor] : written.tensors) {
+    packer.Text(name);
+    packer.Number(static_cast<int64_t>(tensor.dtype));
+    packer.Number(tensor.shape.rank());
+    packer.Dims(tensor.shape);
+    packer.Number(written.counts.at(name).slices);
+    packer.Number(written.counts.at(name).rows);
   }
-  return whole;
+  return packer.bytes();
 }
 
-// That every data file is where rank 0 will look for it, whole. It is not if a rank wrote into a folder of that name on
-// a file system of its own host.
-absl::Status CheckFiles(FileSystem& fs, const std::string& folder, const Manifest& manifest) {
-  for (const auto& [rank, bytes] : manifest.file_bytes) {
-    const std::string path = folder + "/" + DataFileName(rank);
-    const auto file = fs.Open(path);
-    if (absl::IsNotFound(file.status())) {
-      return absl::DataLossError(absl::StrCat(path, ": rank ", rank, " has written it, but rank 0 does not see it: the ",
-                                              "hosts must share the run folder"));
-    }
-    TREFOIL_RETURN_IF_ERROR(file.status());
-    if ((*file)->size() != bytes) {
-      return absl::DataLossError(absl::StrCat(path, ": rank ", rank, " has written ", bytes, " bytes, but rank 0 sees ",
-                                              (*file)->size()));
+// Adds what `packed` has to `written`.
+void Add(const std::string& packed, Written* written) {
+  Unpacker unpacker(packed);
+  for (int64_t parts = unpacker.Number(); parts > 0; --parts) {
+    PartEntry& part = written->parts.emplace_back();
+    part.rank = static_cast<int>(unpacker.Number());
+    part.file_bytes = unpacker.Number();
+    part.part_bytes = unpacker.Number();
+    part.part_crc = static_cast<uint32_t>(unpacker.Number());
+  }
+  while (!unpacker.done()) {
+    const std::string name = unpacker.Text();
+    const auto dtype = static_cast<DType>(unpacker.Number());
+    TensorNamed(written->tensors, name, dtype, unpacker.Dims(static_cast<int>(unpacker.Number())));
+    written->counts[name].slices += unpacker.Number();
+    written->counts[name].rows += unpacker.Number();
+  }
+}
+
+std::string Join(const std::string& lower, const std::string& upper) {
+  Written both;
+  Add(lower, &both);
+  Add(upper, &both);
+  return Pack(both);
+}
+
+// Parts and tensors of all ranks, on every rank.
+Manifest ManifestOfAll(Group& all_ranks, const WrittenPart& mine) {
+  Written written;
+  if (mine.has_files()) written.parts.push_back(mine.entry);
+  for (const ManifestTensor& tensor : mine.part.tensors) {
+    TensorNamed(written.tensors, tensor.name, tensor.dtype, tensor.shape);
+    written.counts[tensor.name] = CountOf(tensor.slices);
+  }
+  const std::string joined = all_ranks.ReduceStrings(Pack(written), Join);
+  Manifest manifest;
+  if (all_ranks.rank() == 0) {
+    Written all;
+    Add(joined, &all);
+    manifest.parts = std::move(all.parts);
+    for (const auto& [name, tensor] : all.tensors) {
+      manifest.tensors.push_back({.name = name, .dtype = tensor.dtype, .shape = tensor.shape,
+                                  .bands = BandsFor(tensor.shape, all.counts.at(name))});
     }
   }
-  return absl::OkStatus();
+  return UnpackManifest(all_ranks.BroadcastString(PackManifest(manifest)));
+}
+
+// That the ranks' slices are disjoint and together all of every tensor. Checksums need not travel for that.
+void CheckTiling(Group& all_ranks, const Manifest& manifest, std::vector<ManifestTensor> mine) {
+  for (ManifestTensor& tensor : mine) {
+    for (ManifestSlice& slice : tensor.slices) slice.crcs.clear();
+  }
+  const absl::Status tiling = SliceDirectory(all_ranks, manifest.tensors, mine).Tiling();
+  CHECK(tiling.ok()) << tiling.message();
+}
+
+// That the files of the rank before this one, among those that have written and rank 0, are where this rank sees them,
+// whole. As all ranks look, round the ring, all see all: a file is missed if a rank wrote into a folder of that name on
+// a file system of its own host.
+absl::Status CheckFilesBefore(FileSystem& fs, const std::string& folder, const Manifest& manifest, int rank) {
+  const auto& parts = manifest.parts;
+  const auto here = std::find_if(parts.begin(), parts.end(), [&](const PartEntry& part) { return part.rank >= rank; });
+  const bool looks = rank == 0 || (here != parts.end() && here->rank == rank);
+  if (!looks || parts.empty()) return absl::OkStatus();
+  const PartEntry& part = here == parts.begin() ? parts.back() : *(here - 1);
+  const auto seen = [&](const std::string& name, int64_t bytes) -> absl::Status {
+    const std::string path = folder + "/" + name;
+    const auto file = fs.Open(path);
+    if (absl::IsNotFound(file.status())) {
+      return absl::DataLossError(absl::StrCat(path, ": rank ", part.rank, " has written it, but rank ", rank,
+                                              " does not see it: the hosts must share the run folder"));
+    }
+    TREFOIL_RETURN_IF_ERROR(file.status());
+    if ((*file)->size() == bytes) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(path, ": rank ", part.rank, " has written ", bytes, " bytes, but rank ", rank,
+                                            " sees ", (*file)->size()));
+  };
+  TREFOIL_RETURN_IF_ERROR(seen(DataFileName(part.rank), part.file_bytes));
+  return seen(PartFileName(part.rank), part.part_bytes);
 }
 
 absl::Status WriteManifest(FileSystem& fs, const std::string& path, const std::string& text) {
@@ -68,12 +137,10 @@ absl::Status MayWrite(const CheckpointContent& content) {
   return content.may_write == nullptr ? absl::OkStatus() : content.may_write();
 }
 
-// Rank 0's part, once all data files are written and flushed.
-absl::Status Finish(FileSystem& fs, const std::string& run_checkpoints_folder, const CheckpointContent& content,
-                    const Manifest& manifest) {
-  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
+// Rank 0's part, once all other files are written and flushed.
+absl::Status Commit(FileSystem& fs, const std::string& run_checkpoints_folder, const CheckpointContent& content,
+                    const std::string& partial, const Manifest& manifest) {
   TREFOIL_RETURN_IF_ERROR(WriteManifest(fs, partial + "/" + kManifestFile, EncodeManifest(manifest)));
-  TREFOIL_RETURN_IF_ERROR(CheckFiles(fs, partial, manifest));
   // The names of the manifest and of all ranks' files, once for all ranks: the rename flushes only the folder above.
   TREFOIL_RETURN_IF_ERROR(fs.FlushFolder(partial));
   TREFOIL_RETURN_IF_ERROR(MayWrite(content));
@@ -96,22 +163,22 @@ absl::Status BeginSave(FileSystem& fs, Group& all_ranks, const std::string& run_
 absl::Status FinishSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
                         const CheckpointContent& content, const absl::StatusOr<RankPart>& written) {
   const bool first = all_ranks.rank() == 0;
+  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
   absl::Status status = all_ranks.Agree(written.status());
   if (status.ok()) {
-    Manifest mine = **written;
-    mine.step = content.step;
-    if (first) {
-      mine.model = content.model;
-      mine.trainer_state = content.trainer_state;
+    Manifest manifest = ManifestOfAll(all_ranks, **written);
+    CheckTiling(all_ranks, manifest, (*written)->part.tensors);
+    status = all_ranks.Agree(CheckFilesBefore(fs, partial, manifest, all_ranks.rank()));
+    if (status.ok()) {
+      manifest.step = content.step;
+      manifest.model = content.model;
+      manifest.trainer_state = content.trainer_state;
+      if (first) status = Commit(fs, run_checkpoints_folder, content, partial, manifest);
+      status = all_ranks.Agree(status);
     }
-    const std::vector<std::string> parts = all_ranks.GatherStrings(PackManifest(mine));
-    if (first) status = Finish(fs, run_checkpoints_folder, content, Merge(parts));
-    status = all_ranks.Agree(status);
   }
   // What went wrong matters more than whether the rest could be removed; the next save tries again.
-  if (first && !status.ok()) {
-    fs.Remove(PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner)).IgnoreError();
-  }
+  if (first && !status.ok()) fs.Remove(partial).IgnoreError();
   return status;
 }
 

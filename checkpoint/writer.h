@@ -1,5 +1,5 @@
-// Saves the state of a run: every rank writes its slices of the global tensors to a file of its own, and rank 0 the
-// manifest.
+// Saves the state of a run: every rank writes its slices of the global tensors to a file of its own and beside it the
+// part of the manifest that is about them, and rank 0 the manifest that names the parts.
 //
 //   CheckpointContent content;
 //   content.step = 100;
@@ -44,8 +44,9 @@ struct CheckpointContent {
 // if absent. On return with OK, on every rank, the checkpoint is on disk (flushed) and complete. An earlier checkpoint of
 // the same step is replaced; others are left alone.
 //
-// Memory: elements are written from where they are. The list of its own slices on every rank, of all ranks' on rank 0,
-// a few times the manifest's size.
+// Cost on every rank, besides the elements, which are written from where they are: messages as the logarithm of the ranks;
+// memory and bytes as the rank's own slices, with the names of all tensors and some 50 bytes a rank. Whether the slices of
+// all ranks tile the tensors is found out by all ranks together (checkpoint/slice_directory.h).
 //
 // Failure (full disk, folder not writable, folder not the same one on all ranks ...): every rank gets the same error, the
 // one of the lowest rank that failed; nothing is committed; earlier checkpoints are as they were; the unfinished folder

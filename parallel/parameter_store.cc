@@ -199,7 +199,7 @@ ParameterStore::StatePart ParameterStore::State(int part, Elements elements) con
                             .box = piece.box});
     places.push_back((piece.begin - begin) * static_cast<int64_t>(sizeof(float)));
   }
-  if (state.slices.empty()) return state;
+  if (state.slices.empty() || elements == Elements::kNone) return state;
   auto* data = static_cast<std::byte*>(state.tensor.raw());
   if (!device_.host_addressable()) {
     // Zeros where nothing is copied: a bucket's padding stays zero when the copy is taken back.

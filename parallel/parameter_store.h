@@ -162,8 +162,8 @@ class ParameterStore {
   int64_t most_copied_bytes() const;
   // kOwned: each element of the global model is listed by exactly one rank of the job: what a checkpoint writes. Nothing
   // is copied for a part that has none. kHeld: all that this rank has. kToFill: the same slices, their elements yet to
-  // be given (zeros in a copy): what is loaded.
-  enum class Elements { kOwned, kHeld, kToFill };
+  // be given (zeros in a copy): what is loaded. kNone: the same slices, without elements.
+  enum class Elements { kOwned, kHeld, kToFill, kNone };
   StatePart State(int part, Elements elements) const;
   // After slices' elements were given: brings them to the device.
   void TakeBack(const StatePart& part);

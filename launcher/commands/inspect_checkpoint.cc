@@ -105,8 +105,8 @@ absl::Status InspectCheckpoint(FileSystem& fs, const InspectOptions& options, co
     group.bytes += Bytes(tensor);
     all_bytes += Bytes(tensor);
   }
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> files, fs.List(folder));
-  InspectLine(out, "size", absl::StrCat(BytesText(all_bytes), " in ", files.size() - 1, " data files"));
+  TREFOIL_RETURN_IF_ERROR(reader.CheckParts());
+  InspectLine(out, "size", absl::StrCat(BytesText(all_bytes), " in ", reader.data_files(), " data files"));
   for (const auto& [name, group] : groups) {
     InspectLine(out, name.empty() ? "weights" : name,
                 absl::StrCat(ShortCount(static_cast<double>(group.elements)), " elements in ", group.tensors, " tensors, ",

@@ -49,6 +49,8 @@ TEST_F(CheckpointTest, AnyLayoutLoadsWhatAnyOtherSaved) {
         for (int other = 0; other < 8; ++other) {
           ASSERT_EQ(Load(CheckpointPath(folder_, saving), state, loading, ++cut_seed), "")
               << saving << " ranks saved, " << loading << " load, cut " << cut_seed;
+          ASSERT_EQ(LoadOnAll(CheckpointPath(folder_, saving), state, loading, cut_seed), "")
+              << saving << " ranks saved, " << loading << " load together, cut " << cut_seed;
         }
       }
     }
@@ -96,16 +98,29 @@ TEST_F(CheckpointTest, TheDocumentedExampleIsWhatIsWritten) {
     EXPECT_EQ(WriteCheckpoint(fs_, *group, folder_, content), absl::OkStatus());
   });
   EXPECT_EQ(*ReadFile(fs_, CheckpointPath(folder_, 100) + "/manifest.json"),
-            R"({"format":"trefoil checkpoint","version":2,
+            R"({"format":"trefoil checkpoint","version":3,
 "step":100,
 "model":"layers: 1",
 "trainer_state":"samples: 3200",
-"files":[[0,24],[1,28]],
-"tensors":[
-["count","int32",[],[1,24,3713320107]],
-["w","float32",[4,3],[0,0,0,0,2,3,2152793273,1,0,2,0,2,3,520318861]]
+"parts":[
+[0,24,152,3220034578],
+[1,28,189,579163171]
 ],
-"crc32c":"b7f8a1e7"}
+"tensors":[
+["count","int32",[],1],
+["w","float32",[4,3],1]
+],
+"crc32c":"806d2749"}
+)");
+  EXPECT_EQ(*ReadFile(fs_, CheckpointPath(folder_, 100) + "/rank-00001.json"),
+            R"({"format":"trefoil checkpoint part","version":3,
+"rank":1,
+"bytes":28,
+"tensors":[
+["count","int32",[],[24,3713320107]],
+["w","float32",[4,3],[0,2,0,2,3,520318861]]
+],
+"crc32c":"b3609454"}
 )");
   const std::string file = *ReadFile(fs_, CheckpointPath(folder_, 100) + "/rank-00001.bin");
   EXPECT_EQ(file, std::string("\0\0\xe0\x40\0\0\0\x41\0\0\x10\x41\0\0\x20\x41"
@@ -140,6 +155,19 @@ TEST_F(CheckpointTest, TheFirstVersionOfTheFormatIsRead) {
   ASSERT_EQ(Open(100).Read(targets), absl::OkStatus());
   EXPECT_THAT(column, ElementsAre(2, 5, 8, 11));
   EXPECT_EQ(count, 0x3f800000);
+}
+
+// What version 2 wrote: tests/checkpoint/version_2, RandomState(18) cut for three ranks, written by that version's code.
+TEST_F(CheckpointTest, TheSecondVersionOfTheFormatIsRead) {
+  const std::string path = "tests/checkpoint/version_2";
+  const CheckpointReader reader = *CheckpointReader::Open(fs_, path);
+  EXPECT_EQ(reader.step(), 200);
+  EXPECT_EQ(reader.trainer_state(), "state of step 200");
+  EXPECT_EQ(reader.data_files(), 3);
+  for (const int ranks : {1, 2, 5}) {
+    EXPECT_EQ(Load(path, RandomState(18), ranks, /*cut_seed=*/7), "");
+    EXPECT_EQ(LoadOnAll(path, RandomState(18), ranks, /*cut_seed=*/7), "");
+  }
 }
 
 // Of a large slice only the chunks with something of the target: damage elsewhere does not matter, nor does size.
@@ -298,10 +326,13 @@ TEST_F(CheckpointTest, AFolderThatOneRankHasForItselfIsFoundBeforeTheCommit) {
     ASSERT_TRUE(fs_.MakeFolder(elsewhere + "/step-00000002.0a1b.partial").ok());
     std::vector<FileSystem*> file_systems(3, &fs_);
     file_systems[alone] = &separate;
+    // Each looks for the files of the rank before it, rank 0 for those of the last; the error of the lowest counts.
+    const size_t sees = alone == 1 ? 1 : 0, written = alone == 1 ? 0 : 2;
     for (const absl::Status& status : Save(file_systems, folder_, RandomState(2), 2, {.keep_last = 1})) {
-      EXPECT_EQ(status.message(), absl::StrCat(PartialCheckpointPath(folder_, 2, "0a1b"), "/rank-0000", alone,
-                                               ".bin: rank ", alone, " has written it, but rank 0 does not see it: the ",
-                                               "hosts must share the run folder"));
+      EXPECT_EQ(status.message(),
+                absl::StrCat(sees == 0 ? "" : "rank 1 on localhost: ", PartialCheckpointPath(folder_, 2, "0a1b"),
+                             "/rank-0000", written, ".bin: rank ", written, " has written it, but rank ", sees,
+                             " does not see it: the hosts must share the run folder"));
     }
     EXPECT_THAT(Folders(), ElementsAre("step-00000001"));
   }
@@ -309,14 +340,22 @@ TEST_F(CheckpointTest, AFolderThatOneRankHasForItselfIsFoundBeforeTheCommit) {
 
 // The files of a save lose bytes before it commits.
 TEST_F(CheckpointTest, AFileOfAnotherSizeIsFoundBeforeTheCommit) {
-  const std::string path = PartialCheckpointPath(folder_, 2, "0a1b") + "/rank-00001.bin";
-  int asked = 0;
-  InterruptedFileSystem interrupted(fs_, -1, nullptr);
-  interrupted.BeforeCreating("manifest.json", [&] { EXPECT_EQ(truncate(path.c_str(), 10), 0); ++asked; });
-  EXPECT_THAT(Save({&interrupted, &fs_}, folder_, RandomState(2), 2, {})[0].message(),
-              AllOf(HasSubstr(path + ": rank 1 has written "), HasSubstr(" bytes, but rank 0 sees 10")));
-  EXPECT_EQ(asked, 1);
-  EXPECT_THAT(Folders(), ElementsAre());
+  for (const char* name : {"/rank-00001.bin", "/rank-00001.json"}) {
+    const std::string path = PartialCheckpointPath(folder_, 2, "0a1b") + name;
+    // A rank that comes late: the other's files are there when it makes its own.
+    int asked = 0;
+    InterruptedFileSystem interrupted(fs_, -1, nullptr);
+    interrupted.BeforeCreating("rank-00000.json", [&] {
+      const std::string last = PartialCheckpointPath(folder_, 2, "0a1b") + "/rank-00001.json";
+      while (!fs_.Exists(last) || (*fs_.Open(last))->size() == 0) usleep(1000);
+      EXPECT_EQ(truncate(path.c_str(), 10), 0);
+      ++asked;
+    });
+    EXPECT_THAT(Save({&interrupted, &fs_}, folder_, RandomState(2), 2, {})[0].message(),
+                AllOf(HasSubstr(path + ": rank 1 has written "), HasSubstr(" bytes, but rank 0 sees 10")));
+    EXPECT_EQ(asked, 1);
+    EXPECT_THAT(Folders(), ElementsAre());
+  }
 }
 
 TEST_F(CheckpointTest, ASecondSaveOfAStepReplacesTheFirst) {
@@ -324,7 +363,8 @@ TEST_F(CheckpointTest, ASecondSaveOfAStepReplacesTheFirst) {
   SaveAll(2, RandomState(2), 7, {.keep_last = 1});
   EXPECT_EQ(Load(CheckpointPath(folder_, 7), RandomState(2), 2, 5), "");
   EXPECT_THAT(Folders(), ElementsAre("step-00000007"));
-  EXPECT_THAT(*fs_.List(CheckpointPath(folder_, 7)), ElementsAre("manifest.json", "rank-00000.bin", "rank-00001.bin"));
+  EXPECT_THAT(*fs_.List(CheckpointPath(folder_, 7)), 
+              ElementsAre("manifest.json", "rank-00000.bin", "rank-00000.json", "rank-00001.bin", "rank-00001.json"));
 }
 
 TEST_F(CheckpointTest, LatestIgnoresWhatIsNotCompleteAndNamesIt) {

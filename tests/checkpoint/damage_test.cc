@@ -6,9 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
+#include <limits>
 
 #include "checkpoint/directory.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/packed.h"
+#include "checkpoint/part.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "runtime/files/crc32c.h"
@@ -43,13 +47,43 @@ class DamageTest : public ::testing::Test {
   // Replaces text in the manifest and makes its checksum right again.
   std::string ErrorAfterRewriting(const std::string& from, const std::string& to) {
     const std::string good = Read("manifest.json");
-    const size_t trailer = good.rfind("\"crc32c\"");
-    const std::string body = absl::StrReplaceAll(good.substr(0, trailer), {{from, to}});
-    EXPECT_NE(body, good.substr(0, trailer)) << from << " is not in the manifest";
-    Write("manifest.json", body + absl::StrFormat("\"crc32c\":\"%08x\"}\n", Crc32c(body)));
+    Write("manifest.json", Rewritten(good, from, to));
     const std::string error = LoadAll();
+    EXPECT_EQ(LoadOnAll(checkpoint_, state_, 3, 0), error);
     Write("manifest.json", good);
     return error;
+  }
+  // The same in the part of rank 0, which the manifest then says is right.
+  std::string ErrorAfterRewritingPart(const std::string& from, const std::string& to) {
+    const std::string good = Read("manifest.json"), part = Read("rank-00000.json");
+    const std::string bad = Rewritten(part, from, to);
+    PutPart(bad);
+    const std::string error = LoadAll();
+    EXPECT_EQ(LoadOnAll(checkpoint_, state_, 2, 0), error);
+    Write("rank-00000.json", part);
+    Write("manifest.json", good);
+    return error;
+  }
+  // Replaces rank 0's part, in the manifest too.
+  void PutPart(const std::string& text) {
+    const auto entry = [](const std::string& part) { return absl::StrCat(part.size(), ",", Crc32c(part), "]"); };
+    Write("manifest.json", Rewritten(Read("manifest.json"), entry(Read("rank-00000.json")), entry(text)));
+    Write("rank-00000.json", text);
+  }
+  static std::string Rewritten(const std::string& good, const std::string& from, const std::string& to) {
+    const size_t trailer = good.rfind("\"crc32c\"");
+    const std::string body = absl::StrReplaceAll(good.substr(0, trailer), {{from, to}});
+    EXPECT_NE(body, good.substr(0, trailer)) << from << " is not in the text";
+    return body + absl::StrFormat("\"crc32c\":\"%08x\"}\n", Crc32c(body));
+  }
+  // Rank 0's part with other slices of a tensor.
+  void ChangeSlices(const std::string& name, const std::function<void(std::vector<ManifestSlice>*)>& change) {
+    const Manifest manifest = *DecodeManifest(Read("manifest.json"), "manifest.json");
+    ManifestPart part = *DecodePart(Read("rank-00000.json"), "part", manifest, manifest.parts[0]);
+    for (ManifestTensor& tensor : part.tensors) {
+      if (tensor.name == name) change(&tensor.slices);
+    }
+    PutPart(EncodePart(part));
   }
 
   FileSystem& fs_ = FileSystem::Posix();
@@ -79,18 +113,34 @@ TEST_F(DamageTest, AFlippedBitAtAnyByteOfADataFileIsFoundWithFileTensorAndSlice)
   EXPECT_EQ(LoadAll(), "");
 }
 
-TEST_F(DamageTest, AFlippedBitAtAnyByteOfTheManifestIsFound) {
-  const std::string good = Read("manifest.json");
-  for (size_t at = 0; at < good.size(); ++at) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
-    Write("manifest.json", bad);
-    ASSERT_THAT(LoadAll(), AllOf(HasSubstr(In("manifest.json")), HasSubstr("damaged"))) << "byte " << at;
+TEST_F(DamageTest, AFlippedBitAtAnyByteOfTheManifestOrAPartIsFound) {
+  for (const std::string name : {"manifest.json", "rank-00000.json", "rank-00001.json"}) {
+    const std::string good = Read(name);
+    for (size_t at = 0; at < good.size(); ++at) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(bad[at] ^ (1 << at % 8));
+      Write(name, bad);
+      ASSERT_THAT(LoadAll(), AllOf(HasSubstr(In(name)), HasSubstr("damaged"))) << "byte " << at;
+      if (at % 64 == 0) {
+        EXPECT_THAT(LoadOnAll(checkpoint_, state_, 3, 0), AllOf(HasSubstr(In(name)), HasSubstr("damaged")));
+      }
+    }
+    Write(name, good);
   }
 }
 
+// Of another save, whole in itself.
+TEST_F(DamageTest, APartOfAnotherSaveIsFound) {
+  const std::string other = testing::TempDir() + "/other_save";
+  EXPECT_TRUE(fs_.Remove(other).ok());
+  EXPECT_THAT(Save({&fs_, &fs_}, other, RandomState(2), 1, {.cut_seed = kCutSeed}), Each(absl::OkStatus()));
+  Write("rank-00001.json", *ReadFile(fs_, CheckpointPath(other, 1) + "/rank-00001.json"));
+  EXPECT_THAT(LoadAll(), HasSubstr(In("rank-00001.json")));
+}
+
 TEST_F(DamageTest, AMissingTruncatedOrTooLongFileIsNamed) {
-  for (const std::string name : {"manifest.json", "rank-00000.bin", "rank-00001.bin"}) {
+  for (const std::string name :
+       {"manifest.json", "rank-00000.bin", "rank-00001.bin", "rank-00000.json", "rank-00001.json"}) {
     const std::string good = Read(name);
     ASSERT_TRUE(fs_.Remove(In(name)).ok());
     EXPECT_EQ(LoadAll(), In(name) + ": no such file or directory");
@@ -105,55 +155,72 @@ TEST_F(DamageTest, AMissingTruncatedOrTooLongFileIsNamed) {
 }
 
 TEST_F(DamageTest, AnotherVersionIsNamed) {
-  EXPECT_EQ(ErrorAfterRewriting("\"version\":2", "\"version\":3"),
-            In("manifest.json") + ": format version 3, but this program reads versions 1 to 2 only");
+  EXPECT_EQ(ErrorAfterRewriting("\"version\":3", "\"version\":4"),
+            In("manifest.json") + ": format version 4, but this program reads versions 1 to 3 only");
 }
 
 TEST_F(DamageTest, AManifestThatMakesNoSenseIsRefused) {
   const std::string name = In("manifest.json");
   EXPECT_EQ(ErrorAfterRewriting("trefoil checkpoint", "something"), name + ": not a manifest of a checkpoint");
   EXPECT_EQ(ErrorAfterRewriting("\"step\":1", "\"step\":\"1\""), name + ": step: must be a number");
+  EXPECT_EQ(ErrorAfterRewriting("\"step\":1", "\"step\":18446744073709551615"), name + ": step: must be a number");
   EXPECT_EQ(ErrorAfterRewriting("\"tensors\":[", "\"tensors\":[7,"),
-            name + ": tensors: 7: must be [name, dtype, shape, slices]");
+            name + ": tensors: 7: must be [name, dtype, shape, bands]");
   EXPECT_THAT(ErrorAfterRewriting("\"float32\"", "\"float64\""), HasSubstr("dtype must be float32, bfloat16 or int32"));
-  EXPECT_THAT(ErrorAfterRewriting("[5,9]", "[4,9]"), HasSubstr("must lie within the tensor"));
   EXPECT_THAT(ErrorAfterRewriting("[5,9]", "[5,9223372036854775807]"), HasSubstr("dims must be at least 1"));
-  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[0,1],[2,"), HasSubstr("must lie within its file"));
-  // By the last byte of the last slice.
-  const size_t bytes = Read("rank-00000.bin").size();
-  EXPECT_THAT(ErrorAfterRewriting(absl::StrCat("\"files\":[[0,", bytes), absl::StrCat("\"files\":[[0,", bytes - 1)),
-              HasSubstr("must lie within its file"));
-  // A tensor larger than its slices.
-  EXPECT_EQ(ErrorAfterRewriting("[5,9]", "[6,9]"),
-            name + ": tensor \"embedding\" [6, 9]: the slices leave a part of it to no rank: they hold 45 of 54 elements");
-  // Sizes beyond 63 bits, and files that are listed twice.
-  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[0,18446744073709551615],[0,"),
-              HasSubstr("files: [0,18446744073709551615] must be [rank, bytes], each rank once"));
-  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[4294967296,1],[0,"), HasSubstr("must be [rank, bytes]"));
-  EXPECT_THAT(ErrorAfterRewriting("\"files\":[[0,", "\"files\":[[0,1],[0,"), HasSubstr("each rank once"));
+  EXPECT_THAT(ErrorAfterRewriting("[5,9],1", "[5,9],0"), HasSubstr("bands must be at least 1 and at most its rows"));
+  EXPECT_THAT(ErrorAfterRewriting("[5,9],1", "[5,9],6"), HasSubstr("bands must be at least 1 and at most its rows"));
+  EXPECT_THAT(ErrorAfterRewriting("\"embedding\"", "\"zero\""), HasSubstr("names must be ascending"));
+  // Sizes beyond 63 bits, and parts that are listed twice.
+  EXPECT_THAT(ErrorAfterRewriting("\"parts\":[\n[0,", "\"parts\":[\n[0,18446744073709551615,1,1],[0,"),
+              HasSubstr("parts: [0,18446744073709551615,1,1] must be [rank, file's bytes, part's bytes, part's crc32c], "));
+  EXPECT_THAT(ErrorAfterRewriting("\"parts\":[\n[0,", "\"parts\":[\n[4294967296,1,1,1],[0,"),
+              HasSubstr("parts: [4294967296"));
+  EXPECT_THAT(ErrorAfterRewriting("\"parts\":[\n[0,", "\"parts\":[\n[0,1,1,1],[0,"), HasSubstr("each rank once"));
 }
 
+TEST_F(DamageTest, APartThatMakesNoSenseIsRefused) {
+  const std::string name = In("rank-00000.json");
+  EXPECT_EQ(ErrorAfterRewritingPart("checkpoint part", "something"), name + ": not a part of a checkpoint's manifest");
+  EXPECT_EQ(ErrorAfterRewritingPart("\"rank\":0", "\"rank\":1"), name + ": rank: must be 0");
+  const size_t bytes = Read("rank-00000.bin").size();
+  EXPECT_EQ(ErrorAfterRewritingPart("\"bytes\":", "\"bytes\":1"), absl::StrCat(name, ": bytes: must be ", bytes));
+  EXPECT_EQ(ErrorAfterRewritingPart("\"tensors\":[", "\"tensors\":[7,"),
+            name + ": tensors: 7: must be [name, dtype, shape, slices]");
+  EXPECT_EQ(ErrorAfterRewritingPart("\"embedding\"", "\"embeddinh\""),
+            name + ": tensors: \"embeddinh\": is not a tensor of the manifest");
+  EXPECT_THAT(ErrorAfterRewritingPart("[5,9]", "[6,9]"), HasSubstr("\"embedding\": is not a tensor of the manifest"));
+  EXPECT_THAT(ErrorAfterRewritingPart("[5,9]", "[1,9]"), HasSubstr("must lie within the tensor"));
+  EXPECT_THAT(ErrorAfterRewritingPart("[8,6],[", "[8,6],[999999,"), HasSubstr("must lie within"));
+}
+
+// By the last byte of the last slice.
+TEST_F(DamageTest, ASliceBeyondItsFileIsRefused) {
+  ChangeSlices("embedding", [&](std::vector<ManifestSlice>* slices) {
+    const auto file_bytes = static_cast<int64_t>(Read("rank-00000.bin").size());
+    slices->back().byte_offset = file_bytes - slices->back().box.extent.elements() * 4 + 1;
+  });
+  EXPECT_THAT(LoadAll(), AllOf(HasSubstr(In("rank-00000.json")), HasSubstr("\"embedding\""),
+                               HasSubstr("must lie within its file")));
+}
+
+// A tensor larger than its slices.
 TEST_F(DamageTest, ElementsThatNoSliceHoldsAreAnError) {
-  Manifest manifest = *DecodeManifest(Read("manifest.json"), "manifest.json");
-  for (ManifestTensor& tensor : manifest.tensors) {
-    if (tensor.name == "embedding") tensor.slices.pop_back();
-  }
-  Write("manifest.json", EncodeManifest(manifest));
-  EXPECT_THAT(LoadAll(), AllOf(HasSubstr("manifest.json: tensor \"embedding\""), HasSubstr("of 45 elements")));
+  ChangeSlices("embedding", [](std::vector<ManifestSlice>* slices) { slices->pop_back(); });
+  const std::string error = LoadAll();
+  EXPECT_THAT(error, AllOf(HasSubstr(In("manifest.json: tensor \"embedding\" [5, 9]: the slices leave a part of it to no ")),
+                           HasSubstr("of 45 elements")));
+  EXPECT_THAT(LoadOnAll(checkpoint_, state_, 3, 0), HasSubstr(error));
 }
 
 // As many elements as the tensor has, but some twice and some not at all.
 TEST_F(DamageTest, SlicesThatOverlapAreAnError) {
-  Manifest manifest = *DecodeManifest(Read("manifest.json"), "manifest.json");
-  for (ManifestTensor& tensor : manifest.tensors) {
-    if (tensor.name != "embedding") continue;
-    ASSERT_GE(tensor.slices.size(), 2u);
-    ManifestSlice &first = tensor.slices[0], &second = tensor.slices[1];
-    ASSERT_EQ(first.crcs.size(), 1u);
-    second.box.offset = first.box.offset;
-  }
-  Write("manifest.json", EncodeManifest(manifest));
-  EXPECT_THAT(LoadAll(), AllOf(HasSubstr("manifest.json: tensor \"embedding\""), HasSubstr("overlap")));
+  ChangeSlices("embedding", [](std::vector<ManifestSlice>* slices) {
+    for (ManifestSlice& slice : *slices) slice.box.offset[0] = slice.box.offset[0] == 0 ? 1 : slice.box.offset[0] - 1;
+  });
+  EXPECT_THAT(LoadAll(), AllOf(HasSubstr(In("manifest.json: tensor \"")), HasSubstr("overlap")));
+  EXPECT_THAT(LoadOnAll(checkpoint_, state_, 3, 0),
+              AllOf(HasSubstr(In("manifest.json: tensor \"")), HasSubstr("overlap")));
 }
 
 TEST(Manifest, TilingErrorSeesOverlapsAndHoles) {
@@ -176,14 +243,31 @@ TEST(Manifest, TilingErrorSeesOverlapsAndHoles) {
 }
 
 TEST(Manifest, PacksToTheSame) {
-  Manifest manifest = {.step = 7, .trainer_state = "a\0b", .model = "", .file_bytes = {{0, 5}, {3, 1 << 30}}, .tensors = {}};
-  manifest.tensors.push_back({"w", DType::kBFloat16, {4, 5}, {}});
-  manifest.tensors[0].slices.push_back({.rank = 3, .byte_offset = 9, .box = {{1, 2}, {3, 3}}, .chunk_bytes = 18, .crcs = {1, 4294967295u}});
-  manifest.tensors.push_back({"scalar", DType::kInt32, {}, {}});
+  Manifest manifest;
+  manifest.step = 7;
+  manifest.trainer_state = std::string("a\0b", 3);
+  manifest.parts = {{.rank = 0, .file_bytes = 5, .part_bytes = 300, .part_crc = 1},
+                    {.rank = 3, .file_bytes = int64_t{1} << 40, .part_bytes = 128, .part_crc = 4294967295u}};
+  manifest.tensors = {{"scalar", DType::kInt32, {}, 1}, {"w", DType::kBFloat16, {4, 5}, 3}};
   const std::string packed = PackManifest(manifest);
   const Manifest same = UnpackManifest(packed);
   EXPECT_EQ(PackManifest(same), packed);
+  EXPECT_EQ(same.trainer_state, manifest.trainer_state);
   EXPECT_EQ(EncodeManifest(same), EncodeManifest(manifest));
+  EXPECT_EQ(same.FileBytes(), (std::map<int, int64_t>{{0, 5}, {3, int64_t{1} << 40}}));
+}
+
+TEST(Manifest, PackedNumbersAreThemselves) {
+  Packer packer;
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const std::vector<int64_t> numbers = {0, 1, 127, 128, 16383, 16384, int64_t{1} << 62, kMost};
+  for (const int64_t number : numbers) packer.Number(number);
+  packer.Text("x");
+  Unpacker unpacker(packer.bytes());
+  for (const int64_t number : numbers) EXPECT_EQ(unpacker.Number(), number);
+  EXPECT_FALSE(unpacker.done());
+  EXPECT_EQ(unpacker.Text(), "x");
+  EXPECT_TRUE(unpacker.done());
 }
 
 TEST(Manifest, ALargeSliceHasAtMost64Chunks) {

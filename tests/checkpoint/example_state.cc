@@ -76,6 +76,14 @@ std::vector<Part> Cut(const Shape& shape, int ranks, Random& random) {
   return parts;
 }
 
+std::string ReadAndCompare(const CheckpointReader& reader, const std::vector<GlobalTensor>& state, int rank, int ranks,
+                           uint64_t cut_seed) {
+  RankSlices mine = CutForRank(state, rank, ranks, cut_seed, /*filled=*/false);
+  const RankSlices expected = CutForRank(state, rank, ranks, cut_seed, /*filled=*/true);
+  if (absl::Status status = reader.Read(mine.slices); !status.ok()) return std::string(status.message());
+  return mine.memory == expected.memory ? "" : "elements differ on rank " + std::to_string(rank);
+}
+
 }  // namespace
 
 std::vector<GlobalTensor> RandomState(uint64_t seed, int64_t scale) {
@@ -163,10 +171,25 @@ std::string Load(const std::string& path, const std::vector<GlobalTensor>& state
   if (!reader.ok()) return std::string(reader.status().message());
   if (reader->tensors().size() != state.size()) return "number of tensors";
   for (int rank = 0; rank < ranks; ++rank) {
-    RankSlices mine = CutForRank(state, rank, ranks, cut_seed, /*filled=*/false);
-    const RankSlices expected = CutForRank(state, rank, ranks, cut_seed, /*filled=*/true);
-    if (absl::Status status = reader->Read(mine.slices); !status.ok()) return std::string(status.message());
-    if (mine.memory != expected.memory) return "elements differ on rank " + std::to_string(rank);
+    if (std::string error = ReadAndCompare(*reader, state, rank, ranks, cut_seed); !error.empty()) return error;
+  }
+  return "";
+}
+
+std::string LoadOnAll(const std::string& path, const std::vector<GlobalTensor>& state, int ranks, uint64_t cut_seed) {
+  std::vector<std::string> errors(static_cast<size_t>(ranks));
+  RunRanksAsThreads(ranks, [&](World& world) {
+    std::string& error = errors[static_cast<size_t>(world.rank())];
+    auto reader = CheckpointReader::OpenOnAll(FileSystem::Posix(), world.all(), path);
+    absl::Status status = reader.status();
+    if (status.ok()) {
+      const RankSlices mine = CutForRank(state, world.rank(), ranks, cut_seed, /*filled=*/false);
+      status = reader->Locate(world.all(), mine.slices);
+    }
+    error = status.ok() ? ReadAndCompare(*reader, state, world.rank(), ranks, cut_seed) : std::string(status.message());
+  });
+  for (const std::string& error : errors) {
+    if (!error.empty()) return error;
   }
   return "";
 }

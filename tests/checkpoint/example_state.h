@@ -58,5 +58,7 @@ std::vector<absl::Status> Save(const std::vector<FileSystem*>& file_systems, con
 // Reads the checkpoint at `path`, cut for each of `ranks`, and compares every byte with `state`. Empty if all is well,
 // else the first error or difference.
 std::string Load(const std::string& path, const std::vector<GlobalTensor>& state, int ranks, uint64_t cut_seed);
+// The same by `ranks` threads, which open it together and locate their slices.
+std::string LoadOnAll(const std::string& path, const std::vector<GlobalTensor>& state, int ranks, uint64_t cut_seed);
 
 }  // namespace trefoil

@@ -172,6 +172,9 @@ TEST_F(RecoveryTest, ADamagedCheckpointIsPassedOverForTheOneBeforeAndKept) {
       {"rank-00002.bin: damaged: tensor", [&] { flip(newest + "/rank-00002.bin"); }},
       {"rank-00001.bin: truncated: ", [&] { std::filesystem::resize_file(newest + "/rank-00001.bin", 99); }},
       {"rank-00003.bin: no such file", [&] { std::filesystem::remove(newest + "/rank-00003.bin"); }},
+      {"rank-00002.json: damaged: CRC32C is ", [&] { flip(newest + "/rank-00002.json"); }},
+      {"rank-00001.json: truncated: ", [&] { std::filesystem::resize_file(newest + "/rank-00001.json", 99); }},
+      {"rank-00003.json: no such file", [&] { std::filesystem::remove(newest + "/rank-00003.json"); }},
       {"manifest.json: damaged or truncated", [&] { flip(newest + "/manifest.json"); }},
       {"manifest.json: truncated: 0 bytes", [&] { std::filesystem::resize_file(newest + "/manifest.json", 0); }},
       {"manifest.json: no such file", [&] {

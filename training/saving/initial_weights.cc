@@ -109,17 +109,33 @@ std::string Describe(const CheckpointReader& reader, const std::string& path, co
   return line + ".";
 }
 
+// What of a part of the store is taken, as the checkpoint names it.
+ParameterStore::StatePart TakenOf(const Taken& taken, const ParameterStore& store, int i,
+                                  ParameterStore::Elements elements) {
+  ParameterStore::StatePart part = store.State(i, elements);
+  std::erase_if(part.slices,
+                [&](const ShardedTensor& slice) { return !part.of_weights || !taken.contains(slice.name); });
+  for (ShardedTensor& slice : part.slices) {
+    const CheckpointReader::TensorInfo& there = taken.at(slice.name);
+    slice.name = there.name;
+    slice.global = there.shape;
+  }
+  return part;
+}
+
+absl::Status LocateTaken(CheckpointReader& reader, Group& all, const Taken& taken, const ParameterStore& store) {
+  std::vector<ShardedTensor> wanted;
+  for (int i = 0; i < store.state_parts(); ++i) {
+    const auto part = TakenOf(taken, store, i, ParameterStore::Elements::kNone);
+    wanted.insert(wanted.end(), part.slices.begin(), part.slices.end());
+  }
+  return reader.Locate(all, wanted);
+}
+
 absl::Status ReadTaken(const CheckpointReader& reader, const Taken& taken, ParameterStore& store) {
   for (int i = 0; i < store.state_parts(); ++i) {
-    ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kHeld);
-    if (!part.of_weights) continue;
-    std::erase_if(part.slices, [&](const ShardedTensor& slice) { return !taken.contains(slice.name); });
+    const auto part = TakenOf(taken, store, i, ParameterStore::Elements::kHeld);
     if (part.slices.empty()) continue;
-    for (ShardedTensor& slice : part.slices) {
-      const CheckpointReader::TensorInfo& there = taken.at(slice.name);
-      slice.name = there.name;
-      slice.global = there.shape;
-    }
     TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
     store.TakeBack(part);
   }
@@ -144,10 +160,11 @@ absl::Status CheckInitialWeights(const CheckpointReader& reader, const std::stri
 }
 
 absl::StatusOr<std::string> LoadInitialWeights(FileSystem& fs, Worker& worker, const std::string& path) {
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, path));
+  TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, path));
   TREFOIL_RETURN_IF_ERROR(CheckInitialWeights(reader, path, worker.config.model()));
   TREFOIL_ASSIGN_OR_RETURN(const ModelConfig saved, ModelOfText(reader.model(), path));
   const Taken taken = WhatIsTaken(reader, saved, worker);
+  TREFOIL_RETURN_IF_ERROR(LocateTaken(reader, *worker.all, taken, worker.store));
   worker.store.Initialize(worker.config.training().seed(), worker.groups);
   TREFOIL_RETURN_IF_ERROR(worker.all->Agree(ReadTaken(reader, taken, worker.store)));
   worker.store.PublishMasterWeights(worker.groups);

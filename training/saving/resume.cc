@@ -48,14 +48,30 @@ absl::StatusOr<TrainerState> ReadState(const CheckpointReader& reader, const std
   return state;
 }
 
+// What of a part of the store is loaded.
+ParameterStore::StatePart Loaded(const CheckpointReader& reader, const ParameterStore& store, int i, bool weights_only,
+                                 ParameterStore::Elements elements) {
+  ParameterStore::StatePart part = store.State(i, elements);
+  if (weights_only && !part.of_weights) part.slices.clear();
+  if (!part.of_weights) {
+    // Of a parameter that was not trained when it was saved: zeros, as at the start.
+    std::erase_if(part.slices, [&](const ShardedTensor& slice) { return reader.Find(slice.name) == nullptr; });
+  }
+  return part;
+}
+
+absl::Status LocateElements(CheckpointReader& reader, Group& all, const ParameterStore& store, bool weights_only) {
+  std::vector<ShardedTensor> wanted;
+  for (int i = 0; i < store.state_parts(); ++i) {
+    const auto part = Loaded(reader, store, i, weights_only, ParameterStore::Elements::kNone);
+    wanted.insert(wanted.end(), part.slices.begin(), part.slices.end());
+  }
+  return reader.Locate(all, wanted);
+}
+
 absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store, bool weights_only) {
   for (int i = 0; i < store.state_parts(); ++i) {
-    ParameterStore::StatePart part = store.State(i, ParameterStore::Elements::kToFill);
-    if (weights_only && !part.of_weights) continue;
-    if (!part.of_weights) {
-      // Of a parameter that was not trained when it was saved: zeros, as at the start.
-      std::erase_if(part.slices, [&](const ShardedTensor& slice) { return reader.Find(slice.name) == nullptr; });
-    }
+    const auto part = Loaded(reader, store, i, weights_only, ParameterStore::Elements::kToFill);
     if (part.slices.empty()) continue;
     TREFOIL_RETURN_IF_ERROR(reader.Read(part.slices));
     store.TakeBack(part);
@@ -116,10 +132,11 @@ absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& 
 
 absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
                                             bool weights_only) {
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, folder));
+  TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, folder));
   absl::StatusOr<TrainerState> state = ReadState(reader, folder, worker.config.model(), weights_only);
-  const absl::Status read = state.ok() ? ReadElements(reader, worker.store, weights_only) : state.status();
-  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(read));
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(state.status()));
+  TREFOIL_RETURN_IF_ERROR(LocateElements(reader, *worker.all, worker.store, weights_only));
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(ReadElements(reader, worker.store, weights_only)));
   worker.store.PublishMasterWeights(worker.groups);
   return state;
 }
