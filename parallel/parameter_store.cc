@@ -1,6 +1,7 @@
 #include "parallel/parameter_store.h"
 
 #include <algorithm>
+#include <set>
 
 #include "runtime/ops.h"
 #include "runtime/random.h"
@@ -164,14 +165,43 @@ void ParameterStore::GatherWeights(BucketMemory& memory, const AxisGroups& group
   groups.Shards(memory.bucket.replicas).AllGather(memory.weight_shard, memory.weights);
 }
 
-bool ParameterStore::Owns(const Parameter& parameter) const {
-  const bool module_here = std::find(modules_.begin(), modules_.end(), parameter.module) != modules_.end();
-  // Over the axes that neither split it nor, with a split optimizer, its state: the first rank. The pipeline's stages
-  // hold different modules. Of copies of the state, the first.
+ParameterStore::Holders ParameterStore::HoldersOf(const Parameter& parameter) const {
+  // Along the axes that neither split it nor, with a split optimizer, its state. The pipeline's stages hold different
+  // modules. With a split optimizer there may be copies of the state.
   AxisSet elsewhere = parameter.split_over() | AxisSet::Of(AxisSplits::kPieces);
   if (options_.split_optimizer) elsewhere = elsewhere | parameter.replicated_over();
-  const bool first_copy = SharingOf(mesh_, parameter.replicated_over(), options_.copies).copy == 0;
-  return module_here && mesh_.index(AxisSet::All() - elsewhere) == 0 && (first_copy || !options_.split_optimizer);
+  const AxisSet same = AxisSet::All() - elsewhere;
+  Holders holders = {.count = mesh_.size(same), .index = mesh_.index(same)};
+  if (options_.split_optimizer) {
+    const Sharing sharing = SharingOf(mesh_, parameter.replicated_over(), options_.copies);
+    holders = {.count = holders.count * sharing.copies, .index = holders.index * sharing.copies + sharing.copy};
+  }
+  return holders;
+}
+
+bool ParameterStore::HasModuleOf(const Parameter& parameter) const {
+  return std::find(modules_.begin(), modules_.end(), parameter.module) != modules_.end();
+}
+
+bool ParameterStore::Owns(const Parameter& parameter) const {
+  return HasModuleOf(parameter) && HoldersOf(parameter).index == 0;
+}
+
+std::vector<Piece> ParameterStore::OwnedPieces(const BucketMemory& memory) const {
+  // Who holds the same elements holds them in the same places: each takes a part of the buffer, of some parameters.
+  std::set<Holders> of_parameters;
+  for (const BucketEntry& entry : memory.bucket.entries) of_parameters.insert(HoldersOf(*entry.parameter));
+  const int64_t n = memory.shard_elements();
+  std::vector<Piece> owned;
+  for (const Holders& holders : of_parameters) {
+    const int64_t begin = memory.shard_begin + SplitBegin(n, holders.count, holders.index);
+    const int64_t end = memory.shard_begin + SplitBegin(n, holders.count, holders.index + 1);
+    for (Piece& piece : PiecesOf(memory.bucket, begin, end)) {
+      const Parameter& parameter = *piece.parameter;
+      if (HoldersOf(parameter) == holders && HasModuleOf(parameter)) owned.push_back(std::move(piece));
+    }
+  }
+  return owned;
 }
 
 int64_t ParameterStore::most_copied_bytes() const {
@@ -190,16 +220,25 @@ ParameterStore::StatePart ParameterStore::State(int part, Elements elements) con
   const auto number = static_cast<size_t>(std::max(buffer.state, 0));
   state.tensor = state.of_weights ? memory.master : memory.state[number];
   const std::string prefix = state.of_weights ? "" : OptimizerGroupOf(memory).state[number] + "/";
+  const std::vector<Piece> pieces = elements == Elements::kOwned
+                                        ? OwnedPieces(memory)
+                                        : PiecesOf(memory.bucket, begin, begin + memory.shard_elements());
   std::vector<int64_t> places;
-  for (const Piece& piece : PiecesOf(memory.bucket, begin, begin + memory.shard_elements())) {
-    if (elements == Elements::kOwned && !Owns(*piece.parameter)) continue;
+  int64_t first = memory.shard_elements(), end = 0;  // elements of the buffer in which the pieces lie
+  for (const Piece& piece : pieces) {
     state.slices.push_back({.name = prefix + piece.parameter->name,
                             .dtype = DType::kFloat32,
                             .global = piece.parameter->shape,
                             .box = piece.box});
-    places.push_back((piece.begin - begin) * static_cast<int64_t>(sizeof(float)));
+    places.push_back(piece.begin - begin);
+    first = std::min(first, places.back());
+    end = std::max(end, places.back() + piece.box.extent.elements());
   }
   if (state.slices.empty() || elements == Elements::kNone) return state;
+  if (elements == Elements::kOwned) {
+    state.tensor = state.tensor.Range(first, {end - first});
+    for (int64_t& place : places) place -= first;
+  }
   auto* data = static_cast<std::byte*>(state.tensor.raw());
   if (!device_.host_addressable()) {
     // Zeros where nothing is copied: a bucket's padding stays zero when the copy is taken back.
@@ -207,7 +246,7 @@ ParameterStore::StatePart ParameterStore::State(int part, Elements elements) con
     data = state.copy.get();
     if (elements != Elements::kToFill) device_.Download(state.tensor, data);
   }
-  for (size_t i = 0; i < places.size(); ++i) state.slices[i].data = data + places[i];
+  for (size_t i = 0; i < places.size(); ++i) state.slices[i].data = data + places[i] * int64_t{sizeof(float)};
   return state;
 }
 

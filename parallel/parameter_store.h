@@ -20,6 +20,7 @@
 // Threads: built on one; after that tensors are the users' to synchronise.
 #pragma once
 
+#include <compare>
 #include <functional>
 #include <memory>
 #include <string>
@@ -160,8 +161,8 @@ class ParameterStore {
   };
   int state_parts() const { return static_cast<int>(state_buffers_.size()); }
   int64_t most_copied_bytes() const;
-  // kOwned: each element of the global model is listed by exactly one rank of the job: what a checkpoint writes. Nothing
-  // is copied for a part that has none. kHeld: all that this rank has. kToFill: the same slices, their elements yet to
+  // kOwned: each element of the global model is listed by exactly one rank of the job: what a checkpoint writes. Ranks
+  // that hold the same elements list as many each. Nothing else is copied. kHeld: all that this rank has. kToFill: the same slices, their elements yet to
   // be given (zeros in a copy): what is loaded. kNone: the same slices, without elements.
   enum class Elements { kOwned, kHeld, kToFill, kNone };
   StatePart State(int part, Elements elements) const;
@@ -173,6 +174,15 @@ class ParameterStore {
 
  private:
   friend class ParameterView;
+  // The ranks that hold the same elements of a parameter's state, and which of them this one is.
+  struct Holders {
+    int count = 1, index = 0;
+    auto operator<=>(const Holders&) const = default;
+  };
+  Holders HoldersOf(const Parameter& parameter) const;
+  // Of a parameter that several stages hold, one speaks.
+  bool HasModuleOf(const Parameter& parameter) const;
+  std::vector<Piece> OwnedPieces(const BucketMemory& memory) const;
   // Marks a module's buckets as used once more, or once less (times: 1, -1).
   void CountUse(int module, Purposes purposes, int times) const;
 

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iostream>
 #include <map>
 #include <mutex>
 #include <set>
@@ -24,6 +26,7 @@ struct Layout {
   bool split_optimizer;
   DType working;
   bool split_weights = false;  // and gradients
+  int copies = 1;
 };
 
 const Layout kLayouts[] = {
@@ -35,6 +38,7 @@ const Layout kLayouts[] = {
     {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, false, DType::kFloat32},
     {{{Axis::kTensor, 2}, {Axis::kData, 2}, {Axis::kPipeline, 2}}, true, DType::kBFloat16, true},
     {{{Axis::kData, 3}}, true, DType::kFloat32, true},
+    {{{Axis::kTensor, 2}, {Axis::kData, 4}}, true, DType::kFloat32, false, 2},
 };
 
 // Modules 0 to 3 over the stages.
@@ -53,11 +57,11 @@ void OnEveryRank(const Layout& layout, const std::function<void(ParameterStore&,
     const TestWorld world(threads);
     const auto device = NewTestDevice();
     const Mesh mesh(layout.sizes, world->rank());
-    const AxisGroups groups(*world, mesh, *device, {Axis::kData});
+    const AxisGroups groups(*world, mesh, *device, {Axis::kData}, RankSums::kOrdered, layout.copies);
     ParameterStore store(
         table, mesh, ModulesOf(mesh), *device,
         {.working = layout.working, .optimizer = kMoments, .split_optimizer = layout.split_optimizer,
-         .split_gradients = layout.split_weights, .split_weights = layout.split_weights});
+         .split_gradients = layout.split_weights, .split_weights = layout.split_weights, .copies = layout.copies});
     body(store, groups, *device);
   });
 }
@@ -106,6 +110,50 @@ TEST(ParameterStore, OwnedSlicesOfAllRanksHoldEachElementOnce) {
       EXPECT_EQ(held.values[name], owned.values[name]) << name;
       for (const int count : held.counts[name]) ASSERT_GE(count, 1) << name;
     }
+  }
+}
+
+// Of what ranks hold alike each lists a part: with replicated parameters too, no rank writes much more than the others
+// of its stage.
+TEST(ParameterStore, OwnedSlicesAreSharedOutEvenly) {
+  ParameterTable table;
+  for (int block = 0; block < 4; ++block) {
+    const std::string prefix = "blocks." + std::to_string(block) + ".";
+    table.Add({.name = prefix + "up", .module = block, .shape = {256, 64}, .splits = {{0, Axis::kTensor}}});
+    table.Add({.name = prefix + "down", .module = block, .shape = {64, 256}, .splits = {{1, Axis::kTensor}}});
+    table.Add({.name = prefix + "norm", .module = block, .shape = {64}});
+  }
+  struct Case {
+    MeshSizes sizes;
+    StoreOptions options;
+  };
+  const Case cases[] = {
+      {{{Axis::kData, 8}}, {.optimizer = kMoments}},
+      {{{Axis::kTensor, 2}, {Axis::kData, 4}}, {.optimizer = kMoments}},
+      {{{Axis::kTensor, 2}, {Axis::kContext, 2}, {Axis::kPipeline, 2}, {Axis::kData, 2}}, {.optimizer = kMoments}},
+      {{{Axis::kData, 8}}, {.optimizer = kMoments, .split_optimizer = true}},
+      {{{Axis::kData, 8}}, {.optimizer = kMoments, .split_optimizer = true, .copies = 2}},
+      {{{Axis::kTensor, 2}, {Axis::kData, 4}}, {.optimizer = kMoments, .split_optimizer = true, .copies = 4}},
+  };
+  for (const Case& c : cases) {
+    const int ranks = c.sizes.ranks(), stages = c.sizes[Axis::kPipeline];
+    int64_t all = 0, most = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const auto device = NewTestDevice();
+      const Mesh mesh(c.sizes, rank);
+      std::vector<int> modules;
+      for (int i = 0; i < 4 / stages; ++i) modules.push_back(4 / stages * mesh.index(Axis::kPipeline) + i);
+      const ParameterStore store(table, mesh, modules, *device, c.options);
+      int64_t bytes = 0;
+      for (int i = 0; i < store.state_parts(); ++i) {
+        for (const ShardedTensor& slice : store.State(i, Elements::kOwned).slices) bytes += slice.bytes();
+      }
+      all += bytes;
+      most = std::max(most, bytes);
+    }
+    std::cout << ranks << " ranks: " << all / ranks << " bytes in the mean, " << most << " at most\n";
+    EXPECT_EQ(all, 3 * 4 * table.elements());
+    EXPECT_LE(most, 1.1 * static_cast<double>(all) / ranks);
   }
 }
 
@@ -272,8 +320,12 @@ TEST(ParameterStore, CopiesToTheHostOnlyWhatIsOwnedABufferAtATime) {
     int64_t largest = 0;
     for (int i = 0; i < store.state_parts(); ++i) {
       const auto owned = store.State(i, Elements::kOwned), held = store.State(i, Elements::kHeld);
-      EXPECT_EQ(owned.copy == nullptr, rank == 1) << "the second data rank owns nothing";
-      EXPECT_EQ(owned.slices.empty(), rank == 1);
+      EXPECT_EQ(owned.copy == nullptr, owned.slices.empty());
+      EXPECT_TRUE(owned.slices.empty() || owned.tensor.bytes() <= held.tensor.bytes() / 2) << "of two data ranks";
+      for (const ShardedTensor& slice : owned.slices) {
+        EXPECT_GE(slice.data, owned.copy.get());
+        EXPECT_LE(slice.data + slice.bytes(), owned.copy.get() + owned.tensor.bytes());
+      }
       EXPECT_NE(held.copy, nullptr);
       for (const ShardedTensor& slice : held.slices) {
         EXPECT_GE(slice.data, held.copy.get());
