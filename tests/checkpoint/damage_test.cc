@@ -129,13 +129,17 @@ TEST_F(DamageTest, AFlippedBitAtAnyByteOfTheManifestOrAPartIsFound) {
   }
 }
 
-// Of another save, whole in itself.
+// Whole in itself and of the right size, but not the one that was committed.
 TEST_F(DamageTest, APartOfAnotherSaveIsFound) {
-  const std::string other = testing::TempDir() + "/other_save";
-  EXPECT_TRUE(fs_.Remove(other).ok());
-  EXPECT_THAT(Save({&fs_, &fs_}, other, RandomState(2), 1, {.cut_seed = kCutSeed}), Each(absl::OkStatus()));
-  Write("rank-00001.json", *ReadFile(fs_, CheckpointPath(other, 1) + "/rank-00001.json"));
-  EXPECT_THAT(LoadAll(), HasSubstr(In("rank-00001.json")));
+  const std::string part = Read("rank-00001.json");
+  const size_t last_digit = part.rfind("]]") - 1;  // of a slice's checksum
+  const std::string from = part.substr(last_digit - 20, 21);
+  std::string to = from;
+  to.back() = from.back() == '1' ? '2' : '1';
+  Write("rank-00001.json", Rewritten(part, from, to));
+  const std::string damaged = In("rank-00001.json") + ": damaged: CRC32C is ";
+  EXPECT_THAT(LoadAll(), HasSubstr(damaged));
+  EXPECT_THAT(LoadOnAll(checkpoint_, state_, 2, 0), HasSubstr(damaged));
 }
 
 TEST_F(DamageTest, AMissingTruncatedOrTooLongFileIsNamed) {
