@@ -10,6 +10,7 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -60,7 +61,15 @@ void operator delete(void* memory) noexcept {
   if (header->heap != nullptr) header->heap->now -= static_cast<int64_t>(header->bytes);
   std::free(header);
 }
+// All of them: sanitizers have their own, which know nothing of the header.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return operator new(bytes); }
+void* operator new[](size_t bytes) { return operator new(bytes); }
+void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return operator new(bytes); }
 void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { operator delete(memory); }
+void operator delete[](void* memory) noexcept { operator delete(memory); }
+void operator delete[](void* memory, size_t) noexcept { operator delete(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { operator delete(memory); }
 
 namespace trefoil {
 namespace {
@@ -182,7 +191,9 @@ struct Rank {
 };
 void OnEveryRank(const MeshSizes& sizes, const std::function<void(const Rank&)>& body) {
   static const ParameterTable table = Model();
-  std::vector<Heap> heaps(static_cast<size_t>(sizes.ranks()));
+  // Kept for ever: a rank may have made what outlives it.
+  static auto* const heaps_of_runs = new std::deque<std::vector<Heap>>;
+  std::vector<Heap>& heaps = heaps_of_runs->emplace_back(static_cast<size_t>(sizes.ranks()));
   RunRanksAsThreads(sizes.ranks(), [&](World& world) {
     Heap& heap = heaps[static_cast<size_t>(world.rank())];
     heap_of_this_thread = &heap;
