@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -71,7 +72,7 @@ class ParameterTable {
  public:
   // CHECKs that the name is new.
   void Add(Parameter parameter);
-  const std::vector<Parameter>& all() const { return parameters_; }
+  const std::deque<Parameter>& all() const { return parameters_; }
   // CHECKs that it exists.
   const Parameter& Find(const std::string& name) const;
   // Elements of the whole model; a tied parameter counts once.
@@ -82,7 +83,7 @@ class ParameterTable {
   int first_trained_module() const;
 
  private:
-  std::vector<Parameter> parameters_;
+  std::deque<Parameter> parameters_;
   std::unordered_map<std::string, size_t> numbers_;  // by name
 };
 

@@ -40,9 +40,10 @@ std::vector<std::string> TrainedParts(const RunConfig& config, size_t modules) {
     trained[static_cast<size_t>(parameter.module)] += parameter.shape.elements();
     for (const int module : parameter.tied_modules) trained[static_cast<size_t>(module)] += parameter.shape.elements();
   }
+  const int first_trained = table.first_trained_module();
   std::vector<std::string> parts;
   for (size_t i = 0; i < modules; ++i) {
-    const bool backward = static_cast<int>(i) >= table.first_trained_module();
+    const bool backward = static_cast<int>(i) >= first_trained;
     parts.push_back(absl::StrCat(trained[i], backward ? "" : " without backward"));
   }
   return parts;
