@@ -239,10 +239,11 @@ TEST(ParameterStore, AParameterMayBeSplitWhereOthersAreReplicated) {
     std::mutex mutex;
     Seen owned, alone;
     for (const int ranks : {1, 2}) {
-      RunRanksAsThreads(ranks, [&](World& world) {
+      RunRanksAsThreads(ranks, [&](World& threads) {
+        const TestWorld world(threads);
         const auto device = NewTestDevice();
-        const Mesh mesh({{Axis::kData, ranks}}, world.rank());
-        const AxisGroups groups(world, mesh, *device, {Axis::kData, AxisSet()});
+        const Mesh mesh({{Axis::kData, ranks}}, world->rank());
+        const AxisGroups groups(*world, mesh, *device, {Axis::kData, AxisSet()});
         ParameterStore store(table, mesh, {0}, *device, {.optimizer = kMoments, .split_optimizer = split_optimizer});
         store.Initialize(5, groups);
         EXPECT_EQ(store.Weight({"experts"}).shape(), (Shape{4 / ranks, 2, 3}));
