@@ -1,7 +1,8 @@
 // Every (tensor, context, pipeline, data) in {1, 2, 4}^4 of at most 8 ranks, by both methods of context parallelism,
 // with and without sequence parallelism, all ZeRO stages (with context two of them), all schedules, both recipes,
-// against the single rank. Two steps of each are part of the suite (layout_sweep_short_test); twenty, in bf16 too, take
-// minutes, so by hand after a change of layers, schedules or placement:
+// against the single rank. Two steps of each, of a GPT, are part of the suite (layout_sweep_short_test), and twenty of
+// layouts in which every two features meet (layout_pairs_test). Twenty of all, in bf16 too, take minutes, so by hand after
+// a change of layers, schedules or placement:
 //
 //   bazel test //tests/model:layout_sweep_test --test_output=all
 #include "parallel/pipeline/schedule.h"
