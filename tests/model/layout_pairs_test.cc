@@ -20,8 +20,8 @@ namespace {
 constexpr int kSteps = 20;
 // Nine layers: uneven over 2 and 4 stages, and over 2 x 2 and 4 x 2 chunks.
 constexpr char kModel[] =
-    "model { layers: 9 hidden: 16 heads: 8 kv_heads: 4 head_dim: 4 feed_forward: 24 vocabulary: 61 sequence_length: 16 } "
-    "training { micro_batch: 1 global_batch: 16 optimizer { clip_norm: 0 } } ";
+    "model { layers: 9 hidden: 16 heads: 8 kv_heads: 4 head_dim: 4 feed_forward: 24 vocabulary: 61 } "
+    "model { sequence_length: 16 } training { micro_batch: 1 global_batch: 16 optimizer { clip_norm: 0 } } ";
 
 using Choice = std::vector<std::string>;  // the config that each value adds
 constexpr size_t kLayoutChoices = 11, kChoices = 14, kMostValues = 10;
