@@ -2,14 +2,12 @@
 
 #include <absl/strings/str_cat.h>
 
-#include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "checkpoint/bands.h"
 #include "checkpoint/manifest_text.h"
-#include "checkpoint/packed.h"
 
 // manifest.json, exactly, line by line (a line ends with \n; no other white space):
 //
@@ -94,12 +92,6 @@ std::map<int, int64_t> Manifest::FileBytes() const {
   return bytes;
 }
 
-int64_t Manifest::Find(const std::string& name) const {
-  const auto it = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                   [](const TensorEntry& tensor, const std::string& n) { return tensor.name < n; });
-  return it != tensors.end() && it->name == name ? it - tensors.begin() : -1;
-}
-
 std::string EncodeManifest(const Manifest& manifest) {
   std::string text = absl::StrCat("{\"format\":", Quoted(kFormat), ",\"version\":", kManifestVersion,
                                   ",\n\"step\":", manifest.step, ",\n\"model\":", Quoted(manifest.model),
@@ -172,6 +164,22 @@ absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::stri
   return manifest;
 }
 
+void Pack(const PartEntry& part, Packer* packer) {
+  packer->Number(part.rank);
+  packer->Number(part.file_bytes);
+  packer->Number(part.part_bytes);
+  packer->Number(part.part_crc);
+}
+
+PartEntry UnpackPart(Unpacker* unpacker) {
+  PartEntry part;
+  part.rank = static_cast<int>(unpacker->Number());
+  part.file_bytes = unpacker->Number();
+  part.part_bytes = unpacker->Number();
+  part.part_crc = static_cast<uint32_t>(unpacker->Number());
+  return part;
+}
+
 std::string PackManifest(const Manifest& manifest) {
   Packer packer;
   packer.Number(manifest.step);
@@ -179,17 +187,9 @@ std::string PackManifest(const Manifest& manifest) {
   packer.Text(manifest.model);
   packer.Number(manifest.has_parts ? 1 : 0);
   packer.Number(static_cast<int64_t>(manifest.parts.size()));
-  for (const PartEntry& part : manifest.parts) {
-    packer.Number(part.rank);
-    packer.Number(part.file_bytes);
-    packer.Number(part.part_bytes);
-    packer.Number(part.part_crc);
-  }
+  for (const PartEntry& part : manifest.parts) Pack(part, &packer);
   for (const TensorEntry& tensor : manifest.tensors) {
-    packer.Text(tensor.name);
-    packer.Number(static_cast<int64_t>(tensor.dtype));
-    packer.Number(tensor.shape.rank());
-    packer.Dims(tensor.shape);
+    packer.Tensor(tensor.name, tensor.dtype, tensor.shape);
     packer.Number(tensor.bands);
   }
   return packer.bytes();
@@ -202,18 +202,10 @@ Manifest UnpackManifest(const std::string& packed) {
   manifest.trainer_state = unpacker.Text();
   manifest.model = unpacker.Text();
   manifest.has_parts = unpacker.Number() == 1;
-  manifest.parts.resize(static_cast<size_t>(unpacker.Number()));
-  for (PartEntry& part : manifest.parts) {
-    part.rank = static_cast<int>(unpacker.Number());
-    part.file_bytes = unpacker.Number();
-    part.part_bytes = unpacker.Number();
-    part.part_crc = static_cast<uint32_t>(unpacker.Number());
-  }
+  for (int64_t parts = unpacker.Number(); parts > 0; --parts) manifest.parts.push_back(UnpackPart(&unpacker));
   while (!unpacker.done()) {
     TensorEntry tensor;
-    tensor.name = unpacker.Text();
-    tensor.dtype = static_cast<DType>(unpacker.Number());
-    tensor.shape = unpacker.Dims(static_cast<int>(unpacker.Number()));
+    unpacker.Tensor(&tensor.name, &tensor.dtype, &tensor.shape);
     tensor.bands = unpacker.Number();
     manifest.tensors.push_back(std::move(tensor));
   }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/packed.h"
 #include "checkpoint/slices.h"
 #include "runtime/status.h"
 
@@ -43,8 +44,6 @@ struct Manifest {
   std::vector<ManifestTensor> slices;
 
   std::map<int, int64_t> FileBytes() const;
-  // Number of the tensor of that name in `tensors`; -1: there is none.
-  int64_t Find(const std::string& name) const;
 };
 
 // Of one whose slices are in parts.
@@ -54,7 +53,9 @@ std::string EncodeManifest(const Manifest& manifest);
 // whole tensor.
 absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::string& path);
 
-// For messages between ranks, without the slices.
+// For messages between ranks; a manifest without the slices.
+void Pack(const PartEntry& part, Packer* packer);
+PartEntry UnpackPart(Unpacker* unpacker);
 std::string PackManifest(const Manifest& manifest);
 Manifest UnpackManifest(const std::string& packed);
 

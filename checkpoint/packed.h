@@ -39,6 +39,12 @@ class Packer {
     Dims(box.offset);
     Dims(box.extent);
   }
+  void Tensor(std::string_view name, DType dtype, const Shape& shape) {
+    Text(name);
+    Number(static_cast<int64_t>(dtype));
+    Number(shape.rank());
+    Dims(shape);
+  }
   const std::string& bytes() const { return bytes_; }
 
  private:
@@ -69,6 +75,11 @@ class Unpacker {
   Box OfBox(int rank) {
     Shape offset = Dims(rank);
     return {.offset = offset, .extent = Dims(rank)};
+  }
+  void Tensor(std::string* name, DType* dtype, Shape* shape) {
+    *name = Text();
+    *dtype = static_cast<DType>(Number());
+    *shape = Dims(static_cast<int>(Number()));
   }
 
  private:

@@ -82,8 +82,7 @@ absl::StatusOr<ManifestPart> DecodePart(const std::string& text, const std::stri
     if (!part.tensors.empty() && part.tensors.back().name >= tensor->name) {
       return wrong("tensors: " + line[0].dump() + ": names must be ascending");
     }
-    const int64_t number = manifest.Find(tensor->name);
-    const TensorEntry* const known = number < 0 ? nullptr : &manifest.tensors[static_cast<size_t>(number)];
+    const TensorEntry* const known = FindNamed(manifest.tensors, tensor->name);
     if (known == nullptr || known->dtype != tensor->dtype || known->shape != tensor->shape) {
       return wrong("tensors: " + line[0].dump() + ": is not a tensor of the manifest");
     }

@@ -62,9 +62,7 @@ absl::StatusOr<RankPart> WriteRankPart(FileSystem& fs, const std::string& folder
   if (file == nullptr) return written;
   TREFOIL_RETURN_IF_ERROR(file->Close());
   const std::string text = EncodePart(written->part);
-  TREFOIL_ASSIGN_OR_RETURN(file, fs.Create(folder + "/" + PartFileName(rank)));
-  TREFOIL_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
-  TREFOIL_RETURN_IF_ERROR(file->Close());
+  TREFOIL_RETURN_IF_ERROR(WriteFile(fs, folder + "/" + PartFileName(rank), text));
   written->entry = {.rank = rank, .file_bytes = position, .part_bytes = static_cast<int64_t>(text.size()),
                     .part_crc = Crc32c(text)};
   return written;

@@ -88,22 +88,15 @@ struct Job {
   std::vector<Copier> copiers;
 };
 
-const ManifestTensor* FindTensor(const std::vector<ManifestTensor>& tensors, const std::string& name) {
-  const auto it = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                   [](const ManifestTensor& tensor, const std::string& n) { return tensor.name < n; });
-  return it != tensors.end() && it->name == name ? &*it : nullptr;
-}
-
 absl::Status CheckTarget(const std::string& folder, const Manifest& manifest, const ShardedTensor& target) {
-  const int64_t number = manifest.Find(target.name);
-  if (number < 0) {
+  const TensorEntry* const tensor = FindNamed(manifest.tensors, target.name);
+  if (tensor == nullptr) {
     std::vector<std::string> names;
     for (const TensorEntry& candidate : manifest.tensors) names.push_back(candidate.name);
     const std::string near = NearestName(target.name, names);
     return absl::NotFoundError(absl::StrCat(folder, ": has no tensor \"", target.name, "\"",
                                             near.empty() ? "" : "; nearest name: \"" + near + "\""));
   }
-  const TensorEntry* const tensor = &manifest.tensors[static_cast<size_t>(number)];
   if (tensor->dtype != target.dtype) {
     return absl::InvalidArgumentError(absl::StrCat(folder, ": tensor \"", target.name, "\" is ", Name(tensor->dtype),
                                                    " in the checkpoint, but ", Name(target.dtype), " here"));
@@ -226,7 +219,7 @@ absl::Status CheckpointReader::CheckParts() const {
     known_->status = ReadParts(0, 1, &known_->tensors);
     static const std::vector<ManifestSlice> kNone;
     for (const TensorEntry& entry : manifest_->tensors) {
-      const ManifestTensor* const tensor = FindTensor(known_->tensors, entry.name);
+      const ManifestTensor* const tensor = FindNamed(known_->tensors, entry.name);
       const std::string error = TilingError({entry.name, entry.dtype, entry.shape,
                                              tensor == nullptr ? kNone : tensor->slices});
       if (error.empty()) continue;
@@ -243,8 +236,7 @@ const std::string& CheckpointReader::trainer_state() const { return manifest_->t
 const std::string& CheckpointReader::model() const { return manifest_->model; }
 
 const CheckpointReader::TensorInfo* CheckpointReader::Find(const std::string& name) const {
-  const int64_t number = manifest_->Find(name);
-  return number < 0 ? nullptr : &tensors_[static_cast<size_t>(number)];
+  return FindNamed(tensors_, name);
 }
 
 absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) const {
@@ -253,7 +245,7 @@ absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) cons
   for (const ShardedTensor& target : targets) {
     TREFOIL_RETURN_IF_ERROR(CheckTarget(folder_, *manifest_, target));
     if (target.bytes() == 0) continue;
-    const ManifestTensor* tensor = FindTensor(known_->tensors, target.name);
+    const ManifestTensor* tensor = FindNamed(known_->tensors, target.name);
     int64_t covered = 0;
     for (const ManifestSlice& slice : tensor == nullptr ? std::span<const ManifestSlice>() : tensor->slices) {
       Box both;

@@ -60,6 +60,7 @@ class CheckpointReader {
   // Null if there is none of that name.
   const TensorInfo* Find(const std::string& name) const;
 
+  // Ranks that had something to write.
   int data_files() const;
 
   // For this rank to read `targets` (whose elements are not looked at), or some of them, boxes in them, and nothing else.

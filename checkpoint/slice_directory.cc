@@ -3,7 +3,6 @@
 #include <absl/strings/str_cat.h>
 #include <glog/logging.h>
 
-#include <algorithm>
 #include <string>
 
 #include "checkpoint/packed.h"
@@ -109,10 +108,9 @@ std::vector<ManifestTensor> SliceDirectory::Find(std::span<const ShardedTensor> 
   Packers asked;
   for (const ShardedTensor& target : targets) {
     if (target.box.extent.elements() == 0) continue;
-    const auto entry = std::lower_bound(tensors_.begin(), tensors_.end(), target.name,
-                                        [](const TensorEntry& t, const std::string& name) { return t.name < name; });
-    CHECK(entry != tensors_.end() && entry->name == target.name) << target.name;
-    const int64_t number = entry - tensors_.begin();
+    const TensorEntry* const entry = FindNamed(tensors_, target.name);
+    CHECK(entry != nullptr) << target.name;
+    const int64_t number = entry - tensors_.data();
     const Bands bands = BandsOf(number);
     for (int64_t band = bands.First(target.box); band <= bands.Last(target.box); ++band) {
       Packer& packer = asked[KeeperOf({number, band})];

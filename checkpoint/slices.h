@@ -3,6 +3,7 @@
 // Threads: plain values and pure functions.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -46,6 +47,14 @@ using TensorsByName = std::map<std::string, ManifestTensor>;
 ManifestTensor& TensorNamed(TensorsByName& tensors, const std::string& name, DType dtype, const Shape& shape);
 // Sorted by name.
 std::vector<ManifestTensor> ValuesOf(TensorsByName tensors);
+
+// The one of that name in a list sorted by name; null if there is none.
+template <typename Named>
+const Named* FindNamed(const std::vector<Named>& sorted, const std::string& name) {
+  const auto it = std::lower_bound(sorted.begin(), sorted.end(), name,
+                                   [](const Named& named, const std::string& n) { return named.name < n; });
+  return it != sorted.end() && it->name == name ? &*it : nullptr;
+}
 
 // All of a tensor.
 Box WholeOf(const Shape& shape);

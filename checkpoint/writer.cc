@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <span>
 #include <utility>
 
 #include "checkpoint/bands.h"
@@ -29,16 +28,9 @@ struct Written {
 std::string Pack(const Written& written) {
   Packer packer;
   packer.Number(static_cast<int64_t>(written.parts.size()));
-  for (const PartEntry& part : written.parts) {
-    for (const int64_t number : {int64_t{part.rank}, part.file_bytes, part.part_bytes, int64_t{part.part_crc}}) {
-      packer.Number(number);
-    }
-  }
+  for (const PartEntry& part : written.parts) Pack(part, &packer);
   for (const auto& [name, tensor] : written.tensors) {
-    packer.Text(name);
-    packer.Number(static_cast<int64_t>(tensor.dtype));
-    packer.Number(tensor.shape.rank());
-    packer.Dims(tensor.shape);
+    packer.Tensor(name, tensor.dtype, tensor.shape);
     packer.Number(written.counts.at(name).slices);
     packer.Number(written.counts.at(name).rows);
   }
@@ -48,17 +40,13 @@ std::string Pack(const Written& written) {
 // Adds what `packed` has to `written`.
 void Add(const std::string& packed, Written* written) {
   Unpacker unpacker(packed);
-  for (int64_t parts = unpacker.Number(); parts > 0; --parts) {
-    PartEntry& part = written->parts.emplace_back();
-    part.rank = static_cast<int>(unpacker.Number());
-    part.file_bytes = unpacker.Number();
-    part.part_bytes = unpacker.Number();
-    part.part_crc = static_cast<uint32_t>(unpacker.Number());
-  }
+  for (int64_t parts = unpacker.Number(); parts > 0; --parts) written->parts.push_back(UnpackPart(&unpacker));
   while (!unpacker.done()) {
-    const std::string name = unpacker.Text();
-    const auto dtype = static_cast<DType>(unpacker.Number());
-    TensorNamed(written->tensors, name, dtype, unpacker.Dims(static_cast<int>(unpacker.Number())));
+    std::string name;
+    DType dtype;
+    Shape shape;
+    unpacker.Tensor(&name, &dtype, &shape);
+    TensorNamed(written->tensors, name, dtype, shape);
     written->counts[name].slices += unpacker.Number();
     written->counts[name].rows += unpacker.Number();
   }
@@ -127,12 +115,6 @@ absl::Status CheckFilesBefore(FileSystem& fs, const std::string& folder, const M
   return seen(PartFileName(part.rank), part.part_bytes);
 }
 
-absl::Status WriteManifest(FileSystem& fs, const std::string& path, const std::string& text) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, fs.Create(path));
-  TREFOIL_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(text))));
-  return file->Close();
-}
-
 absl::Status MayWrite(const CheckpointContent& content) {
   return content.may_write == nullptr ? absl::OkStatus() : content.may_write();
 }
@@ -140,7 +122,7 @@ absl::Status MayWrite(const CheckpointContent& content) {
 // Rank 0's part, once all other files are written and flushed.
 absl::Status Commit(FileSystem& fs, const std::string& run_checkpoints_folder, const CheckpointContent& content,
                     const std::string& partial, const Manifest& manifest) {
-  TREFOIL_RETURN_IF_ERROR(WriteManifest(fs, partial + "/" + kManifestFile, EncodeManifest(manifest)));
+  TREFOIL_RETURN_IF_ERROR(WriteFile(fs, partial + "/" + kManifestFile, EncodeManifest(manifest)));
   // The names of the manifest and of all ranks' files, once for all ranks: the rename flushes only the folder above.
   TREFOIL_RETURN_IF_ERROR(fs.FlushFolder(partial));
   TREFOIL_RETURN_IF_ERROR(MayWrite(content));

@@ -162,8 +162,9 @@ class ParameterStore {
   int state_parts() const { return static_cast<int>(state_buffers_.size()); }
   int64_t most_copied_bytes() const;
   // kOwned: each element of the global model is listed by exactly one rank of the job: what a checkpoint writes. Ranks
-  // that hold the same elements list as many each. Nothing else is copied. kHeld: all that this rank has. kToFill: the same slices, their elements yet to
-  // be given (zeros in a copy): what is loaded. kNone: the same slices, without elements.
+  // that hold the same elements list as many each. Nothing else is copied. kHeld: all that this rank has. kToFill: the
+  // same slices, their elements yet to be given (zeros in a copy): what is loaded. kNone: the same slices, without
+  // elements.
   enum class Elements { kOwned, kHeld, kToFill, kNone };
   StatePart State(int part, Elements elements) const;
   // After slices' elements were given: brings them to the device.

@@ -258,7 +258,8 @@ std::vector<Group::RankText> PointToPointGroup::ExchangeStrings(std::vector<Rank
     auto length = static_cast<int64_t>(sent.size());
     const Operation operation{"ExchangeStrings", length};
     const auto length_message = StartSend(next, kCollectiveTag, {&length, sizeof(length)});
-    const auto message = length > 0 ? StartSend(next, kCollectiveTag, {const_cast<char*>(sent.data()), length}) : nullptr;
+    const Bytes bytes = {const_cast<char*>(sent.data()), length};
+    const auto message = length > 0 ? StartSend(next, kCollectiveTag, bytes) : nullptr;
     const std::string arrived = ReceiveText(operation.name, previous);
     for (const std::string& letter : SplitTexts(arrived)) {
       int ends[2];

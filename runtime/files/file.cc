@@ -36,14 +36,16 @@ absl::StatusOr<std::string> ReadFile(FileSystem& fs, const std::string& path) {
   return file->ReadAll();
 }
 
+absl::Status WriteFile(FileSystem& fs, const std::string& path, std::string_view content) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, fs.Create(path));
+  TREFOIL_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(content))));
+  return file->Close();
+}
+
 absl::Status WriteFileAtomically(FileSystem& fs, const std::string& path, std::string_view content) {
   const std::string temporary = path + ".partial";
-  const absl::Status status = [&]() -> absl::Status {
-    TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, fs.Create(temporary));
-    TREFOIL_RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(content))));
-    TREFOIL_RETURN_IF_ERROR(file->Close());
-    return RenameDurably(fs, temporary, path);
-  }();
+  absl::Status status = WriteFile(fs, temporary, content);
+  if (status.ok()) status = RenameDurably(fs, temporary, path);
   // What went wrong matters more than whether the rest could be removed.
   if (!status.ok()) fs.Remove(temporary).IgnoreError();
   return status;

@@ -96,6 +96,8 @@ absl::Status MakeFolderDurably(FileSystem& fs, const std::string& path);
 
 // The whole content of a file.
 absl::StatusOr<std::string> ReadFile(FileSystem& fs, const std::string& path);
+// A new file of this content, flushed; its name in the folder is not.
+absl::Status WriteFile(FileSystem& fs, const std::string& path, std::string_view content);
 // Writes to a temporary name beside `path`, flushes, renames: a reader sees the old content or the new, never a part.
 absl::Status WriteFileAtomically(FileSystem& fs, const std::string& path, std::string_view content);
 // Paths that match a shell pattern ("corpus/train-*.idx"), sorted. No match: empty.

@@ -363,7 +363,7 @@ TEST_F(CheckpointTest, ASecondSaveOfAStepReplacesTheFirst) {
   SaveAll(2, RandomState(2), 7, {.keep_last = 1});
   EXPECT_EQ(Load(CheckpointPath(folder_, 7), RandomState(2), 2, 5), "");
   EXPECT_THAT(Folders(), ElementsAre("step-00000007"));
-  EXPECT_THAT(*fs_.List(CheckpointPath(folder_, 7)), 
+  EXPECT_THAT(*fs_.List(CheckpointPath(folder_, 7)),
               ElementsAre("manifest.json", "rank-00000.bin", "rank-00000.json", "rank-00001.bin", "rank-00001.json"));
 }
 

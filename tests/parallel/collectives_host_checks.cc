@@ -63,7 +63,9 @@ void CheckHostNumbersAndTexts(World& world) {
   // Rank r has for s (r + 2 s) % 3 texts.
   auto between = [](int from, int to) {
     std::vector<std::string> texts;
-    for (int i = 0; i < (from + 2 * to) % 3; ++i) texts.push_back(std::string(i * 1000, 'a' + from % 26) + std::to_string(to * i));
+    for (int i = 0; i < (from + 2 * to) % 3; ++i) {
+      texts.push_back(std::string(i * 1000, 'a' + from % 26) + std::to_string(to * i));
+    }
     return texts;
   };
   std::vector<Group::RankText> sent, received;
