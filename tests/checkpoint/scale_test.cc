@@ -209,7 +209,7 @@ void OnEveryRank(const MeshSizes& sizes, const std::function<void(const Rank&)>&
     }
     world.all().Barrier();
     heap_of_this_thread = nullptr;
-  });
+  }, {.rendezvous = true});  // what is sent is in the sender's memory, once, however late its receiver comes
 }
 
 std::string Folder() { return testing::TempDir() + "/scale"; }
