@@ -24,7 +24,10 @@ constexpr char kModel[] =
     "model { sequence_length: 16 } training { micro_batch: 1 global_batch: 16 optimizer { clip_norm: 0 } } ";
 
 using Choice = std::vector<std::string>;  // the config that each value adds
-constexpr size_t kLayoutChoices = 11, kChoices = 14, kMostValues = 10;
+// What is chosen, the layout's choices first.
+enum : size_t { kTensor, kContext, kPipeline, kData, kMethod, kSequence, kZero, kReplicas, kSchedule, kRecompute,
+                kMicroBatch, kLayoutChoices, kTied = kLayoutChoices, kDropout, kDocuments, kChoices };
+constexpr size_t kMostValues = 10;
 using Combination = std::array<uint8_t, kChoices>;  // the value of each choice
 
 Choice Choices(const std::string& before, const std::vector<std::string>& values, const std::string& after) {
@@ -33,10 +36,10 @@ Choice Choices(const std::string& before, const std::vector<std::string>& values
   return choice;
 }
 
-// Those of the layout first.
 std::array<Choice, kChoices> AllChoices(ModelConfig::Family family) {
   std::vector<std::string> schedules;
   for (const ScheduleEntry& entry : Schedules()) schedules.push_back(ParallelConfig::Schedule_Name(entry.schedule));
+  CHECK_LE(schedules.size(), kMostValues);
   std::vector<std::string> dropouts = {"0"};
   if (family == ModelConfig::GPT) dropouts.push_back("0.2");
   return {Choices("parallel { tensor: ", {"1", "2", "4"}, " } "),
@@ -46,7 +49,8 @@ std::array<Choice, kChoices> AllChoices(ModelConfig::Family family) {
           Choices("parallel { context_method: ", {"RING", "ALL_TO_ALL"}, " } "),
           Choices("parallel { sequence_parallel: ", {"false", "true"}, " } "),
           Choices("parallel { zero: ", {"NONE", "OPTIMIZER", "GRADIENTS", "WEIGHTS"}, " } "),
-          Choices("parallel { replicas: ", {"1", "2"}, " } "),
+          // Two copies of all, and of shares.
+          Choices("parallel { replicas: ", {"1", "2", "2"}, " } "),
           Choices("parallel { schedule: ", schedules, " } "),
           Choices("parallel { recompute: ", {"NOTHING", "SELECTIVE", "FULL"}, " } "),
           Choices("training { micro_batch: ", {"1", "2"}, " } "),
@@ -92,9 +96,11 @@ class LayoutPairsTest : public testing::TestWithParam<ModelConfig::Family> {
   }
 
   bool Legal(const Combination& run) const {
-    const auto size = [&](size_t axis) { return 1 << run[axis]; };
-    const bool idle = (run[4] > 0 && size(1) == 1) || (run[5] > 0 && size(0) == 1) || (run[7] > 0 && size(3) == 1);
-    if (size(0) * size(1) * size(2) * size(3) > 8 || idle) return false;
+    const int log2_ranks = run[kTensor] + run[kContext] + run[kPipeline] + run[kData];
+    const auto without = [&](size_t choice, size_t axis) { return run[choice] > 0 && run[axis] == 0; };
+    const bool idle = without(kMethod, kContext) || without(kSequence, kTensor) || without(kReplicas, kData);
+    const bool shares = run[kData] + run[kContext] > 1;
+    if (log2_ranks > 3 || idle || (run[kReplicas] > 0 && shares != (run[kReplicas] == 2))) return false;
     RunConfig config = one_;
     config.mutable_parallel()->clear_chunks();
     CHECK(google::protobuf::TextFormat::MergeFromString(Text(run, 0, kLayoutChoices), &config));
