@@ -20,7 +20,7 @@
 //
 // Failure: every Status names the path.
 // Threads: one saving job per folder, its owner; any number of readers. RemoveOldCheckpoints may run beside anything
-// but a save.
+// but BeginCheckpoint and a save of a step before `step`.
 #pragma once
 
 #include <cstdint>

@@ -211,33 +211,45 @@ int64_t ParameterStore::most_copied_bytes() const {
   return most;
 }
 
-ParameterStore::StatePart ParameterStore::State(int part, Elements elements) const {
-  const StateBuffer& buffer = state_buffers_.at(static_cast<size_t>(part));
+const Tensor& ParameterStore::TensorOf(const StateBuffer& buffer) const {
+  return buffer.state < 0 ? buffer.memory->master : buffer.memory->state[static_cast<size_t>(buffer.state)];
+}
+
+std::vector<std::pair<ShardedTensor, int64_t>> ParameterStore::SlicesOf(const StateBuffer& buffer,
+                                                                        bool owned_only) const {
   const BucketMemory& memory = *buffer.memory;
   const int64_t begin = memory.shard_begin;
+  const std::string prefix =
+      buffer.state < 0 ? "" : OptimizerGroupOf(memory).state[static_cast<size_t>(buffer.state)] + "/";
+  std::vector<std::pair<ShardedTensor, int64_t>> slices;
+  const std::vector<Piece> pieces =
+      owned_only ? OwnedPieces(memory) : PiecesOf(memory.bucket, begin, begin + memory.shard_elements());
+  for (const Piece& piece : pieces) {
+    slices.push_back({{.name = prefix + piece.parameter->name,
+                       .dtype = DType::kFloat32,
+                       .global = piece.parameter->shape,
+                       .box = piece.box},
+                      piece.begin - begin});
+  }
+  return slices;
+}
+
+ParameterStore::StatePart ParameterStore::State(int part, Elements elements) const {
+  const StateBuffer& buffer = state_buffers_.at(static_cast<size_t>(part));
   StatePart state;
   state.of_weights = buffer.state < 0;
-  const auto number = static_cast<size_t>(std::max(buffer.state, 0));
-  state.tensor = state.of_weights ? memory.master : memory.state[number];
-  const std::string prefix = state.of_weights ? "" : OptimizerGroupOf(memory).state[number] + "/";
-  const std::vector<Piece> pieces = elements == Elements::kOwned
-                                        ? OwnedPieces(memory)
-                                        : PiecesOf(memory.bucket, begin, begin + memory.shard_elements());
-  std::vector<int64_t> places;
-  int64_t first = memory.shard_elements(), end = 0;  // elements of the buffer in which the pieces lie
-  for (const Piece& piece : pieces) {
-    state.slices.push_back({.name = prefix + piece.parameter->name,
-                            .dtype = DType::kFloat32,
-                            .global = piece.parameter->shape,
-                            .box = piece.box});
-    places.push_back(piece.begin - begin);
-    first = std::min(first, places.back());
-    end = std::max(end, places.back() + piece.box.extent.elements());
+  state.tensor = TensorOf(buffer);
+  auto slices = SlicesOf(buffer, elements == Elements::kOwned);
+  int64_t first = buffer.memory->shard_elements(), end = 0;  // elements of the buffer in which the slices lie
+  for (const auto& [slice, begin] : slices) {
+    state.slices.push_back(slice);
+    first = std::min(first, begin);
+    end = std::max(end, begin + slice.box.extent.elements());
   }
-  if (state.slices.empty() || elements == Elements::kNone) return state;
+  if (slices.empty() || elements == Elements::kNone) return state;
   if (elements == Elements::kOwned) {
     state.tensor = state.tensor.Range(first, {end - first});
-    for (int64_t& place : places) place -= first;
+    for (auto& [slice, begin] : slices) begin -= first;
   }
   auto* data = static_cast<std::byte*>(state.tensor.raw());
   if (!device_.host_addressable()) {
@@ -246,8 +258,21 @@ ParameterStore::StatePart ParameterStore::State(int part, Elements elements) con
     data = state.copy.get();
     if (elements != Elements::kToFill) device_.Download(state.tensor, data);
   }
-  for (size_t i = 0; i < places.size(); ++i) state.slices[i].data = data + places[i] * int64_t{sizeof(float)};
+  for (size_t i = 0; i < slices.size(); ++i) {
+    state.slices[i].data = data + slices[i].second * static_cast<int64_t>(sizeof(float));
+  }
   return state;
+}
+
+std::vector<ParameterStore::StateRange> ParameterStore::OwnedState() const {
+  std::vector<StateRange> ranges;
+  for (const StateBuffer& buffer : state_buffers_) {
+    for (auto& [slice, begin] : SlicesOf(buffer, /*owned_only=*/true)) {
+      const Tensor tensor = TensorOf(buffer).Range(begin, slice.box.extent);
+      ranges.push_back({.slice = std::move(slice), .tensor = tensor});
+    }
+  }
+  return ranges;
 }
 
 void ParameterStore::TakeBack(const StatePart& part) {

@@ -170,6 +170,13 @@ class ParameterStore {
   // After slices' elements were given: brings them to the device.
   void TakeBack(const StatePart& part);
 
+  // What kOwned lists of all parts, in their order, and where it lies on the device; the slices have no elements.
+  struct StateRange {
+    ShardedTensor slice;
+    Tensor tensor;
+  };
+  std::vector<StateRange> OwnedState() const;
+
   // Whether this rank is the one that speaks for a parameter of a bucket, where several hold the same elements.
   bool Owns(const Parameter& parameter) const;
 
@@ -192,6 +199,10 @@ class ParameterStore {
     const BucketMemory* memory;
     int state = -1;
   };
+
+  // A buffer's tensor, and the slices in it with the element at which each begins.
+  const Tensor& TensorOf(const StateBuffer& buffer) const;
+  std::vector<std::pair<ShardedTensor, int64_t>> SlicesOf(const StateBuffer& buffer, bool owned_only) const;
 
   const Mesh mesh_;
   const std::vector<int> modules_;

@@ -305,7 +305,9 @@ class Search {
 
 }  // namespace
 
-SearchResult SearchLayouts(const RunConfig& config, int ranks, Planner& planner, const SearchOptions& options) {
+SearchResult SearchLayouts(const RunConfig& run, int ranks, Planner& planner, const SearchOptions& options) {
+  RunConfig config = run;
+  config.mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);
   return Search(config, ranks, planner, options).Run();
 }
 

@@ -8,7 +8,8 @@
 // and micro-batch, with pieces of equal numbers of blocks. Of the rest, what never makes a layout slower comes first:
 // sequence parallelism on, ZeRO's optimizer split, and the least recomputation with which it fits. Where that needs some,
 // or does not fit, also ZeRO's split gradients and weights, over all data ranks and in copies that lie on a node each. A
-// first estimate, from one stage of each kind, chooses what is simulated in full.
+// first estimate, from one stage of each kind, chooses what is simulated in full. A second buffer of saves in the
+// background (training.checkpoint.writing) is not counted: where it does not fit, there is none.
 //
 // Threads: the planner's.
 #pragma once

@@ -14,6 +14,7 @@
 #include "training/actions.h"
 #include "training/config/micro_batches.h"
 #include "training/fine_tuning.h"
+#include "training/saving/state_snapshot.h"
 #include "training/worker.h"
 
 namespace trefoil {
@@ -132,6 +133,18 @@ int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
   return std::max(1, cluster.devices_per_node() * nodes / ranks);
 }
 
+Plan PlanWithSaves(Planner& planner, RunConfig* config, int ranks, double host_limit) {
+  Plan plan = planner.Make(*config, ranks);
+  const bool host_fits = host_limit <= 0 || static_cast<double>(plan.host_memory()) <= host_limit;
+  if (!SavesInBackground(config->training()) || (plan.fits() && host_fits)) return plan;
+  RunConfig foreground = *config;
+  foreground.mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);
+  Plan without = planner.Make(foreground, ranks);
+  if (!without.fits()) return plan;
+  *config = foreground;
+  return without;
+}
+
 Planner::Planner(const Cluster& cluster) : cluster_(cluster) {}
 Planner::~Planner() = default;
 
@@ -142,6 +155,11 @@ const StageProfile& Planner::Profile(const RunConfig& config, const std::vector<
   part.clear_folder();
   part.clear_data();
   part.mutable_data()->set_mask_documents(config.data().mask_documents());
+  // Steps matter for whether there are saves before the last.
+  part.mutable_training()->mutable_checkpoint()->clear_every_steps();
+  if (!SavesInBackground(config.training())) {
+    part.mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);
+  }
   part.mutable_training()->set_steps(0);
   part.mutable_training()->set_global_batch(0);
   part.mutable_parallel()->set_pipeline(0);

@@ -12,6 +12,7 @@
 // Threads: one planner is for one thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -55,6 +56,12 @@ struct Plan {
   double memory_limit = 0; // bytes of one rank that tensors may take; 0: unknown
 
   int64_t reserved() const { return stages[static_cast<size_t>(fullest)].memory.reserved; }
+  // Of a rank, for GPUs: beside the device's, on the host.
+  int64_t host_memory() const {
+    int64_t most = 0;
+    for (const StagePlan& stage : stages) most = std::max(most, stage.memory.host);
+    return most;
+  }
   bool fits() const { return memory_limit <= 0 || static_cast<double>(reserved()) <= memory_limit; }
   double tokens_per_second() const { return step_seconds > 0 ? tokens / step_seconds : 0; }
   double utilisation() const {  // MFU, 0 to 1
@@ -97,6 +104,10 @@ class Planner {
   const Cluster cluster_;
   std::map<std::string, StageProfile> profiles_;
 };
+
+// Plans with the second buffer of saves in the background where it fits, on GPUs into `host_limit` bytes of the host for
+// a rank (0: unknown); where the run fits only without, without, and `config` then has its saves in the foreground.
+Plan PlanWithSaves(Planner& planner, RunConfig* config, int ranks, double host_limit = 0);
 
 // Cores of a rank of a CPU cluster, 1 GPU else.
 int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks);

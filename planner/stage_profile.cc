@@ -8,11 +8,13 @@
 #include <iterator>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <string_view>
 
 #include "parallel/axes.h"
 #include "training/config/micro_batches.h"
+#include "training/saving/state_snapshot.h"
 #include "training/step.h"
 
 namespace trefoil {
@@ -278,6 +280,8 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
   {
     Worker worker(config, *world, *device, VirtualStages(config.parallel()),
                   OfMicroBatches(actions, kept));
+    std::optional<StateSnapshot> snapshot;
+    if (SavesInBackground(run.training())) snapshot.emplace(worker.store, *device);
     worker.store.Initialize(config.training().seed(), worker.groups);
     profile.build = build.memory;
     profile.slots = worker.gatherer.slots();
@@ -318,6 +322,7 @@ StageProfile ProfileStage(const RunConfig& run, const std::vector<Action>& actio
     }
     recorder.SetPart(&end);
     profile.compiled = device->memory().compiled;
+    profile.host = device->memory().host;
   }
   device->arena().Observe(nullptr);
   return profile;
@@ -331,6 +336,7 @@ MemoryUse FoldMemory(const StageProfile& profile, const std::vector<Action>& act
   }
   MemoryUse use = fold.use();
   use.compiled = profile.compiled;
+  use.host = profile.host;
   return use;
 }
 

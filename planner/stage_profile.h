@@ -94,7 +94,7 @@ struct StageProfile {
   BucketSlots slots;
   std::map<std::pair<ActionKind, int>, std::vector<int>> modules_used;  // by kind and chunk
   int micro_batches = 0;     // of the profile
-  int64_t compiled = 0;      // bytes of compiled kernels
+  int64_t compiled = 0, host = 0;  // bytes of compiled kernels; of a GPU's host
 
   static Key KeyOf(const Action& action, int micro_batches);
   // Of a whole list.

@@ -40,8 +40,8 @@
 
 namespace trefoil {
 
-enum class Purpose : uint8_t { kWeights, kGradients, kOptimizer, kActivations, kCommunication, kWorkspace };
-inline constexpr int kPurposes = 6;
+enum class Purpose : uint8_t { kWeights, kGradients, kOptimizer, kActivations, kCommunication, kWorkspace, kSnapshot };
+inline constexpr int kPurposes = 7;
 const char* Name(Purpose purpose);  // "weights", ...
 
 struct MemoryUse {
@@ -50,7 +50,9 @@ struct MemoryUse {
   int64_t current_total = 0, peak_total = 0;
   // The most bytes that the device gave: those in use, and those that wait for a request of their size.
   int64_t reserved = 0;
-  int64_t compiled = 0;  // beside the arena: about what compiled kernels take (Device::memory())
+  // Beside the arena (Device::memory()): about what compiled kernels take; at most, on the host, for tensors of a device
+  // that has memory of its own.
+  int64_t compiled = 0, host = 0;
 };
 
 class Arena : public std::enable_shared_from_this<Arena> {

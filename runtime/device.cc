@@ -12,6 +12,7 @@ Device::~Device() = default;
 MemoryUse Device::memory() const {
   MemoryUse use = arena_->use();
   use.compiled = kernels_->CompiledBytes();
+  if (&host_arena() != arena_.get()) use.host = host_arena().use().peak_total;
   return use;
 }
 

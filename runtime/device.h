@@ -93,6 +93,9 @@ class Device {
   // Not while this or another thread calls an op.
   MemoryUse memory() const;
   Arena& arena() { return *arena_; }
+  // Of memory that the host reaches, for copies of the device's: the same where the host reaches that; page-locked, so
+  // that copies are fast and made beside the device's work, on GPUs.
+  virtual Arena& host_arena() const { return *arena_; }
   Kernels& kernels() { return *kernels_; }
 
   // Called after every op while set: counting, timing, tracing. Unset: no cost beyond a test.

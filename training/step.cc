@@ -192,6 +192,7 @@ struct Totals {
   double squares_of_gradients = 0;
   bool unread = false;            // some rank could not read its samples
   bool stop = false;              // some rank was asked to stop the run
+  bool writing = false;           // some rank still writes its part of a checkpoint
   std::vector<double> figures;    // on rank 0: all ranks'
 };
 
@@ -209,13 +210,14 @@ struct Begin {
 // Over all ranks; every rank gets them. The one place of a step where the host waits for the device, and the one exchange
 // of all ranks of the job: what else is to be known of them goes into `sums`, or into RankFigures if rank 0 alone needs it.
 Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::span<const Tensor> losses,
-                 std::span<const Tensor> gradients, const std::function<bool()>& stop_requested = nullptr,
+                 std::span<const Tensor> gradients, const StepHooks& hooks = {},
                  std::span<const Tensor> correct = {}) {
   const bool has_losses = worker.role.makes_losses && worker.tensor->rank() == 0;
   // Batches are the same on all ranks that share samples' tokens, losses are of each one's own.
   const bool counts = has_losses && worker.context->rank() == 0;
   const ExactSums mine = Sums(worker.device, has_losses ? losses : std::span<const Tensor>(), gradients);
-  const bool stop = stop_requested && stop_requested();
+  const bool stop = hooks.stop_requested && hooks.stop_requested();
+  const bool writing = hooks.is_writing && hooks.is_writing();
   const int64_t targets = input.config.model().targets();
   double weights = 0, counted = 0, found = 0;
   for (size_t i = 0; counts && i < input.batches.size(); ++i) {
@@ -224,7 +226,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   }
   if (has_losses && !correct.empty()) found = Sums(worker.device, correct, {}).sum.value();
   constexpr size_t kLimbs = ExactSum::kLimbs;
-  std::array<double, 2 * kLimbs + 5> sums = {};
+  std::array<double, 2 * kLimbs + 6> sums = {};
   std::copy_n(mine.sum.limbs().begin(), kLimbs, sums.begin());
   std::copy_n(mine.sum_of_squares.limbs().begin(), kLimbs, sums.begin() + kLimbs);
   sums[2 * kLimbs] = input.status.ok() ? 0 : 1;
@@ -232,6 +234,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
   sums[2 * kLimbs + 2] = weights;
   sums[2 * kLimbs + 3] = found;
   sums[2 * kLimbs + 4] = counted;
+  sums[2 * kLimbs + 5] = writing ? 1 : 0;
   const RankFigures figures = {.work_seconds = begin.seconds() - begin.waited_seconds() - input.seconds,
                                .data_seconds = input.seconds,
                                .reserved_bytes = static_cast<double>(worker.device.memory().reserved),
@@ -247,6 +250,7 @@ Totals TotalSums(Worker& worker, const Begin& begin, const Input& input, std::sp
           .squares_of_gradients = squares.value(),
           .unread = sums[2 * kLimbs] > 0,
           .stop = sums[2 * kLimbs + 1] > 0,
+          .writing = sums[2 * kLimbs + 5] > 0,
           .figures = std::move(of_all)};
 }
 
@@ -282,8 +286,7 @@ BatchSource ZerosSource(const RunConfig& config) {
 }
 
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
-                                     double learning_rate, int64_t skipped_before,
-                                     const std::function<bool()>& stop_requested) {
+                                     double learning_rate, int64_t skipped_before, const StepHooks& hooks) {
   const Begin begin(worker);
   const TrainingConfig& training = worker.config.training();
   if (source.lengths && !worker.stepped) TakeMemoryOfLongest(worker, source);
@@ -293,13 +296,14 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   Tell(worker, StepPart::kReduce);
   worker.reducer.Finish();
   Tell(worker, StepPart::kUpdate);
-  const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), stop_requested);
+  const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), hooks);
   if (totals.unread) return worker.all->Agree(input.status);
   StepResult result = {.loss = totals.loss / static_cast<double>(GlobalTargets(input.config)),
                        .gradient_norm = std::sqrt(totals.squares_of_gradients),
                        .communication_seconds = 0,
                        .ranks = {},
                        .stop = totals.stop,
+                       .writing = totals.writing,
                        .lengths = SampleLengthsOf(input.config),
                        .not_finite = ""};
   if (worker.all->rank() == 0) result.ranks = Summarise(totals.figures, *worker.all);
@@ -313,6 +317,7 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
     if (training.on_nan() == TrainingConfig::SKIP) return result;
     return NotFinite(step, result);
   }
+  if (hooks.before_update) hooks.before_update();
   UpdateParameters(worker.store, worker.device, worker.reducer, *worker.optimizer,
                    {.learning_rate = learning_rate,
                     .number = step - skipped_before,
@@ -331,7 +336,7 @@ absl::StatusOr<Evaluation> Evaluate(Worker& worker, const BatchSource& source, i
     const Input input = ReadInput(worker, source, batch_first, samples);
     const std::vector<Tensor> losses = RunBatches(worker, input, forward, /*training=*/false);
     const std::vector<Tensor> found = Counting(worker, worker.transformer.Losses(kCorrect), input);
-    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {}, nullptr, found);
+    const Totals totals = TotalSums(worker, begin, input, Counting(worker, losses, input), {}, {}, found);
     if (totals.unread) return worker.all->Agree(input.status);
     sum += totals.loss;
     weights += totals.weights;

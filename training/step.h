@@ -44,6 +44,15 @@ struct BatchSource {
 // A source of a run's samples in shape, with nothing in them (training/tasks/tasks.h, ZeroBatch).
 BatchSource ZerosSource(const RunConfig& config);
 
+// What a run wants of a step besides. Each may be unset.
+struct StepHooks {
+  // Both asked once, when the step's sums are made; the answers change nothing about the step.
+  std::function<bool()> stop_requested;  // whether the run is to stop
+  std::function<bool()> is_writing;      // whether this rank still writes its part of a checkpoint
+  // Before anything of the state changes: weights and moments do, gradients are none of it.
+  std::function<void()> before_update;
+};
+
 struct StepResult {
   double loss = 0;           // weighted mean of the targets; of tokens nats
   double gradient_norm = 0;  // before clipping
@@ -51,14 +60,14 @@ struct StepResult {
       0;  // that this rank's main thread waited for messages (parallel/collectives/patience.h)
   RanksSummary ranks;                // on rank 0
   bool stop = false;                 // some rank was asked to stop the run
+  bool writing = false;              // some rank still writes its part of a checkpoint
   SampleLengths lengths;             // of the step's samples
   // If the step was skipped (training.on_nan SKIP): which tensor was not finite first (training/non_finite.h).
   std::string not_finite;
 };
 
 // Step number `step` (from 1) on the samples from `first_sample` on. `skipped_before`: earlier steps that updated
-// nothing, which AdamW's bias correction does not count. `stop_requested`, if set, is asked once, when the step's sums are
-// made; the answer changes nothing about the step.
+// nothing, which AdamW's bias correction does not count.
 //
 // In a step all ranks of the job exchange something once: those sums, and what else is to be known of all.
 //
@@ -66,8 +75,7 @@ struct StepResult {
 // a DataLoss error that names the first tensor, or with training.on_nan SKIP a result with `not_finite` set.
 // Failure: that, or a batch that cannot be read. The same Status on every rank.
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
-                                     double learning_rate, int64_t skipped_before = 0,
-                                     const std::function<bool()>& stop_requested = nullptr);
+                                     double learning_rate, int64_t skipped_before = 0, const StepHooks& hooks = {});
 
 struct Evaluation {
   double loss = 0;  // weighted mean of the targets

@@ -54,6 +54,14 @@ class Trainer {
         meter_(LengthOf(config, start_.data.evaluation_samples > 0)) {}
 
   absl::StatusOr<RunEnd> Run() {
+    absl::StatusOr<RunEnd> end = RunToEnd();
+    // Every rank has the error.
+    if (!end.ok() && !absl::IsFailedPrecondition(end.status())) saver_.Finish().IgnoreError();
+    return end;
+  }
+
+ private:
+  absl::StatusOr<RunEnd> RunToEnd() {
     TREFOIL_RETURN_IF_ERROR(Begin());
     const int64_t steps = config_.training().steps();
     if (state_.step() >= steps) {
@@ -90,7 +98,6 @@ class Trainer {
     return RunEnd::kFinished;
   }
 
- private:
   bool rank_zero() const { return worker_.all->rank() == 0; }
   bool stops_early() const { return StopsEarly(config_.training().early_stop(), state_); }
   // Where it is, unless its save has failed.
@@ -173,9 +180,12 @@ class Trainer {
     StepMetrics metrics;
     metrics.step = step;
     metrics.learning_rate = LearningRate(training.optimizer(), training.steps(), step);
+    double waited = 0;  // for the copy of a save in the background
     const auto result =
         TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate, state_.skipped_steps(),
-                  options_.stop_requested);
+                  {.stop_requested = [this] { return options_.stop_requested(); },
+                   .is_writing = [this] { return saver_.is_writing(); },
+                   .before_update = [&] { waited = saver_.BeforeUpdate(); }});
     TREFOIL_RETURN_IF_ERROR(WithKept(result.status()));
     stop_ = result->stop;
     state_.set_step(step);
@@ -191,12 +201,15 @@ class Trainer {
     state_.set_tokens_used(state_.tokens_used() + metrics.tokens);
     metrics.total_tokens = state_.tokens_used();
     metrics.epoch = start_.data.Epochs(metrics.total_samples);
-    metrics.seconds = SecondsSince(begin);
+    metrics.seconds = SecondsSince(begin) - waited;
     metrics.communication_seconds = result->communication_seconds;
     metrics.ranks = result->ranks;
     metrics.model_flops = flops_per_sample_ * training.global_batch();
     metrics.peak = options_.peak;
     meter_.Stepped(step, metrics.seconds);
+    TREFOIL_RETURN_IF_ERROR(saver_.AfterStep(step, result->writing));
+    metrics.saves = saver_.TakeFigures();
+    for (const SaveFigures& save : metrics.saves) meter_.Saved(save.stall_seconds);
     const bool last = step == training.steps();
     const int32_t every = training.evaluate_every_steps();
     const int64_t samples = start_.data.evaluation_samples;
@@ -228,14 +241,13 @@ class Trainer {
     if (!never && saver_.saved_step() != state_.step()) {
       TREFOIL_RETURN_IF_ERROR(WithKept(CompareReplicas(worker_)));
     }
-    TREFOIL_RETURN_IF_ERROR(saver_.Save(state_, last));
-    meter_.Saved(SecondsSince(begin));
-    return absl::OkStatus();
+    return saver_.Save(state_, last, begin);
   }
 
   // An error after which there is nothing good in memory to save says what there is.
-  absl::Status WithKept(const absl::Status& status) const {
+  absl::Status WithKept(const absl::Status& status) {
     if (!absl::IsDataLoss(status)) return status;
+    saver_.Finish().IgnoreError();
     const int64_t kept = saver_.saved_step();
     return absl::DataLossError(absl::StrCat(
         status.message(), kept > 0 ? absl::StrCat(". The checkpoint of step ", kept, " is kept: it is from before")

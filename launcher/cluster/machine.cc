@@ -16,6 +16,7 @@
 #include "parallel/collectives/nccl/nccl.h"
 #include "runtime/devices/cuda.h"
 #include "runtime/host/cpu_features.h"
+#include "runtime/host/host_limits.h"
 #include "runtime/host/vendor_peak.h"
 #include "runtime/ops.h"
 #include "training/worker.h"
@@ -160,11 +161,23 @@ double MeasureBandwidth(Device& device, Group& all) {
          all.size();
 }
 
+namespace {
+
+double LeastOf(double share, World& world) {
+  double less = -share;  // the least is the largest negative
+  world.all().AllReduceMax(std::span(&less, 1));
+  return -less;
+}
+
+}  // namespace
+
+double HostShare(World& host) {
+  return LeastOf(static_cast<double>(ReadHostLimits().available_bytes / host.local_size()), host);
+}
+
 double LeastShare(const Device& device, World& host) {
   const int sharers = device.host_addressable() ? host.local_size() : 1;
-  double less = -static_cast<double>(device.available_bytes() / sharers);  // the least is the largest negative
-  host.all().AllReduceMax(std::span(&less, 1));
-  return -less;
+  return LeastOf(static_cast<double>(device.available_bytes() / sharers), host);
 }
 
 }  // namespace trefoil

@@ -49,5 +49,7 @@ double MeasureBandwidth(Device& device, Group& all);
 // Bytes that the tensors of any one rank may take: the least of all ranks' shares of what is available where they run, since
 // hosts differ in memory and in ranks. Of a host's memory each of its ranks has an equal share; a GPU is one rank's.
 double LeastShare(const Device& device, World& host);
+// The same of the host's memory, whatever the device. Every rank calls it.
+double HostShare(World& host);
 
 }  // namespace trefoil

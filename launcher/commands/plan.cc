@@ -16,11 +16,13 @@
 #include "launcher/flags/top.h"
 #include "launcher/given_flags.h"
 #include "launcher/prepare.h"
+#include "launcher/report/describe.h"
 #include "planner/report/context_report.h"
 #include "planner/report/plan_report.h"
 #include "planner/report/ranks_picture.h"
 #include "planner/report/timeline.h"
 #include "runtime/number_text.h"
+#include "training/saving/state_snapshot.h"
 
 DEFINE_string(cluster, "",
               "The machines: a file (planner/cluster.proto in text format, `trefoil calibrate` writes one) or the name "
@@ -193,11 +195,13 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   }
   if (FLAGS_search) return RunSearch(fs, cluster, sets);
   int ranks = FLAGS_gpus;
-  TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, PrepareConfigToPlan(fs, sets, cluster.gpu(), &ranks));
+  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, PrepareConfigToPlan(fs, sets, cluster.gpu(), &ranks));
   Planner planner(cluster);
-  const Plan plan = planner.Make(config, ranks);
+  const bool background = SavesInBackground(config.training());
+  const Plan plan = PlanWithSaves(planner, &config, ranks);
   const double tokens = FLAGS_train_tokens > 0 ? FLAGS_train_tokens : plan.tokens * config.training().steps();
   std::cout << ReportPlan(config, cluster, plan, tokens) << ReportContext(config, plan, planner);
+  if (background && !SavesInBackground(config.training())) std::cout << kSavesInForeground;
   if (config.parallel().schedule() == ParallelConfig::AUTO) {
     std::cout << ReportFoundSchedule(plan);
     if (plan.step_seconds > 0) {

@@ -84,6 +84,7 @@ absl::Status Rehearse(FileSystem& fs, const std::vector<std::string>& sets, Worl
   RunConfig part = config;
   SetMicroBatchesPerStep(few, &part);
   part.mutable_runtime()->set_threads(device.threads());
+  part.mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);  // nothing is saved
   TimeModel time(here, DevicesPerRank(part, here, 1));
   const StageProfile profile = ProfileStage(part, actions, ranks, FLAGS_rank, time);
   const MemoryUse planned = FoldMemory(profile, actions, few);

@@ -22,6 +22,7 @@
 #include "runtime/number_text.h"
 #include "runtime/version.h"
 #include "training/fine_tuning.h"
+#include "training/saving/state_snapshot.h"
 #include "training/trainer.h"
 #include "training/worker.h"
 
@@ -96,14 +97,21 @@ absl::Status TooLarge(const RunConfig& config, const Plan& plan) {
   return absl::ResourceExhaustedError(message);
 }
 
-// Plans the run as `planned` says and, where `speak`, prints the summary of what was prepared. An error if it does not fit.
-absl::Status PlanRun(const Prepared& prepared, const RunConfig& planned, const PeakFlops& peak, bool speak) {
+// Where `speak`, plans the run as `planned` says, into `host_memory` bytes of the host for a rank of GPUs, and prints the
+// summary of what was prepared. Where saves in the background do not fit, `planned` has them in the foreground. An error
+// if the run does not fit.
+absl::Status PlanRun(const Prepared& prepared, const PeakFlops& peak, double host_memory, bool speak,
+                     RunConfig* planned) {
   if (!speak) return absl::OkStatus();
   const RunConfig& config = prepared.config;
   const int ranks = static_cast<int>(RanksOfMesh(config.parallel()));
-  const Plan plan = Planner().Make(planned, ranks);
+  Planner planner;
+  const bool background = SavesInBackground(planned->training());
+  const Plan plan = PlanWithSaves(planner, planned, ranks, host_memory);
   if (!plan.fits()) return TooLarge(config, plan);
-  std::cout << Describe(config, Summarise(config, plan, peak, planned.runtime().threads(), prepared.products)) << std::flush;
+  std::cout << Describe(config, Summarise(config, plan, peak, planned->runtime().threads(), prepared.products));
+  if (background && !SavesInBackground(planned->training())) std::cout << kSavesInForeground;
+  std::cout << std::flush;
   return absl::OkStatus();
 }
 
@@ -119,15 +127,18 @@ void ReportMemory(const RunConfig& config, World& world, const Device& device, i
     std::vector<double> values(use.peak.begin(), use.peak.end());
     values.push_back(static_cast<double>(use.peak_total));
     values.push_back(static_cast<double>(use.reserved));
+    values.push_back(static_cast<double>(use.host));
     world.all().AllReduceMax(std::span(values));
     MemoryUse most;
     for (size_t i = 0; i < kPurposes; ++i) most.peak[i] = static_cast<int64_t>(values[i]);
     most.peak_total = static_cast<int64_t>(values[kPurposes]);
     most.reserved = static_cast<int64_t>(values[kPurposes + 1]);
+    most.host = static_cast<int64_t>(values[kPurposes + 2]);
     return most;
   };
   const MemoryUse most_planned = largest(planned), most_real = largest(real);
-  double exact = planned.peak == real.peak && planned.reserved == real.reserved ? 1 : 0;
+  const bool same = planned.peak == real.peak && planned.reserved == real.reserved && planned.host == real.host;
+  double exact = same ? 1 : 0;
   world.all().AllReduceSum(std::span(&exact, 1));
   if (world.rank() != 0) return;
   std::cout << "memory    high-water marks, the largest of all ranks; exact on " << exact << " of " << world.size()
@@ -163,8 +174,16 @@ int TrainMain(int argc, char** argv) {
   if (planned.runtime().memory_limit_gib() == 0) {
     planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(LeastShare(device, *world) / (1 << 30)));
   }
-  const absl::Status fits = world->all().Agree(PlanRun(*prepared, planned, peak, speak));
+  const absl::Status fits =
+      world->all().Agree(PlanRun(*prepared, peak, HostShare(*world), speak, &planned));
   if (!fits.ok()) return Fail("train", fits, speak);
+  RunConfig config_of_run = *config;
+  const bool background = world->all().BroadcastString(SavesInBackground(planned.training()) ? "yes" : "no") == "yes";
+  if (!background && SavesInBackground(config->training())) {
+    for (RunConfig* each : {&planned, &config_of_run}) {
+      each->mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);
+    }
+  }
   if (speak) std::cout << HostLines(config->parallel(), world->hosts()) << std::flush;
   if (device.host_addressable()) {
     const std::vector<std::string> cores = world->all().GatherStrings(CoresText(device.threads()));
@@ -175,7 +194,7 @@ int TrainMain(int argc, char** argv) {
   const int64_t resident_before = Resident(), files_before = ResidentFiles();
   const TrainerOptions options = {
       .out = &std::cout, .stop_requested = [] { return stop_signal != 0; }, .peak = peak};
-  const absl::StatusOr<RunEnd> end = Train(*config, *std::move(start), (*machine)->world(), device, options);
+  const absl::StatusOr<RunEnd> end = Train(config_of_run, *std::move(start), (*machine)->world(), device, options);
   if (!end.ok()) return Fail("train", end.status(), speak);
   ReportMemory(planned, *world, device, resident_before, files_before);
   return *end == RunEnd::kStopped ? EX_TEMPFAIL : 0;

@@ -27,6 +27,11 @@
 
 namespace trefoil {
 
+// Said where PlanWithSaves (planner/plan.h) has put the saves there.
+inline constexpr char kSavesInForeground[] =
+    "saves     in the foreground: the second buffer that saves in the background take does not fit beside the rest "
+    "(training.checkpoint.writing)\n";
+
 // What the config alone does not say.
 struct Summary {
   std::string program;  // its build (runtime/version.h)

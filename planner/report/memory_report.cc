@@ -17,6 +17,7 @@ std::string CompareMemory(const MemoryUse& planned, const MemoryUse& real) {
   for (size_t i = 0; i < kPurposes; ++i) row(Name(static_cast<Purpose>(i)), planned.peak[i], real.peak[i]);
   row("all at once", planned.peak_total, real.peak_total);
   row("reserved", planned.reserved, real.reserved);
+  row("on the host", planned.host, real.host);
   return text;
 }
 

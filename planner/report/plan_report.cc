@@ -25,10 +25,22 @@ std::string Duration(double seconds) {
   return absl::StrFormat("%.1f days", seconds / 86400);
 }
 
-std::string MemoryRow(const MemoryUse& memory, int rank, const std::string& stages, double unit) {
+// Of what is planned for, the purposes that tables of memory show.
+std::vector<size_t> ShownPurposes(const Plan& plan) {
+  std::vector<size_t> shown;
+  for (size_t i = 0; i < kPurposes; ++i) {
+    const bool used = std::any_of(plan.stages.begin(), plan.stages.end(),
+                                  [&](const StagePlan& stage) { return stage.memory.peak[i] > 0; });
+    if (used || static_cast<Purpose>(i) != Purpose::kSnapshot) shown.push_back(i);
+  }
+  return shown;
+}
+
+std::string MemoryRow(const MemoryUse& memory, const std::vector<size_t>& purposes, int rank, const std::string& stages,
+                      double unit) {
   std::string row = absl::StrFormat("          %-9s %6d", stages, rank);
   const auto add = [&](int64_t bytes) { absl::StrAppendFormat(&row, " %11.3f", static_cast<double>(bytes) / unit); };
-  for (const int64_t bytes : memory.peak) add(bytes);
+  for (const size_t purpose : purposes) add(memory.peak[purpose]);
   add(memory.reserved);
   return row + "\n";
 }
@@ -116,17 +128,19 @@ std::string MemoryTable(const Plan& plan) {
   const double unit = small ? 1 << 20 : 1 << 30;
   std::string text = absl::StrFormat("memory    %s of a rank of each stage, at its highest\n          %-9s %6s",
                                      small ? "MiB" : "GiB", "stage", "rank");
-  for (const char* name : {"weights", "gradients", "optimizer", "activations", "messages", "workspace", "reserved"}) {
-    absl::StrAppendFormat(&text, " %11s", name);
+  const std::vector<size_t> purposes = ShownPurposes(plan);
+  for (const size_t i : purposes) {
+    const auto purpose = static_cast<Purpose>(i);
+    absl::StrAppendFormat(&text, " %11s", purpose == Purpose::kCommunication ? "messages" : Name(purpose));
   }
-  text += "\n";
+  absl::StrAppendFormat(&text, " %11s\n", "reserved");
   const auto same = [](const MemoryUse& a, const MemoryUse& b) { return a.peak == b.peak && a.reserved == b.reserved; };
   std::vector<std::string> rows;
   for (size_t first = 0; first < plan.stages.size();) {
     size_t last = first;
     while (last + 1 < plan.stages.size() && same(plan.stages[first].memory, plan.stages[last + 1].memory)) ++last;
     const std::string name = first == last ? absl::StrCat(first) : absl::StrCat(first, " - ", last);
-    rows.push_back(MemoryRow(plan.stages[first].memory, plan.stages[first].rank, name, unit));
+    rows.push_back(MemoryRow(plan.stages[first].memory, purposes, plan.stages[first].rank, name, unit));
     first = last + 1;
   }
   constexpr size_t kMost = 16, kEnds = 6;
@@ -136,6 +150,11 @@ std::string MemoryTable(const Plan& plan) {
       i = rows.size() - kEnds;
     }
     text += rows[i];
+  }
+  const int64_t host = plan.host_memory();
+  if (host > 0) {
+    absl::StrAppend(&text, "          on the host, at most ", BytesText(host),
+                    " of a rank: the second buffer of saves in the background\n");
   }
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
   absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.reserved()), " reserved",

@@ -269,12 +269,13 @@ class CudaRecording : public Device::Recording {
 class CudaDevice : public Device {
  public:
   CudaDevice(int ordinal, const cudaDeviceProp& properties, std::shared_ptr<Queues> queues,
-             std::shared_ptr<Arena> arena, const CudaOptions& options)
+             std::shared_ptr<Arena> arena, std::shared_ptr<Arena> host_arena, const CudaOptions& options)
       : Device(arena, std::make_unique<CudaKernels>(*queues, arena.get(), properties.multiProcessorCount, options)),
         ordinal_(ordinal),
         model_(properties.name),
         has_float8_(properties.major > 8 || (properties.major == 8 && properties.minor >= 9)),
-        queues_(std::move(queues)) {}
+        queues_(std::move(queues)),
+        host_arena_(std::move(host_arena)) {}
 
   void Upload(const void* host, const Tensor& tensor) override {
     const cudaStream_t stream = queues_->MineUnrecorded("Upload").stream;
@@ -331,12 +332,14 @@ class CudaDevice : public Device {
     TREFOIL_CUDA(cudaMemGetInfo(&free, &total));
     return static_cast<int64_t>(free);
   }
+  Arena& host_arena() const override { return *host_arena_; }
 
  private:
   const int ordinal_;
   const std::string model_;
   const bool has_float8_;
   const std::shared_ptr<Queues> queues_;
+  const std::shared_ptr<Arena> host_arena_;
   Staging staging_;
 };
 
@@ -407,7 +410,20 @@ absl::StatusOr<std::unique_ptr<Device>> NewCudaDevice(int ordinal, const CudaOpt
   auto release = [](void* data, int64_t) { TREFOIL_CUDA(cudaFree(data)); };
   // The arena may outlive the device, in the hands of tensors: it keeps the streams that its blocks are used on.
   std::shared_ptr<Arena> arena = Arena::Create(acquire, release, [queues] { return queues->Mine().number; });
-  return std::make_unique<CudaDevice>(ordinal, properties, std::move(queues), std::move(arena), options);
+  auto acquire_host = [ordinal](int64_t bytes) -> std::optional<void*> {
+    void* data = nullptr;
+    TREFOIL_CUDA(cudaSetDevice(ordinal));
+    const cudaError_t error = cudaMallocHost(&data, static_cast<size_t>(std::max<int64_t>(bytes, 64)));
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return std::nullopt;
+    }
+    TREFOIL_CUDA(error);
+    return data;
+  };
+  auto release_host = [](void* data, int64_t) { TREFOIL_CUDA(cudaFreeHost(data)); };
+  return std::make_unique<CudaDevice>(ordinal, properties, std::move(queues), std::move(arena),
+                                      Arena::Create(acquire_host, release_host), options);
 }
 
 }  // namespace trefoil

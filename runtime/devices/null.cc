@@ -125,25 +125,31 @@ std::unique_ptr<Kernels> NewKernels(Arena& arena, const NullDeviceOptions& optio
 
 class NullDevice : public Device {
  public:
-  NullDevice(const std::shared_ptr<Arena>& arena, const NullDeviceOptions& options)
-      : Device(arena, NewKernels(*arena, options)), threads_(options.threads) {}
+  NullDevice(const std::shared_ptr<Arena>& arena, const NullDeviceOptions& options, std::shared_ptr<Arena> host_arena)
+      : Device(arena, NewKernels(*arena, options)), threads_(options.threads), host_arena_(std::move(host_arena)) {}
   void Upload(const void*, const Tensor&) override {}
   void Download(const Tensor&, void*) override {}
   void Synchronize() override {}
   bool computes() const override { return false; }
+  Arena& host_arena() const override { return host_arena_ == nullptr ? Device::host_arena() : *host_arena_; }
   std::string name() const override { return "null"; }
   int threads() const override { return threads_; }
 
  private:
   const int threads_;
+  const std::shared_ptr<Arena> host_arena_;  // of a GPU's host
 };
+
+std::shared_ptr<Arena> NewCountingArena() {
+  return Arena::Create([](int64_t) { return nullptr; }, [](void*, int64_t) {});
+}
 
 }  // namespace
 
 std::unique_ptr<Device> NewNullDevice(const NullDeviceOptions& options) {
   CHECK_GE(options.threads, 1);
-  const auto arena = Arena::Create([](int64_t) { return nullptr; }, [](void*, int64_t) {});
-  return std::make_unique<NullDevice>(arena, options);
+  const bool gpu = options.stands_for == NullDeviceOptions::StandsFor::kCuda;
+  return std::make_unique<NullDevice>(NewCountingArena(), options, gpu ? NewCountingArena() : nullptr);
 }
 
 }  // namespace trefoil

@@ -5,12 +5,15 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "tests/training/run_testing.h"
 #include "training/actions.h"
+#include "training/fine_tuning.h"
+#include "training/saving/state_snapshot.h"
 #include "training/step.h"
 
 namespace trefoil {
@@ -22,6 +25,8 @@ MemoryUse WholeSteps(const RunConfig& config, int rank, const std::vector<Action
       NewNullDevice({.stands_for = NullDeviceOptions::StandsFor::kCpu, .threads = 1});
   const std::unique_ptr<World> world = NewNullWorld(RanksOf(config), rank);
   Worker worker(config, *world, *device, VirtualStages(config.parallel()), actions);
+  std::optional<StateSnapshot> snapshot;
+  if (SavesInBackground(config.training())) snapshot.emplace(worker.store, *device);
   worker.store.Initialize(1, worker.groups);
   for (const int step : {1, 2, 3}) {
     CHECK(TrainStep(worker, ZerosSource(config), step, 0, 1e-3).ok());
@@ -35,6 +40,7 @@ class FoldTest : public testing::TestWithParam<const char*> {};
 TEST_P(FoldTest, IsWhatWholeStepsTake) {
   const RunConfig config = TinyRun(NewFolder("run"), GetParam());
   Planner planner;
+  int64_t snapshots = 0;
   for (int rank = 0; rank < RanksOf(config); ++rank) {
     SCOPED_TRACE(rank);
     const MemoryUse whole = WholeSteps(config, rank, ActionsOf(config, rank));
@@ -46,7 +52,12 @@ TEST_P(FoldTest, IsWhatWholeStepsTake) {
     EXPECT_EQ(folded.reserved, whole.reserved);
     EXPECT_EQ(folded.current, whole.current);
     EXPECT_EQ(folded.compiled, whole.compiled);
+    snapshots += folded.peak[static_cast<size_t>(Purpose::kSnapshot)];
   }
+  // Together the ranks hold each element of the state once, in blocks of whole cache lines.
+  const int64_t state = SavesInBackground(config.training()) ? 3 * 4 * DeclareRun(config).elements() : 0;
+  EXPECT_GE(snapshots, state);
+  EXPECT_LT(snapshots, state + 64 * RanksOf(config) + 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -61,6 +72,11 @@ INSTANTIATE_TEST_SUITE_P(
                     "model { family: GPT } parallel { pipeline: 2 schedule: INTERLEAVED recompute: SELECTIVE }",
                     "parallel { pipeline: 2 chunks: 2 schedule: INTERLEAVED data: 2 } training { global_batch: 32 }",
                     "model { family: GPT } training { precision: FP8 micro_batch: 2 } parallel { tensor: 2 }",
+                    "parallel { data: 2 zero: NONE } training { checkpoint { every_steps: 3 writing: BACKGROUND } }",
+                    "model { vocabulary: 61 layers: 5 } parallel { tensor: 4 data: 2 } training { precision: BF16 "
+                    "checkpoint { every_steps: 3 writing: BACKGROUND } }",
+                    "parallel { data: 2 zero: WEIGHTS pipeline: 2 } training { global_batch: 16 "
+                    "checkpoint { every_steps: 3 writing: BACKGROUND } }",
                     "parallel { data: 2 zero: NONE }", "parallel { data: 4 } training { precision: BF16 }",
                     "parallel { data: 2 zero: GRADIENTS } training { global_batch: 16 }",
                     "parallel { data: 2 zero: WEIGHTS } training { global_batch: 16 precision: BF16 }",

@@ -14,12 +14,15 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+// Saves are in the foreground, but where the text says otherwise.
 RunConfig Config(const std::string& training) {
   RunConfig config;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
       "model { family: LLAMA head: TOKENS layers: 1 hidden: 32 heads: 4 kv_heads: 4 head_dim: 8 feed_forward: 64 vocabulary: 100 "
       "sequence_length: 16 } training { " + training + " }", &config));
   config.set_folder(testing::TempDir() + "space");
+  CheckpointConfig* checkpoint = config.mutable_training()->mutable_checkpoint();
+  if (checkpoint->writing() == CheckpointConfig::WRITING_UNSET) checkpoint->set_writing(CheckpointConfig::FOREGROUND);
   FillDefaults(&config, 1, {});
   return config;
 }
@@ -29,6 +32,7 @@ int64_t Most(const std::string& training, int64_t step = 0) { return MostCheckpo
 TEST(CheckpointSpace, CountsWhatIsThereAtTheSameTime) {
   EXPECT_EQ(Most("steps: 100 checkpoint { keep_last: 2 }"), 1);  // only at the end
   EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 10 keep_last: 2 }"), 3);
+  EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 10 keep_last: 2 writing: BACKGROUND }"), 4);
   EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 60 keep_last: 2 }"), 2);
   EXPECT_EQ(Most("steps: 100 checkpoint { every_steps: 100 keep_last: 2 }"), 1);
   EXPECT_EQ(Most("steps: 105 checkpoint { every_steps: 10 keep_last: 0 }"), 11);

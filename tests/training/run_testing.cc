@@ -31,7 +31,7 @@ constexpr char kTiny[] = R"(
   model { family: LLAMA layers: 4 hidden: 32 heads: 4 feed_forward: 64 vocabulary: 61 sequence_length: 16
           initial_deviation: 0.08 }
   training { steps: 20 global_batch: 8 precision: FP32 seed: 7
-             optimizer { learning_rate: 3e-3 warmup_steps: 1 } }
+             optimizer { learning_rate: 3e-3 warmup_steps: 1 } checkpoint { writing: FOREGROUND } }
 )";
 
 std::string Prefix(const RunConfig& config, const char* name) {

@@ -24,7 +24,7 @@ void WriteTokens(const std::string& prefix, std::span<const int32_t> ids, int64_
 std::vector<int32_t> LearnableIds(int64_t count, int64_t vocabulary, uint64_t seed);
 
 // A whole legal config: hidden 32, heads 4, layers 4, vocabulary 61, T 16, global batch 8, micro-batch 1, 20 steps,
-// fp32, on fresh token files; its run folder is FOLDER/run and does not exist yet. `more`, in text format, overrides.
+// fp32, saves in the foreground, on fresh token files; its run folder is FOLDER/run and does not exist yet. `more`, in text format, overrides.
 RunConfig TinyRun(const std::string& folder, const std::string& more = "");
 // The config with `more` merged into it and defaults filled for its own number of ranks.
 RunConfig With(RunConfig config, const std::string& more);

@@ -178,6 +178,15 @@ const Row kRows[] = {
     {"data.weights",
      [](const RunConfig& given) { return given.data().weights().empty() ? std::string() : absl::StrCat(given.data().weights(0)); },
      [](const RunConfig& filled) { return filled.data().train_size() == 1 ? std::string("with one entry of data.train") : ""; }},
+    {"training.checkpoint.writing",
+     [](const RunConfig& given) {
+       const CheckpointConfig::Writing writing = given.training().checkpoint().writing();
+       return writing == CheckpointConfig::WRITING_UNSET ? "" : CheckpointConfig::Writing_Name(writing);
+     },
+     [](const RunConfig& filled) {
+       const bool saves = filled.training().checkpoint().every_steps() > 0 || filled.training().early_stop().evaluations() > 0;
+       return saves ? std::string() : "without every_steps, as the last save of a run is in the foreground";
+     }},
     {"training.evaluate_every_steps",
      [](const RunConfig& given) { return IfNot(0, given.training().evaluate_every_steps()); }, WithoutHeldOut},
     {"training.evaluate_samples",

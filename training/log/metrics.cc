@@ -114,6 +114,10 @@ std::vector<Scalar> Curves(const StepMetrics& metrics) {
   scalars.push_back({"resident_bytes", metrics.ranks.resident_bytes});
   if (metrics.held_out_loss) scalars.push_back({"held_out_loss", *metrics.held_out_loss});
   if (metrics.held_out_accuracy) scalars.push_back({"held_out_accuracy", *metrics.held_out_accuracy});
+  if (!metrics.saves.empty()) {
+    scalars.push_back({"save_write_seconds", metrics.saves.back().write_seconds});
+    scalars.push_back({"save_stall_seconds", metrics.saves.back().stall_seconds});
+  }
   return scalars;
 }
 
@@ -124,6 +128,7 @@ std::string MetricsJson(const StepMetrics& metrics) {
   if (metrics.skipped) json += ",\"skipped\":true";
   absl::StrAppend(&json, ",\"tokens\":", metrics.tokens);
   for (const Scalar& scalar : Curves(metrics)) {
+    if (scalar.tag == "save_write_seconds") absl::StrAppend(&json, ",\"saved_step\":", metrics.saves.back().step);
     absl::StrAppend(&json, ",\"", scalar.tag, "\":", Number(scalar.value));
     if (scalar.tag == "slowest_rank") absl::StrAppend(&json, ",\"slowest_host\":", Text(metrics.ranks.slowest_host));
     if (scalar.tag == "mfu") absl::StrAppend(&json, ",\"mfu_of\":", Text(metrics.peak.best_name()));

@@ -13,12 +13,14 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "runtime/files/file.h"
 #include "training/log/growing_file.h"
 #include "training/log/peak_flops.h"
 #include "training/log/tensorboard.h"
 #include "training/rank_figures.h"
+#include "training/saving/save_figures.h"
 
 namespace trefoil {
 
@@ -46,6 +48,7 @@ struct StepMetrics {
   PeakFlops peak;            // of all ranks together
   std::optional<double> held_out_loss;  // if measured after this step
   std::optional<double> held_out_accuracy;  // the same, of tokens or classes
+  std::vector<SaveFigures> saves;           // that were completed since the line of the step before
 
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
   double SamplesPerSecond() const { return seconds > 0 ? static_cast<double>(samples) / seconds : 0; }

@@ -4,7 +4,8 @@
 //
 // A checkpoint holds three float32 numbers for each parameter (weight, first and second moment), or one if it is not
 // trained. While a new one is being
-// written the old ones are still there, so a run that keeps the last K needs room for K + 1.
+// written the old ones are still there, so a run that keeps the last K needs room for K + 1, and for K + 2 with saves in
+// the background, beside which the oldest is removed.
 #pragma once
 
 #include <cstdint>

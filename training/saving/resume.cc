@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "checkpoint/directory.h"
-#include "checkpoint/writer.h"
 #include "training/config/validate.h"
 
 namespace trefoil {
@@ -112,14 +111,20 @@ absl::Status CheckModel(const CheckpointReader& reader, const std::string& what,
   return OtherModel(what, ModelDifferences(saved, model), remedy);
 }
 
-absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
-                            const std::function<absl::Status()>& may_write) {
+CheckpointContent ContentWithoutSlices(const Worker& worker, const TrainerState& state, const std::string& owner,
+                                       const std::function<absl::Status()>& may_write) {
   CheckpointContent content;
   content.step = state.step();
   TextFormat::PrintToString(state, &content.trainer_state);
   content.model = ModelText(worker.config.model());
   content.owner = owner;
   content.may_write = may_write;
+  return content;
+}
+
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
+                            const std::function<absl::Status()>& may_write) {
+  CheckpointContent content = ContentWithoutSlices(worker, state, owner, may_write);
   content.parts = worker.store.state_parts();
   ParameterStore::StatePart part;  // the one that is being written
   content.part = [&](int i) {

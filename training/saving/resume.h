@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
 #include "runtime/files/file.h"
 #include "training/trainer_state.pb.h"
 #include "training/worker.h"
@@ -17,8 +18,12 @@ namespace trefoil {
 // RUN/checkpoints
 std::string CheckpointsFolder(const RunConfig& config);
 
-// Writes weights, moments and `state` as RUN/checkpoints/step-N. `owner` and `may_write` as in checkpoint/writer.h. On the
-// host it needs store.most_copied_bytes() besides.
+// What a checkpoint of `state` says besides its slices, which are left out. `owner` and `may_write` as in
+// checkpoint/writer.h.
+CheckpointContent ContentWithoutSlices(const Worker& worker, const TrainerState& state, const std::string& owner,
+                                       const std::function<absl::Status()>& may_write);
+
+// Writes weights, moments and `state` as RUN/checkpoints/step-N. On the host it needs store.most_copied_bytes() besides.
 absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
                             const std::function<absl::Status()>& may_write);
 

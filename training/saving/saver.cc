@@ -2,23 +2,27 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <glog/logging.h>
 
 #include <algorithm>
-#include <chrono>
+#include <utility>
 
 #include "checkpoint/directory.h"
+#include "checkpoint/writer.h"
 
 namespace trefoil {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Saver::Clock::time_point start) {
+  return std::chrono::duration<double>(Saver::Clock::now() - start).count();
+}
 
 }  // namespace
 
 Saver::Saver(FileSystem& fs, Worker& worker, RunFolder& folder, std::ostream& say)
-    : fs_(fs), worker_(worker), folder_(folder), say_(say) {}
+    : fs_(fs), worker_(worker), folder_(folder), say_(say) {
+  if (SavesInBackground(worker.config.training())) writer_ = std::make_unique<BackgroundWriter>(fs, worker);
+}
 
 Saver::~Saver() { Join(); }
 
@@ -26,47 +30,137 @@ void Saver::Join() {
   if (removing_.joinable()) removing_.join();
 }
 
-bool Saver::Due(int64_t step) const {
-  const TrainingConfig& training = worker_.config.training();
-  const int32_t every = training.checkpoint().every_steps();
-  return step == training.steps() || step == retry_step_ || (every > 0 && step % every == 0);
+bool Saver::IsKept(int64_t step) const {
+  const CheckpointConfig& config = worker_.config.training().checkpoint();
+  return KeepPolicy{.last = config.keep_last(), .every = config.keep_every()}.ForEver(step);
 }
 
-absl::Status Saver::Save(const TrainerState& state, bool last) {
-  if (saved_step_ == state.step()) return absl::OkStatus();
-  Join();
+bool Saver::Due(int64_t step) {
+  const TrainingConfig& training = worker_.config.training();
+  const int32_t every = training.checkpoint().every_steps();
+  const bool of_config = every > 0 && step % every == 0, last = step == training.steps();
+  if (!last && !of_config && step != retry_step_ && !put_off_) return false;
+  if (!in_flight_ || last || (of_config && IsKept(step))) return true;
+  put_off_ = true;
+  if (!std::exchange(in_flight_->put_off, true)) {
+    say_ << "The checkpoint of step " << step << " is put off: that of step " << in_flight_->state.step()
+         << " is still being written." << std::endl;
+  }
+  return false;
+}
+
+CheckpointContent Saver::ContentOf(const TrainerState& state) {
+  return ContentWithoutSlices(worker_, state, folder_.owner(), [this] { return folder_.Check(); });
+}
+
+double Saver::BeforeUpdate() {
+  if (!in_flight_) return 0;
   const Clock::time_point begin = Clock::now();
+  writer_->WaitCopied();
+  const double seconds = SecondsSince(begin);
+  in_flight_->stall_seconds += seconds;
+  return seconds;
+}
+
+absl::Status Saver::AfterStep(int64_t step, bool some_rank_writes) {
+  RemoveOld();
+  if (!in_flight_ || some_rank_writes) return absl::OkStatus();
+  return Commit(step, NextTry::kLater);
+}
+
+absl::Status Saver::Finish() {
+  if (!in_flight_) return absl::OkStatus();
+  return Commit(in_flight_->state.step(), NextTry::kNone);
+}
+
+absl::Status Saver::Save(const TrainerState& state, bool last, Clock::time_point begin) {
+  if (in_flight_) TREFOIL_RETURN_IF_ERROR(Commit(state.step(), NextTry::kNow));
+  if (saved_step_ == state.step()) {
+    RemoveOld();
+    return absl::OkStatus();
+  }
+  put_off_ = false;
+  Join();
+  return writer_ == nullptr || last ? SaveInForeground(state, last, begin) : Begin(state, begin);
+}
+
+absl::Status Saver::Begin(const TrainerState& state, Clock::time_point begin) {
+  const During save(*worker_.all, Phase::kSave);
+  const std::string folder = CheckpointsFolder(worker_.config);
+  const absl::Status status = BeginSave(fs_, *worker_.all, folder, ContentOf(state));
+  if (!status.ok()) return Failed(state.step(), state.step(), status, NextTry::kLater);
+  writer_->Start(PartialCheckpointPath(folder, state.step(), folder_.owner()));
+  in_flight_ = {.state = state, .stall_seconds = SecondsSince(begin)};
+  RemoveOld();
+  return absl::OkStatus();
+}
+
+absl::Status Saver::Commit(int64_t step, NextTry next) {
+  const Clock::time_point begin = Clock::now();
+  const During save(*worker_.all, Phase::kSave);
+  const BackgroundWriter::Written written = writer_->Take();
+  const InFlight saved = *std::exchange(in_flight_, std::nullopt);
+  const absl::Status status =
+      FinishSave(fs_, *worker_.all, CheckpointsFolder(worker_.config), ContentOf(saved.state), written.part);
+  if (!status.ok()) return Failed(saved.state.step(), step, status, next);
+  Saved(saved.state,
+        {.step = saved.state.step(),
+         .write_seconds = written.seconds,
+         .stall_seconds = saved.stall_seconds + SecondsSince(begin)},
+        /*background=*/true);
+  return absl::OkStatus();
+}
+
+absl::Status Saver::SaveInForeground(const TrainerState& state, bool last, Clock::time_point begin) {
   const During save(*worker_.all, Phase::kSave);
   const absl::Status status =
       SaveCheckpoint(fs_, worker_, state, folder_.owner(), [this] { return folder_.Check(); });
-  if (status.ok()) {
-    failures_ = 0;
-    retry_step_ = -1;
-    saved_step_ = state.step();
-    say_ << absl::StrFormat("Saved checkpoint of step %d in %.2f s.", saved_step_, SecondsSince(begin)) << std::endl;
-    RemoveOld(state.early_stop().step());
-    return status;
-  }
+  if (!status.ok()) return Failed(state.step(), state.step(), status, last ? NextTry::kNone : NextTry::kLater);
+  const double seconds = SecondsSince(begin);
+  Saved(state, {.step = state.step(), .write_seconds = seconds, .stall_seconds = seconds}, /*background=*/false);
+  RemoveOld();
+  return absl::OkStatus();
+}
+
+void Saver::Saved(const TrainerState& state, const SaveFigures& figures, bool background) {
+  failures_ = 0;
+  retry_step_ = -1;
+  saved_step_ = state.step();
+  remove_ = state.early_stop().step();
+  say_ << absl::StrFormat("Saved checkpoint of step %d in %.2f s", saved_step_, figures.write_seconds);
+  if (background) say_ << absl::StrFormat(" in the background; training waited %.4f s", figures.stall_seconds);
+  say_ << "." << std::endl;
+  figures_.push_back(figures);
+}
+
+absl::Status Saver::Failed(int64_t saved, int64_t step, const absl::Status& status, NextTry next) {
   if (absl::IsFailedPrecondition(status)) return status;
   const CheckpointConfig& config = worker_.config.training().checkpoint();
   const std::string newest = saved_step_ > 0 ? absl::StrCat("the newest checkpoint is of step ", saved_step_)
                                              : "there is no checkpoint yet";
-  const std::string what = absl::StrCat("the checkpoint of step ", state.step(), " was not saved: ", status.message());
-  if (++failures_ >= config.failed_saves() || last) {
+  const std::string what = absl::StrCat("the checkpoint of step ", saved, " was not saved: ", status.message());
+  ++failures_;
+  if (next == NextTry::kNone || (next == NextTry::kLater && failures_ >= config.failed_saves())) {
     return absl::Status(status.code(), absl::StrCat(what, " (", failures_, failures_ == 1 ? " failure" : " failures",
                                                     " in a row); ", newest));
   }
-  retry_step_ = state.step() + std::max(1, config.every_steps() / 10);
-  say_ << "WARNING: " << what << ". Training goes on; " << newest << "; the next try is after step "
-       << std::min<int64_t>(retry_step_, worker_.config.training().steps()) << " (failure " << failures_ << " in a row; "
-       << config.failed_saves() << " end the run)." << std::endl;
+  std::string when = "now";
+  if (next == NextTry::kLater) {
+    retry_step_ = step + std::max(1, config.every_steps() / 10);
+    when = absl::StrCat("after step ", std::min<int64_t>(retry_step_, worker_.config.training().steps()));
+  }
+  say_ << "WARNING: " << what << ". Training goes on; " << newest << "; the next try is " << when << " (failure "
+       << failures_ << " in a row; " << config.failed_saves() << " end the run)." << std::endl;
   return absl::OkStatus();
 }
 
-void Saver::RemoveOld(int64_t best_step) {
+void Saver::RemoveOld() {
+  if (!remove_) return;
+  const int64_t best = *std::exchange(remove_, std::nullopt);
   if (worker_.all->rank() != 0) return;
+  Join();
   const CheckpointConfig& config = worker_.config.training().checkpoint();
-  const KeepPolicy keep = {.last = config.keep_last(), .every = config.keep_every(), .best = best_step};
+  const KeepPolicy keep = {.last = config.keep_last(), .every = config.keep_every(), .best = best};
   removing_ = std::thread([this, keep, folder = CheckpointsFolder(worker_.config), step = saved_step_] {
     RemoveOldCheckpoints(fs_, folder, step, keep);
   });

@@ -6,9 +6,11 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -85,6 +87,22 @@ class InterruptedFileSystem final : public PassingFileSystem {
   std::string name_;
   std::function<void()> created_;
   std::atomic<int64_t> calls_ = 0;
+};
+
+// A disk that is slow: each call for a file whose path ends so takes so long.
+class SlowFileSystem final : public PassingFileSystem {
+ public:
+  SlowFileSystem(FileSystem& base, std::string name, double seconds)
+      : PassingFileSystem(base), name_(std::move(name)), seconds_(seconds) {}
+
+ protected:
+  void Changing(const std::string& path) override {
+    if (path.ends_with(name_)) std::this_thread::sleep_for(std::chrono::duration<double>(seconds_));
+  }
+
+ private:
+  const std::string name_;
+  const double seconds_;
 };
 
 // Of which so much is left.

@@ -1,0 +1,58 @@
+#include "training/saving/background_writer.h"
+
+#include <glog/logging.h>
+
+#include <chrono>
+#include <utility>
+
+namespace trefoil {
+
+BackgroundWriter::BackgroundWriter(FileSystem& fs, Worker& worker)
+    : fs_(fs),
+      rank_(worker.all->rank()),
+      snapshot_(worker.store, worker.device),
+      queue_(worker.device, worker.all->membership().patience, /*threaded=*/true) {}
+
+void BackgroundWriter::Start(const std::string& folder) {
+  CHECK(!started_);
+  started_ = true;
+  copied_ = false;
+  queue_.Start([this, folder] {
+    const auto begin = std::chrono::steady_clock::now();
+    snapshot_.Take();
+    {
+      std::lock_guard lock(mutex_);
+      copied_ = true;
+    }
+    changed_.notify_all();
+    Written written = {.part = WriteRankPart(fs_, folder, rank_, 1, [&](int) { return snapshot_.slices(); })};
+    written.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    {
+      std::lock_guard lock(mutex_);
+      written_ = std::move(written);
+    }
+    changed_.notify_all();
+  });
+}
+
+void BackgroundWriter::WaitCopied() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return copied_; });
+}
+
+bool BackgroundWriter::writing() const {
+  std::lock_guard lock(mutex_);
+  return started_ && !written_.has_value();
+}
+
+BackgroundWriter::Written BackgroundWriter::Take() {
+  CHECK(started_);
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return written_.has_value(); });
+  started_ = false;
+  Written written = *std::move(written_);
+  written_.reset();
+  return written;
+}
+
+}  // namespace trefoil
