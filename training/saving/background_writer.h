@@ -7,7 +7,7 @@
 //   if (!writer.writing()) written = writer.Take();       // then the ranks agree (FinishSave)
 //
 // The copy is made on the thread too, beside the next step's forward and backward, which read the state and do not change
-// it: on GPUs by a queue of its own. That stalls training less than a copy between two steps (docs/performance.md).
+// it: on GPUs by a queue of its own. So training waits for a copy only where it takes longer than these (docs/performance.md).
 //
 // Threads: all functions from the rank's main thread.
 #pragma once
