@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
@@ -115,17 +116,17 @@ std::string Describe(const Owner& owner) {
                       ", since ", owner.since);
 }
 
-// Why the owner must be dead; empty if it may live.
-std::string WhyDead(const Owner& owner, double silence, const FolderLockTimes& times) {
+bool OnThisMachine(const Owner& owner) { return !owner.machine.empty() && owner.machine == Machine(); }
+
+// Why the owner must be dead, whatever its heartbeat; empty if it may live.
+std::string WhyDead(const Owner& owner) {
   const Owner self = ThisProcess("");
-  if (!owner.machine.empty() && owner.machine == self.machine) {
+  if (OnThisMachine(owner)) {
     const bool there = kill(static_cast<pid_t>(owner.process), 0) == 0 || errno == EPERM;
     return there && StartOf(owner.process) == owner.process_start ? "" : "that process is gone";
   }
-  if (!owner.job.empty() && owner.job == self.job && owner.restarts < self.restarts) {
-    return "an earlier start of this job";
-  }
-  return silence > times.dead_seconds ? absl::StrFormat("no heartbeat for %.0f s", silence) : "";
+  const bool earlier = !owner.job.empty() && owner.job == self.job && owner.restarts < self.restarts;
+  return earlier ? "an earlier start of this job" : "";
 }
 
 }  // namespace
@@ -179,13 +180,20 @@ absl::Status FolderLock::TakeName(const std::string& name, int depth) {
     if (absl::IsNotFound(beat.status())) continue;
     TREFOIL_RETURN_IF_ERROR(beat.status());
     TREFOIL_RETURN_IF_ERROR(now.status());
-    const double silence = std::max(0.0, *now - *beat);
-    const std::string dead = WhyDead(*owner, silence, times_);
+    const double silence = std::max(0.0, *now - *beat), ahead = *beat - *now;
+    std::string dead = WhyDead(*owner);
+    if (dead.empty() && depth < kDepth && silence > times_.dead_seconds && !OnThisMachine(*owner)) {
+      if (BeatsAfter(name, *beat)) continue;  // the clock was set forward
+      dead = absl::StrFormat("no heartbeat for %.0f s", silence);
+    }
     if (dead.empty() || depth == kDepth) {
+      const bool set_back = ahead > times_.heartbeat_seconds;
+      if (set_back) fs_.Touch(name).IgnoreError();
       return absl::FailedPreconditionError(absl::StrFormat(
-          "%s is in use by %s, last heartbeat %.0f s ago (%s); wait for it to end, end it, or use another folder%s",
-          folder_, Describe(*owner), silence, name,
-          owner->machine == Machine()
+          "%s is in use by %s, last heartbeat %.0f s %s (%s); wait for it to end, end it, or use another folder%s",
+          folder_, Describe(*owner), set_back ? ahead : silence,
+          set_back ? "from now, by a clock that was set back since" : "ago", name,
+          OnThisMachine(*owner)
               ? ""
               : absl::StrFormat("; if it is dead, start again in %.0f s", times_.dead_seconds - silence + 1)));
     }
@@ -203,6 +211,20 @@ absl::Status FolderLock::TakeName(const std::string& name, int depth) {
     TREFOIL_RETURN_IF_ERROR(fs_.Remove(after));
   }
   return absl::UnavailableError(Path() + ": taken and given back too often while this process tried to take it");
+}
+
+bool FolderLock::BeatsAfter(const std::string& name, double beat) {
+  using Clock = std::chrono::steady_clock;
+  const auto part = [this](double periods) {
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(periods * times_.heartbeat_seconds));
+  };
+  for (const Clock::time_point end = Clock::now() + part(2.5); Clock::now() < end;) {
+    std::this_thread::sleep_for(part(0.1));
+    const auto opened = fs_.Open(name);  // so that a client of a network file system asks again
+    const auto later = fs_.ModifiedSeconds(name);
+    if (!opened.ok() || !later.ok() || *later != beat) return true;
+  }
+  return false;
 }
 
 absl::Status FolderLock::GiveBack() {

@@ -18,12 +18,16 @@
 // unless its owner is dead, when the lock is taken over. Dead is
 // - on this machine: no process of that number that started at that time;
 // - an earlier start of the same Slurm job (SLURM_RESTART_COUNT is higher here): Slurm has given it up;
-// - elsewhere: no heartbeat for 120 s, by the clock of the file system, so that hosts' clocks need not agree.
+// - elsewhere: no heartbeat for 120 s, by the clock of the file system, so that hosts' clocks need not agree; and none
+//   either while this process looks on for two and a half heartbeats, by its own steady clock. So a clock that is set
+//   forward kills nobody. One that was set back leaves a heartbeat that is still to come, which would pass for life
+//   until then: who is refused by it makes it one of now, and 120 s later it counts.
 // An owner that was only cut off or stopped for so long, and comes back, finds out by Check. It may still finish what it
 // is in the middle of, so what it writes then must not carry names that the new owner uses: hence id().
 //
 // Two that start at once: the lock's name is given by an operation of which one succeeds (RenameIfFree), whether the
-// lock was free or is taken over, so exactly one has it. Nothing waits, and no more than a few small files are written.
+// lock was free or is taken over, so exactly one has it. Nothing waits but for the 25 s before an owner elsewhere is
+// declared dead, and no more than a few small files are written.
 //
 // Failure: FailedPrecondition if another owns the folder; else what the file system said.
 // Threads: one at a time per object. Processes that die leave the lock; it is no hindrance to their next start.
@@ -69,6 +73,8 @@ class FolderLock {
   absl::Status WriteCandidate();
   // Gives this owner's file the name: as a free one, or after its dead owner.
   absl::Status TakeName(const std::string& name, int depth);
+  // Whether there comes a heartbeat after that of `beat`, or anything else happens to the lock of this name.
+  bool BeatsAfter(const std::string& name, double beat);
   absl::Status GiveBack();
   void RemoveStrays();
   void Beat();

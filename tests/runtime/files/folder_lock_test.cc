@@ -8,8 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <functional>
+
+#include "tests/runtime/files/odd_file_systems.h"
 
 namespace trefoil {
 namespace {
@@ -27,7 +30,19 @@ class FolderLockTest : public ::testing::Test {
     EXPECT_TRUE(fs_.MakeFolder(folder_).ok());
     for (const char* name : {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SLURM_RESTART_COUNT"}) unsetenv(name);
   }
-  auto Take(const FolderLockTimes& times = {}) { return FolderLock::Take(fs_, folder_, times); }
+  // With a heartbeat that is soon looked out for.
+  static constexpr FolderLockTimes kTimes = {.heartbeat_seconds = 0.02, .dead_seconds = 120};
+  auto Take(const FolderLockTimes& times = kTimes) { return FolderLock::Take(fs_, folder_, times); }
+  // Makes the lock's last heartbeat so many seconds old: the clock of the file system is set forward, or, if negative,
+  // back.
+  void MakeOlder(double seconds, const std::string& name = "/lock") {
+    const double then = *fs_.ModifiedSeconds(folder_ + name) - seconds;
+    timespec times[2] = {};
+    times[0].tv_sec = static_cast<time_t>(then);
+    times[0].tv_nsec = static_cast<long>((then - std::floor(then)) * 1e9);
+    times[1] = times[0];
+    ASSERT_EQ(utimensat(AT_FDCWD, (folder_ + name).c_str(), times, 0), 0);
+  }
   std::string Content() { return *ReadFile(fs_, folder_ + "/lock"); }
   // A lock of another machine's process, whose last heartbeat was `silence` seconds ago.
   void WriteForeign(int silence, const std::string& more = "", const std::string& name = "/lock") {
@@ -35,11 +50,7 @@ class FolderLockTest : public ::testing::Test {
     ASSERT_TRUE(WriteFileAtomically(fs_, folder_ + name,
                                     "{" + id + more + R"("host":"n7","process":4711,"since":"yesterday","machine":"m"})")
                     .ok());
-    timespec times[2] = {};
-    clock_gettime(CLOCK_REALTIME, &times[0]);
-    times[0].tv_sec -= silence;
-    times[1] = times[0];
-    ASSERT_EQ(utimensat(AT_FDCWD, (folder_ + name).c_str(), times, 0), 0);
+    MakeOlder(silence, name);
   }
   // Runs body in a process of its own, to its exit status.
   static int InProcess(const std::function<int()>& body) {
@@ -133,7 +144,7 @@ TEST_F(FolderLockTest, OfAnEarlierStartOfTheSameJobIsTakenOver) {
 TEST_F(FolderLockTest, AnUnreadableOneCountsByItsHeartbeat) {
   ASSERT_TRUE(WriteFileAtomically(fs_, folder_ + "/lock", "{").ok());
   EXPECT_THAT(Take().status().message(), HasSubstr("in use by host unknown"));
-  EXPECT_TRUE(Take({.heartbeat_seconds = 10, .dead_seconds = -1}).ok());
+  EXPECT_TRUE(Take({.heartbeat_seconds = 0.02, .dead_seconds = -1}).ok());
 }
 
 // A successor that died between its two steps, and one that died after them but before tidying up.
@@ -173,6 +184,45 @@ TEST_F(FolderLockTest, IsMadeAgainWhereSomebodyRemovedIt) {
   ASSERT_TRUE(fs_.Remove(folder_ + "/lock").ok());
   EXPECT_EQ((*lock)->Check(), absl::OkStatus());
   EXPECT_TRUE(*OwnedBy(fs_, folder_, (*lock)->id()));
+}
+
+// An owner elsewhere that lives: its heartbeat comes while another looks on.
+class LivingOwnerFileSystem final : public PassingFileSystem {
+ public:
+  using PassingFileSystem::PassingFileSystem;
+  absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::string& path) override {
+    // The first time reads who it is.
+    if (path.ends_with("/lock") && opened_++ == 1) TREFOIL_RETURN_IF_ERROR(Touch(path));
+    return PassingFileSystem::Open(path);
+  }
+
+ private:
+  int opened_ = 0;
+};
+
+TEST_F(FolderLockTest, AClockThatIsSetForwardKillsNobody) {
+  WriteForeign(3600);
+  LivingOwnerFileSystem living(fs_);
+  EXPECT_THAT(FolderLock::Take(living, folder_, kTimes).status().message(),
+              AllOf(HasSubstr("in use by host n7"), HasSubstr("last heartbeat 0 s ago")));
+  MakeOlder(3600);
+  EXPECT_TRUE(Take().ok());
+}
+
+// A heartbeat of tomorrow does not keep a dead owner's lock until then, and takes nothing from one that lives.
+TEST_F(FolderLockTest, AClockThatIsSetBackRefusesNobodyForEver) {
+  WriteForeign(-86400);
+  EXPECT_THAT(Take().status().message(),
+              AllOf(HasSubstr("in use by host n7"),
+                    HasSubstr("last heartbeat 86400 s from now, by a clock that was set back since"),
+                    HasSubstr("if it is dead, start again in 121 s")));
+  EXPECT_THAT(Take().status().message(), HasSubstr("last heartbeat 0 s ago"));
+  MakeOlder(121);
+  const auto lock = Take();
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  EXPECT_THAT((*lock)->took_over(), HasSubstr("no heartbeat for 121 s"));
+  MakeOlder(-86400);
+  EXPECT_EQ((*lock)->Check(), absl::OkStatus());
 }
 
 // Eight processes at the same moment, many times, with the lock free or a dead owner's: one has it, always.
