@@ -135,7 +135,8 @@ int DevicesPerRank(const RunConfig& config, const Cluster& cluster, int ranks) {
 
 Plan PlanWithSaves(Planner& planner, RunConfig* config, int ranks, double host_limit) {
   Plan plan = planner.Make(*config, ranks);
-  const bool host_fits = host_limit <= 0 || static_cast<double>(plan.host_memory()) <= host_limit;
+  if (host_limit > 0) plan.host_limit = host_limit;
+  const bool host_fits = plan.host_limit <= 0 || static_cast<double>(plan.host_memory()) <= plan.host_limit;
   if (!SavesInBackground(config->training()) || (plan.fits() && host_fits)) return plan;
   RunConfig foreground = *config;
   foreground.mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);
@@ -348,6 +349,7 @@ Plan Planner::Make(const RunConfig& config, int ranks) {
   }
 
   plan.memory_limit = MemoryLimit(config, ranks);
+  if (cluster_.gpu()) plan.host_limit = cluster_.host_memory_gib() * (1 << 30) / std::max(1, cluster_.devices_per_node());
   return plan;
 }
 

@@ -56,6 +56,7 @@ struct Plan {
   double memory_limit = 0; // bytes of one rank that tensors may take; 0: unknown
 
   int64_t reserved() const { return stages[static_cast<size_t>(fullest)].memory.reserved; }
+  double host_limit = 0;   // the same, for GPUs, of the host
   // Of a rank, for GPUs: beside the device's, on the host.
   int64_t host_memory() const {
     int64_t most = 0;
@@ -106,7 +107,8 @@ class Planner {
 };
 
 // Plans with the second buffer of saves in the background where it fits, on GPUs into `host_limit` bytes of the host for
-// a rank (0: unknown); where the run fits only without, without, and `config` then has its saves in the foreground.
+// a rank (0: what the cluster says, or it is unknown); where the run fits only without, without, and `config` then has its
+// saves in the foreground.
 Plan PlanWithSaves(Planner& planner, RunConfig* config, int ranks, double host_limit = 0);
 
 // Cores of a rank of a CPU cluster, 1 GPU else.

@@ -153,8 +153,10 @@ std::string MemoryTable(const Plan& plan) {
   }
   const int64_t host = plan.host_memory();
   if (host > 0) {
-    absl::StrAppend(&text, "          on the host, at most ", BytesText(host),
-                    " of a rank: the second buffer of saves in the background\n");
+    absl::StrAppend(&text, "          on the host, at most ", BytesText(host), " of a rank",
+                    plan.host_limit > 0 ? ", which has " + BytesText(static_cast<int64_t>(plan.host_limit))
+                                        : std::string(", if it has so much (host_memory_gib of the cluster)"),
+                    ": the second buffer of saves in the background\n");
   }
   const StagePlan& fullest = plan.stages[static_cast<size_t>(plan.fullest)];
   absl::StrAppend(&text, "          fullest: stage ", plan.fullest, ", ", BytesText(plan.reserved()), " reserved",

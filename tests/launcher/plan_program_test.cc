@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/launcher/program_testing.h"
@@ -123,6 +124,54 @@ TEST(PlanProgram, TrainingThatDoesNotFitIsNotStarted) {
   ExpectRefused(ended, 1, "trefoil train: memory: rank ");
   ExpectSaid(ended, {"must be at most 102 MiB (runtime.memory_limit_gib)", "DOES NOT FIT", "nearest legal"});
   EXPECT_FALSE(std::filesystem::exists(folder + "/run"));
+}
+
+// Memory in which all fits but the second buffer of saves in the background.
+TEST(PlanProgram, SavesAreInTheForegroundWhereOnlyTheirBufferDoesNotFit) {
+  const std::string folder = EmptyFolder("plan_foreground");
+  WriteZeroTokens(folder + "/train");
+  const auto train = [&](const std::string& name, const std::string& limit) {
+    std::vector<std::string> arguments = {"train", "--config=llama_60m"};
+    for (const std::string& set :
+         {"folder=" + folder + "/" + name, "data.train=" + folder + "/train",
+          std::string("model=layers: 4 hidden: 256 heads: 4 kv_heads: 4 feed_forward: 512 vocabulary: 300 "
+                      "sequence_length: 16"),
+          std::string("training=steps: 4 global_batch: 8 micro_batch: 1 precision: FP32 optimizer { warmup_steps: 1 } "
+                      "checkpoint { every_steps: 1 keep_last: 1 keep_every: 1 }"),
+          "runtime=memory_limit_gib: " + limit + " threads: 1"}) {
+      arguments.insert(arguments.end(), {"--set", set});
+    }
+    return RunProgram(OnRanks(2, arguments));
+  };
+  // On each of two ranks 11 MB of weights, 11 of gradients, 11 of moments, and a buffer of 17.
+  const Ended tight = train("tight", "0.04"), ample = train("ample", "0.1");
+  for (const Ended* ended : {&tight, &ample}) {
+    EXPECT_EQ(ended->status, 0) << ended->output;
+    ExpectSaid(*ended, {"exact on 2 of 2", "Saved checkpoint of step 3 in "});
+  }
+  const std::string line = "saves     in the foreground: the second buffer";
+  EXPECT_EQ(Count(tight.output, line), 1) << tight.output;
+  EXPECT_EQ(Count(tight.output, "in the background; training waited"), 0) << tight.output;
+  EXPECT_EQ(Count(ample.output, line), 0) << ample.output;
+  EXPECT_EQ(Count(ample.output, "in the background; training waited"), 3) << ample.output;
+}
+
+TEST(PlanProgram, TheHostsMemoryOfAClusterCounts) {
+  const std::string folder = EmptyFolder("plan_host");
+  for (const std::string host : {"", "host_memory_gib: 16 ", "host_memory_gib: 1 "}) {
+    const std::string file = folder + "/gpus" + std::to_string(host.size());
+    std::ofstream(file) << host << "device: 'a' gpu: true devices_per_node: 8 memory_gib: 80 "
+                        << "peaks { dtype: 'bfloat16' tflops: 300 } node { gbytes_per_second: 200 } "
+                        << "network { gbytes_per_second: 20 } ops { gbytes_per_second: 1000 }";
+    const Ended ended = RunProgram({Trefoil(), "plan", "--config=llama_60m", "--cluster=" + file, "--gpus=1"});
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    const bool fits = host.find(": 1 ") == std::string::npos;
+    EXPECT_EQ(Count(ended.output, "saves     in the foreground: "), fits ? 0 : 1) << ended.output;
+    EXPECT_EQ(Count(ended.output, "          on the host, at most "), fits ? 1 : 0) << ended.output;
+    EXPECT_EQ(Count(ended.output, "if it has so much (host_memory_gib of the cluster)"), host.empty() ? 1 : 0)
+        << ended.output;
+    EXPECT_EQ(Count(ended.output, ", which has 2.00 GiB: "), fits && !host.empty() ? 1 : 0) << ended.output;
+  }
 }
 
 // A model whose weights, gradients and moments are twice what one rank may have, and with split moments alone still more

@@ -545,5 +545,43 @@ TEST(Planner, ShowsWhatLayoutsSave) {
   EXPECT_LT(planned("parallel { tensor: 2 }", Purpose::kWeights), planned("", Purpose::kWeights) * 6 / 10);
 }
 
+// In the foreground where the second buffer does not fit, and only there: on GPUs into the host's memory, as the cluster or
+// who asks says; on CPUs into the rank's.
+TEST(PlanWithSaves, AreInTheForegroundWhereTheSecondBufferDoesNotFit) {
+  const RunConfig config = TinyRun(NewFolder("run"), "parallel { data: 2 zero: NONE } training { checkpoint { "
+                                                     "every_steps: 3 writing: BACKGROUND } }");
+  const auto writing = [&](const Cluster& cluster, double host_limit, double own_limit) {
+    RunConfig planned = config;
+    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(own_limit / (1 << 30)));
+    Planner planner(cluster);
+    const Plan plan = PlanWithSaves(planner, &planned, 2, host_limit);
+    EXPECT_TRUE(plan.fits());
+    const bool background = SavesInBackground(planned.training());
+    int64_t snapshot = plan.host_memory();
+    for (const StagePlan& stage : plan.stages) snapshot += stage.memory.peak[static_cast<size_t>(Purpose::kSnapshot)];
+    EXPECT_EQ(snapshot > 0, background);
+    return background ? "BACKGROUND" : "FOREGROUND";
+  };
+  Cluster gpus;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      "device: 'a' gpu: true devices_per_node: 4 memory_gib: 80 peaks { dtype: 'float32' tflops: 30 } "
+      "node { gbytes_per_second: 200 } network { gbytes_per_second: 20 }",
+      &gpus));
+  const auto bytes = static_cast<double>(Planner(gpus).Make(config, 2).host_memory());
+  ASSERT_GT(bytes, 0);
+  EXPECT_STREQ(writing(gpus, 0, 0), "BACKGROUND") << "unknown";
+  EXPECT_STREQ(writing(gpus, bytes, 0), "BACKGROUND");
+  EXPECT_STREQ(writing(gpus, bytes - 1, 0), "FOREGROUND");
+  gpus.set_host_memory_gib(4 * bytes / (1 << 30));
+  EXPECT_STREQ(writing(gpus, 0, 0), "BACKGROUND");
+  EXPECT_STREQ(writing(gpus, bytes - 1, 0), "FOREGROUND") << "what is known of the host itself counts";
+  gpus.set_host_memory_gib(4 * (bytes - 1) / (1 << 30));
+  EXPECT_STREQ(writing(gpus, 0, 0), "FOREGROUND");
+  EXPECT_STREQ(writing(gpus, bytes, 0), "BACKGROUND");
+  const auto whole = static_cast<double>(Planner().Make(config, 2).reserved());
+  EXPECT_STREQ(writing(Cluster(), 0, whole + (1 << 10)), "BACKGROUND");
+  EXPECT_STREQ(writing(Cluster(), 0, whole - (1 << 10)), "FOREGROUND");
+}
+
 }  // namespace
 }  // namespace trefoil

@@ -333,6 +333,7 @@ constexpr ClusterRow kClusterRows[] = {
     {"network", "devices_per_node: 2", "network { gbytes_per_second: 0.1 latency_us: 50 }"},
     {"nodes", "devices_per_node: 2", "nodes: 1"},
     {"alone_speedup", "nodes: 1", "alone_speedup: 3"},
+    {"host_memory_gib", "gpu: true", "host_memory_gib: 100"},
 };
 
 constexpr char kCluster[] = R"(
@@ -343,7 +344,8 @@ constexpr char kCluster[] = R"(
 TEST(ClusterFieldsTest, EachHasARowThatChangesAPlan) {
   std::set<std::string> names, rows;
   for (int i = 0; i < Cluster::descriptor()->field_count(); ++i) names.insert(Cluster::descriptor()->field(i)->name());
-  const RunConfig config = Filled(NewFolder("plan"), "parallel { pipeline: 2 tensor: 2 } training { micro_batch: 2 }");
+  const RunConfig config = Filled(NewFolder("plan"), "parallel { pipeline: 2 tensor: 2 } training { micro_batch: 2 "
+                                                     "checkpoint { every_steps: 2 } }");
   for (const ClusterRow& row : kClusterRows) {
     EXPECT_TRUE(rows.insert(row.path).second) << row.path;
     std::vector<std::string> reports;
