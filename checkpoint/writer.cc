@@ -104,7 +104,8 @@ absl::Status CheckFilesBefore(FileSystem& fs, const std::string& folder, const M
     const auto file = fs.Open(path);
     if (absl::IsNotFound(file.status())) {
       return absl::DataLossError(absl::StrCat(path, ": rank ", part.rank, " has written it, but rank ", rank,
-                                              " does not see it: the hosts must share the run folder"));
+                                              " does not see it: the hosts must share the run folder, and nothing ",
+                                              "else may remove files there"));
     }
     TREFOIL_RETURN_IF_ERROR(file.status());
     if ((*file)->size() == bytes) return absl::OkStatus();

@@ -332,7 +332,8 @@ TEST_F(CheckpointTest, AFolderThatOneRankHasForItselfIsFoundBeforeTheCommit) {
       EXPECT_EQ(status.message(),
                 absl::StrCat(sees == 0 ? "" : "rank 1 on localhost: ", PartialCheckpointPath(folder_, 2, "0a1b"),
                              "/rank-0000", written, ".bin: rank ", written, " has written it, but rank ", sees,
-                             " does not see it: the hosts must share the run folder"));
+                             " does not see it: the hosts must share the run folder, and nothing else may remove ",
+                             "files there"));
     }
     EXPECT_THAT(Folders(), ElementsAre("step-00000001"));
   }

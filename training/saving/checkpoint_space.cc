@@ -8,7 +8,6 @@
 #include "checkpoint/directory.h"
 #include "training/fine_tuning.h"
 #include "training/saving/resume.h"
-#include "training/saving/state_snapshot.h"
 
 namespace trefoil {
 namespace {
@@ -38,8 +37,7 @@ int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
     const int64_t both = std::lcm(every, int64_t{config.keep_every()});
     for_ever = steps / both - step / both;
   }
-  // In the background the oldest is removed beside the next save.
-  const int more = (keeps_best ? 2 : 1) + (SavesInBackground(training) ? 1 : 0);
+  const int more = keeps_best ? 2 : 1;
   return for_ever + std::min<int64_t>(saves - for_ever, int64_t{config.keep_last()} + more);
 }
 

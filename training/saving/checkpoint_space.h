@@ -3,9 +3,8 @@
 //   TREFOIL_RETURN_IF_ERROR(CheckSpace(fs, config, /*step=*/0, &notes));     // before the first step
 //
 // A checkpoint holds three float32 numbers for each parameter (weight, first and second moment), or one if it is not
-// trained. While a new one is being
-// written the old ones are still there, so a run that keeps the last K needs room for K + 1, and for K + 2 with saves in
-// the background, beside which the oldest is removed.
+// trained. While a new one is being written the old ones are still there, so a run that keeps the last K needs room for
+// K + 1. Where there is more, saves in the background take that of K + 2 for a moment (training/saving/saver.h).
 #pragma once
 
 #include <cstdint>

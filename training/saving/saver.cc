@@ -81,6 +81,7 @@ absl::Status Saver::Save(const TrainerState& state, bool last, Clock::time_point
   }
   put_off_ = false;
   Join();
+  MakeRoom();
   return writer_ == nullptr || last ? SaveInForeground(state, last, begin) : Begin(state, begin);
 }
 
@@ -152,6 +153,15 @@ absl::Status Saver::Failed(int64_t saved, int64_t step, const absl::Status& stat
   say_ << "WARNING: " << what << ". Training goes on; " << newest << "; the next try is " << when << " (failure "
        << failures_ << " in a row; " << config.failed_saves() << " end the run)." << std::endl;
   return absl::OkStatus();
+}
+
+void Saver::MakeRoom() {
+  if (!remove_ || worker_.all->rank() != 0) return;
+  const std::string folder = CheckpointsFolder(worker_.config);
+  const auto free = fs_.FreeBytes(folder), newest = CheckpointBytesOnDisk(fs_, CheckpointPath(folder, saved_step_));
+  if (!free.ok() || !newest.ok() || *free >= *newest) return;
+  RemoveOld();
+  Join();
 }
 
 void Saver::RemoveOld() {

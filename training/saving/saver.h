@@ -21,7 +21,8 @@
 // the run folder to another job (runtime/files/folder_lock.h).
 //
 // Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of rank 0
-// while training goes on, and while the next save is written; the one after that waits for it.
+// while training goes on, and while the next save is written; the one after that waits for it. Where there is no room on
+// disk for that next one besides, it waits too.
 //
 // Threads: the rank's main thread. Every rank makes the same calls and gets the same Status.
 #pragma once
@@ -89,6 +90,8 @@ class Saver {
   absl::Status Failed(int64_t saved, int64_t step, const absl::Status& status, NextTry next);
   bool IsKept(int64_t step) const;
   void RemoveOld();
+  // Before a save: room for it, if what is to be removed makes some.
+  void MakeRoom();
   void Join();
 
   FileSystem& fs_;

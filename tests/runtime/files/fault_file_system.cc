@@ -29,7 +29,7 @@ class FaultFileSystem::File final : public WritableFile {
   absl::Status Append(std::span<const std::byte> bytes) override {
     const std::lock_guard lock(fs_.mutex_);
     const bool was_dead = fs_.crashed_;
-    if (absl::Status status = fs_.CountCall(path_); !status.ok()) {
+    if (absl::Status status = fs_.CountCall("append", path_); !status.ok()) {
       if (!was_dead && fs_.crash_ == Crash::kKill) base_->Append(bytes.first(bytes.size() / 2)).IgnoreError();
       return status;
     }
@@ -43,14 +43,14 @@ class FaultFileSystem::File final : public WritableFile {
 
   absl::Status Flush() override {
     const std::lock_guard lock(fs_.mutex_);
-    TREFOIL_RETURN_IF_ERROR(fs_.CountCall(path_));
+    TREFOIL_RETURN_IF_ERROR(fs_.CountCall("flush", path_));
     fs_.unflushed_[path_] = fs_.SizeOf(path_);
     return base_->Flush();
   }
 
   absl::Status Close() override {
     const std::lock_guard lock(fs_.mutex_);
-    TREFOIL_RETURN_IF_ERROR(fs_.CountCall(path_));
+    TREFOIL_RETURN_IF_ERROR(fs_.CountCall("close", path_));
     fs_.unflushed_.erase(path_);
     return base_->Close();
   }
@@ -64,6 +64,12 @@ class FaultFileSystem::File final : public WritableFile {
 void FaultFileSystem::CrashAt(int64_t call, Crash crash) {
   const std::lock_guard lock(mutex_);
   crash_at_ = call;
+  crash_ = crash;
+}
+
+void FaultFileSystem::CrashWhen(std::function<bool(const std::string&)> is_it, Crash crash) {
+  const std::lock_guard lock(mutex_);
+  crash_when_ = std::move(is_it);
   crash_ = crash;
 }
 
@@ -82,9 +88,10 @@ int64_t FaultFileSystem::calls() const {
   return calls_;
 }
 
-absl::Status FaultFileSystem::CountCall(const std::string& path) {
+absl::Status FaultFileSystem::CountCall(const char* what, const std::string& path) {
   if (crashed_) return Dead(path);
-  if (calls_++ != crash_at_) return absl::OkStatus();
+  const bool named = crash_when_ && crash_when_(std::string(what) + " " + path);
+  if (calls_++ != crash_at_ && !named) return absl::OkStatus();
   crashed_ = true;
   if (crash_ == Crash::kPowerCut) CutPower();
   return Dead(path);
@@ -141,7 +148,7 @@ std::unique_ptr<WritableFile> FaultFileSystem::Opened(const std::string& path, b
 
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Create(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  TREFOIL_RETURN_IF_ERROR(CountCall("create", path));
   const bool is_new = !base_.Exists(path);
   TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Create(path));
   return Opened(path, is_new, /*flushed=*/0, std::move(base));
@@ -149,7 +156,7 @@ absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Create(const std:
 
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultFileSystem::Extend(const std::string& path, int64_t bytes) {
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  TREFOIL_RETURN_IF_ERROR(CountCall("extend", path));
   const bool is_new = !base_.Exists(path);
   TREFOIL_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> base, base_.Extend(path, bytes));
   return Opened(path, is_new, /*flushed=*/SizeOf(path), std::move(base));
@@ -172,20 +179,20 @@ absl::Status FaultFileSystem::Renamed(const std::string& from, const std::string
 
 absl::Status FaultFileSystem::Rename(const std::string& from, const std::string& to) {
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(from));
+  TREFOIL_RETURN_IF_ERROR(CountCall("rename", from));
   const auto before = ReadFile(base_, to);
   return Renamed(from, to, base_.Rename(from, to), before.ok() ? std::optional(*before) : std::nullopt);
 }
 
 absl::Status FaultFileSystem::RenameIfFree(const std::string& from, const std::string& to) {
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(from));
+  TREFOIL_RETURN_IF_ERROR(CountCall("rename", from));
   return Renamed(from, to, base_.RenameIfFree(from, to), std::nullopt);
 }
 
 absl::Status FaultFileSystem::MakeFolder(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  TREFOIL_RETURN_IF_ERROR(CountCall("make", path));
   std::vector<std::string> made;  // upper first
   for (std::string folder = path; !base_.Exists(folder); folder = FolderOf(folder)) made.insert(made.begin(), folder);
   TREFOIL_RETURN_IF_ERROR(base_.MakeFolder(path));
@@ -197,7 +204,7 @@ absl::Status FaultFileSystem::MakeFolder(const std::string& path) {
 
 absl::Status FaultFileSystem::FlushFolder(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  TREFOIL_RETURN_IF_ERROR(CountCall("flush", path));
   for (Change& change : changes_) change.unflushed.erase(path);
   std::erase_if(changes_, [](const Change& change) { return change.unflushed.empty(); });
   return base_.FlushFolder(path);
@@ -212,7 +219,7 @@ absl::Status FaultFileSystem::Remove(const std::string& path) {
     for (const std::string& name : *names) TREFOIL_RETURN_IF_ERROR(Remove(path + "/" + name));
   }
   const std::lock_guard lock(mutex_);
-  TREFOIL_RETURN_IF_ERROR(CountCall(path));
+  TREFOIL_RETURN_IF_ERROR(CountCall("remove", path));
   unflushed_.erase(path);
   std::erase_if(changes_, [&](const Change& change) { return change.to == path; });
   return base_.Remove(path);

@@ -15,6 +15,7 @@
 // Threads: as FileSystem. One instance may stand for a machine shared by several ranks, or each rank may have its own.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,9 @@ class FaultFileSystem final : public FileSystem {
   // what was renamed has its old name, a file that was replaced its old content. What was removed stays removed.
   enum class Crash { kKill, kPowerCut };
   void CrashAt(int64_t call, Crash crash = Crash::kKill);
+  // At the first call that is said to be it, by what it does: "append /runs/a/x". Such a moment is the same whatever
+  // other threads are doing. One thread at a time asks.
+  void CrashWhen(std::function<bool(const std::string& call)> is_it, Crash crash = Crash::kKill);
   // After `bytes` more bytes an Append writes what fits and fails: "no space left on device". Nothing is given back by
   // removing files, but another call makes room.
   void FillAfter(int64_t bytes);
@@ -68,7 +72,7 @@ class FaultFileSystem final : public FileSystem {
   };
 
   // These hold the mutex while the base's call is made, so that nothing changes after the crash.
-  absl::Status CountCall(const std::string& path);
+  absl::Status CountCall(const char* what, const std::string& path);
   absl::Status CheckAlive(const std::string& path) const;
   int64_t SizeOf(const std::string& path);
   // Of which a power cut leaves the first `flushed` bytes, or what it left before.
@@ -83,6 +87,7 @@ class FaultFileSystem final : public FileSystem {
   FileSystem& base_;
   mutable std::mutex mutex_;
   int64_t calls_ = 0, crash_at_ = -1, bytes_left_ = -1;
+  std::function<bool(const std::string&)> crash_when_;
   Crash crash_ = Crash::kKill;
   bool crashed_ = false;
   std::map<std::string, int64_t> unflushed_;  // files, and how much of each a power cut leaves

@@ -5,12 +5,15 @@
 // Threads: as FileSystem.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -39,8 +42,8 @@ class PassingFileSystem : public FileSystem {
  protected:
   // The path that the base is asked for.
   virtual std::string Real(const std::string& path) { return path; }
-  // Before a call that changes the disk.
-  virtual void Changing(const std::string& /*path*/) {}
+  // Before a call that changes the disk; an error is the call's.
+  virtual absl::Status Changing(const std::string& /*path*/) { return absl::OkStatus(); }
 
  private:
   class File;
@@ -76,9 +79,10 @@ class InterruptedFileSystem final : public PassingFileSystem {
   }
 
  protected:
-  void Changing(const std::string& path) override {
+  absl::Status Changing(const std::string& path) override {
     if (calls_++ == k_) event_();
     if (created_ != nullptr && path.ends_with(name_)) std::exchange(created_, nullptr)();
+    return absl::OkStatus();
   }
 
  private:
@@ -89,20 +93,47 @@ class InterruptedFileSystem final : public PassingFileSystem {
   std::atomic<int64_t> calls_ = 0;
 };
 
-// A disk that is slow: each call for a file whose path ends so takes so long.
-class SlowFileSystem final : public PassingFileSystem {
+// A disk that is slow at saving: what ranks write into the folder of a checkpoint waits until that step is released.
+class HeldFileSystem final : public PassingFileSystem {
  public:
-  SlowFileSystem(FileSystem& base, std::string name, double seconds)
-      : PassingFileSystem(base), name_(std::move(name)), seconds_(seconds) {}
+  using PassingFileSystem::PassingFileSystem;
+  // What is of this step or an earlier one goes on.
+  void Release(int64_t step) {
+    {
+      const std::lock_guard lock(mutex_);
+      released_ = std::max(released_, step);
+    }
+    changed_.notify_all();
+  }
 
  protected:
-  void Changing(const std::string& path) override {
-    if (path.ends_with(name_)) std::this_thread::sleep_for(std::chrono::duration<double>(seconds_));
+  absl::Status Changing(const std::string& path) override {
+    const size_t at = path.rfind("/step-");
+    if (at == std::string::npos || path.find(".partial/rank-") == std::string::npos) return absl::OkStatus();
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&, step = std::stoll(path.substr(at + 6))] { return step <= released_; });
+    return absl::OkStatus();
   }
 
  private:
-  const std::string name_;
-  const double seconds_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t released_ = 0;
+};
+
+// A file system that turns read-only, and back.
+class ReadOnlyFileSystem final : public PassingFileSystem {
+ public:
+  using PassingFileSystem::PassingFileSystem;
+  void set_read_only(bool is) { is_ = is; }
+
+ protected:
+  absl::Status Changing(const std::string& path) override {
+    return is_ ? absl::PermissionDeniedError(path + ": read-only file system") : absl::OkStatus();
+  }
+
+ private:
+  std::atomic<bool> is_ = false;
 };
 
 // Of which so much is left.
@@ -113,6 +144,37 @@ class SmallFileSystem final : public PassingFileSystem {
 
  private:
   const int64_t free_bytes_;
+};
+
+// Which has so much room for what is in a folder. A call that finds none left fails; the one before may have taken more.
+class QuotaFileSystem final : public PassingFileSystem {
+ public:
+  QuotaFileSystem(FileSystem& base, std::string folder, int64_t bytes)
+      : PassingFileSystem(base), folder_(std::move(folder)), bytes_(bytes) {}
+  absl::StatusOr<int64_t> FreeBytes(const std::string&) override { return std::max<int64_t>(0, Left()); }
+
+ protected:
+  absl::Status Changing(const std::string& path) override {
+    const bool takes = path.find(".partial/") != std::string::npos;
+    return takes && Left() < 0 ? absl::ResourceExhaustedError(path + ": no space left on device") : absl::OkStatus();
+  }
+
+ private:
+  // Files may be removed meanwhile.
+  int64_t Left() const {
+    int64_t left = bytes_;
+    std::error_code error;
+    for (std::filesystem::recursive_directory_iterator file(folder_, error), end; !error && file != end;
+         file.increment(error)) {
+      std::error_code removed;
+      const auto bytes = file->is_regular_file(removed) ? file->file_size(removed) : 0;
+      if (!removed) left -= static_cast<int64_t>(bytes);
+    }
+    return left;
+  }
+
+  const std::string folder_;
+  const int64_t bytes_;
 };
 
 }  // namespace trefoil
