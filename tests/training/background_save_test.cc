@@ -205,6 +205,8 @@ TEST_F(BackgroundSaveTest, ACrashAtAnyCallLosesNothingThatWasSaved) {
     const auto of_step = [&](const char* step) { return at.find(step) != std::string::npos; };
     if (!removed && (of_step("step-00000003") || of_step("step-00000004"))) continue;
     const size_t second = of_step("step-00000002") ? 1 : 0;
+    // Of what is appended to one file a part will do.
+    if (at.starts_with("append") && std::stoi(at.substr(at.rfind(' '))) % 8 != 1) continue;
     crash(at, true, (number[second]++ + second) % 2 == 0 ? Crash::kKill : Crash::kPowerCut);
     if (second == 1 && !removed && at.find("rank-00001") != std::string::npos) crash(at, false, Crash::kKill);
   }
