@@ -8,8 +8,8 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "checkpoint/manifest.h"
@@ -19,45 +19,35 @@ namespace {
 
 constexpr char kPartial[] = ".partial", kReplaced[] = ".replaced", kDeleted[] = ".deleted", kDamaged[] = ".damaged";
 
-struct Entry {
-  int64_t step;
-  std::string suffix;  // "", one of the above; of kDamaged with a number behind it, of kPartial whoever's it is
+// Of a folder's name. Kind: kReplaced of every .replaced, whatever else there is.
+struct Parsed {
+  CheckpointFolder::Kind kind = CheckpointFolder::kComplete;
+  int64_t step = 0;
 };
 
-std::optional<Entry> ParseName(absl::string_view name) {
+std::optional<Parsed> ParseName(absl::string_view name) {
   const size_t digits_end = std::min(name.find('.'), name.size());
   absl::string_view digits = name.substr(0, digits_end), rest = name.substr(digits_end);
-  Entry entry;
-  if (!absl::ConsumePrefix(&digits, "step-") || !absl::SimpleAtoi(digits, &entry.step) || entry.step < 0) {
+  Parsed parsed;
+  if (!absl::ConsumePrefix(&digits, "step-") || !absl::SimpleAtoi(digits, &parsed.step) || parsed.step < 0) {
     return std::nullopt;
   }
-  if (name.substr(0, digits_end) != absl::StrFormat("step-%08d", entry.step)) return std::nullopt;
+  if (name.substr(0, digits_end) != absl::StrFormat("step-%08d", parsed.step)) return std::nullopt;
   if (absl::EndsWith(rest, kPartial)) {
-    entry.suffix = kPartial;
+    parsed.kind = CheckpointFolder::kPartial;
   } else if (absl::StartsWith(rest, kDamaged)) {
-    entry.suffix = kDamaged;
-  } else if (rest.empty() || rest == kReplaced || rest == kDeleted) {
-    entry.suffix = std::string(rest);
-  } else {
+    parsed.kind = CheckpointFolder::kDamaged;
+  } else if (rest == kReplaced) {
+    parsed.kind = CheckpointFolder::kReplaced;
+  } else if (rest == kDeleted) {
+    parsed.kind = CheckpointFolder::kDeleted;
+  } else if (!rest.empty()) {
     return std::nullopt;
   }
-  return entry;
+  return parsed;
 }
 
-// Folders of complete checkpoints by step.
-absl::StatusOr<std::map<int64_t, std::string>> ListComplete(FileSystem& fs, const std::string& folder,
-                                                            std::vector<std::string>* ignored) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(folder));
-  std::map<int64_t, std::string> complete;
-  for (const std::string& name : names) {  // sorted: "step-X" comes before "step-X.replaced"
-    const std::optional<Entry> entry = ParseName(name);
-    if (!entry) continue;
-    const bool counts = entry->suffix.empty() || entry->suffix == kReplaced;
-    if (counts && complete.emplace(entry->step, folder + "/" + name).second) continue;
-    if (ignored != nullptr) ignored->push_back(name);
-  }
-  return complete;
-}
+std::string NameOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 void WarnIfError(const absl::Status& status) {
   if (!status.ok()) LOG(WARNING) << "cannot tidy up checkpoints: " << status.message();
@@ -78,23 +68,48 @@ std::string CheckpointPath(const std::string& run_checkpoints_folder, int64_t st
 }
 
 int64_t StepOf(const std::string& path) {
-  const std::optional<Entry> entry = ParseName(path.substr(path.rfind('/') + 1));
-  CHECK(entry.has_value()) << path;
-  return entry->step;
+  const std::optional<Parsed> parsed = ParseName(NameOf(path));
+  CHECK(parsed.has_value()) << path;
+  return parsed->step;
 }
 
 std::string PartialCheckpointPath(const std::string& run_checkpoints_folder, int64_t step, const std::string& owner) {
   return CheckpointPath(run_checkpoints_folder, step) + "." + owner + kPartial;
 }
 
+absl::StatusOr<std::vector<CheckpointFolder>> ListCheckpoints(FileSystem& fs,
+                                                              const std::string& run_checkpoints_folder) {
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(run_checkpoints_folder));
+  std::vector<CheckpointFolder> folders;
+  std::set<int64_t> complete;
+  for (const std::string& name : names) {  // sorted: "step-X" comes before "step-X.replaced"
+    const std::optional<Parsed> parsed = ParseName(name);
+    if (!parsed) continue;
+    CheckpointFolder::Kind kind = parsed->kind;
+    if (kind == CheckpointFolder::kReplaced && !complete.contains(parsed->step)) kind = CheckpointFolder::kComplete;
+    if (kind == CheckpointFolder::kComplete) complete.insert(parsed->step);
+    folders.push_back({.kind = kind, .step = parsed->step, .path = run_checkpoints_folder + "/" + name});
+  }
+  // By step, not by name: steps of more than eight digits.
+  std::stable_sort(folders.begin(), folders.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  return folders;
+}
+
 absl::StatusOr<std::vector<std::string>> CompleteCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder,
                                                              std::vector<std::string>* ignored) {
-  const auto complete = ListComplete(fs, run_checkpoints_folder, ignored);
-  if (absl::IsNotFound(complete.status())) return std::vector<std::string>();
-  TREFOIL_RETURN_IF_ERROR(complete.status());
-  std::vector<std::string> newest_first;
-  for (auto it = complete->rbegin(); it != complete->rend(); ++it) newest_first.push_back(it->second);
-  return newest_first;
+  const auto folders = ListCheckpoints(fs, run_checkpoints_folder);
+  if (absl::IsNotFound(folders.status())) return std::vector<std::string>();
+  TREFOIL_RETURN_IF_ERROR(folders.status());
+  std::vector<std::string> complete;
+  for (const CheckpointFolder& folder : *folders) {
+    if (folder.kind == CheckpointFolder::kComplete) {
+      complete.push_back(folder.path);
+    } else if (ignored != nullptr) {
+      ignored->push_back(NameOf(folder.path));
+    }
+  }
+  std::reverse(complete.begin(), complete.end());
+  return complete;
 }
 
 absl::StatusOr<std::string> LatestCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder,
@@ -131,18 +146,13 @@ absl::StatusOr<std::string> SetAsideDamaged(FileSystem& fs, const std::string& p
 absl::Status BeginCheckpoint(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                              const std::string& owner) {
   TREFOIL_RETURN_IF_ERROR(MakeFolderDurably(fs, run_checkpoints_folder));
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(run_checkpoints_folder));
-  for (const std::string& name : names) {
-    const std::optional<Entry> entry = ParseName(name);
-    if (!entry) continue;
-    const std::string path = run_checkpoints_folder + "/" + name;
-    const std::string plain = CheckpointPath(run_checkpoints_folder, entry->step);
-    if (entry->suffix == kReplaced && !fs.Exists(plain)) {
-      TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, path, plain));  // the save that was to take its place died
-    } else if (entry->suffix == kReplaced) {
-      WarnIfError(Discard(fs, path));
-    } else if (entry->suffix == kPartial || entry->suffix == kDeleted) {
-      WarnIfError(fs.Remove(path));
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<CheckpointFolder> folders, ListCheckpoints(fs, run_checkpoints_folder));
+  for (const CheckpointFolder& folder : folders) {
+    if (folder.kind == CheckpointFolder::kComplete && absl::EndsWith(folder.path, kReplaced)) {
+      // The save that was to take its place died.
+      TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, folder.path, CheckpointPath(run_checkpoints_folder, folder.step)));
+    } else if (folder.left_behind()) {
+      WarnIfError(RemoveCheckpoint(fs, folder));
     }
   }
   const std::string partial = PartialCheckpointPath(run_checkpoints_folder, step, owner);
@@ -165,17 +175,31 @@ absl::Status CommitCheckpoint(FileSystem& fs, const std::string& run_checkpoints
   return absl::OkStatus();
 }
 
+std::vector<CheckpointFolder> SurplusCheckpoints(const std::vector<CheckpointFolder>& folders, int64_t step,
+                                                 const KeepPolicy& keep) {
+  CHECK_GE(keep.last, 0);
+  if (keep.last == 0) return {};
+  std::vector<CheckpointFolder> surplus;
+  for (const CheckpointFolder& folder : folders) {
+    const bool stays = folder.step >= step || keep.ForEver(folder.step) || folder.step == keep.best;
+    if (folder.kind == CheckpointFolder::kComplete && !stays) surplus.push_back(folder);
+  }
+  surplus.resize(surplus.size() - std::min(surplus.size(), static_cast<size_t>(keep.last - 1)));
+  return surplus;
+}
+
+absl::Status RemoveCheckpoint(FileSystem& fs, const CheckpointFolder& folder) {
+  const bool looks_complete = folder.kind == CheckpointFolder::kComplete || folder.kind == CheckpointFolder::kReplaced;
+  return looks_complete ? Discard(fs, folder.path) : fs.Remove(folder.path);
+}
+
 void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                           const KeepPolicy& keep) {
-  CHECK_GE(keep.last, 0);
   if (keep.last == 0) return;
-  auto complete = ListComplete(fs, run_checkpoints_folder, nullptr);
-  if (!complete.ok()) return WarnIfError(complete.status());
-  complete->erase(complete->lower_bound(step), complete->end());
-  std::erase_if(*complete, [&](const auto& entry) { return keep.ForEver(entry.first) || entry.first == keep.best; });
-  for (int64_t surplus = static_cast<int64_t>(complete->size()) - (keep.last - 1); surplus > 0; --surplus) {
-    WarnIfError(Discard(fs, complete->begin()->second));
-    complete->erase(complete->begin());
+  const auto folders = ListCheckpoints(fs, run_checkpoints_folder);
+  if (!folders.ok()) return WarnIfError(folders.status());
+  for (const CheckpointFolder& folder : SurplusCheckpoints(*folders, step, keep)) {
+    WarnIfError(RemoveCheckpoint(fs, folder));
   }
 }
 

@@ -37,6 +37,25 @@ std::string CheckpointPath(const std::string& run_checkpoints_folder, int64_t st
 // The step of a path that CompleteCheckpoints gave.
 int64_t StepOf(const std::string& path);
 
+// What the name of a folder says that is in it.
+struct CheckpointFolder {
+  enum Kind {
+    kComplete,  // under its plain name, or as .replaced where there is none of the plain name
+    kPartial,
+    kReplaced,  // a checkpoint of that step has taken its place
+    kDeleted,
+    kDamaged
+  };
+  Kind kind = kComplete;
+  int64_t step = 0;
+  std::string path;
+  // Of a save or a removal that died, or is at it: the next save removes it.
+  bool left_behind() const { return kind == kPartial || kind == kReplaced || kind == kDeleted; }
+};
+// All of a run, by step. NotFound if there is no such folder.
+absl::StatusOr<std::vector<CheckpointFolder>> ListCheckpoints(FileSystem& fs,
+                                                              const std::string& run_checkpoints_folder);
+
 // The paths of the complete checkpoints, newest first; empty if there are none (or no such folder). Names of folders that
 // are not complete go to `ignored` if given, for a log line. Only names are looked at: whether a checkpoint is damaged
 // shows when it is opened and read. Every rank that asks gets the same answer while nobody saves.
@@ -75,9 +94,14 @@ struct KeepPolicy {
   int64_t best = 0;   // besides, that of this step; 0: none
   bool ForEver(int64_t step) const { return every > 0 && step % every == 0; }
 };
-// Removes complete checkpoints of steps before `step` but for the newest keep.last - 1 of them, and the best and those
-// that stay for ever, which do not count among the newest. Checkpoints of later steps, left by a run that was set back
-// to an earlier one, are not touched. What cannot be removed is logged as a warning and tried again at the next save.
+// Which of the complete checkpoints do not stay beside that of `step`: those of steps before it but for the newest
+// keep.last - 1 of them, and the best and those that stay for ever, which do not count among the newest. Checkpoints of
+// later steps, left by a run that was set back to an earlier one, stay. Oldest first.
+std::vector<CheckpointFolder> SurplusCheckpoints(const std::vector<CheckpointFolder>& folders, int64_t step,
+                                                 const KeepPolicy& keep);
+// Removes it in a way that can be interrupted: what is left of it does not look complete.
+absl::Status RemoveCheckpoint(FileSystem& fs, const CheckpointFolder& folder);
+// Removes the surplus. What cannot be removed is logged as a warning and tried again at the next save.
 void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                           const KeepPolicy& keep);
 

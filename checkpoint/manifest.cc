@@ -164,6 +164,18 @@ absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::stri
   return manifest;
 }
 
+absl::Status CheckTiling(const Manifest& manifest, const std::vector<ManifestTensor>& tensors) {
+  static const std::vector<ManifestSlice> kNone;
+  for (const TensorEntry& entry : manifest.tensors) {
+    const ManifestTensor* const tensor = FindNamed(tensors, entry.name);
+    const std::string error =
+        TilingError({entry.name, entry.dtype, entry.shape, tensor == nullptr ? kNone : tensor->slices});
+    if (error.empty()) continue;
+    return absl::DataLossError(absl::StrCat("tensor \"", entry.name, "\" ", entry.shape.ToString(), ": ", error));
+  }
+  return absl::OkStatus();
+}
+
 void Pack(const PartEntry& part, Packer* packer) {
   packer->Number(part.rank);
   packer->Number(part.file_bytes);

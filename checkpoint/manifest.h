@@ -53,6 +53,9 @@ std::string EncodeManifest(const Manifest& manifest);
 // whole tensor.
 absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::string& path);
 
+// DataLoss unless the slices in `tensors`, sorted by name, are disjoint and together all of every tensor of the manifest.
+absl::Status CheckTiling(const Manifest& manifest, const std::vector<ManifestTensor>& tensors);
+
 // For messages between ranks; a manifest without the slices.
 void Pack(const PartEntry& part, Packer* packer);
 PartEntry UnpackPart(Unpacker* unpacker);

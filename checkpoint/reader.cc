@@ -1,7 +1,6 @@
 #include "checkpoint/reader.h"
 
 #include <absl/strings/str_cat.h>
-#include <absl/strings/str_format.h>
 #include <glog/logging.h>
 
 #include <algorithm>
@@ -10,18 +9,14 @@
 #include <map>
 #include <mutex>
 
+#include "checkpoint/checked_files.h"
 #include "checkpoint/manifest.h"
-#include "checkpoint/part.h"
 #include "checkpoint/slice_directory.h"
-#include "runtime/files/crc32c.h"
 
 namespace trefoil {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "data files are little-endian");
-
-// A multiple of every element size, so that no element straddles two blocks; divides the chunks of a slice.
-constexpr int64_t kBlock = 1 << 20;
 
 // Elements from the start of `box` to the global index `offset`, row-major.
 int64_t Position(const Box& box, const Shape& offset) {
@@ -114,25 +109,16 @@ absl::Status CheckTarget(const std::string& folder, const Manifest& manifest, co
 }
 
 absl::Status ReadSlice(const ReadableFile& file, const std::string& path, Job& job, std::span<std::byte> buffer) {
-  const ManifestSlice& slice = *job.slice;
   const int64_t element = static_cast<int64_t>(SizeOf(job.tensor->dtype));
-  const int64_t bytes = slice.box.extent.elements() * element;
-  for (size_t i = 0; i < slice.crcs.size(); ++i) {
-    const int64_t begin = static_cast<int64_t>(i) * slice.chunk_bytes, end = std::min(begin + slice.chunk_bytes, bytes);
-    const auto wants = [&](const Copier& copier) { return copier.Wants(end / element); };
+  for (size_t i = 0; i < job.slice->crcs.size(); ++i) {
+    const Chunk chunk = {.tensor = job.tensor, .slice = job.slice, .number = i};
+    const auto wants = [&](const Copier& copier) { return copier.Wants(chunk.end() / element); };
     if (std::none_of(job.copiers.begin(), job.copiers.end(), wants)) continue;
-    uint32_t crc = 0;
-    for (int64_t at = begin; at < end; at += kBlock) {
-      const auto block = buffer.first(static_cast<size_t>(std::min(kBlock, end - at)));
-      TREFOIL_RETURN_IF_ERROR(file.Read(slice.byte_offset + at, block));
-      crc = Crc32c(block, crc);
-      const int64_t block_end = at + static_cast<int64_t>(block.size());
-      for (Copier& copier : job.copiers) copier.Copy(block.data(), at / element, block_end / element);
-    }
-    if (crc == slice.crcs[i]) continue;
-    return absl::DataLossError(absl::StrFormat(
-        "%s: damaged: tensor \"%s\", slice %s, bytes %d to %d: CRC32C is %08x, but must be %08x", path,
-        job.tensor->name, ToString(slice.box), slice.byte_offset + begin, slice.byte_offset + end, crc, slice.crcs[i]));
+    const auto copy = [&](int64_t at, std::span<const std::byte> block) {
+      const int64_t end = at + static_cast<int64_t>(block.size());
+      for (Copier& copier : job.copiers) copier.Copy(block.data(), at / element, end / element);
+    };
+    TREFOIL_RETURN_IF_ERROR(ReadChunk(file, path, chunk, buffer, copy));
   }
   return absl::OkStatus();
 }
@@ -154,9 +140,7 @@ CheckpointReader::CheckpointReader(FileSystem& fs, std::string folder, std::shar
 }
 
 absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& fs, const std::string& folder) {
-  const std::string path = folder + "/" + kManifestFile;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string text, ReadFile(fs, path));
-  TREFOIL_ASSIGN_OR_RETURN(Manifest manifest, DecodeManifest(text, path));
+  TREFOIL_ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(fs, folder));
   return CheckpointReader(fs, folder, std::make_shared<const Manifest>(std::move(manifest)));
 }
 
@@ -180,11 +164,8 @@ absl::Status CheckpointReader::ReadParts(int first, int every, std::vector<Manif
   }
   TensorsByName by_name;
   for (auto i = static_cast<size_t>(first); i < manifest_->parts.size(); i += static_cast<size_t>(every)) {
-    const PartEntry& entry = manifest_->parts[i];
-    const std::string path = folder_ + "/" + PartFileName(entry.rank);
-    TREFOIL_ASSIGN_OR_RETURN(const std::string text, ReadFile(*fs_, path));
-    TREFOIL_ASSIGN_OR_RETURN(const ManifestPart part, DecodePart(text, path, *manifest_, entry));
-    for (const ManifestTensor& tensor : part.tensors) {
+    TREFOIL_ASSIGN_OR_RETURN(const auto of_part, ReadSlicesOf(*fs_, folder_, *manifest_, manifest_->parts[i]));
+    for (const ManifestTensor& tensor : of_part) {
       auto& slices = TensorNamed(by_name, tensor.name, tensor.dtype, tensor.shape).slices;
       slices.insert(slices.end(), tensor.slices.begin(), tensor.slices.end());
     }
@@ -217,15 +198,7 @@ absl::Status CheckpointReader::CheckParts() const {
   if (known_->located) return absl::OkStatus();
   std::call_once(known_->parts_read, [&] {
     known_->status = ReadParts(0, 1, &known_->tensors);
-    static const std::vector<ManifestSlice> kNone;
-    for (const TensorEntry& entry : manifest_->tensors) {
-      const ManifestTensor* const tensor = FindNamed(known_->tensors, entry.name);
-      const std::string error = TilingError({entry.name, entry.dtype, entry.shape,
-                                             tensor == nullptr ? kNone : tensor->slices});
-      if (error.empty()) continue;
-      known_->status.Update(InManifest(absl::DataLossError(
-          absl::StrCat("tensor \"", entry.name, "\" ", entry.shape.ToString(), ": ", error))));
-    }
+    known_->status.Update(InManifest(CheckTiling(*manifest_, known_->tensors)));
   });
   return known_->status;
 }
@@ -263,7 +236,7 @@ absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) cons
   std::sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
     return std::pair(a->slice->rank, a->slice->byte_offset) < std::pair(b->slice->rank, b->slice->byte_offset);
   });
-  std::vector<std::byte> buffer(static_cast<size_t>(kBlock));
+  std::vector<std::byte> buffer(static_cast<size_t>(kReadBlock));
   std::unique_ptr<ReadableFile> file;
   const std::map<int, int64_t> file_bytes = manifest_->FileBytes();
   std::string path;
@@ -272,12 +245,8 @@ absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) cons
     if (job->slice->rank != open_rank) {
       open_rank = job->slice->rank;
       path = folder_ + "/" + DataFileName(open_rank);
-      TREFOIL_ASSIGN_OR_RETURN(file, fs_->Open(path));
-      const int64_t bytes = file_bytes.at(open_rank);
-      if (file->size() != bytes) {
-        return absl::DataLossError(absl::StrCat(path, ": ", file->size() < bytes ? "truncated: " : "too long: ",
-                                                file->size(), " bytes, but must be ", bytes));
-      }
+      const PartEntry entry = {.rank = open_rank, .file_bytes = file_bytes.at(open_rank)};
+      TREFOIL_ASSIGN_OR_RETURN(file, OpenDataFile(*fs_, folder_, entry));
     }
     TREFOIL_RETURN_IF_ERROR(ReadSlice(*file, path, *job, buffer));
   }
