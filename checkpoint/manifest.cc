@@ -84,6 +84,29 @@ std::optional<TensorEntry> ReadTensorEntry(const Json& json, std::string* rule) 
   return tensor;
 }
 
+// What no manifest of real files breaks, empty: the data files hold the tensors and nothing else, and the parts name 16
+// slices or so for each band, which are what looking slices up takes time for.
+std::string TotalsError(const Manifest& manifest) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const auto add = [](int64_t more, int64_t* sum) { *sum = more > kMost - *sum ? kMost : *sum + more; };
+  int64_t tensors = 0, bands = 0, files = 0, parts = 0;
+  for (const TensorEntry& tensor : manifest.tensors) {
+    add(tensor.shape.elements() * static_cast<int64_t>(SizeOf(tensor.dtype)), &tensors);
+    add(tensor.bands, &bands);
+  }
+  for (const PartEntry& part : manifest.parts) {
+    add(part.file_bytes, &files);
+    add(part.part_bytes, &parts);
+  }
+  if (tensors != files) {
+    return absl::StrCat("tensors: have ", tensors, " bytes, but the data files ", files, "; must be the same");
+  }
+  if (manifest.has_parts && bands > parts) {
+    return absl::StrCat("tensors: have ", bands, " bands, more than the parts have bytes, ", parts);
+  }
+  return "";
+}
+
 }  // namespace
 
 std::map<int, int64_t> Manifest::FileBytes() const {
@@ -161,6 +184,7 @@ absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::stri
     }
     manifest.tensors.push_back(*std::move(entry));
   }
+  if (const std::string error = TotalsError(manifest); !error.empty()) return wrong(error);
   return manifest;
 }
 

@@ -183,6 +183,34 @@ TEST_F(DamageTest, AManifestThatMakesNoSenseIsRefused) {
   EXPECT_THAT(ErrorAfterRewriting("\"parts\":[\n[0,", "\"parts\":[\n[0,1,1,1],[0,"), HasSubstr("each rank once"));
 }
 
+// Whatever its checksum says: a manifest of so many rows or bands would keep its readers busy for years.
+TEST_F(DamageTest, SizesThatNoFilesHaveAreRefused) {
+  const std::string name = In("manifest.json");
+  int64_t files = 0, parts = 0;
+  for (const std::string rank : {"rank-00000", "rank-00001"}) {
+    files += static_cast<int64_t>(Read(rank + ".bin").size());
+    parts += static_cast<int64_t>(Read(rank + ".json").size());
+  }
+  const auto error = [&](int64_t bytes) {
+    return absl::StrCat(name, ": tensors: have ", bytes, " bytes, but the data files ", files, "; must be the same");
+  };
+  EXPECT_EQ(ErrorAfterRewriting("[5,9],1", "[6,9],1"), error(files + 36));
+  EXPECT_EQ(ErrorAfterRewriting("[5,9],1", "[4,9],1"), error(files - 36));
+  constexpr int64_t kMany = int64_t{1} << 60;
+  EXPECT_EQ(ErrorAfterRewriting("[5,9],1", absl::StrCat("[", kMany, ",1],", kMany)), error(files - 180 + 4 * kMany));
+  // The sum of all does not fit into 63 bits.
+  EXPECT_EQ(ErrorAfterRewriting("[5,9],1", absl::StrCat("[", kMany, ",1],1],\n[\"f\",\"float32\",[", kMany, ",1],1")),
+            error(std::numeric_limits<int64_t>::max()));
+  // So many bands need files that say so.
+  const std::string file = absl::StrCat("[0,", Read("rank-00000.bin").size(), ",");
+  const std::string good = Read("manifest.json");
+  Write("manifest.json", Rewritten(good, file, absl::StrCat("[0,", Read("rank-00000.bin").size() - 180 + kMany * 4, ",")));
+  EXPECT_EQ(ErrorAfterRewriting("[5,9],1", absl::StrCat("[", kMany, ",1],", kMany)),
+            absl::StrCat(name, ": tensors: have ", kMany + 10, " bands, more than the parts have bytes, ", parts));
+  Write("manifest.json", good);
+  EXPECT_EQ(LoadAll(), "");
+}
+
 TEST_F(DamageTest, APartThatMakesNoSenseIsRefused) {
   const std::string name = In("rank-00000.json");
   EXPECT_EQ(ErrorAfterRewritingPart("checkpoint part", "something"), name + ": not a part of a checkpoint's manifest");
