@@ -48,9 +48,9 @@ struct Manifest {
 
 // Of one whose slices are in parts.
 std::string EncodeManifest(const Manifest& manifest);
-// `path` is for messages. Checks everything that reading relies on: the checksum, the version, that names ascend, that
-// the tensors have as many bytes as the data files, and no more bands than the parts have bytes; where it has the slices, that they lie within their tensor and their bytes within their file, are disjoint and together the
-// whole tensor.
+// `path` is for messages. Checks everything that reading relies on: the checksum, the version, that names ascend, that the
+// tensors have as many bytes as the data files, and no more bands than the parts have bytes; where it has the slices, that
+// they lie within their tensor and their bytes within their file, are disjoint and together the whole tensor.
 absl::StatusOr<Manifest> DecodeManifest(const std::string& text, const std::string& path);
 
 // DataLoss unless the slices in `tensors`, sorted by name, are disjoint and together all of every tensor of the manifest.

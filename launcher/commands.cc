@@ -125,6 +125,15 @@ std::span<const Command> Commands() {
                    "  trefoil inspect tokens/tokenizer.model --text='It is a truth'   # its pieces, and these tokens\n",
        .flag_files = {"launcher/commands/inspect.cc", "launcher/flags/text.cc"},
        .main = InspectMain},
+      {.name = "checkpoint",
+       .summary = "Look after the checkpoints of a run: list, verify.",
+       .examples = "  trefoil checkpoint list runs/austen                # which there are, what each takes, why it is kept\n"
+                   "  trefoil checkpoint verify runs/austen              # is every byte of them as it was written?\n"
+                   "  trefoil checkpoint verify runs/austen --step=500\n"
+                   "A run's folder is meant, its folder checkpoints, or one of those in there. Exit status: 0, or 1 where\n"
+                   "something is damaged, missing or in use.\n",
+       .flag_files = {"launcher/commands/checkpoint.cc"},
+       .main = CheckpointMain},
       {.name = "bench",
        .summary = "Time training steps of a config on made-up tokens, and say where the time goes.",
        .examples = "  trefoil bench --config=gpt2_124m --set training.global_batch=4 --set training.micro_batch=4\n"

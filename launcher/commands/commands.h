@@ -33,6 +33,9 @@ int PredictMain(int argc, char** argv);
 // `trefoil explain`: what a trained model looks at, as numbers to draw.
 int ExplainMain(int argc, char** argv);
 
+// `trefoil checkpoint`: looks after the checkpoints of a run (launcher/checkpoints).
+int CheckpointMain(int argc, char** argv);
+
 // `trefoil merge`: a model with low-rank adapters as a plain one.
 int MergeMain(int argc, char** argv);
 

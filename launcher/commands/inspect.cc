@@ -32,12 +32,7 @@ std::string WithoutSlashes(std::string path) {
   return path;
 }
 
-std::string StepOf(const std::string& checkpoint) {
-  const int64_t step = std::atoll(checkpoint.substr(checkpoint.rfind('-') + 1).c_str());
-  return absl::StrCat("step ", step);
-}
-
-// "step 100, step 200 (newest)" and what is not complete.
+// "step 100, step 200" and what is not complete.
 absl::Status InspectCheckpoints(FileSystem& fs, const std::string& folder, std::ostream& out, std::string* newest) {
   std::vector<std::string> ignored;
   const auto latest = LatestCheckpoint(fs, folder, &ignored);
@@ -45,11 +40,11 @@ absl::Status InspectCheckpoints(FileSystem& fs, const std::string& folder, std::
     InspectLine(out, "checkpoints", "none");
   } else {
     TREFOIL_RETURN_IF_ERROR(latest.status());
-    TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(folder));
+    TREFOIL_ASSIGN_OR_RETURN(const std::vector<CheckpointFolder> folders, ListCheckpoints(fs, folder));
     std::string text;
-    for (const std::string& name : names) {
-      if (!absl::StartsWith(name, "step-") || name.find('.') != std::string::npos) continue;
-      absl::StrAppend(&text, text.empty() ? "" : ", ", StepOf(name));
+    for (const CheckpointFolder& found : folders) {
+      if (found.kind != CheckpointFolder::kComplete) continue;
+      absl::StrAppend(&text, text.empty() ? "step " : ", step ", found.step);
     }
     InspectLine(out, "checkpoints", text);
     *newest = *latest;
@@ -125,7 +120,8 @@ absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std
   if (!options.text.empty()) return InspectTokenizer(fs, options, tokenizer, out);
   if (options.verify && !newest.empty()) return InspectCheckpoint(fs, options, newest, out);
   if (!newest.empty()) {
-    InspectLine(out, "more", absl::StrCat("trefoil inspect ", newest));
+    InspectLine(out, "more", absl::StrCat("trefoil checkpoint list ", folder));
+    InspectLine(out, "", absl::StrCat("trefoil inspect ", newest));
     if (fs.Exists(tokenizer)) InspectLine(out, "", absl::StrCat("trefoil generate --checkpoint=", folder));
   }
   return absl::OkStatus();

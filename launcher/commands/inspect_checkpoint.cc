@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/reader.h"
+#include "launcher/checkpoints/verify.h"
 #include "launcher/commands/inspect_parts.h"
 #include "model/model.pb.h"
 #include "runtime/number_text.h"
@@ -57,29 +58,12 @@ void TrainerLines(const CheckpointReader& reader, std::ostream& out) {
   if (!state.program_version().empty()) InspectLine(out, "written by", state.program_version());
 }
 
-// Reads every tensor. Each that cannot be read is a line, and the first of them the error.
-absl::Status Verify(const CheckpointReader& reader, std::ostream& out) {
-  absl::Status first;
-  int64_t bytes = 0;
-  size_t bad = 0;
-  std::vector<std::byte> elements;
-  for (const TensorInfo& tensor : reader.tensors()) {
-    ShardedTensor target = {.name = tensor.name, .dtype = tensor.dtype, .global = tensor.shape, .box = {}};
-    target.box = {.offset = tensor.shape, .extent = tensor.shape};
-    for (int i = 0; i < tensor.shape.rank(); ++i) target.box.offset[i] = 0;
-    elements.resize(static_cast<size_t>(target.bytes()));
-    target.data = elements.data();
-    bytes += target.bytes();
-    const absl::Status read = reader.Read(target);
-    if (read.ok()) continue;
-    ++bad;
-    InspectLine(out, "damaged", std::string(read.message()));
-    first.Update(read);
-  }
-  if (bad == 0) InspectLine(out, "whole", "every byte is as it was written: " + BytesText(bytes));
-  if (bad == 0) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(bad, " of ", reader.tensors().size(), " tensors are damaged; the first: ",
-                                          std::string(first.message())));
+absl::Status Verify(FileSystem& fs, const std::string& folder, std::ostream& out) {
+  const Verified verified = VerifyWithProgress(fs, folder);
+  for (const std::string& line : DamageLines(verified)) InspectLine(out, "damaged", line);
+  if (!verified.whole()) return absl::DataLossError(folder + " is damaged: " + verified.damage[0]);
+  InspectLine(out, "whole", "every byte is as it was written: " + BytesText(verified.bytes));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -123,7 +107,7 @@ absl::Status InspectCheckpoint(FileSystem& fs, const InspectOptions& options, co
                            tensor.shape.ToString(), BytesText(Bytes(tensor)));
   }
   out << "\n";
-  if (options.verify) return Verify(reader, out);
+  if (options.verify) return Verify(fs, folder, out);
   InspectLine(out, "whole?", "its list of contents is; --verify reads every byte");
   return absl::OkStatus();
 }

@@ -282,7 +282,8 @@ void FolderLock::Beat() {
 
 absl::StatusOr<std::string> FolderOwner(FileSystem& fs, const std::string& folder) {
   TREFOIL_ASSIGN_OR_RETURN(const Owner owner, ReadOwner(fs, folder + "/lock"));
-  return Describe(owner);
+  const std::string dead = WhyDead(owner);
+  return Describe(owner) + (dead.empty() ? "" : " (" + dead + ": the next start takes the folder over)");
 }
 
 absl::StatusOr<bool> OwnedBy(FileSystem& fs, const std::string& folder, const std::string& id) {

@@ -92,8 +92,8 @@ class FolderLock {
   std::thread heart_;
 };
 
-// The owner that FOLDER/lock names, for people: "host n1, process 4711, job 99, since 2026-11-26 14:17:00 UTC"; NotFound
-// if nobody owns it.
+// The owner that FOLDER/lock names, for people: "host n1, process 4711, job 99, since 2026-11-26 14:17:00 UTC", and
+// that it is dead where that is certain without its heartbeat; NotFound if nobody owns it.
 absl::StatusOr<std::string> FolderOwner(FileSystem& fs, const std::string& folder);
 // Whether the lock is that of the owner `id`, as this process sees the folder.
 absl::StatusOr<bool> OwnedBy(FileSystem& fs, const std::string& folder, const std::string& id);

@@ -55,7 +55,7 @@ TEST(InspectTest, ARunItsCheckpointsAndOneOfThem) {
   EXPECT_TRUE(Look({.path = checkpoint}).status.ok());
   const Seen damaged = Look({.path = checkpoint, .verify = true});
   EXPECT_TRUE(absl::IsDataLoss(damaged.status)) << damaged.status;
-  EXPECT_THAT(damaged.status.message(), HasSubstr("1 of "));
+  EXPECT_THAT(damaged.status.message(), HasSubstr(checkpoint + " is damaged: " + checkpoint + "/rank-00000.bin"));
   EXPECT_THAT(damaged.text, HasSubstr("damaged      " + checkpoint + "/rank-00000.bin"));
   Flip(checkpoint + "/manifest.json", 100);
   EXPECT_THAT(Look({.path = checkpoint}).status.message(), HasSubstr(checkpoint + "/manifest.json"));

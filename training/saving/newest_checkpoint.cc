@@ -26,7 +26,7 @@ bool MeansDamage(const absl::Status& status) {
 }
 
 // Of the run that has written it; 0: none that it knows of, or it is not readable.
-int64_t BestStep(FileSystem& fs, const std::string& checkpoint) {
+int64_t BestStepOf(FileSystem& fs, const std::string& checkpoint) {
   const absl::StatusOr<CheckpointReader> reader = CheckpointReader::Open(fs, checkpoint);
   TrainerState state;
   if (!reader.ok() || !google::protobuf::TextFormat::ParseFromString(reader->trainer_state(), &state)) return 0;
@@ -39,12 +39,17 @@ absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& p
   TREFOIL_ASSIGN_OR_RETURN(CheckpointPlace place, FindCheckpoints(fs, path));
   std::vector<std::string>& checkpoints = place.checkpoints;
   if (checkpoints.size() == 1) return place;
-  int64_t best = 0;
-  for (auto it = checkpoints.begin(); it != checkpoints.end() && best == 0; ++it) best = BestStep(fs, *it);
+  const int64_t best = BestStep(fs, checkpoints);
   const auto found = std::find_if(checkpoints.begin(), checkpoints.end(),
                                   [&](const std::string& checkpoint) { return StepOf(checkpoint) == best; });
   if (found != checkpoints.end()) std::rotate(checkpoints.begin(), found, found + 1);
   return place;
+}
+
+int64_t BestStep(FileSystem& fs, const std::vector<std::string>& checkpoints) {
+  int64_t best = 0;
+  for (auto it = checkpoints.begin(); it != checkpoints.end() && best == 0; ++it) best = BestStepOf(fs, *it);
+  return best;
 }
 
 absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoints,

@@ -8,6 +8,7 @@
 // Threads: the rank's main thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <ostream>
 #include <string>
@@ -21,6 +22,9 @@ namespace trefoil {
 // What people mean who name something that has been trained, to use it or to train on from it: as FindCheckpoints
 // (checkpoint/directory.h), but that of the best evaluation comes first where the run keeps it (training.early_stop).
 absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& path);
+
+// The step of the best evaluation, as the run of these checkpoints (newest first) knows it; 0: it compares none.
+int64_t BestStep(FileSystem& fs, const std::vector<std::string>& checkpoints);
 
 // The first of `checkpoints` (the one that is meant first) that `load` finds whole. `load` opens or reads one. Where its
 // error says that the checkpoint is not what was written (NotFound, OutOfRange, DataLoss, Unknown), the path goes to the

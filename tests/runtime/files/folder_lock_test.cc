@@ -84,7 +84,8 @@ TEST_F(FolderLockTest, IsTakenAndGivenBackAndSaysWhose) {
   char host[256] = {};
   gethostname(host, sizeof(host) - 1);
   EXPECT_THAT(*FolderOwner(fs_, folder_),
-              HasSubstr(absl::StrCat("host ", host, ", process ", getpid(), ", job 99, since 2")));
+              AllOf(HasSubstr(absl::StrCat("host ", host, ", process ", getpid(), ", job 99, since 2")),
+                    Not(HasSubstr("gone"))));
   EXPECT_TRUE(*OwnedBy(fs_, folder_, (*lock)->id()));
   lock->reset();
   EXPECT_THAT(*fs_.List(folder_), ElementsAre());
@@ -107,6 +108,7 @@ TEST_F(FolderLockTest, ASecondOwnerIsRefusedInOneLine) {
 
 TEST_F(FolderLockTest, OfAProcessThatDiedIsTakenOver) {
   DieAsOwner();
+  EXPECT_THAT(*FolderOwner(fs_, folder_), HasSubstr(" (that process is gone: the next start takes the folder over)"));
   const auto lock = Take();
   ASSERT_TRUE(lock.ok()) << lock.status();
   EXPECT_THAT((*lock)->took_over(), AllOf(HasSubstr("Took " + folder_ + " over from host "),
