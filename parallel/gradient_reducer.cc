@@ -90,9 +90,12 @@ void GradientReducer::Finish() {
   for (BucketMemory& memory : store_.buckets()) {
     if (!memory.bucket.trained) continue;
     CHECK(!memory.split_gradients || !memory.gradients.defined()) << memory.bucket.module;
+    const SumOf before = ReplicasOf(memory).size() > 1 ? SumOf::kReplicas : SumOf::kRank;
+    Show(before, memory, memory.shard_begin, memory.gradient_shard);
     ReduceOverTokens(memory);
     Group* const stages = options_.tied.Of(memory.bucket);
     if (stages != nullptr) stages->AllReduceSum(memory.gradient_shard);
+    Show(SumOf::kAll, memory, memory.shard_begin, memory.gradient_shard);
   }
 }
 
@@ -123,9 +126,10 @@ void GradientReducer::ReduceIntoShard(size_t bucket) {
   CHECK(slot != of_kind.end());
   BucketMemory& memory = store_.buckets()[bucket];
   slot->bucket = -1;
-  slot->reduced = queue_.Start([this, group = &options_.groups.Shards(memory.bucket.replicas),
+  slot->reduced = queue_.Start([this, &memory, group = &options_.groups.Shards(memory.bucket.replicas),
                                 whole = std::exchange(memory.gradients, Tensor()), begin = memory.shard_begin,
                                 sum = memory.gradient_shard] {
+    Show(SumOf::kRank, memory, 0, whole);
     const Tensor part = whole.Range(begin, sum.shape());
     group->ReduceScatterSum(whole, part);
     Add(device_, sum, part, sum);
@@ -141,6 +145,7 @@ void GradientReducer::GatherWeights(BucketMemory& memory) {
 void GradientReducer::FinishGathers() { queue_.WaitForAll(); }
 
 void GradientReducer::ReduceOverReplicas(BucketMemory& memory) {
+  Show(SumOf::kRank, memory, 0, memory.gradients);
   if (memory.shard_elements() == memory.bucket.elements) {
     ReplicasOf(memory).AllReduceSum(memory.gradients);
   } else {

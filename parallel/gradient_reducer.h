@@ -32,6 +32,8 @@
 // between GatherWeights and FinishGathers the bucket's working weights, and in both times the replicas' groups.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <vector>
 
@@ -69,6 +71,13 @@ class GradientReducer {
   void GatherWeights(BucketMemory& memory);
   void FinishGathers();
 
+  // Of what a gradient is: one of this rank's own micro-batches (of split gradients one each, else all); of its
+  // replicas' too; of the global batch.
+  enum class SumOf { kRank, kReplicas, kAll };
+  // If set, shown this rank's gradients of a bucket at these moments, from its element `begin` on. Before they are summed
+  // on the queue's thread, else on the main thread; one at a time.
+  std::function<void(SumOf sum, const Bucket& bucket, int64_t begin, const Tensor& gradients)> witness;
+
  private:
   // Room for one bucket's gradients until they have been reduced; zeros but while it is taken.
   struct Slot {
@@ -92,6 +101,9 @@ class GradientReducer {
   void AddCopies(BucketMemory& memory);
   // The axes, besides those of the replicas, over which its gradient is a partial sum in this run.
   AxisSet PartialOver(const Parameter& parameter) const;
+  void Show(SumOf sum, const BucketMemory& memory, int64_t begin, const Tensor& gradients) const {
+    if (witness) witness(sum, memory.bucket, begin, gradients);
+  }
   void ReduceOverTokens(BucketMemory& memory);
   void AddUp(const std::vector<Tensor>& parts, Group& group);
 

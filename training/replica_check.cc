@@ -5,12 +5,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <set>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "training/checksum.h"
 
 namespace trefoil {
 namespace {
@@ -91,33 +92,6 @@ std::vector<Copy> CopiesOverTied(Worker& worker, const Group* stages) {
     AddOptimizerState(worker, memory, AxisSet(), &copies);
   }
   return copies;
-}
-
-// The sum of words [first, first + words) of something, as in the header. The last word may be filled up with zeros.
-uint64_t WordSum(const std::byte* bytes, int64_t size, uint64_t first) {
-  uint64_t sum = 0, word = 0;
-  int64_t i = 0;
-  for (; (i + 1) * 8 <= size; ++i) {
-    std::memcpy(&word, bytes + i * 8, 8);
-    sum += word * (2 * (first + static_cast<uint64_t>(i)) + 1);
-  }
-  word = 0;
-  std::memcpy(&word, bytes + i * 8, static_cast<size_t>(size - i * 8));
-  return sum + word * (2 * (first + static_cast<uint64_t>(i)) + 1);
-}
-
-uint64_t Checksum(Device& device, const Tensor& x) {
-  if (device.host_addressable()) return WordSum(static_cast<const std::byte*>(x.raw()), x.bytes(), 0);
-  constexpr int64_t kElements = int64_t{4} << 20;
-  uint64_t sum = 0;
-  std::vector<std::byte> host;
-  for (int64_t begin = 0; begin < x.elements(); begin += kElements) {
-    const Tensor part = x.Range(begin, {std::min(kElements, x.elements() - begin)});
-    host.resize(static_cast<size_t>(part.bytes()));
-    device.Download(part, host.data());
-    sum += WordSum(host.data(), part.bytes(), static_cast<uint64_t>(begin * (x.bytes() / x.elements()) / 8));
-  }
-  return sum;
 }
 
 // "blocks.0.mlp_norm.weight: rank 2 on node7 holds other values than the other 3 ranks of the data group, ...".

@@ -8,9 +8,8 @@
 //   over tensor  parameters that are not split (norms, some biases, positions): all of this rank's share
 //   over tied    the tied matrix on the first and the last stage: all of this rank's share
 //
-// Each copy's checksum is the sum over its 64-bit words w_i of w_i (2 i + 1) mod 2^64: a change of one word, so of one
-// bit, always changes it. Checksums are compared with one AllReduceMax a group; only a difference costs more. Copies on a
-// GPU are read through the host's memory.
+// Checksums of the copies (training/checksum.h) are compared with one AllReduceMax a group; only a difference costs more.
+// What was wrong before it was copied, or is of one rank only, has no second copy: training/computed_twice.h.
 //
 // Threads: the rank's main thread, between steps. Every rank of the job calls it.
 #pragma once

@@ -10,6 +10,7 @@
 #include "parallel/pipeline/pipeline.h"
 #include "runtime/host/process_memory.h"
 #include "runtime/ops.h"
+#include "training/computed_twice.h"
 #include "training/non_finite.h"
 #include "training/optimizer/optimizer.h"
 #include "training/tasks/tasks.h"
@@ -174,6 +175,23 @@ std::vector<Tensor> RunTraining(Worker& worker, const Input& input) {
   return RunBatches(worker, input, worker.actions, /*training=*/true);
 }
 
+ComputedTwice RunTwice(Worker& worker, const Input& input) {
+  worker.recorded = {};  // gives back its memory, which the step takes once more
+  worker.stepped = true;
+  return ComputeTwice(worker, [&] {
+    std::vector<Tensor> losses = RunBatches(worker, input, worker.actions, /*training=*/true);
+    Tell(worker, StepPart::kReduce);
+    worker.reducer.Finish();
+    return losses;
+  });
+}
+
+absl::Status ErredOnce(int64_t step, const std::string& difference) {
+  return absl::DataLossError("step " + std::to_string(step) + " has not given the same bits twice; first: " + difference +
+                             ". A memory or a processor there, or what sends to it, erred in one of the two; the "
+                             "parameters were not updated");
+}
+
 // Before steps whose samples have unlike lengths: takes the memory of the longest, which then serves all.
 void TakeMemoryOfLongest(Worker& worker, const BatchSource& source) {
   BatchSource longest = ZerosSource(worker.config);
@@ -292,9 +310,16 @@ absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, 
   if (source.lengths && !worker.stepped) TakeMemoryOfLongest(worker, source);
   Input input = ReadInput(worker, source, first_sample, std::numeric_limits<int64_t>::max());
   NormaliseWeights(worker, source, &input);
-  const std::vector<Tensor> losses = RunTraining(worker, input);
-  Tell(worker, StepPart::kReduce);
-  worker.reducer.Finish();
+  std::vector<Tensor> losses;
+  if (hooks.compute_twice) {
+    ComputedTwice twice = RunTwice(worker, input);
+    if (!twice.difference.empty()) return ErredOnce(step, twice.difference);
+    losses = std::move(twice.losses);
+  } else {
+    losses = RunTraining(worker, input);
+    Tell(worker, StepPart::kReduce);
+    worker.reducer.Finish();
+  }
   Tell(worker, StepPart::kUpdate);
   const Totals totals = TotalSums(worker, begin, input, losses, OwnedGradients(worker.store), hooks);
   if (totals.unread) return worker.all->Agree(input.status);

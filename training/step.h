@@ -51,6 +51,8 @@ struct StepHooks {
   std::function<bool()> is_writing;      // whether this rank still writes its part of a checkpoint
   // Before anything of the state changes: weights and moments do, gradients are none of it.
   std::function<void()> before_update;
+  // Whether to compute the gradients twice and compare (training/computed_twice.h).
+  bool compute_twice = false;
 };
 
 struct StepResult {
@@ -72,8 +74,9 @@ struct StepResult {
 // In a step all ranks of the job exchange something once: those sums, and what else is to be known of all.
 //
 // A loss or gradient norm that is not finite leaves parameters and moments as they were, and all gradients zero:
-// a DataLoss error that names the first tensor, or with training.on_nan SKIP a result with `not_finite` set.
-// Failure: that, or a batch that cannot be read. The same Status on every rank.
+// a DataLoss error that names the first tensor, or with training.on_nan SKIP a result with `not_finite` set. Two
+// computations that differ leave parameters and moments as they were.
+// Failure: those, or a batch that cannot be read. The same Status on every rank.
 absl::StatusOr<StepResult> TrainStep(Worker& worker, const BatchSource& source, int64_t step, int64_t first_sample,
                                      double learning_rate, int64_t skipped_before = 0, const StepHooks& hooks = {});
 

@@ -30,6 +30,8 @@ constexpr int64_t kTracedSteps = 3;
 // After how many steps the run's length is told, and for how many more at least.
 constexpr int64_t kStepsToTellBy = 3, kStepsToTellOf = 20;
 
+bool ComesDue(int32_t every, int64_t step) { return every > 0 && step % every == 0; }
+
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 RunLength LengthOf(const RunConfig& config, bool evaluates) {
@@ -185,7 +187,8 @@ class Trainer {
         TrainStep(worker_, training_, step, state_.samples_used(), metrics.learning_rate, state_.skipped_steps(),
                   {.stop_requested = [this] { return options_.stop_requested(); },
                    .is_writing = [this] { return saver_.is_writing(); },
-                   .before_update = [&] { waited = saver_.BeforeUpdate(); }});
+                   .before_update = [&] { waited = saver_.BeforeUpdate(); },
+                   .compute_twice = ComesDue(training.compute_twice_every_steps(), step)});
     TREFOIL_RETURN_IF_ERROR(WithKept(result.status()));
     stop_ = result->stop;
     state_.set_step(step);
@@ -228,8 +231,8 @@ class Trainer {
       TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
     }
     if (saver_.Due(step) || best) return Save(last);
-    const int32_t compare_every = training.compare_replicas_every_steps();
-    return compare_every > 0 && step % compare_every == 0 ? WithKept(CompareReplicas(worker_)) : absl::OkStatus();
+    if (!ComesDue(training.compare_replicas_every_steps(), step)) return absl::OkStatus();
+    return WithKept(CompareReplicas(worker_));
   }
 
   // Saves what is the same on all ranks that hold it.

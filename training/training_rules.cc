@@ -89,6 +89,19 @@ void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
   }
 }
 
+void CheckComputedTwice(const TrainingConfig& training, const RuntimeConfig& runtime, Rules& rules) {
+  const int32_t every = training.compute_twice_every_steps();
+  if (every == 0 || !rules.Good("training.compute_twice_every_steps", "runtime.sums", "runtime.attention")) return;
+  if (runtime.sums() == RuntimeConfig::FASTEST) {
+    rules.Broken("training.compute_twice_every_steps: ", every, ", must be 0 with runtime.sums FASTEST, which promises ",
+                 "no order of addition; nearest legal: 0 (or sums ORDERED)");
+  }
+  if (runtime.attention() == RuntimeConfig::CUDNN) {
+    rules.Broken("training.compute_twice_every_steps: ", every, ", must be 0 with runtime.attention CUDNN, whose ",
+                 "backward adds in no fixed order; nearest legal: 0 (or attention CUDNN_DETERMINISTIC)");
+  }
+}
+
 void CheckEarlyStop(const TrainingConfig& training, Rules& rules) {
   const EarlyStopConfig& early_stop = training.early_stop();
   if (early_stop.evaluations() > 0 && training.evaluate_every_steps() == 0) {
@@ -133,6 +146,7 @@ void CheckTraining(const TrainingConfig& training, const ParallelConfig& paralle
   CheckCheckpoint(training.checkpoint(), rules);
   CheckOptimizer(training, rules);
   CheckEarlyStop(training, rules);
+  CheckComputedTwice(training, runtime, rules);
 }
 
 }  // namespace trefoil

@@ -106,6 +106,7 @@ TEST(FillDefaultsTest, AttentionIsCudnnsWhereItCanBe) {
     return config.runtime().attention();
   };
   EXPECT_EQ(attention(""), RuntimeConfig::CUDNN);
+  EXPECT_EQ(attention("training { compute_twice_every_steps: 100 }"), RuntimeConfig::CUDNN_DETERMINISTIC);
   EXPECT_EQ(attention("training { precision: FP32 }"), RuntimeConfig::OWN);
   EXPECT_EQ(attention("", /*bf16_hardware=*/false), RuntimeConfig::OWN);
   EXPECT_EQ(attention("model { family: GPT dropout: 0.1 }"), RuntimeConfig::OWN);

@@ -172,6 +172,7 @@ const std::map<std::string, std::string>& ShownElsewhere() {
       {"training.on_nan", "tests/training/health_test.cc"},
       {"training.on_nan_limit", "tests/training/health_test.cc"},
       {"training.compare_replicas_every_steps", "tests/training/health_test.cc"},
+      {"training.compute_twice_every_steps", "tests/training/computed_twice_test.cc"},
       {"training.checkpoint.failed_saves", "tests/training/recovery_test.cc"},
       {"training.checkpoint.writing", "tests/training/background_save_test.cc"},
       {"training.early_stop.evaluations", "tests/training/early_stop_test.cc"},

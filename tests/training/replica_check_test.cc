@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/parallel/test_world.h"
+#include "tests/runtime/flip_bit.h"
 #include "tests/runtime/test_device.h"
 #include "tests/training/run_testing.h"
 #include "training/step.h"
@@ -16,15 +17,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-// Flips one bit of the element `index` of a tensor, whichever its dtype.
-void FlipBit(Device& device, const Tensor& x, int64_t index, int bit) {
-  const Tensor element = x.Range(index, {1});
-  uint32_t bits = 0;
-  device.Download(element, &bits);
-  bits ^= uint32_t{1} << bit;
-  device.Upload(&bits, element);
-}
 
 // One of a bucket's buffers.
 using Buffer = Tensor (*)(const BucketMemory&);

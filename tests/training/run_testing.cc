@@ -103,7 +103,7 @@ RunOutcome RunTraining(const RunConfig& config, const std::function<void(int ran
     const std::unique_ptr<Device> device = NewTestDevice();
     RankRun run = {.world = *world, .config = config, .options = {.out = &output}};
     if (change) change(world->rank(), run);
-    const absl::StatusOr<RunEnd> end = Train(run.config, *world, *device, run.options);
+    const absl::StatusOr<RunEnd> end = Train(run.config, run.own_world == nullptr ? *world : *run.own_world, *device, run.options);
     statuses[static_cast<size_t>(world->rank())] = end.status();
     if (end.ok()) ends[static_cast<size_t>(world->rank())] = *end;
   }, TestThreads());

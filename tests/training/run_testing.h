@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct RankRun {
   World& world;
   RunConfig config;
   TrainerOptions options;
+  std::unique_ptr<World> own_world = nullptr;  // over that one, in its place
 };
 struct RunOutcome {
   absl::Status status;  // the same on every rank, expected

@@ -93,6 +93,17 @@ TEST(ViolationsTest, GradientGroupsDoubleTheDataRanks) {
   EXPECT_THAT(Check(Changed("training { gradient_groups: 2 } runtime { sums: FASTEST }")), IsEmpty());
 }
 
+TEST(ViolationsTest, WhatDiffersByItselfIsNotComputedTwice) {
+  EXPECT_THAT(Check(Changed("training { compute_twice_every_steps: 9 } runtime { sums: FASTEST }")),
+              ElementsAre("training.compute_twice_every_steps: 9, must be 0 with runtime.sums FASTEST, which promises no "
+                          "order of addition; nearest legal: 0 (or sums ORDERED)"));
+  const std::string cudnn = "training { precision: BF16 compute_twice_every_steps: 9 } runtime { device: CUDA attention: ";
+  EXPECT_THAT(Check(Changed(cudnn + "CUDNN }")),
+              ElementsAre("training.compute_twice_every_steps: 9, must be 0 with runtime.attention CUDNN, whose backward "
+                          "adds in no fixed order; nearest legal: 0 (or attention CUDNN_DETERMINISTIC)"));
+  EXPECT_THAT(Check(Changed(cudnn + "OWN }")), IsEmpty());
+}
+
 // Tensor 4 is nearer to 3 in ratio, but kv_heads 6 does not allow it.
 TEST(ViolationsTest, TheNearestMeshIsOneThatTheModelAllows) {
   EXPECT_THAT(Check(Changed("parallel { tensor: 3 pipeline: 2 data: 1 } training { global_batch: 1024 }")),

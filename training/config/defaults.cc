@@ -188,7 +188,9 @@ void FillDefaults(RunConfig* config, int ranks, const Bf16Defaults& bf16) {
     runtime->set_messages(RuntimeConfig::NCCL);
   }
   if (runtime->device() == RuntimeConfig::CUDA && runtime->attention() == RuntimeConfig::ATTENTION_UNSET) {
-    runtime->set_attention(CudnnCan(*config) ? RuntimeConfig::CUDNN : RuntimeConfig::OWN);
+    const bool twice = config->training().compute_twice_every_steps() > 0;
+    const auto cudnn = twice ? RuntimeConfig::CUDNN_DETERMINISTIC : RuntimeConfig::CUDNN;
+    runtime->set_attention(CudnnCan(*config) ? cudnn : RuntimeConfig::OWN);
   }
   if (runtime->device() == RuntimeConfig::CUDA && runtime->graphs() == RuntimeConfig::GRAPHS_UNSET) {
     runtime->set_graphs(WhyNoGraphs(*config).empty() ? RuntimeConfig::ON : RuntimeConfig::OFF);
