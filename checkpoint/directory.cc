@@ -212,10 +212,14 @@ absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string&
       return bytes;
     }
   }
+  return BytesOfFiles(fs, path);
+}
+
+absl::StatusOr<int64_t> BytesOfFiles(FileSystem& fs, const std::string& folder) {
   int64_t bytes = 0;
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(path));
+  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(folder));
   for (const std::string& name : names) {
-    TREFOIL_ASSIGN_OR_RETURN(const auto file, fs.Open(path + "/" + name));
+    TREFOIL_ASSIGN_OR_RETURN(const auto file, fs.Open(folder + "/" + name));
     bytes += file->size();
   }
   return bytes;

@@ -107,5 +107,7 @@ void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_fol
 
 // Bytes of all files of a checkpoint, as its manifest has them; where that is not readable, of all files in the folder.
 absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string& path);
+// Of all files in a folder, as they are.
+absl::StatusOr<int64_t> BytesOfFiles(FileSystem& fs, const std::string& folder);
 
 }  // namespace trefoil

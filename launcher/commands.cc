@@ -126,12 +126,16 @@ std::span<const Command> Commands() {
        .flag_files = {"launcher/commands/inspect.cc", "launcher/flags/text.cc"},
        .main = InspectMain},
       {.name = "checkpoint",
-       .summary = "Look after the checkpoints of a run: list, verify.",
-       .examples = "  trefoil checkpoint list runs/austen                # which there are, what each takes, why it is kept\n"
-                   "  trefoil checkpoint verify runs/austen              # is every byte of them as it was written?\n"
-                   "  trefoil checkpoint verify runs/austen --step=500\n"
-                   "A run's folder is meant, its folder checkpoints, or one of those in there. Exit status: 0, or 1 where\n"
-                   "something is damaged, missing or in use.\n",
+       .summary = "Look after the checkpoints of a run: list, verify, copy, prune.",
+       .examples = "  trefoil checkpoint list runs/austen             # which there are, what each takes, why it is kept\n"
+                   "  trefoil checkpoint verify runs/austen           # is every byte of them as it was written?\n"
+                   "  trefoil checkpoint copy runs/austen backup/austen --step=500\n"
+                   "  trefoil checkpoint copy n1/ckpt n2/ckpt n3/ckpt backup/austen      # a part of it on each host\n"
+                   "  trefoil checkpoint prune runs/austen --keep_last=2 --keep_every=1000 --dry_run\n"
+                   "A run's folder is meant, its folder checkpoints, or one of those in there.\n"
+                   "copy checks every byte, takes what one folder lacks or has damaged from the next, and overwrites\n"
+                   "nothing. What it writes is a run's folder. The best held-out checkpoint outlives every prune.\n"
+                   "Exit status: 0; 1 where something is damaged, missing or in use; 2 for a wrong command line.\n",
        .flag_files = {"launcher/commands/checkpoint.cc"},
        .main = CheckpointMain},
       {.name = "bench",

@@ -114,7 +114,7 @@ class Listing {
   }
 
   Row RowOf(const CheckpointFolder& folder) const {
-    const auto bytes = CheckpointBytesOnDisk(fs_, folder.path);
+    const auto bytes = BytesOfFiles(fs_, folder.path);
     Row row = {absl::StrCat(folder.step), "", bytes.ok() ? BytesText(*bytes) : "-", "-", AgeOf(fs_, folder.path), ""};
     std::string &what = row[1], &note = row[5];
     switch (folder.kind) {

@@ -1,10 +1,8 @@
-#include <google/protobuf/text_format.h>
-
 #include <iostream>
 
 #include "checkpoint/directory.h"
+#include "launcher/checkpoints/beside.h"
 #include "launcher/commands/commands.h"
-#include "launcher/config/config.h"
 #include "launcher/flags/checkpoint.h"
 #include "launcher/flags/output.h"
 #include "launcher/prepare.h"
@@ -15,26 +13,6 @@
 
 namespace trefoil {
 namespace {
-
-// What its checkpoints need to be used: tokenizers, and the run's config, of the plain model.
-absl::Status CopyBeside(FileSystem& fs, const std::string& from, const std::string& to) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(from));
-  for (const std::string& name : names) {
-    if (!name.starts_with("tokenizer") || !name.ends_with(".model")) continue;
-    TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, from + "/" + name));
-    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, to + "/" + name, content));
-  }
-  const std::string path = from + "/config.pbtxt";
-  if (!fs.Exists(path)) return absl::OkStatus();
-  TREFOIL_ASSIGN_OR_RETURN(RunConfig config, ReadConfig(fs, path, {}));
-  config.set_folder(to);
-  config.mutable_model()->clear_lora();
-  std::string text;
-  google::protobuf::TextFormat::PrintToString(config, &text);
-  return WriteFileAtomically(
-      fs, to + "/config.pbtxt",
-      "# The config of " + from + ", whose adapters `trefoil merge` has added to its matrices.\n" + text);
-}
 
 absl::Status Merge(FileSystem& fs, World& world) {
   if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
@@ -63,7 +41,10 @@ absl::Status Merge(FileSystem& fs, World& world) {
   } else {
     TREFOIL_RETURN_IF_ERROR(FirstWhole(place->checkpoints, merge, &damaged, warn).status());
   }
-  TREFOIL_RETURN_IF_ERROR(CopyBeside(fs, place->run, FLAGS_output));
+  TREFOIL_RETURN_IF_ERROR(CopyBeside(
+      fs, place->run, FLAGS_output,
+      "The config of " + place->run + ", whose adapters `trefoil merge` has added to its matrices.",
+      [](RunConfig* config) { config->mutable_model()->clear_lora(); }));
   std::cout << "matrices  " << merged.matrices << " have their adapters added\nwritten   " << merged.path
             << ", weights only: to use, or for training.checkpoint.initial_weights" << std::endl;
   return absl::OkStatus();
