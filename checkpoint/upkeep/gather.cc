@@ -93,7 +93,8 @@ class Gathering {
       missing.resize(kMissingShown);
       missing.push_back("...");
     }
-    return absl::DataLossError(absl::StrCat(number, " of ", found_.size(), " ranks' files are whole in none of the folders:\n  ",
+    return absl::DataLossError(absl::StrCat(number, " of ", found_.size(),
+                                            " ranks' files are whole in none of the folders:\n  ",
                                             absl::StrJoin(missing, "\n  ")));
   }
 
@@ -102,8 +103,8 @@ class Gathering {
     for (const PartEntry& entry : manifest_.parts) bytes += entry.file_bytes + entry.part_bytes;
     TREFOIL_ASSIGN_OR_RETURN(const int64_t free, fs_.FreeBytes(folder));
     if (free < bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat(folder, ": has ", BytesText(free), " free, but the checkpoint takes ",
-                                                       BytesText(bytes)));
+      return absl::ResourceExhaustedError(absl::StrCat(folder, ": has ", BytesText(free),
+                                                       " free, but the checkpoint takes ", BytesText(bytes)));
     }
     for (Found& found : found_) {
       TREFOIL_RETURN_IF_ERROR(CopyData(folder, &found));

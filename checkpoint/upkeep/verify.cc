@@ -109,8 +109,8 @@ class Verification {
         file = OpenDataFile(fs_, folder_, entry);
       }
       for (const Chunk& chunk : piece->chunks) {
-        const absl::Status status =
-            file.ok() ? ReadChunk(**file, path, chunk, buffer, [](int64_t, std::span<const std::byte>) {}) : file.status();
+        absl::Status status = file.status();
+        if (file.ok()) status = ReadChunk(**file, path, chunk, buffer, [](int64_t, std::span<const std::byte>) {});
         const std::lock_guard lock(mutex_);
         if (!status.ok()) Damaged({entry.rank, DataFile::BeginOf(chunk)}, status);
         Count(DataFile::BytesOf(chunk), status.ok());

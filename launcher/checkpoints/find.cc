@@ -29,7 +29,8 @@ absl::StatusOr<std::optional<FoundCheckpoints>> FindOne(FileSystem& fs, const st
   if (beside.ok()) {
     for (const CheckpointFolder& folder : *beside) {
       if (NameOf(folder.path) != NameOf(path)) continue;
-      return FoundCheckpoints{.run = RunOf(fs, FolderOf(path)), .folder = FolderOf(path), .one = true, .folders = {folder}};
+      const std::string checkpoints = FolderOf(path);
+      return FoundCheckpoints{.run = RunOf(fs, checkpoints), .folder = checkpoints, .one = true, .folders = {folder}};
     }
   }
   if (!fs.Exists(path + "/manifest.json")) return std::nullopt;

@@ -86,7 +86,9 @@ class Listing {
     out << "\n";
     for (const Row& row : rows) {
       std::string line = absl::StrFormat("  %*s", static_cast<int>(widths[0]), row[0]);
-      for (size_t i = 1; i < widths.size(); ++i) absl::StrAppendFormat(&line, "  %-*s", static_cast<int>(widths[i]), row[i]);
+      for (size_t i = 1; i < widths.size(); ++i) {
+        absl::StrAppendFormat(&line, "  %-*s", static_cast<int>(widths[i]), row[i]);
+      }
       absl::StrAppend(&line, "  ", row[5]);
       out << absl::StripTrailingAsciiWhitespace(line) << "\n";
     }
@@ -163,7 +165,9 @@ class Listing {
     const bool goes = std::find(surplus_.begin(), surplus_.end(), folder.path) != surplus_.end();
     if (keep_ && keep_->ForEver(folder.step)) reasons.push_back(absl::StrCat("each ", keep_->every, "th"));
     const bool otherwise = !reasons.empty() || (keep_ && keep_->best == folder.step);
-    if (keep_ && keep_->last > 0 && !found_.one && !goes && !otherwise) reasons.push_back(absl::StrCat("last ", keep_->last));
+    if (keep_ && keep_->last > 0 && !found_.one && !goes && !otherwise) {
+      reasons.push_back(absl::StrCat("last ", keep_->last));
+    }
     if (goes) reasons.push_back("the next save removes it");
     if (folder.step == best_) reasons.push_back("best held-out");
     return absl::StrJoin(reasons, "; ");

@@ -1,6 +1,7 @@
 #include "launcher/checkpoints/prune.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
@@ -32,7 +33,7 @@ absl::Status CheckOptions(const PruneOptions& options) {
 }
 
 std::string LineOf(const char* what, const std::string& folder, const std::string& more) {
-  return absl::StrCat(what, std::string(12 - std::string(what).size(), ' '), folder, more.empty() ? "" : "  ", more, "\n");
+  return absl::StrFormat("%-12s%s%s%s\n", what, folder, more.empty() ? "" : "  ", more);
 }
 
 }  // namespace
@@ -79,10 +80,11 @@ absl::Status PruneNamed(FileSystem& fs, const std::string& path, const PruneOpti
   }
   std::vector<std::string> stay;
   for (const CheckpointFolder& folder : counted) {
-    const bool goes = std::any_of(surplus.begin(), surplus.end(), [&](const auto& other) { return other.path == folder.path; });
-    if (!goes) stay.push_back(absl::StrCat(folder.step, folder.step == best ? " (best held-out)" : ""));
+    const auto same = [&](const CheckpointFolder& other) { return other.path == folder.path; };
+    if (std::none_of(surplus.begin(), surplus.end(), same)) stay.push_back(absl::StrCat(folder.step, folder.step == best ? " (best held-out)" : ""));
   }
-  out << LineOf(options.dry_run ? "would free" : "freed", BytesText(freed), absl::StrCat("in ", removed, removed == 1 ? " folder" : " folders"))
+  out << LineOf(options.dry_run ? "would free" : "freed", BytesText(freed),
+                absl::StrCat("in ", removed, removed == 1 ? " folder" : " folders"))
       << LineOf("stay", stay.empty() ? "none" : "step " + absl::StrJoin(stay, ", "), "");
   out.flush();
   return failed;

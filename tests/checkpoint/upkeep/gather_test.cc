@@ -40,7 +40,9 @@ class GatherTest : public ::testing::Test {
       std::filesystem::create_directories(hosts_.back());
       std::filesystem::copy(whole_ + "/manifest.json", hosts_.back());
       for (const int rank : {host, (host + 1) % kHosts}) {
-        for (const char* end : {".bin", ".json"}) std::filesystem::copy(absl::StrCat(whole_, "/rank-0000", rank, end), hosts_.back());
+        for (const char* end : {".bin", ".json"}) {
+          std::filesystem::copy(absl::StrCat(whole_, "/rank-0000", rank, end), hosts_.back());
+        }
       }
     }
   }
@@ -100,7 +102,8 @@ TEST_F(GatherTest, OfTheSecondVersionOfTheFormat) {
 }
 
 TEST_F(GatherTest, OfHostsThatHaveAPartEach) {
-  for (const std::vector<std::string>& from : {hosts_, {hosts_[3], hosts_[1]}, {hosts_[0], hosts_[2]}, {hosts_[1], hosts_[2], hosts_[3]}}) {
+  for (const std::vector<std::string>& from :
+       {hosts_, {hosts_[3], hosts_[1]}, {hosts_[0], hosts_[2]}, {hosts_[1], hosts_[2], hosts_[3]}}) {
     EXPECT_EQ(Gather(from), absl::OkStatus());
     EXPECT_EQ(Difference(whole_), "");
     EXPECT_THAT(warnings_, ElementsAre());
@@ -167,9 +170,11 @@ TEST_F(GatherTest, ChunksOfTwoDamagedFilesMakeAWholeOne) {
   EXPECT_EQ(Difference(large), "");
   EXPECT_EQ(copied_, *CheckpointBytesOnDisk(fs_, large));
   // From the first damage on the other copy comes first.
-  EXPECT_THAT(warnings_, ElementsAre(AllOf(HasSubstr(a), HasSubstr("bytes 2097152 to 3145728"), HasSubstr("; taken from " + b)),
-                                     AllOf(HasSubstr(b), HasSubstr("bytes 4194304 to 5242880"), HasSubstr("; taken from " + a)),
-                                     AllOf(HasSubstr(a), HasSubstr("bytes 7340032 to 8388608"))));
+  const auto warning = [](const std::string& damaged, const std::string& bytes, const std::string& other) {
+    return AllOf(HasSubstr(damaged + "/rank-00000.bin: damaged"), HasSubstr(bytes), HasSubstr("; taken from " + other));
+  };
+  EXPECT_THAT(warnings_, ElementsAre(warning(a, "bytes 2097152 to 3145728", b), warning(b, "bytes 4194304 to 5242880", a),
+                                     warning(a, "bytes 7340032 to 8388608", b)));
 }
 
 TEST_F(GatherTest, FoldersOfTwoSavesAreRefused) {

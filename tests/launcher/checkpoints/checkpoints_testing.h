@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "checkpoint/directory.h"
 #include "runtime/number_text.h"
 #include "tests/training/run_testing.h"
 
@@ -34,9 +35,7 @@ inline int64_t BestInMetrics(const RunConfig& config) {
     const auto json = nlohmann::json::parse(line);
     const auto step = json["step"].get<int64_t>();
     if (!json.contains("held_out_loss") || json["held_out_loss"].get<double>() >= least) continue;
-    if (!FileSystem::Posix().Exists(absl::StrCat(config.folder(), "/checkpoints/step-", step < 10 ? "0000000" : "000000", step))) {
-      continue;
-    }
+    if (!FileSystem::Posix().Exists(CheckpointPath(config.folder() + "/checkpoints", step))) continue;
     best = step;
     least = json["held_out_loss"].get<double>();
   }

@@ -50,7 +50,8 @@ TEST_F(CopyTest, TheNewestOrTheStepThatIsNamed) {
   const Seen newest = Copy({run_}, to_ + "/");
   ASSERT_EQ(newest.status, absl::OkStatus());
   EXPECT_THAT(newest.text, HasSubstr("copied    step 6, "));
-  EXPECT_THAT(newest.text, HasSubstr(", from " + Checkpoint(run_, 6) + "\nwritten   " + Checkpoint(to_, 6) + ", each byte as it was saved\n"));
+  EXPECT_THAT(newest.text, HasSubstr(", from " + Checkpoint(run_, 6) + "\nwritten   " + Checkpoint(to_, 6) +
+                                     ", each byte as it was saved\n"));
   ASSERT_EQ(Copy({run_ + "/checkpoints"}, to_, 2).status, absl::OkStatus());
   EXPECT_EQ(Copy({Checkpoint(run_, 4)}, to_).status, absl::OkStatus());
   RunConfig copy = config_;
@@ -61,9 +62,11 @@ TEST_F(CopyTest, TheNewestOrTheStepThatIsNamed) {
   EXPECT_FALSE(std::filesystem::exists(to_ + "/lock"));
 
   EXPECT_EQ(Copy({run_}, to_).status,
-            absl::AlreadyExistsError(Checkpoint(to_, 6) + " exists already, and nothing is overwritten; give another folder"));
+            absl::AlreadyExistsError(Checkpoint(to_, 6) +
+                                     " exists already, and nothing is overwritten; give another folder"));
   EXPECT_EQ(Copy({run_}, run_).status.code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(Copy({run_}, to_, 5).status, absl::NotFoundError(run_ + ": no complete checkpoint of step 5; there are 6, 4, 2"));
+  EXPECT_EQ(Copy({run_}, to_, 5).status,
+            absl::NotFoundError(run_ + ": no complete checkpoint of step 5; there are 6, 4, 2"));
   EXPECT_THAT(Copy({run_}, Checkpoint(to_, 6)).status.message(), HasSubstr(" is a checkpoint; give the folder of a run"));
 }
 

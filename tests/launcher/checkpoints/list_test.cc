@@ -67,9 +67,9 @@ TEST(ListTest, WhatARunHasAndWhyItIsKept) {
   EXPECT_EQ(Rows(run + "//"), expected);
   EXPECT_EQ(Rows(run + "/checkpoints"), expected);
   const std::string text = Text(run);
-  for (const std::string& line :
-       {"run         " + run, std::string("model       LLAMA: 4 layers, hidden 32"), std::string("layout      tensor 1 x pipeline 1 x data 2"),
-        std::string("keep        the last 3; each 4th step's\n"), std::string("in use      by nobody\n")}) {
+  EXPECT_THAT(text, HasSubstr("run         " + run));
+  for (const char* line : {"model       LLAMA: 4 layers, hidden 32", "layout      tensor 1 x pipeline 1 x data 2",
+                           "keep        the last 3; each 4th step's\n", "in use      by nobody\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
   // Sizes are those of the files.
@@ -85,7 +85,8 @@ TEST(ListTest, WhatIsNotCompleteIsListedAsWhatItIs) {
   const RunConfig config = SmallRun("checkpoint { every_steps: 2 keep_last: 0 }", 14);
   const std::string run = config.folder();
   const std::string at = run + "/checkpoints/step-000000";
-  for (const auto& [from, to] : {std::pair("02", "02.0123456789abcdef.partial"), {"04", "04.deleted"}, {"06", "06.damaged"}}) {
+  for (const auto& [from, to] :
+       {std::pair("02", "02.0123456789abcdef.partial"), {"04", "04.deleted"}, {"06", "06.damaged"}}) {
     std::filesystem::rename(at + from, at + to);
   }
   std::filesystem::copy(at + "08", at + "08.replaced");
@@ -124,9 +125,10 @@ TEST(ListTest, WhoUsesTheRunAndWhatItIsWriting) {
 // Which a run that stops early keeps: of a held-out text that nothing can be learned about from the other.
 TEST(ListTest, TheBestOfAnEarlyStop) {
   const std::string folder = NewFolder("runs");
-  const RunConfig config = TinyRun(
-      folder, "parallel { data: 2 } data { held_out: '" + folder + "/random' } training { steps: 80 evaluate_every_steps: 2 " +
-                  "early_stop { evaluations: 3 } optimizer { learning_rate: 0.01 } checkpoint { keep_last: 1 } }");
+  const RunConfig config =
+      TinyRun(folder, "parallel { data: 2 } data { held_out: '" + folder + "/random' } training { steps: 80 " +
+                          "evaluate_every_steps: 2 early_stop { evaluations: 3 } optimizer { learning_rate: 0.01 } " +
+                          "checkpoint { keep_last: 1 } }");
   std::vector<int32_t> random;
   for (uint64_t i = 0; i <= 20 * 16; ++i) random.push_back(static_cast<int32_t>(Philox(3, i)[0] % 61));
   WriteTokens(folder + "/random", random, 61);

@@ -32,7 +32,8 @@ TEST(CheckpointProgram, ACommandLineThatMakesNoSense) {
   ExpectSaid({"copy", "a"}, 2, " copy: give what to copy, one path or more, and a folder to copy to; found only a");
   ExpectSaid({"prune", "a", "--keep_every=10"}, 2,
              " prune: --keep_every: 10, but --keep_last 0 keeps all; nearest legal: --keep_last=1, or no --keep_every");
-  ExpectSaid({"verify", "a", "--stp=3"}, 2, ": no flag '--stp'; did you mean '--step'? `trefoil help checkpoint` lists them");
+  ExpectSaid({"verify", "a", "--stp=3"}, 2,
+             ": no flag '--stp'; did you mean '--step'? `trefoil help checkpoint` lists them");
   ExpectSaid({"verify", "a", "--step=x"}, 2, ": --step: 'x' is not a whole number");
   const std::string folder = EmptyFolder("empty");
   ExpectSaid({"list", folder + "/none"}, 1, " list: " + folder + "/none does not exist");
@@ -68,7 +69,8 @@ TEST(CheckpointProgram, CopiesAndPrunes) {
   FlipByte(run + "/checkpoints/step-00000006/rank-00001.bin", 77);
   const Ended damaged = Checkpoint({"copy", run, to});
   EXPECT_EQ(damaged.status, 1);
-  EXPECT_THAT(damaged.output, HasSubstr("trefoil checkpoint copy: " + run + "/checkpoints/step-00000006/rank-00001.bin: damaged"));
+  EXPECT_THAT(damaged.output, HasSubstr("trefoil checkpoint copy: " + run +
+                                        "/checkpoints/step-00000006/rank-00001.bin: damaged"));
   EXPECT_THAT(Checkpoint({"list", to}).output, testing::Not(HasSubstr("  6  ")));
   const Ended pruned = Checkpoint({"prune", run, "--keep_last=1"});
   EXPECT_EQ(pruned.status, 0);
