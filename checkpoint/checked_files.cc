@@ -49,6 +49,14 @@ int64_t Chunk::end() const {
                   slice->box.extent.elements() * static_cast<int64_t>(SizeOf(tensor->dtype)));
 }
 
+absl::Status CheckChunk(const Chunk& chunk, uint32_t crc, const std::string& path) {
+  if (crc == chunk.crc()) return absl::OkStatus();
+  const int64_t offset = chunk.slice->byte_offset;
+  return absl::DataLossError(absl::StrFormat(
+      "%s: damaged: tensor \"%s\", slice %s, bytes %d to %d: CRC32C is %08x, but must be %08x", path, chunk.tensor->name,
+      ToString(chunk.slice->box), offset + chunk.begin(), offset + chunk.end(), crc, chunk.crc()));
+}
+
 absl::Status ReadChunk(const ReadableFile& file, const std::string& path, const Chunk& chunk,
                        std::span<std::byte> buffer,
                        const std::function<void(int64_t at, std::span<const std::byte> block)>& use) {
@@ -60,10 +68,7 @@ absl::Status ReadChunk(const ReadableFile& file, const std::string& path, const 
     crc = Crc32c(block, crc);
     use(at, block);
   }
-  if (crc == chunk.crc()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrFormat(
-      "%s: damaged: tensor \"%s\", slice %s, bytes %d to %d: CRC32C is %08x, but must be %08x", path, chunk.tensor->name,
-      ToString(chunk.slice->box), offset + chunk.begin(), offset + end, crc, chunk.crc()));
+  return CheckChunk(chunk, crc, path);
 }
 
 }  // namespace trefoil

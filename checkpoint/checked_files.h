@@ -46,6 +46,9 @@ struct Chunk {
   uint32_t crc() const { return slice->crcs[number]; }
 };
 
+// DataLoss unless `crc` is that of the chunk. `path`: of the file.
+absl::Status CheckChunk(const Chunk& chunk, uint32_t crc, const std::string& path);
+
 // A chunk is read a block at a time: a multiple of every element size, so that no element straddles two blocks.
 inline constexpr int64_t kReadBlock = 1 << 20;
 // Reads a chunk through `buffer`, of kReadBlock bytes. `use` gets its blocks in order, with the byte of the slice at

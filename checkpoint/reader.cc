@@ -5,83 +5,31 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
+#include <utility>
 
 #include "checkpoint/checked_files.h"
+#include "checkpoint/fetch.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/on_hosts.h"
 #include "checkpoint/slice_directory.h"
+#include "checkpoint/slice_reading.h"
 
 namespace trefoil {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "data files are little-endian");
 
-// Elements from the start of `box` to the global index `offset`, row-major.
-int64_t Position(const Box& box, const Shape& offset) {
-  int64_t position = 0;
-  for (int i = 0; i < offset.rank(); ++i) position = position * box.extent[i] + offset[i] - box.offset[i];
-  return position;
+// What the manifest says of the files of rank `rank`, which it has.
+const PartEntry& EntryOf(const Manifest& manifest, int rank) {
+  const auto& parts = manifest.parts;
+  const auto entry = std::lower_bound(parts.begin(), parts.end(), rank,
+                                      [](const PartEntry& part, int number) { return part.rank < number; });
+  CHECK(entry != parts.end() && entry->rank == rank) << "rank " << rank;
+  return *entry;
 }
-
-// Copies from a slice, which comes in chunks from first to last, what lies within a target.
-class Copier {
- public:
-  Copier(const ManifestSlice& slice, const ShardedTensor& target, const Box& both)
-      : slice_(slice.box), target_(target), both_(both), element_(static_cast<int64_t>(SizeOf(target.dtype))) {
-    // A run is contiguous in both: a range of dim `split_`, with the dims inside it whole.
-    split_ = both.extent.rank() - 1;
-    run_ = 1;
-    for (; split_ > 0; --split_) {
-      if (both.extent[split_] != slice_.extent[split_]) break;
-      if (both.extent[split_] != target.box.extent[split_]) break;
-      run_ *= both.extent[split_];
-    }
-    if (split_ >= 0) run_ *= both.extent[split_];
-    runs_ = both.extent.elements() / run_;
-  }
-
-  // Whether elements before `end` of the slice are still to be copied.
-  bool Wants(int64_t end) const { return next_ < runs_ && Position(slice_, StartOf(next_)) < end; }
-  // `chunk` holds the slice's elements [begin, end); those before that were wanted have been copied.
-  void Copy(const std::byte* chunk, int64_t begin, int64_t end) {
-    for (; next_ < runs_; ++next_) {
-      const Shape start = StartOf(next_);
-      const int64_t from = Position(slice_, start), to = Position(target_.box, start);
-      if (from >= end) return;
-      const int64_t first = std::max(from, begin), last = std::min(from + run_, end);
-      std::memcpy(target_.data + (to + first - from) * element_, chunk + (first - begin) * element_,
-                  static_cast<size_t>((last - first) * element_));
-      if (from + run_ > end) return;  // the rest of it is in the next chunk
-    }
-  }
-
- private:
-  // Global index of the first element of a run.
-  Shape StartOf(int64_t run) const {
-    Shape start = both_.offset;
-    for (int i = split_ - 1; i >= 0; --i) {
-      start[i] += run % both_.extent[i];
-      run /= both_.extent[i];
-    }
-    return start;
-  }
-
-  const Box slice_;
-  const ShardedTensor& target_;
-  const Box both_;
-  const int64_t element_;
-  int split_;
-  int64_t run_, runs_, next_ = 0;
-};
-
-// A slice to be read, and the targets that want something of it.
-struct Job {
-  const ManifestTensor* tensor;
-  const ManifestSlice* slice;
-  std::vector<Copier> copiers;
-};
 
 absl::Status CheckTarget(const std::string& folder, const Manifest& manifest, const ShardedTensor& target) {
   const TensorEntry* const tensor = FindNamed(manifest.tensors, target.name);
@@ -108,22 +56,40 @@ absl::Status CheckTarget(const std::string& folder, const Manifest& manifest, co
   return absl::OkStatus();
 }
 
-absl::Status ReadSlice(const ReadableFile& file, const std::string& path, Job& job, std::span<std::byte> buffer) {
-  const int64_t element = static_cast<int64_t>(SizeOf(job.tensor->dtype));
-  for (size_t i = 0; i < job.slice->crcs.size(); ++i) {
-    const Chunk chunk = {.tensor = job.tensor, .slice = job.slice, .number = i};
-    const auto wants = [&](const Copier& copier) { return copier.Wants(chunk.end() / element); };
-    if (std::none_of(job.copiers.begin(), job.copiers.end(), wants)) continue;
-    const auto copy = [&](int64_t at, std::span<const std::byte> block) {
-      const int64_t end = at + static_cast<int64_t>(block.size());
-      for (Copier& copier : job.copiers) copier.Copy(block.data(), at / element, end / element);
-    };
-    TREFOIL_RETURN_IF_ERROR(ReadChunk(file, path, chunk, buffer, copy));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
+
+// Files of ranks that turned out to be damaged, and on which hosts.
+class DamagedFiles {
+ public:
+  void Add(int rank, int host) { files_.emplace(rank, host); }
+  bool empty() const { return files_.empty(); }
+  std::string Pack() const {
+    Packer packer;
+    for (const auto& [rank, host] : files_) {
+      packer.Number(rank);
+      packer.Number(host);
+    }
+    return packer.bytes();
+  }
+
+ private:
+  std::set<std::pair<int, int>> files_;
+};
+
+// Of a checkpoint in folders of hosts' own: who has whose files, and who of the job is on which host.
+struct CheckpointReader::Held {
+  std::vector<std::vector<int>> ranks_of_host;
+  int here = 0;  // this rank's host
+  std::map<int, std::vector<int>> holders;  // as in CheckpointOnHosts; less those that turned out to be damaged
+
+  bool IsHere(int rank) const {
+    const std::vector<int>& hosts = holders.at(rank);
+    return std::find(hosts.begin(), hosts.end(), here) != hosts.end();
+  }
+  // The rank, and its host, that reads the files of rank `rank` for those on other hosts.
+  int HostFor(int rank) const { return holders.at(rank).front(); }
+  int ServerFor(int rank) const { return ServerOf(ranks_of_host[static_cast<size_t>(HostFor(rank))], rank); }
+};
 
 // The slices that a reader knows.
 struct CheckpointReader::Known {
@@ -152,26 +118,83 @@ absl::StatusOr<CheckpointReader> CheckpointReader::OpenOnAll(FileSystem& fs, Gro
     status = of_first.status();
   }
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  return SendToAll(fs, group, folder, of_first);
+}
+
+absl::StatusOr<CheckpointReader> CheckpointReader::SendToAll(FileSystem& fs, Group& group, const std::string& folder,
+                                                             const absl::StatusOr<CheckpointReader>& of_first) {
   const std::string packed = group.BroadcastString(group.rank() == 0 ? PackManifest(*of_first->manifest_) : "");
   if (group.rank() == 0) return of_first;
   return CheckpointReader(fs, folder, std::make_shared<const Manifest>(UnpackManifest(packed)));
 }
 
-absl::Status CheckpointReader::ReadParts(int first, int every, std::vector<ManifestTensor>* tensors) const {
+absl::StatusOr<CheckpointReader> CheckpointReader::Open(FileSystem& fs, const CheckpointOnHosts& on_hosts) {
+  TREFOIL_ASSIGN_OR_RETURN(Manifest manifest,
+                           DecodeManifest(on_hosts.manifest, on_hosts.path + "/" + kManifestFile));
+  return CheckpointReader(fs, on_hosts.path, std::make_shared<const Manifest>(std::move(manifest)));
+}
+
+absl::StatusOr<CheckpointReader> CheckpointReader::OpenOnAll(FileSystem& fs, Group& all,
+                                                             const CheckpointOnHosts& on_hosts) {
+  absl::StatusOr<CheckpointReader> of_first = absl::UnknownError("");
+  if (all.rank() == 0) of_first = Open(fs, on_hosts);
+  TREFOIL_RETURN_IF_ERROR(all.Agree(all.rank() == 0 ? of_first.status() : absl::OkStatus()));
+  TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, SendToAll(fs, all, on_hosts.path, of_first));
+  const auto held = std::make_shared<Held>();
+  const Hosts& hosts = *all.membership().hosts;
+  for (const auto& [name, ranks] : hosts.RanksByHost()) {
+    if (name == hosts.of(all.rank())) held->here = static_cast<int>(held->ranks_of_host.size());
+    held->ranks_of_host.push_back(ranks);
+  }
+  held->holders = on_hosts.holders;
+  reader.held_ = held;
+  return reader;
+}
+
+absl::Status CheckpointReader::ReadParts(const std::function<bool(size_t part)>& mine, DamagedFiles* damaged,
+                                         std::vector<ManifestTensor>* tensors) const {
   if (!manifest_->has_parts) {
-    if (first == 0) *tensors = manifest_->slices;
+    if (mine(0)) *tensors = manifest_->slices;
     return absl::OkStatus();
   }
   TensorsByName by_name;
-  for (auto i = static_cast<size_t>(first); i < manifest_->parts.size(); i += static_cast<size_t>(every)) {
-    TREFOIL_ASSIGN_OR_RETURN(const auto of_part, ReadSlicesOf(*fs_, folder_, *manifest_, manifest_->parts[i]));
-    for (const ManifestTensor& tensor : of_part) {
+  absl::Status status;
+  for (size_t i = 0; i < manifest_->parts.size(); ++i) {
+    if (!mine(i)) continue;
+    const auto of_part = ReadSlicesOf(*fs_, folder_, *manifest_, manifest_->parts[i]);
+    if (!of_part.ok()) {
+      status.Update(of_part.status());
+      damaged->Add(manifest_->parts[i].rank, held_ == nullptr ? 0 : held_->here);
+      continue;
+    }
+    for (const ManifestTensor& tensor : *of_part) {
       auto& slices = TensorNamed(by_name, tensor.name, tensor.dtype, tensor.shape).slices;
       slices.insert(slices.end(), tensor.slices.begin(), tensor.slices.end());
     }
   }
   *tensors = ValuesOf(std::move(by_name));
-  return absl::OkStatus();
+  return status;
+}
+
+absl::Status CheckpointReader::WithOtherCopies(Group& group,
+                                               const std::function<absl::Status(DamagedFiles*)>& attempt) const {
+  for (;;) {
+    DamagedFiles damaged;
+    const absl::Status own = attempt(&damaged);
+    const absl::Status status = group.Agree(own);
+    if (status.ok() || held_ == nullptr) return status;
+    if (!damaged.empty()) LOG(WARNING) << own.message();
+    bool some = false;
+    for (const std::string& packed : group.AllGatherStrings(damaged.Pack())) {
+      for (Unpacker unpacker(packed); !unpacker.done();) {
+        const auto rank = static_cast<int>(unpacker.Number()), host = static_cast<int>(unpacker.Number());
+        std::erase(held_->holders.at(rank), host);
+        if (held_->holders.at(rank).empty()) return status;
+        some = true;
+      }
+    }
+    if (!some) return status;
+  }
 }
 
 absl::Status CheckpointReader::InManifest(const absl::Status& status) const {
@@ -180,11 +203,16 @@ absl::Status CheckpointReader::InManifest(const absl::Status& status) const {
 }
 
 absl::Status CheckpointReader::Locate(Group& group, std::span<const ShardedTensor> targets) {
-  absl::Status status;
-  for (const ShardedTensor& target : targets) status.Update(CheckTarget(folder_, *manifest_, target));
   std::vector<ManifestTensor> of_parts;
-  status.Update(ReadParts(group.rank(), group.size(), &of_parts));
-  TREFOIL_RETURN_IF_ERROR(group.Agree(status));
+  const auto is_mine = [&](size_t part) {
+    if (held_ != nullptr) return held_->ServerFor(manifest_->parts[part].rank) == group.rank();
+    return static_cast<int>(part % static_cast<size_t>(group.size())) == group.rank();
+  };
+  TREFOIL_RETURN_IF_ERROR(WithOtherCopies(group, [&](DamagedFiles* damaged) {
+    absl::Status status = CheckTargets(targets);
+    status.Update(ReadParts(is_mine, damaged, &of_parts));
+    return status;
+  }));
   const SliceDirectory directory(group, manifest_->tensors, of_parts);
   TREFOIL_RETURN_IF_ERROR(group.Agree(InManifest(directory.Tiling())));
   const auto known = std::make_shared<Known>();
@@ -197,7 +225,8 @@ absl::Status CheckpointReader::Locate(Group& group, std::span<const ShardedTenso
 absl::Status CheckpointReader::CheckParts() const {
   if (known_->located) return absl::OkStatus();
   std::call_once(known_->parts_read, [&] {
-    known_->status = ReadParts(0, 1, &known_->tensors);
+    DamagedFiles damaged;
+    known_->status = ReadParts([](size_t) { return true; }, &damaged, &known_->tensors);
     known_->status.Update(InManifest(CheckTiling(*manifest_, known_->tensors)));
   });
   return known_->status;
@@ -212,45 +241,66 @@ const CheckpointReader::TensorInfo* CheckpointReader::Find(const std::string& na
   return FindNamed(tensors_, name);
 }
 
+absl::StatusOr<std::unique_ptr<ReadableFile>> CheckpointReader::OpenData(int rank) const {
+  return OpenDataFile(*fs_, folder_, EntryOf(*manifest_, rank));
+}
+
+absl::Status CheckpointReader::CheckTargets(std::span<const ShardedTensor> targets) const {
+  for (const ShardedTensor& target : targets) TREFOIL_RETURN_IF_ERROR(CheckTarget(folder_, *manifest_, target));
+  return absl::OkStatus();
+}
+
 absl::Status CheckpointReader::Read(std::span<const ShardedTensor> targets) const {
   TREFOIL_RETURN_IF_ERROR(CheckParts());
-  std::map<const ManifestSlice*, Job> jobs;
-  for (const ShardedTensor& target : targets) {
-    TREFOIL_RETURN_IF_ERROR(CheckTarget(folder_, *manifest_, target));
-    if (target.bytes() == 0) continue;
-    const ManifestTensor* tensor = FindNamed(known_->tensors, target.name);
-    int64_t covered = 0;
-    for (const ManifestSlice& slice : tensor == nullptr ? std::span<const ManifestSlice>() : tensor->slices) {
-      Box both;
-      if (!Intersect(slice.box, target.box, &both)) continue;
-      covered += both.extent.elements();
-      Job& job = jobs.try_emplace(&slice, Job{tensor, &slice, {}}).first->second;
-      job.copiers.emplace_back(slice, target, both);
-    }
-    CHECK_EQ(covered, target.box.extent.elements())
-        << "tensor \"" << target.name << "\" " << ToString(target.box) << " was not located";
-  }
-
-  std::vector<Job*> order;
-  for (auto& [slice, job] : jobs) order.push_back(&job);
-  std::sort(order.begin(), order.end(), [](const Job* a, const Job* b) {
-    return std::pair(a->slice->rank, a->slice->byte_offset) < std::pair(b->slice->rank, b->slice->byte_offset);
-  });
+  TREFOIL_RETURN_IF_ERROR(CheckTargets(targets));
   std::vector<std::byte> buffer(static_cast<size_t>(kReadBlock));
   std::unique_ptr<ReadableFile> file;
-  const std::map<int, int64_t> file_bytes = manifest_->FileBytes();
-  std::string path;
   int open_rank = -1;
-  for (Job* job : order) {
-    if (job->slice->rank != open_rank) {
-      open_rank = job->slice->rank;
-      path = folder_ + "/" + DataFileName(open_rank);
-      const PartEntry entry = {.rank = open_rank, .file_bytes = file_bytes.at(open_rank)};
-      TREFOIL_ASSIGN_OR_RETURN(file, OpenDataFile(*fs_, folder_, entry));
+  for (SliceJob& job : JobsFor(known_->tensors, targets)) {
+    if (const int rank = job.slice->rank; rank != open_rank) {
+      TREFOIL_ASSIGN_OR_RETURN(file, OpenData(rank));
+      open_rank = rank;
     }
-    TREFOIL_RETURN_IF_ERROR(ReadSlice(*file, path, *job, buffer));
+    TREFOIL_RETURN_IF_ERROR(job.Read(*file, folder_ + "/" + DataFileName(open_rank), buffer));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckpointReader::ReadOnHosts(Group& group, std::span<const ShardedTensor> targets) const {
+  CHECK(held_ != nullptr && known_->located);
+  return WithOtherCopies(group, [&](DamagedFiles* damaged) {
+    absl::Status status = CheckTargets(targets);
+    const auto failed = [&](int rank, int host, const absl::Status& why) {
+      status.Update(why);
+      damaged->Add(rank, host);
+    };
+    std::vector<std::byte> buffer(static_cast<size_t>(kReadBlock));
+    std::vector<SliceJob> jobs;
+    if (status.ok()) jobs = JobsFor(known_->tensors, targets);
+    std::vector<Wanted> wanted;
+    absl::StatusOr<std::unique_ptr<ReadableFile>> file;
+    int open_rank = -1;
+    for (SliceJob& job : jobs) {
+      const int rank = job.slice->rank;
+      const std::string path = folder_ + "/" + DataFileName(rank);
+      if (held_->IsHere(rank)) {
+        if (std::exchange(open_rank, rank) != rank) file = OpenData(rank);
+        const absl::Status read = file.ok() ? job.Read(**file, path, buffer) : file.status();
+        if (!read.ok()) failed(rank, held_->here, read);
+        continue;
+      }
+      for (const Chunk& chunk : job.WantedChunks()) {
+        const auto take = [&, chunk, rank, path](std::span<const std::byte> bytes) {
+          const absl::Status taken = job.TakeChunk(chunk, bytes, path);
+          if (!taken.ok()) failed(rank, held_->HostFor(rank), taken);
+        };
+        wanted.push_back({.server = held_->ServerFor(rank), .file = DataFileName(rank),
+                          .offset = job.slice->byte_offset + chunk.begin(), .bytes = chunk.end() - chunk.begin(), .take = take});
+      }
+    }
+    for (const Unread& unread : FetchFromOthers(*fs_, group, folder_, wanted)) status.Update(unread.status);
+    return status;
+  });
 }
 
 }  // namespace trefoil

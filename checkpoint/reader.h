@@ -24,6 +24,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,8 +37,10 @@
 
 namespace trefoil {
 
+struct CheckpointOnHosts;
 struct Manifest;
 struct ManifestTensor;
+class DamagedFiles;
 
 class CheckpointReader {
  public:
@@ -45,6 +48,10 @@ class CheckpointReader {
   static absl::StatusOr<CheckpointReader> Open(FileSystem& fs, const std::string& folder);
   // The same on every rank of `group`, with the same Status; only rank 0 looks at the folder.
   static absl::StatusOr<CheckpointReader> OpenOnAll(FileSystem& fs, Group& group, const std::string& folder);
+  // Of a checkpoint in folders of hosts' own (checkpoint/on_hosts.h): on rank 0, to look at what the manifest says; and
+  // on every rank of the job, to load it by Locate and ReadOnHosts.
+  static absl::StatusOr<CheckpointReader> Open(FileSystem& fs, const CheckpointOnHosts& on_hosts);
+  static absl::StatusOr<CheckpointReader> OpenOnAll(FileSystem& fs, Group& all, const CheckpointOnHosts& on_hosts);
 
   int64_t step() const;
   const std::string& trainer_state() const;
@@ -80,11 +87,27 @@ class CheckpointReader {
   absl::Status Read(std::span<const ShardedTensor> targets) const;
   absl::Status Read(const ShardedTensor& target) const { return Read(std::span(&target, 1)); }
 
+  // The same where hosts have folders of their own: every rank of the job makes the call, with targets that it has located
+  // (or none), and gets the same Status. What is not in the folder of this rank's host is read by ranks of hosts that have
+  // it and sent by them, a chunk at a time. A file that turns out to be damaged, here or there, is warned about (glog), and
+  // read from another host that has it.
+  absl::Status ReadOnHosts(Group& all, std::span<const ShardedTensor> targets) const;
+  bool on_hosts() const { return held_ != nullptr; }
+
  private:
+  struct Held;
   struct Known;
   CheckpointReader(FileSystem& fs, std::string folder, std::shared_ptr<const Manifest> manifest);
-  // The slices in parts number first, first + every, first + 2 every ...
-  absl::Status ReadParts(int first, int every, std::vector<ManifestTensor>* tensors) const;
+  static absl::StatusOr<CheckpointReader> SendToAll(FileSystem& fs, Group& group, const std::string& folder,
+                                                    const absl::StatusOr<CheckpointReader>& of_first);
+  absl::Status CheckTargets(std::span<const ShardedTensor> targets) const;
+  // The slices of the parts that are `mine`, by their numbers. `damaged` gets those that are not readable.
+  absl::Status ReadParts(const std::function<bool(size_t part)>& mine, DamagedFiles* damaged,
+                         std::vector<ManifestTensor>* tensors) const;
+  // Makes the attempt, on all ranks, until it succeeds, nothing was damaged, or something is wherever it lies. What is
+  // damaged is left aside from then on.
+  absl::Status WithOtherCopies(Group& group, const std::function<absl::Status(DamagedFiles*)>& attempt) const;
+  absl::StatusOr<std::unique_ptr<ReadableFile>> OpenData(int rank) const;
   // With the manifest's path.
   absl::Status InManifest(const absl::Status& status) const;
 
@@ -93,6 +116,7 @@ class CheckpointReader {
   std::shared_ptr<const Manifest> manifest_;
   std::vector<TensorInfo> tensors_;
   std::shared_ptr<Known> known_;
+  std::shared_ptr<Held> held_;  // null: all files are in the folder
 };
 
 }  // namespace trefoil

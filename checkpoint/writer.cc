@@ -10,6 +10,7 @@
 
 #include "checkpoint/bands.h"
 #include "checkpoint/directory.h"
+#include "checkpoint/host_copies.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/packed.h"
 #include "checkpoint/part.h"
@@ -120,57 +121,73 @@ absl::Status MayWrite(const CheckpointContent& content) {
   return content.may_write == nullptr ? absl::OkStatus() : content.may_write();
 }
 
-// Rank 0's part, once all other files are written and flushed.
-absl::Status Commit(FileSystem& fs, const std::string& run_checkpoints_folder, const CheckpointContent& content,
-                    const std::string& partial, const Manifest& manifest) {
-  TREFOIL_RETURN_IF_ERROR(WriteFile(fs, partial + "/" + kManifestFile, EncodeManifest(manifest)));
+// Of who leads, once all other files are written and flushed.
+absl::Status Commit(FileSystem& fs, const CheckpointStorage& storage, const CheckpointContent& content,
+                    const std::string& manifest) {
+  const std::string partial = PartialCheckpointPath(storage.folder, content.step, content.owner);
+  TREFOIL_RETURN_IF_ERROR(WriteFile(fs, partial + "/" + kManifestFile, manifest));
   // The names of the manifest and of all ranks' files, once for all ranks: the rename flushes only the folder above.
   TREFOIL_RETURN_IF_ERROR(fs.FlushFolder(partial));
   TREFOIL_RETURN_IF_ERROR(MayWrite(content));
-  return CommitCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
+  return CommitCheckpoint(fs, storage.folder, content.step, content.owner);
 }
 
 }  // namespace
 
-absl::Status BeginSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+absl::Status BeginSave(FileSystem& fs, Group& all_ranks, const CheckpointStorage& storage,
                        const CheckpointContent& content) {
   CHECK_GE(content.step, 0);
   absl::Status status;
-  if (all_ranks.rank() == 0) {
+  if (storage.Leads(all_ranks)) {
     status = MayWrite(content);
-    if (status.ok()) status = BeginCheckpoint(fs, run_checkpoints_folder, content.step, content.owner);
+    if (status.ok()) status = BeginCheckpoint(fs, storage.folder, content.step, content.owner);
   }
   return all_ranks.Agree(status);
 }
 
-absl::Status FinishSave(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+absl::StatusOr<RankPart> WriteWithCopies(FileSystem& fs, Group& all_ranks, const CheckpointStorage& storage,
+                                         const std::string& folder, int parts,
+                                         const std::function<std::vector<ShardedTensor>(int)>& part) {
+  absl::StatusOr<RankPart> written = WriteRankPart(fs, folder, all_ranks.rank(), parts, part);
+  if (storage.copies == 1) return written;
+  const absl::Status sent = SendCopies(fs, all_ranks, storage.copies, folder, written);
+  TREFOIL_RETURN_IF_ERROR(written.status());
+  TREFOIL_RETURN_IF_ERROR(sent);
+  return written;
+}
+
+absl::Status FinishSave(FileSystem& fs, Group& all_ranks, const CheckpointStorage& storage,
                         const CheckpointContent& content, const absl::StatusOr<RankPart>& written) {
-  const bool first = all_ranks.rank() == 0;
-  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
+  const std::string partial = PartialCheckpointPath(storage.folder, content.step, content.owner);
   absl::Status status = all_ranks.Agree(written.status());
   if (status.ok()) {
     Manifest manifest = ManifestOfAll(all_ranks, **written);
     CheckTiling(all_ranks, manifest, (*written)->part.tensors);
-    status = all_ranks.Agree(CheckFilesBefore(fs, partial, manifest, all_ranks.rank()));
+    if (!storage.of_hosts) status = all_ranks.Agree(CheckFilesBefore(fs, partial, manifest, all_ranks.rank()));
     if (status.ok()) {
-      manifest.step = content.step;
-      manifest.model = content.model;
-      manifest.trainer_state = content.trainer_state;
-      if (first) status = Commit(fs, run_checkpoints_folder, content, partial, manifest);
+      std::string text;
+      if (all_ranks.rank() == 0) {
+        manifest.step = content.step;
+        manifest.model = content.model;
+        manifest.trainer_state = content.trainer_state;
+        text = EncodeManifest(manifest);
+      }
+      if (storage.of_hosts) text = all_ranks.BroadcastString(text);
+      if (storage.Leads(all_ranks)) status = Commit(fs, storage, content, text);
       status = all_ranks.Agree(status);
     }
   }
   // What went wrong matters more than whether the rest could be removed; the next save tries again.
-  if (first && !status.ok()) fs.Remove(partial).IgnoreError();
+  if (!status.ok() && storage.Leads(all_ranks)) fs.Remove(partial).IgnoreError();
   return status;
 }
 
-absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const std::string& run_checkpoints_folder,
+absl::Status WriteCheckpoint(FileSystem& fs, Group& all_ranks, const CheckpointStorage& storage,
                              const CheckpointContent& content) {
-  TREFOIL_RETURN_IF_ERROR(BeginSave(fs, all_ranks, run_checkpoints_folder, content));
-  const std::string partial = PartialCheckpointPath(run_checkpoints_folder, content.step, content.owner);
-  return FinishSave(fs, all_ranks, run_checkpoints_folder, content,
-                    WriteRankPart(fs, partial, all_ranks.rank(), content.parts, content.part));
+  TREFOIL_RETURN_IF_ERROR(BeginSave(fs, all_ranks, storage, content));
+  const std::string partial = PartialCheckpointPath(storage.folder, content.step, content.owner);
+  return FinishSave(fs, all_ranks, storage, content,
+                    WriteWithCopies(fs, all_ranks, storage, partial, content.parts, content.part));
 }
 
 }  // namespace trefoil
