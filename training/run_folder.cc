@@ -27,33 +27,56 @@ absl::Status CheckSeen(FileSystem& fs, const std::string& path, const std::strin
                    "): all hosts must share it; give a folder on a shared file system"));
 }
 
-absl::StatusOr<std::unique_ptr<FolderLock>> MakeAndLock(FileSystem& fs, const std::string& path) {
+// `field`: of the config that names the folder. What `lock` was taken over from goes to `notes`.
+absl::Status MakeAndLock(FileSystem& fs, const std::string& field, const std::string& path,
+                         std::unique_ptr<FolderLock>* lock, std::vector<std::string>* notes) {
   if (const absl::Status made = MakeFolderDurably(fs, path); !made.ok()) {
-    return absl::Status(made.code(), absl::StrCat("folder: ", path, " cannot be made: ", made.message()));
+    return absl::Status(made.code(), absl::StrCat(field, ": ", path, " cannot be made: ", made.message()));
   }
-  auto lock = FolderLock::Take(fs, path);
-  if (lock.ok()) return lock;
-  return absl::Status(lock.status().code(), absl::StrCat("folder: ", lock.status().message()));
+  auto taken = FolderLock::Take(fs, path);
+  if (!taken.ok()) {
+    return absl::Status(taken.status().code(), absl::StrCat(field, ": ", taken.status().message()));
+  }
+  *lock = *std::move(taken);
+  if (!(*lock)->took_over().empty()) notes->push_back((*lock)->took_over() + ".");
+  return absl::OkStatus();
+}
+
+// Of who leads on its host.
+absl::Status LockOfHost(FileSystem& fs, const std::string& path, std::unique_ptr<FolderLock>* lock,
+                        std::vector<std::string>* notes) {
+  const absl::Status status = MakeAndLock(fs, "training.checkpoint.folder", path, lock, notes);
+  if (!absl::IsFailedPrecondition(status)) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(),
+                                                  "; if that is this job, its hosts share the folder, and must each have "
+                                                  "one of their own: give another, or leave it out"));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RunFolder>> RunFolder::Take(FileSystem& fs, const std::string& path, Group& all,
+absl::StatusOr<std::unique_ptr<RunFolder>> RunFolder::Take(FileSystem& fs, const std::string& path,
+                                                           const CheckpointStorage& storage, Group& all,
                                                            std::vector<std::string>* notes) {
-  std::unique_ptr<RunFolder> folder(new RunFolder);
-  absl::Status status;
-  if (all.rank() == 0) {
-    auto lock = MakeAndLock(fs, path);
-    status = lock.status();
-    if (lock.ok()) folder->lock_ = std::move(*lock);
-  }
+  std::unique_ptr<RunFolder> folder(new RunFolder(storage));
+  const bool first = all.rank() == 0;
+  absl::Status status = first ? MakeAndLock(fs, "folder", path, &folder->lock_, notes) : absl::OkStatus();
   TREFOIL_RETURN_IF_ERROR(all.Agree(status));
-  const bool first = folder->lock_ != nullptr;
-  if (first && !folder->lock_->took_over().empty()) notes->push_back(folder->lock_->took_over() + ".");
   folder->owner_ = all.BroadcastString(first ? folder->lock_->id() : "");
+  if (storage.of_hosts) {
+    if (storage.Leads(all)) status = LockOfHost(fs, storage.folder, &folder->of_host_lock_, notes);
+    TREFOIL_RETURN_IF_ERROR(all.Agree(status));
+    return folder;
+  }
   const std::string shared = all.BroadcastString(path);
   TREFOIL_RETURN_IF_ERROR(all.Agree(CheckSeen(fs, shared, folder->owner_)));
   return folder;
+}
+
+absl::Status RunFolder::Check() {
+  for (FolderLock* const lock : {lock_.get(), of_host_lock_.get()}) {
+    if (lock != nullptr) TREFOIL_RETURN_IF_ERROR(lock->Check());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace trefoil

@@ -87,23 +87,26 @@ absl::Status CheckChanges(const CheckpointReader& reader, const std::string& fol
 }
 
 // The first of `checkpoints` whose manifest is whole; the damaged ones before it are taken out of them.
-absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenFirstWhole(FileSystem& fs, std::vector<std::string>* checkpoints,
-                                                                 std::vector<std::string>* damaged,
+absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenFirstWhole(FileSystem& fs, Candidates* candidates,
                                                                  std::vector<std::string>* notes) {
   std::unique_ptr<CheckpointReader> whole;
   const auto open = [&](const std::string& path) -> absl::Status {
-    TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::Open(fs, path));
+    const CheckpointOnHosts* const on_hosts = candidates->OnHosts(path);
+    TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, on_hosts != nullptr ? CheckpointReader::Open(fs, *on_hosts)
+                                                                          : CheckpointReader::Open(fs, path));
     whole = std::make_unique<CheckpointReader>(std::move(reader));
     return absl::OkStatus();
   };
-  TREFOIL_RETURN_IF_ERROR(
-      FirstWhole(*checkpoints, open, damaged, [&](const std::string& text) { notes->push_back(text); }).status());
-  checkpoints->erase(checkpoints->begin(), checkpoints->begin() + static_cast<std::ptrdiff_t>(damaged->size()));
+  std::vector<std::string>& checkpoints = candidates->checkpoints;
+  TREFOIL_RETURN_IF_ERROR(FirstWhole(checkpoints, open, &candidates->damaged, [&](const std::string& text) {
+                            notes->push_back(text);
+                          }).status());
+  checkpoints.erase(checkpoints.begin(), checkpoints.begin() + static_cast<std::ptrdiff_t>(candidates->damaged.size()));
   return whole;
 }
 
-// The newest checkpoint whose manifest is whole; null if there is no checkpoint. Sets checkpoints, damaged, notes.
-absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenNewest(FileSystem& fs, const RunConfig& config, RunStart* start) {
+// The checkpoints in the folder that all hosts share.
+absl::Status ListCandidates(FileSystem& fs, const RunConfig& config, RunStart* start) {
   std::vector<std::string> ignored;
   auto complete = CompleteCheckpoints(fs, CheckpointsFolder(config), &ignored);
   if (!complete.ok() && !fs.Exists(config.folder())) {
@@ -111,10 +114,9 @@ absl::StatusOr<std::unique_ptr<CheckpointReader>> OpenNewest(FileSystem& fs, con
                                                                complete.status().message()));
   }
   TREFOIL_RETURN_IF_ERROR(complete.status());
-  start->checkpoints = *std::move(complete);
+  start->candidates.checkpoints = *std::move(complete);
   for (const std::string& name : ignored) start->notes.push_back("Ignoring " + name + ": not a complete checkpoint.");
-  if (start->checkpoints.empty()) return nullptr;
-  return OpenFirstWhole(fs, &start->checkpoints, &start->damaged, &start->notes);
+  return absl::OkStatus();
 }
 
 constexpr char kInitialWeights[] = "training.checkpoint.initial_weights: ";
@@ -150,27 +152,30 @@ absl::Status FindInitialWeights(FileSystem& fs, const RunConfig& config, bool al
   if (!place.ok()) {
     return absl::Status(place.status().code(), kInitialWeights + std::string(place.status().message()));
   }
-  std::vector<std::string> damaged, warnings;
-  const auto reader = OpenFirstWhole(fs, &place->checkpoints, &damaged, &warnings);
+  Candidates candidates = {.checkpoints = place->checkpoints, .damaged = {}, .on_hosts = {}};
+  std::vector<std::string> warnings;
+  const auto reader = OpenFirstWhole(fs, &candidates, &warnings);
   if (!reader.ok()) {
     return absl::Status(reader.status().code(), absl::StrCat(kInitialWeights, reader.status().message(), "\n",
                                                              absl::StrJoin(warnings, "\n")));
   }
   start->notes.insert(start->notes.end(), warnings.begin(), warnings.end());
-  start->initial_weights = place->checkpoints.front();
+  start->initial_weights = candidates.checkpoints.front();
   TREFOIL_RETURN_IF_ERROR(CheckInitialWeights(**reader, start->initial_weights, config.model()));
   return CheckMeaning(**reader, start->initial_weights, config, allow_change, start);
 }
 
-// On rank 0. Sets checkpoints, damaged, initial_weights, notes.
+// On rank 0, from the candidates. Sets candidates, initial_weights, notes, the step to go on from.
 absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
-                          RunStart* start) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<CheckpointReader> newest, OpenNewest(fs, config, start));
+                          RunStart* start, int64_t* step) {
+  std::unique_ptr<CheckpointReader> newest;
+  if (!start->candidates.checkpoints.empty()) {
+    TREFOIL_ASSIGN_OR_RETURN(newest, OpenFirstWhole(fs, &start->candidates, &start->notes));
+  }
   const std::string& weights = config.training().checkpoint().initial_weights();
-  int64_t step = 0;
   if (newest != nullptr) {
     TREFOIL_RETURN_IF_ERROR(
-        CheckChanges(*newest, start->checkpoints.front(), config, allow_change, start, &step));
+        CheckChanges(*newest, start->candidates.checkpoints.front(), config, allow_change, start, step));
     if (!weights.empty()) {
       start->notes.push_back(
           "Note: training.checkpoint.initial_weights is not read: the run goes on from its own checkpoint.");
@@ -178,8 +183,43 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
   } else if (!weights.empty()) {
     TREFOIL_RETURN_IF_ERROR(FindInitialWeights(fs, config, allow_change, start));
   }
-  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes));
-  return CheckSpace(fs, config, step, &start->notes);
+  return CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes);
+}
+
+// Whether there is a folder that another job may have: the run's, or a host's.
+bool HasFolder(FileSystem& fs, const RunConfig& config, const CheckpointStorage& storage, Group& all) {
+  double there = all.rank() == 0 && fs.Exists(config.folder()) ? 1 : 0;
+  if (storage.of_hosts && storage.Leads(all) && fs.Exists(storage.folder)) there = 1;
+  all.AllReduceMax(std::span(&there, 1));
+  return there > 0;
+}
+
+// On every rank. In folders of hosts' own what they have together is found together.
+absl::Status FindCandidates(FileSystem& fs, const RunConfig& config, const CheckpointStorage& storage, Group& all,
+                            RunStart* start) {
+  Candidates& candidates = start->candidates;
+  if (storage.of_hosts) {
+    TREFOIL_ASSIGN_OR_RETURN(candidates.on_hosts, FindOnHosts(fs, all, storage.folder, &start->notes));
+    for (const CheckpointOnHosts& found : candidates.on_hosts) candidates.checkpoints.push_back(found.path);
+    return absl::OkStatus();
+  }
+  return all.Agree(all.rank() == 0 ? ListCandidates(fs, config, start) : absl::OkStatus());
+}
+
+// Of who leads, on its own disk; rank 0 gets the warnings.
+absl::Status CheckSpaceOnAll(FileSystem& fs, const RunConfig& config, const CheckpointStorage& storage, int64_t step,
+                             Group& all, std::vector<std::string>* notes) {
+  absl::Status status;
+  std::vector<std::string> warnings;
+  if (storage.Leads(all)) {
+    const Hosts& hosts = *all.membership().hosts;
+    const double share = storage.of_hosts ? static_cast<double>(storage.copies) * hosts.LocalSize(all.rank()) / all.size() : 1;
+    status = CheckSpace(fs, config, share, step, &warnings);
+  }
+  for (const std::string& of_rank : all.GatherStrings(absl::StrJoin(warnings, "\n"))) {
+    if (!of_rank.empty()) notes->push_back(of_rank);
+  }
+  return all.Agree(status);
 }
 
 }  // namespace
@@ -192,13 +232,18 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", TokenizerHash(*tokenizer)}}));
   NoteEvaluation(config, start.data, &start.notes);
   start.identity = IdentityOf(config, start.data, *tokenizer);
-  if (all.BroadcastString(all.rank() == 0 && fs.Exists(config.folder()) ? "there" : "") == "there") {
-    TREFOIL_ASSIGN_OR_RETURN(start.folder, RunFolder::Take(fs, config.folder(), all, &start.notes));
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointStorage storage, StorageOf(config, *all.membership().hosts));
+  if (HasFolder(fs, config, storage, all)) {
+    TREFOIL_ASSIGN_OR_RETURN(start.folder, RunFolder::Take(fs, config.folder(), storage, all, &start.notes));
   }
+  TREFOIL_RETURN_IF_ERROR(FindCandidates(fs, config, storage, all, &start));
+  int64_t step = 0;
   absl::Status looked = absl::OkStatus();
-  if (all.rank() == 0) looked = LookAtFolder(fs, config, *tokenizer, allow_change, &start);
+  if (all.rank() == 0) looked = LookAtFolder(fs, config, *tokenizer, allow_change, &start, &step);
   TREFOIL_RETURN_IF_ERROR(all.Agree(looked));
-  for (std::vector<std::string>* paths : {&start.checkpoints, &start.damaged}) {
+  step = std::stoll(all.BroadcastString(absl::StrCat(step)));
+  TREFOIL_RETURN_IF_ERROR(CheckSpaceOnAll(fs, config, storage, step, all, &start.notes));
+  for (std::vector<std::string>* paths : {&start.candidates.checkpoints, &start.candidates.damaged}) {
     const std::string of_rank_zero = all.BroadcastString(absl::StrJoin(*paths, "\n"));
     *paths = absl::StrSplit(of_rank_zero, '\n', absl::SkipEmpty());
   }
@@ -208,10 +253,11 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
 
 absl::Status OwnRunFolder(FileSystem& fs, const RunConfig& config, Group& all, RunStart* start) {
   if (start->folder != nullptr) return absl::OkStatus();
-  TREFOIL_ASSIGN_OR_RETURN(start->folder, RunFolder::Take(fs, config.folder(), all, &start->notes));
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointStorage storage, StorageOf(config, *all.membership().hosts));
+  TREFOIL_ASSIGN_OR_RETURN(start->folder, RunFolder::Take(fs, config.folder(), storage, all, &start->notes));
   absl::Status status;
-  if (all.rank() == 0) {
-    const auto complete = CompleteCheckpoints(fs, CheckpointsFolder(config));
+  if (storage.Leads(all)) {
+    const auto complete = CompleteCheckpoints(fs, storage.folder);
     status = complete.status();
     if (complete.ok() && !complete->empty()) {
       status = absl::FailedPreconditionError("folder: another job has trained in " + config.folder() +

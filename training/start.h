@@ -17,6 +17,7 @@
 #include "training/run.pb.h"
 #include "training/run_data.h"
 #include "training/run_folder.h"
+#include "training/saving/newest_checkpoint.h"
 #include "training/trainer_state.pb.h"
 
 namespace trefoil {
@@ -24,11 +25,8 @@ namespace trefoil {
 struct RunStart {
   RunData data;
   std::unique_ptr<RunFolder> folder;  // null: yet to be made
-  // Folders, newest first: where the run goes on from, and those before it, should it turn out to be damaged. Empty: the
-  // run begins.
-  std::vector<std::string> checkpoints;
-  // Newer ones, whose manifests are damaged.
-  std::vector<std::string> damaged;
+  // Where the run goes on from, and those before it, should it turn out to be damaged. None: the run begins.
+  Candidates candidates;
   // Of a run that begins: the folder of the checkpoint whose weights it takes; empty: random ones.
   std::string initial_weights;
   // All but step and samples_used, for the checkpoints to come.

@@ -52,7 +52,7 @@ class Trainer {
         device_(device),
         worker_(config, world, device),
         state_(start_.identity),
-        saver_(*options.fs, worker_, *start_.folder, Say()),
+        saver_(*options.fs, world, worker_, *start_.folder, Say()),
         meter_(LengthOf(config, start_.data.evaluation_samples > 0)) {}
 
   absl::StatusOr<RunEnd> Run() {
@@ -112,9 +112,9 @@ class Trainer {
 
   // Parameters from the checkpoint, from given weights, or at random.
   absl::Status Begin() {
-    if (!start_.checkpoints.empty()) {
+    if (!start_.candidates.checkpoints.empty()) {
       TREFOIL_ASSIGN_OR_RETURN(const TrainerState saved,
-                               LoadNewest(*options_.fs, worker_, start_.checkpoints, start_.damaged, Say()));
+                               LoadNewest(*options_.fs, worker_, start_.folder->storage(), start_.candidates, Say()));
       state_.set_step(saved.step());
       state_.set_samples_used(saved.samples_used());
       // One of before this was counted had samples of the model's lengths.

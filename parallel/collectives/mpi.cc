@@ -42,7 +42,7 @@ class MpiWorld : public World {
     MPI_Comm_dup(MPI_COMM_WORLD, &all);
     std::vector<int> ranks(static_cast<size_t>(size_));
     std::iota(ranks.begin(), ranks.end(), 0);
-    all_ = NewGroupOver(all, "world", ranks, *host_, RankSums::kOrdered);
+    all_ = NewGroupOver(all, "world", ranks, *host_, RankSums::kOrdered, patience_);
   }
   ~MpiWorld() override {
     all_.reset();
@@ -60,6 +60,16 @@ class MpiWorld : public World {
                                   RankSums sums) override {
     (void)PlaceInGroup(name, ranks, rank_);
     CHECK_LT(ranks.back(), size_) << "group " << name;
+    return NewGroupOver(NewCommunicator(name, ranks), name, ranks, device, sums, patience_);
+  }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
+    const std::vector<int>& ranks = all_->membership().ranks;
+    return NewGroupOver(NewCommunicator(name, ranks), name, ranks, *host_, RankSums::kOrdered, patience_->In(phase));
+  }
+  Patience& patience() override { return *patience_; }
+
+ private:
+  static MPI_Comm NewCommunicator(const std::string& name, const std::vector<int>& ranks) {
     MPI_Group all, group;
     MPI_Comm_group(MPI_COMM_WORLD, &all);
     MPI_Group_incl(all, static_cast<int>(ranks.size()), ranks.data(), &group);
@@ -67,18 +77,16 @@ class MpiWorld : public World {
     MPI_Comm_create_group(MPI_COMM_WORLD, group, CreationTag(name, ranks), &comm);
     MPI_Group_free(&group);
     MPI_Group_free(&all);
-    return NewGroupOver(comm, name, ranks, device, sums);
+    return comm;
   }
-  Patience& patience() override { return *patience_; }
 
- private:
   std::unique_ptr<Group> NewGroupOver(MPI_Comm comm, const std::string& name, const std::vector<int>& ranks,
-                                      Device& device, RankSums sums) const {
+                                      Device& device, RankSums sums, std::shared_ptr<Patience> patience) const {
     const Membership membership = {.group = name,
                                    .ranks = ranks,
                                    .place = PlaceInGroup(name, ranks, rank_),
                                    .hosts = hosts_,
-                                   .patience = patience_};
+                                   .patience = std::move(patience)};
     auto transport = std::make_unique<MpiTransport>(membership, comm, *progress_, options_.largest_count);
     if (sums == RankSums::kFastest) return std::make_unique<LibraryGroup>(membership, device, std::move(transport));
     SumSegments segments = SegmentsOfMessages(static_cast<int>(ranks.size()));

@@ -127,6 +127,9 @@ class NullWorld : public World {
         observer_, stands_for_, membership, device, std::move(transport),
         stands_for_ == StandsFor::kNccl ? SegmentsOfNccl(size) : SegmentsOfMessages(size));
   }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase) override {
+    return NewGroup(name, all_->membership().ranks, *host_, RankSums::kOrdered);
+  }
   Patience& patience() override { return *patience_; }
 
  private:

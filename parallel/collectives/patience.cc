@@ -10,6 +10,14 @@ constexpr const char* kFields[] = {"runtime.startup_timeout_seconds", "runtime.t
 
 }  // namespace
 
+std::shared_ptr<Patience> Patience::In(Phase phase) const {
+  auto patience = std::make_shared<Patience>();
+  patience->set_phase(phase);
+  for (size_t i = 0; i < seconds_.size(); ++i) patience->seconds_[i] = seconds_[i].load();
+  patience->of_config_ = of_config_.load();
+  return patience;
+}
+
 Patience::Limit Patience::limit() const {
   const auto phase = static_cast<size_t>(phase_.load());
   return {.seconds = seconds_[phase], .field = of_config_ ? kFields[phase] : ""};

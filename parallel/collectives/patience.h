@@ -25,6 +25,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -55,6 +56,9 @@ class Patience {
   void set_limits(const WaitLimits& limits);
   // One for all phases, whatever the config says.
   void set_seconds(double seconds);
+
+  // Of who waits as long as is right in `phase`, whatever the job is doing; with the limits that are set by now.
+  std::shared_ptr<Patience> In(Phase phase) const;
 
   Phase phase() const { return phase_; }
   void set_phase(Phase phase) { phase_ = phase; }

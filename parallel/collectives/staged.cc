@@ -116,6 +116,9 @@ class StagedWorld : public World {
                                   RankSums sums) override {
     return std::make_unique<StagedGroup>(world_.NewGroup(name, ranks, *host_, sums), *host_, device);
   }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
+    return world_.NewGroupBeside(name, phase);
+  }
   const Hosts& hosts() const override { return world_.hosts(); }
   Group& all() override { return world_.all(); }
   Patience& patience() override { return world_.patience(); }

@@ -200,17 +200,25 @@ class ThreadWorld : public World {
   std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
                                   RankSums sums) override {
     CHECK(sums == RankSums::kOrdered) << "group " << name << ": threads have no library whose collectives add up";
-    const int place = PlaceInGroup(name, ranks, rank_);
-    CHECK_LT(ranks.back(), size_) << "group " << name;
-    auto mailboxes = hub_.Find(name, ranks, instances_[{name, ranks}]++);
-    const Membership membership = {
-        .group = name, .ranks = ranks, .place = place, .hosts = hosts_, .patience = patience_};
-    return std::make_unique<PointToPointGroup>(membership, device,
-                                               std::make_unique<ThreadTransport>(std::move(mailboxes), membership, rendezvous_));
+    return NewGroupWith(name, ranks, device, patience_);
+  }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
+    return NewGroupWith(name, all_->membership().ranks, *host_, patience_->In(phase));
   }
   Patience& patience() override { return *patience_; }
 
  private:
+  std::unique_ptr<Group> NewGroupWith(const std::string& name, const std::vector<int>& ranks, Device& device,
+                                      std::shared_ptr<Patience> patience) {
+    const int place = PlaceInGroup(name, ranks, rank_);
+    CHECK_LT(ranks.back(), size_) << "group " << name;
+    auto mailboxes = hub_.Find(name, ranks, instances_[{name, ranks}]++);
+    const Membership membership = {
+        .group = name, .ranks = ranks, .place = place, .hosts = hosts_, .patience = std::move(patience)};
+    return std::make_unique<PointToPointGroup>(membership, device,
+                                               std::make_unique<ThreadTransport>(std::move(mailboxes), membership, rendezvous_));
+  }
+
   Hub& hub_;
   const int rank_, size_;
   const bool rendezvous_;

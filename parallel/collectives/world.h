@@ -35,6 +35,9 @@ class World {
   // must outlive the group. `sums` are of tensors: numbers and texts on the host are the same with both.
   virtual std::unique_ptr<Group> NewGroup(const std::string& name, const std::vector<int>& ranks, Device& device,
                                           RankSums sums = RankSums::kOrdered) = 0;
+  // Another group as all(), for a thread beside the main one: its waits have the limits of `phase`, whatever the job is
+  // doing.
+  virtual std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) = 0;
   // All ranks.
   std::unique_ptr<Group> NewGroupOfAll(Device& device, RankSums sums = RankSums::kOrdered);
   // How long a rank waits for another before it ends the job.

@@ -26,6 +26,9 @@ class FastestWorld : public World {
                                   RankSums) override {
     return world_.NewGroup(name, ranks, device, RankSums::kFastest);
   }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
+    return world_.NewGroupBeside(name, phase);
+  }
   Patience& patience() override { return world_.patience(); }
 
  private:

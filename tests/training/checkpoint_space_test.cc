@@ -60,7 +60,7 @@ TEST(CheckpointSpace, SaysWhetherItWillDo) {
   const auto check = [&](int64_t free, std::vector<std::string>* notes, int64_t step = 10) {
     SmallFileSystem fs(real, free);
     notes->clear();
-    return CheckSpace(fs, config, step, notes);
+    return CheckSpace(fs, config, /*share=*/1, step, notes);
   };
   std::vector<std::string> notes;
   const absl::Status none = check(each - 1, &notes);

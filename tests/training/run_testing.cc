@@ -90,23 +90,26 @@ int RanksOf(const RunConfig& config) {
   return ranks;
 }
 
-RunOutcome RunTraining(const RunConfig& config, const std::function<void(int rank, RankRun&)>& change) {
+RunOutcome RunTraining(const RunConfig& config, const std::function<void(int rank, RankRun&)>& change,
+                       const std::vector<std::string>& hosts) {
   const auto ranks = static_cast<size_t>(RanksOf(config));
   std::vector<absl::Status> statuses(ranks);
   std::vector<RunEnd> ends(ranks, RunEnd::kFinished);
   std::ostringstream output;
   // A run of this process that crashed: its lock cannot be given back, and the process, which it names, lives on.
   FileSystem::Posix().Remove(config.folder() + "/lock").IgnoreError();
-  RunRanksAsThreads(static_cast<int>(ranks), [&](World& threads) {
-    threads.set_timeout_seconds(kPatience);
-    const TestWorld world(threads);
+  ThreadRanks threads = TestThreads();
+  threads.hosts = hosts;
+  RunRanksAsThreads(static_cast<int>(ranks), [&](World& of_threads) {
+    of_threads.set_timeout_seconds(kPatience);
+    const TestWorld world(of_threads);
     const std::unique_ptr<Device> device = NewTestDevice();
     RankRun run = {.world = *world, .config = config, .options = {.out = &output}};
     if (change) change(world->rank(), run);
     const absl::StatusOr<RunEnd> end = Train(run.config, run.own_world == nullptr ? *world : *run.own_world, *device, run.options);
     statuses[static_cast<size_t>(world->rank())] = end.status();
     if (end.ok()) ends[static_cast<size_t>(world->rank())] = *end;
-  }, TestThreads());
+  }, threads);
   for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]) << "ranks end with different statuses";
   for (const RunEnd end : ends) EXPECT_EQ(end, ends[0]) << "ranks end differently";
   return {.status = statuses[0], .end = ends[0], .output = output.str()};

@@ -43,8 +43,10 @@ struct RunOutcome {
   RunEnd end = RunEnd::kFinished;  // of rank 0, if the status is OK
   std::string output;   // rank 0's lines
 };
-// Runs Train() on every rank. `change` may alter what a rank is given.
-RunOutcome RunTraining(const RunConfig& config, const std::function<void(int rank, RankRun&)>& change = nullptr);
+// Runs Train() on every rank. `change` may alter what a rank is given. hosts[r]: where rank r says that it is, as in
+// ThreadRanks.
+RunOutcome RunTraining(const RunConfig& config, const std::function<void(int rank, RankRun&)>& change = nullptr,
+                       const std::vector<std::string>& hosts = {});
 // The same, asked to stop before step `steps` + 1 of this invocation by its highest rank alone.
 RunOutcome RunAndStopAfter(const RunConfig& config, int steps);
 

@@ -187,6 +187,14 @@ const Row kRows[] = {
        const bool saves = filled.training().checkpoint().every_steps() > 0 || filled.training().early_stop().evaluations() > 0;
        return saves ? std::string() : "without every_steps, as the last save of a run is in the foreground";
      }},
+    {"training.checkpoint.copies",
+     [](const RunConfig& given) {
+       const CheckpointConfig& checkpoint = given.training().checkpoint();
+       return checkpoint.has_copies() ? absl::StrCat(checkpoint.copies()) : "";
+     },
+     [](const RunConfig& filled) {
+       return filled.training().checkpoint().folder().empty() ? std::string("without checkpoint.folder") : "";
+     }},
     {"training.evaluate_every_steps",
      [](const RunConfig& given) { return IfNot(0, given.training().evaluate_every_steps()); }, WithoutHeldOut},
     {"training.evaluate_samples",

@@ -5,11 +5,15 @@
 #include <chrono>
 #include <utility>
 
+#include "checkpoint/writer.h"
+
 namespace trefoil {
 
-BackgroundWriter::BackgroundWriter(FileSystem& fs, Worker& worker)
+BackgroundWriter::BackgroundWriter(FileSystem& fs, World& world, Worker& worker, const CheckpointStorage& storage)
     : fs_(fs),
-      rank_(worker.all->rank()),
+      storage_(storage),
+      beside_(storage.copies > 1 ? world.NewGroupBeside("checkpoint", Phase::kSave) : nullptr),
+      all_(*worker.all),
       snapshot_(worker.store, worker.device),
       queue_(worker.device, worker.all->membership().patience, /*threaded=*/true) {}
 
@@ -25,7 +29,10 @@ void BackgroundWriter::Start(const std::string& folder) {
       copied_ = true;
     }
     changed_.notify_all();
-    Written written = {.part = WriteRankPart(fs_, folder, rank_, 1, [&](int) { return snapshot_.slices(); })};
+    // Without copies no message is sent.
+    Group& group = beside_ != nullptr ? *beside_ : all_;
+    Written written = {
+        .part = WriteWithCopies(fs_, group, storage_, folder, 1, [&](int) { return snapshot_.slices(); })};
     written.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     {
       std::lock_guard lock(mutex_);

@@ -1,6 +1,7 @@
-// This rank's half of a save, on a thread: copies the state, then writes the copy to the rank's file.
+// This rank's half of a save, on a thread: copies the state, then writes the copy to the rank's file, and sends it to other
+// hosts where they keep copies (checkpoint/storage.h).
 //
-//   BackgroundWriter writer(fs, worker);                  // takes the second buffer
+//   BackgroundWriter writer(fs, world, worker, storage);  // takes the second buffer
 //   writer.Start(folder);                                 // after the folder was made (checkpoint/writer.h, BeginSave)
 //   ...                                                   // the next step computes
 //   writer.WaitCopied();                                  // before its update
@@ -13,11 +14,14 @@
 #pragma once
 
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
 #include "checkpoint/rank_part.h"
+#include "checkpoint/storage.h"
+#include "parallel/collectives/world.h"
 #include "parallel/task_queue.h"
 #include "training/saving/state_snapshot.h"
 #include "training/worker.h"
@@ -26,8 +30,8 @@ namespace trefoil {
 
 class BackgroundWriter {
  public:
-  // Both outlive it.
-  BackgroundWriter(FileSystem& fs, Worker& worker);
+  // All outlive it.
+  BackgroundWriter(FileSystem& fs, World& world, Worker& worker, const CheckpointStorage& storage);
   // Waits for what its thread is doing.
   ~BackgroundWriter() = default;
 
@@ -46,7 +50,10 @@ class BackgroundWriter {
 
  private:
   FileSystem& fs_;
-  const int rank_;
+  const CheckpointStorage storage_;
+  // The thread's own, for copies; null: there are none.
+  const std::unique_ptr<Group> beside_;
+  Group& all_;
   StateSnapshot snapshot_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -41,10 +41,14 @@ int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
   return for_ever + std::min<int64_t>(saves - for_ever, int64_t{config.keep_last()} + more);
 }
 
-absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes) {
-  const int64_t each = CheckpointBytes(config), most = MostCheckpoints(config.training(), step);
+absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, double share, int64_t step,
+                        std::vector<std::string>* notes) {
+  const auto each = static_cast<int64_t>(share * static_cast<double>(CheckpointBytes(config)));
+  const int64_t most = MostCheckpoints(config.training(), step);
   if (most == 0) return absl::OkStatus();
-  std::string there = config.folder();
+  const std::string& of_hosts = config.training().checkpoint().folder();
+  const std::string folder = of_hosts.empty() ? config.folder() : of_hosts;
+  std::string there = folder;
   while (!fs.Exists(there) && FolderOf(there) != there) there = FolderOf(there);
   const auto free = fs.FreeBytes(there);
   if (!free.ok()) {
@@ -53,9 +57,10 @@ absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, s
   }
   if (*free < each) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("folder: %s has %s free, but a checkpoint of this model takes %s; make room, or give a folder on "
+        absl::StrFormat("%s: %s has %s free, but a checkpoint of this model takes %s%s; make room, or give a folder on "
                         "another file system",
-                        config.folder(), GibibytesText(*free), GibibytesText(each)));
+                        of_hosts.empty() ? "folder" : "training.checkpoint.folder", folder, GibibytesText(*free),
+                        GibibytesText(each), of_hosts.empty() ? "" : " there"));
   }
   const CheckpointConfig& checkpoint = config.training().checkpoint();
   int64_t removed = 0;
@@ -65,14 +70,14 @@ absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, s
       const int64_t saved = StepOf(path);
       if (saved > step || KeepPolicy{.last = 0, .every = checkpoint.keep_every()}.ForEver(saved)) continue;
       TREFOIL_ASSIGN_OR_RETURN(const int64_t bytes, CheckpointBytesOnDisk(fs, path));
-      removed += bytes;
+      removed += static_cast<int64_t>(share * static_cast<double>(bytes));
     }
   }
   if (*free + removed < most * each) {
     notes->push_back(absl::StrFormat(
         "WARNING: %s has %s free; checkpoints of %s each will take up to %s more (%d at the same time, while the newest is "
         "written).",
-        config.folder(), GibibytesText(*free), GibibytesText(each), GibibytesText(most * each - removed), most));
+        folder, GibibytesText(*free), GibibytesText(each), GibibytesText(most * each - removed), most));
   }
   return absl::OkStatus();
 }

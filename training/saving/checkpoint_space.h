@@ -1,6 +1,6 @@
 // Room for a run's checkpoints on the file system that holds its folder.
 //
-//   TREFOIL_RETURN_IF_ERROR(CheckSpace(fs, config, /*step=*/0, &notes));     // before the first step
+//   TREFOIL_RETURN_IF_ERROR(CheckSpace(fs, config, /*share=*/1, /*step=*/0, &notes));     // before the first step
 //
 // A checkpoint holds three float32 numbers for each parameter (weight, first and second moment), or one if it is not
 // trained. While a new one is being written the old ones are still there, so a run that keeps the last K needs room for
@@ -24,9 +24,11 @@ int64_t CheckpointBytes(const RunConfig& config);
 // for ever, the best one where there is an early stop, and of the others one more than it keeps.
 int64_t MostCheckpoints(const TrainingConfig& training, int64_t step);
 
-// For rank 0, before the first step. ResourceExhausted if not even the next checkpoint fits; a line of warning in `notes`
+// For who leads (checkpoint/storage.h), before the first step. share: of a checkpoint that lies there, all of it or, in a
+// folder of a host's own, less, or more. ResourceExhausted if not even the next checkpoint fits; a line of warning in `notes`
 // if the run will run out of room later. What lies there and will be removed counts as room, but for the first. Quotas
 // are not seen.
-absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, int64_t step, std::vector<std::string>* notes);
+absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, double share, int64_t step,
+                        std::vector<std::string>* notes);
 
 }  // namespace trefoil

@@ -12,6 +12,7 @@ namespace {
 absl::Status SetAside(FileSystem& fs, const std::vector<std::string>& damaged, const std::string& whole,
                       std::ostream& say) {
   for (const std::string& path : damaged) {
+    if (!fs.Exists(path)) continue;  // on other hosts
     TREFOIL_ASSIGN_OR_RETURN(const std::string kept, SetAsideDamaged(fs, path));
     say << "WARNING: going back to " << whole << ", the newest that is whole; the damaged one is kept as " << kept << "."
         << std::endl;
@@ -67,18 +68,29 @@ absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoin
                                           "; put a copy back, or give another folder to start anew"));
 }
 
-absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const std::vector<std::string>& checkpoints,
-                                        std::vector<std::string> damaged, std::ostream& say) {
+const CheckpointOnHosts* Candidates::OnHosts(const std::string& path) const {
+  const auto found = std::find_if(on_hosts.begin(), on_hosts.end(),
+                                  [&](const CheckpointOnHosts& checkpoint) { return checkpoint.path == path; });
+  return found == on_hosts.end() ? nullptr : &*found;
+}
+
+absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const CheckpointStorage& storage,
+                                        Candidates candidates, std::ostream& say) {
   TrainerState state;
   const auto load = [&](const std::string& path) -> absl::Status {
-    TREFOIL_ASSIGN_OR_RETURN(state, LoadCheckpoint(fs, worker, path, /*weights_only=*/false));
+    const CheckpointOnHosts* const on_hosts = candidates.OnHosts(path);
+    TREFOIL_ASSIGN_OR_RETURN(state, on_hosts != nullptr
+                                        ? LoadCheckpoint(fs, worker, *on_hosts)
+                                        : LoadCheckpoint(fs, worker, path, /*weights_only=*/false));
     return absl::OkStatus();
   };
   TREFOIL_ASSIGN_OR_RETURN(
       const std::string path,
-      FirstWhole(checkpoints, load, &damaged, [&](const std::string& text) { say << text << std::endl; }));
-  const bool first = worker.all->rank() == 0;
-  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(first ? SetAside(fs, damaged, path, say) : absl::OkStatus()));
+      FirstWhole(candidates.checkpoints, load, &candidates.damaged,
+                 [&](const std::string& text) { say << text << std::endl; }));
+  const bool leads = storage.Leads(*worker.all);
+  TREFOIL_RETURN_IF_ERROR(
+      worker.all->Agree(leads ? SetAside(fs, candidates.damaged, path, say) : absl::OkStatus()));
   say << "Resuming from " << path << " (step " << state.step() << ", " << state.samples_used() << " samples used).\n";
   return state;
 }

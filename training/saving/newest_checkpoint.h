@@ -36,10 +36,20 @@ absl::StatusOr<std::string> FirstWhole(const std::vector<std::string>& checkpoin
                                        std::vector<std::string>* damaged,
                                        const std::function<void(const std::string& text)>& warn);
 
-// Loads the first of `checkpoints` (newest first, at least one) that is whole into the worker, and says which. Sets aside
-// those before it and `damaged`, which were found before. `say`: rank 0's lines to people; elsewhere a sink. Every rank of
-// the job makes the same call and gets the same Status.
-absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const std::vector<std::string>& checkpoints,
-                                        std::vector<std::string> damaged, std::ostream& say);
+// What a run may go on from.
+struct Candidates {
+  std::vector<std::string> checkpoints;  // newest first
+  std::vector<std::string> damaged;      // newer ones, whose manifests are damaged
+  // Of hosts with folders of their own: where the files of the others are.
+  std::vector<CheckpointOnHosts> on_hosts;
+  // The one at that path; null if its files are all in the folder.
+  const CheckpointOnHosts* OnHosts(const std::string& path) const;
+};
+
+// Loads the first of the candidates, of which there is at least one, that is whole into the worker, and says which. Sets
+// aside those before it and the damaged ones. `say`: rank 0's lines to people; elsewhere a sink. Every rank of the job makes
+// the same call and gets the same Status.
+absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const CheckpointStorage& storage,
+                                        Candidates candidates, std::ostream& say);
 
 }  // namespace trefoil

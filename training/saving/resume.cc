@@ -1,6 +1,7 @@
 #include "training/saving/resume.h"
 
 #include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
 #include <google/protobuf/text_format.h>
 
 #include <algorithm>
@@ -68,6 +69,19 @@ absl::Status LocateElements(CheckpointReader& reader, Group& all, const Paramete
   return reader.Locate(all, wanted);
 }
 
+// As many parts on every rank, whose calls of ReadOnHosts go together.
+absl::Status ReadElementsOnHosts(const CheckpointReader& reader, Group& all, ParameterStore& store, bool weights_only) {
+  double most = store.state_parts();
+  all.AllReduceMax(std::span(&most, 1));
+  for (int i = 0; i < static_cast<int>(most); ++i) {
+    ParameterStore::StatePart part;
+    if (i < store.state_parts()) part = Loaded(reader, store, i, weights_only, ParameterStore::Elements::kToFill);
+    TREFOIL_RETURN_IF_ERROR(reader.ReadOnHosts(all, part.slices));
+    if (!part.slices.empty()) store.TakeBack(part);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store, bool weights_only) {
   for (int i = 0; i < store.state_parts(); ++i) {
     const auto part = Loaded(reader, store, i, weights_only, ParameterStore::Elements::kToFill);
@@ -78,9 +92,35 @@ absl::Status ReadElements(const CheckpointReader& reader, ParameterStore& store,
   return absl::OkStatus();
 }
 
+absl::StatusOr<TrainerState> Load(CheckpointReader& reader, Worker& worker, const std::string& folder,
+                                  bool weights_only) {
+  Group& all = *worker.all;
+  absl::StatusOr<TrainerState> state = ReadState(reader, folder, worker.config.model(), weights_only);
+  TREFOIL_RETURN_IF_ERROR(all.Agree(state.status()));
+  TREFOIL_RETURN_IF_ERROR(LocateElements(reader, all, worker.store, weights_only));
+  TREFOIL_RETURN_IF_ERROR(reader.on_hosts() ? ReadElementsOnHosts(reader, all, worker.store, weights_only)
+                                            : all.Agree(ReadElements(reader, worker.store, weights_only)));
+  worker.store.PublishMasterWeights(worker.groups);
+  return state;
+}
+
 }  // namespace
 
-std::string CheckpointsFolder(const RunConfig& config) { return config.folder() + "/checkpoints"; }
+std::string CheckpointsFolder(const RunConfig& config) {
+  const std::string& of_hosts = config.training().checkpoint().folder();
+  return of_hosts.empty() ? config.folder() + "/checkpoints" : of_hosts;
+}
+
+absl::StatusOr<CheckpointStorage> StorageOf(const RunConfig& config, const Hosts& hosts) {
+  const CheckpointConfig& checkpoint = config.training().checkpoint();
+  if (checkpoint.folder().empty()) return CheckpointStorage(CheckpointsFolder(config));
+  const auto most = static_cast<int>(hosts.RanksByHost().size());
+  const int copies = checkpoint.has_copies() ? checkpoint.copies() : std::min(2, most);
+  if (copies <= most) return CheckpointStorage::OfHosts(CheckpointsFolder(config), copies);
+  return absl::InvalidArgumentError(absl::StrCat("training.checkpoint.copies: ", copies,
+                                                 ", must not be above the hosts of the job, ", most, "; nearest legal: ",
+                                                 most));
+}
 
 std::string ModelText(const ModelConfig& model) {
   std::string text;
@@ -122,8 +162,8 @@ CheckpointContent ContentWithoutSlices(const Worker& worker, const TrainerState&
   return content;
 }
 
-absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
-                            const std::function<absl::Status()>& may_write) {
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const CheckpointStorage& storage, const TrainerState& state,
+                            const std::string& owner, const std::function<absl::Status()>& may_write) {
   CheckpointContent content = ContentWithoutSlices(worker, state, owner, may_write);
   content.parts = worker.store.state_parts();
   ParameterStore::StatePart part;  // the one that is being written
@@ -132,18 +172,18 @@ absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& 
     part = worker.store.State(i, ParameterStore::Elements::kOwned);
     return part.slices;
   };
-  return WriteCheckpoint(fs, *worker.all, CheckpointsFolder(worker.config), content);
+  return WriteCheckpoint(fs, *worker.all, storage, content);
 }
 
 absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
                                             bool weights_only) {
   TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, folder));
-  absl::StatusOr<TrainerState> state = ReadState(reader, folder, worker.config.model(), weights_only);
-  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(state.status()));
-  TREFOIL_RETURN_IF_ERROR(LocateElements(reader, *worker.all, worker.store, weights_only));
-  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(ReadElements(reader, worker.store, weights_only)));
-  worker.store.PublishMasterWeights(worker.groups);
-  return state;
+  return Load(reader, worker, folder, weights_only);
+}
+
+absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const CheckpointOnHosts& on_hosts) {
+  TREFOIL_ASSIGN_OR_RETURN(CheckpointReader reader, CheckpointReader::OpenOnAll(fs, *worker.all, on_hosts));
+  return Load(reader, worker, on_hosts.path, /*weights_only=*/false);
 }
 
 std::vector<std::string> ModelDifferences(const ModelConfig& saved, const ModelConfig& model,

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/on_hosts.h"
 #include "checkpoint/reader.h"
+#include "checkpoint/storage.h"
 #include "checkpoint/writer.h"
 #include "runtime/files/file.h"
 #include "training/trainer_state.pb.h"
@@ -15,23 +17,28 @@
 
 namespace trefoil {
 
-// RUN/checkpoints
+// RUN/checkpoints, or the folder of each host's own that the config names.
 std::string CheckpointsFolder(const RunConfig& config);
+// That, and how it is used by a job on these hosts. An error that names the nearest legal value if the config wants more
+// copies than there are hosts.
+absl::StatusOr<CheckpointStorage> StorageOf(const RunConfig& config, const Hosts& hosts);
 
 // What a checkpoint of `state` says besides its slices, which are left out. `owner` and `may_write` as in
 // checkpoint/writer.h.
 CheckpointContent ContentWithoutSlices(const Worker& worker, const TrainerState& state, const std::string& owner,
                                        const std::function<absl::Status()>& may_write);
 
-// Writes weights, moments and `state` as RUN/checkpoints/step-N. On the host it needs store.most_copied_bytes() besides.
-absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const TrainerState& state, const std::string& owner,
-                            const std::function<absl::Status()>& may_write);
+// Writes weights, moments and `state` as step-N of the storage. On the host it needs store.most_copied_bytes() besides.
+absl::Status SaveCheckpoint(FileSystem& fs, Worker& worker, const CheckpointStorage& storage, const TrainerState& state,
+                            const std::string& owner, const std::function<absl::Status()>& may_write);
 
 // Loads a checkpoint folder into the worker, whatever layout wrote it. A checkpoint of another model is an error that
 // names the fields that differ. Moments that it lacks, of what was not trained, stay zero. `weights_only`: all moments
 // do, and the result is a state of step 0.
 absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const std::string& folder,
                                             bool weights_only);
+// All of one in folders of hosts' own.
+absl::StatusOr<TrainerState> LoadCheckpoint(FileSystem& fs, Worker& worker, const CheckpointOnHosts& on_hosts);
 
 // An error that names the fields if the checkpoint's model is another than `model`. `what`: the checkpoint, for the
 // message; `remedy`: its last line.

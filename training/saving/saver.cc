@@ -19,9 +19,10 @@ double SecondsSince(Saver::Clock::time_point start) {
 
 }  // namespace
 
-Saver::Saver(FileSystem& fs, Worker& worker, RunFolder& folder, std::ostream& say)
+Saver::Saver(FileSystem& fs, World& world, Worker& worker, RunFolder& folder, std::ostream& say)
     : fs_(fs), worker_(worker), folder_(folder), say_(say) {
-  if (SavesInBackground(worker.config.training())) writer_ = std::make_unique<BackgroundWriter>(fs, worker);
+  if (!SavesInBackground(worker.config.training())) return;
+  writer_ = std::make_unique<BackgroundWriter>(fs, world, worker, folder.storage());
 }
 
 Saver::~Saver() { Join(); }
@@ -87,10 +88,9 @@ absl::Status Saver::Save(const TrainerState& state, bool last, Clock::time_point
 
 absl::Status Saver::Begin(const TrainerState& state, Clock::time_point begin) {
   const During save(*worker_.all, Phase::kSave);
-  const std::string folder = CheckpointsFolder(worker_.config);
-  const absl::Status status = BeginSave(fs_, *worker_.all, folder, ContentOf(state));
+  const absl::Status status = BeginSave(fs_, *worker_.all, folder_.storage(), ContentOf(state));
   if (!status.ok()) return Failed(state.step(), state.step(), status, NextTry::kLater);
-  writer_->Start(PartialCheckpointPath(folder, state.step(), folder_.owner()));
+  writer_->Start(PartialCheckpointPath(folder_.storage().folder, state.step(), folder_.owner()));
   in_flight_ = {.state = state, .stall_seconds = SecondsSince(begin)};
   RemoveOld();
   return absl::OkStatus();
@@ -102,7 +102,7 @@ absl::Status Saver::Commit(int64_t step, NextTry next) {
   const BackgroundWriter::Written written = writer_->Take();
   const InFlight saved = *std::exchange(in_flight_, std::nullopt);
   const absl::Status status =
-      FinishSave(fs_, *worker_.all, CheckpointsFolder(worker_.config), ContentOf(saved.state), written.part);
+      FinishSave(fs_, *worker_.all, folder_.storage(), ContentOf(saved.state), written.part);
   if (!status.ok()) return Failed(saved.state.step(), step, status, next);
   Saved(saved.state,
         {.step = saved.state.step(),
@@ -115,7 +115,7 @@ absl::Status Saver::Commit(int64_t step, NextTry next) {
 absl::Status Saver::SaveInForeground(const TrainerState& state, bool last, Clock::time_point begin) {
   const During save(*worker_.all, Phase::kSave);
   const absl::Status status =
-      SaveCheckpoint(fs_, worker_, state, folder_.owner(), [this] { return folder_.Check(); });
+      SaveCheckpoint(fs_, worker_, folder_.storage(), state, folder_.owner(), [this] { return folder_.Check(); });
   if (!status.ok()) return Failed(state.step(), state.step(), status, last ? NextTry::kNone : NextTry::kLater);
   const double seconds = SecondsSince(begin);
   Saved(state, {.step = state.step(), .write_seconds = seconds, .stall_seconds = seconds}, /*background=*/false);
@@ -167,12 +167,12 @@ void Saver::MakeRoom() {
 void Saver::RemoveOld() {
   if (!remove_) return;
   const int64_t best = *std::exchange(remove_, std::nullopt);
-  if (worker_.all->rank() != 0) return;
+  if (!folder_.storage().Leads(*worker_.all)) return;
   Join();
   const CheckpointConfig& config = worker_.config.training().checkpoint();
   const KeepPolicy keep = {.last = config.keep_last(), .every = config.keep_every(), .best = best};
-  removing_ = std::thread([this, keep, folder = CheckpointsFolder(worker_.config), step = saved_step_] {
-    RemoveOldCheckpoints(fs_, folder, step, keep);
+  removing_ = std::thread([this, keep, step = saved_step_] {
+    RemoveOldCheckpoints(fs_, folder_.storage().folder, step, keep);
   });
 }
 

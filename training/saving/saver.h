@@ -1,6 +1,6 @@
 // When a run saves, and what happens when it cannot.
 //
-//   Saver saver(fs, worker, *folder, say);
+//   Saver saver(fs, world, worker, *folder, say);
 //   for each step:
 //     TrainStep(..., {.is_writing = [&] { return saver.is_writing(); }, .before_update = [&] { saver.BeforeUpdate(); }});
 //     TREFOIL_RETURN_IF_ERROR(saver.AfterStep(step, result.writing));
@@ -20,9 +20,9 @@
 // step. checkpoint.failed_saves failures in a row end the run, as does the last save of a run, and at once the loss of
 // the run folder to another job (runtime/files/folder_lock.h).
 //
-// Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of rank 0
-// while training goes on, and while the next save is written; the one after that waits for it. Where there is no room on
-// disk for that next one besides, it waits too.
+// Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of who leads
+// (checkpoint/storage.h) while training goes on, and while the next save is written; the one after that waits for it. Where
+// there is no room on disk for that next one besides, it waits too.
 //
 // Threads: the rank's main thread. Every rank makes the same calls and gets the same Status.
 #pragma once
@@ -48,7 +48,7 @@ class Saver {
 
   // All must outlive it. `say`: rank 0's lines to people; elsewhere a sink. Takes the second buffer if the config needs
   // one.
-  Saver(FileSystem& fs, Worker& worker, RunFolder& folder, std::ostream& say);
+  Saver(FileSystem& fs, World& world, Worker& worker, RunFolder& folder, std::ostream& say);
   // Waits for what is being removed or written. What is in flight is not committed.
   ~Saver();
 

@@ -332,6 +332,9 @@ class NcclWorld : public World {
                                   RankSums sums) override {
     return std::make_unique<NcclGroup>(world_.NewGroup(name, ranks, *host_), device, watchdog_, sums);
   }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
+    return world_.NewGroupBeside(name, phase);
+  }
   const Hosts& hosts() const override { return world_.hosts(); }
   Group& all() override { return world_.all(); }
   Patience& patience() override { return world_.patience(); }
