@@ -203,6 +203,12 @@ void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_fol
   }
 }
 
+void RemoveAllCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder) {
+  const auto complete = CompleteCheckpoints(fs, run_checkpoints_folder);
+  if (!complete.ok()) return WarnIfError(complete.status());
+  for (const std::string& path : *complete) WarnIfError(Discard(fs, path));
+}
+
 absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string& path) {
   const std::string manifest_path = path + "/" + kManifestFile;
   if (const auto text = ReadFile(fs, manifest_path); text.ok()) {

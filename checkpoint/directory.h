@@ -105,6 +105,9 @@ absl::Status RemoveCheckpoint(FileSystem& fs, const CheckpointFolder& folder);
 void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder, int64_t step,
                           const KeepPolicy& keep);
 
+// Removes all complete checkpoints; what cannot be removed is logged.
+void RemoveAllCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder);
+
 // Bytes of all files of a checkpoint, as its manifest has them; where that is not readable, of all files in the folder.
 absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string& path);
 // Of all files in a folder, as they are.

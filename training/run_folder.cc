@@ -43,9 +43,9 @@ absl::Status MakeAndLock(FileSystem& fs, const std::string& field, const std::st
 }
 
 // Of who leads on its host.
-absl::Status LockOfHost(FileSystem& fs, const std::string& path, std::unique_ptr<FolderLock>* lock,
-                        std::vector<std::string>* notes) {
-  const absl::Status status = MakeAndLock(fs, "training.checkpoint.folder", path, lock, notes);
+absl::Status LockOfHost(FileSystem& fs, const std::string& field, const std::string& path,
+                        std::unique_ptr<FolderLock>* lock, std::vector<std::string>* notes) {
+  const absl::Status status = MakeAndLock(fs, field, path, lock, notes);
   if (!absl::IsFailedPrecondition(status)) return status;
   return absl::Status(status.code(), absl::StrCat(status.message(),
                                                   "; if that is this job, its hosts share the folder, and must each have "
@@ -55,16 +55,23 @@ absl::Status LockOfHost(FileSystem& fs, const std::string& path, std::unique_ptr
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RunFolder>> RunFolder::Take(FileSystem& fs, const std::string& path,
-                                                           const CheckpointStorage& storage, Group& all,
+                                                           const RunStorage& storage, Group& all,
                                                            std::vector<std::string>* notes) {
-  std::unique_ptr<RunFolder> folder(new RunFolder(storage));
+  std::unique_ptr<RunFolder> folder(new RunFolder(fs, storage));
   const bool first = all.rank() == 0;
   absl::Status status = first ? MakeAndLock(fs, "folder", path, &folder->lock_, notes) : absl::OkStatus();
   TREFOIL_RETURN_IF_ERROR(all.Agree(status));
   folder->owner_ = all.BroadcastString(first ? folder->lock_->id() : "");
-  if (storage.of_hosts) {
-    if (storage.Leads(all)) status = LockOfHost(fs, storage.folder, &folder->of_host_lock_, notes);
-    TREFOIL_RETURN_IF_ERROR(all.Agree(status));
+  const auto lock_on_hosts = [&](const char* field, const CheckpointStorage& on_hosts) {
+    absl::Status locked;
+    if (on_hosts.Leads(all)) locked = LockOfHost(fs, field, on_hosts.folder, &folder->host_locks_.emplace_back(), notes);
+    return all.Agree(locked);
+  };
+  if (storage.memory.has_value()) {
+    TREFOIL_RETURN_IF_ERROR(lock_on_hosts("training.checkpoint.memory_folder", *storage.memory));
+  }
+  if (storage.disk.of_hosts) {
+    TREFOIL_RETURN_IF_ERROR(lock_on_hosts("training.checkpoint.folder", storage.disk));
     return folder;
   }
   const std::string shared = all.BroadcastString(path);
@@ -73,10 +80,17 @@ absl::StatusOr<std::unique_ptr<RunFolder>> RunFolder::Take(FileSystem& fs, const
 }
 
 absl::Status RunFolder::Check() {
-  for (FolderLock* const lock : {lock_.get(), of_host_lock_.get()}) {
-    if (lock != nullptr) TREFOIL_RETURN_IF_ERROR(lock->Check());
-  }
+  if (lock_ != nullptr) TREFOIL_RETURN_IF_ERROR(lock_->Check());
+  for (const auto& lock : host_locks_) TREFOIL_RETURN_IF_ERROR(lock->Check());
   return absl::OkStatus();
+}
+
+RunFolder::~RunFolder() {
+  if (!storage_.memory.has_value() || host_locks_.empty()) return;
+  host_locks_.clear();
+  // Nothing is left of a run that has ended.
+  const auto left = fs_.List(storage_.memory->folder);
+  if (left.ok() && left->empty()) fs_.Remove(storage_.memory->folder).IgnoreError();
 }
 
 }  // namespace trefoil

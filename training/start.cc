@@ -187,34 +187,58 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
 }
 
 // Whether there is a folder that another job may have: the run's, or a host's.
-bool HasFolder(FileSystem& fs, const RunConfig& config, const CheckpointStorage& storage, Group& all) {
+bool HasFolder(FileSystem& fs, const RunConfig& config, const RunStorage& storage, Group& all) {
   double there = all.rank() == 0 && fs.Exists(config.folder()) ? 1 : 0;
-  if (storage.of_hosts && storage.Leads(all) && fs.Exists(storage.folder)) there = 1;
+  for (const CheckpointStorage* each : {&storage.disk, storage.memory.has_value() ? &*storage.memory : nullptr}) {
+    if (each != nullptr && each->of_hosts && each->Leads(all) && fs.Exists(each->folder)) there = 1;
+  }
   all.AllReduceMax(std::span(&there, 1));
   return there > 0;
 }
 
-// On every rank. In folders of hosts' own what they have together is found together.
-absl::Status FindCandidates(FileSystem& fs, const RunConfig& config, const CheckpointStorage& storage, Group& all,
-                            RunStart* start) {
+// What hosts have together in folders of their own.
+absl::Status FindOnHosts(FileSystem& fs, const CheckpointStorage& storage, Group& all, RunStart* start) {
+  TREFOIL_ASSIGN_OR_RETURN(const auto found, FindOnHosts(fs, all, storage.folder, &start->notes));
   Candidates& candidates = start->candidates;
-  if (storage.of_hosts) {
-    TREFOIL_ASSIGN_OR_RETURN(candidates.on_hosts, FindOnHosts(fs, all, storage.folder, &start->notes));
-    for (const CheckpointOnHosts& found : candidates.on_hosts) candidates.checkpoints.push_back(found.path);
-    return absl::OkStatus();
+  for (const CheckpointOnHosts& checkpoint : found) {
+    candidates.checkpoints.push_back(checkpoint.path);
+    candidates.on_hosts.push_back(checkpoint);
   }
-  return all.Agree(all.rank() == 0 ? ListCandidates(fs, config, start) : absl::OkStatus());
+  return absl::OkStatus();
 }
 
-// Of who leads, on its own disk; rank 0 gets the warnings.
-absl::Status CheckSpaceOnAll(FileSystem& fs, const RunConfig& config, const CheckpointStorage& storage, int64_t step,
-                             Group& all, std::vector<std::string>* notes) {
+// On every rank: of one step that on disk comes first.
+absl::Status FindCandidates(FileSystem& fs, const RunConfig& config, const RunStorage& storage, Group& all,
+                            RunStart* start) {
+  if (storage.disk.of_hosts) {
+    TREFOIL_RETURN_IF_ERROR(FindOnHosts(fs, storage.disk, all, start));
+  } else {
+    TREFOIL_RETURN_IF_ERROR(all.Agree(all.rank() == 0 ? ListCandidates(fs, config, start) : absl::OkStatus()));
+  }
+  if (!storage.memory.has_value()) return absl::OkStatus();
+  std::vector<std::string>& paths = start->candidates.checkpoints;
+  // Snapshots of a run that is not there any more are not this run's.
+  double there = !paths.empty() || (all.rank() == 0 && fs.Exists(config.folder() + "/config.pbtxt")) ? 1 : 0;
+  all.AllReduceMax(std::span(&there, 1));
+  start->drop_snapshots = there == 0;
+  if (start->drop_snapshots) return absl::OkStatus();
+  TREFOIL_RETURN_IF_ERROR(FindOnHosts(fs, *storage.memory, all, start));
+  std::stable_sort(paths.begin(), paths.end(),
+                   [](const std::string& a, const std::string& b) { return StepOf(a) > StepOf(b); });
+  return absl::OkStatus();
+}
+
+// Of who leads, on its own disk and in its own memory; rank 0 gets the warnings.
+absl::Status CheckSpaceOnAll(FileSystem& fs, const RunConfig& config, const RunStorage& storage, int64_t step, Group& all,
+                             std::vector<std::string>* notes) {
   absl::Status status;
   std::vector<std::string> warnings;
-  if (storage.Leads(all)) {
-    const Hosts& hosts = *all.membership().hosts;
-    const double share = storage.of_hosts ? static_cast<double>(storage.copies) * hosts.LocalSize(all.rank()) / all.size() : 1;
-    status = CheckSpace(fs, config, share, step, &warnings);
+  const double of_host = static_cast<double>(all.membership().hosts->LocalSize(all.rank())) / all.size();
+  if (storage.disk.Leads(all)) {
+    status = CheckSpace(fs, config, storage.disk.of_hosts ? storage.disk.copies * of_host : 1, step, &warnings);
+  }
+  if (storage.memory.has_value() && storage.memory->Leads(all)) {
+    status.Update(CheckMemorySpace(fs, config, storage.memory->folder, storage.memory->copies * of_host));
   }
   for (const std::string& of_rank : all.GatherStrings(absl::StrJoin(warnings, "\n"))) {
     if (!of_rank.empty()) notes->push_back(of_rank);
@@ -232,7 +256,8 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", TokenizerHash(*tokenizer)}}));
   NoteEvaluation(config, start.data, &start.notes);
   start.identity = IdentityOf(config, start.data, *tokenizer);
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointStorage storage, StorageOf(config, *all.membership().hosts));
+  TREFOIL_ASSIGN_OR_RETURN(start.storage, StorageOf(config, all));
+  const RunStorage& storage = start.storage;
   if (HasFolder(fs, config, storage, all)) {
     TREFOIL_ASSIGN_OR_RETURN(start.folder, RunFolder::Take(fs, config.folder(), storage, all, &start.notes));
   }
@@ -252,11 +277,13 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
 }
 
 absl::Status OwnRunFolder(FileSystem& fs, const RunConfig& config, Group& all, RunStart* start) {
-  if (start->folder != nullptr) return absl::OkStatus();
-  TREFOIL_ASSIGN_OR_RETURN(const CheckpointStorage storage, StorageOf(config, *all.membership().hosts));
-  TREFOIL_ASSIGN_OR_RETURN(start->folder, RunFolder::Take(fs, config.folder(), storage, all, &start->notes));
+  if (start->folder != nullptr) {
+    if (start->drop_snapshots && start->storage.memory->Leads(all)) RemoveAllCheckpoints(fs, start->storage.memory->folder);
+    return absl::OkStatus();
+  }
+  TREFOIL_ASSIGN_OR_RETURN(start->folder, RunFolder::Take(fs, config.folder(), start->storage, all, &start->notes));
   absl::Status status;
-  if (storage.Leads(all)) {
+  if (const CheckpointStorage& storage = start->storage.disk; storage.Leads(all)) {
     const auto complete = CompleteCheckpoints(fs, storage.folder);
     status = complete.status();
     if (complete.ok() && !complete->empty()) {

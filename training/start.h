@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,12 @@ namespace trefoil {
 
 struct RunStart {
   RunData data;
+  RunStorage storage = {.disk = "", .memory = std::nullopt};
   std::unique_ptr<RunFolder> folder;  // null: yet to be made
   // Where the run goes on from, and those before it, should it turn out to be damaged. None: the run begins.
   Candidates candidates;
+  // What lies in memory is of a run that is not there any more.
+  bool drop_snapshots = false;
   // Of a run that begins: the folder of the checkpoint whose weights it takes; empty: random ones.
   std::string initial_weights;
   // All but step and samples_used, for the checkpoints to come.

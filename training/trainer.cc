@@ -4,6 +4,7 @@
 #include <absl/strings/str_format.h>
 
 #include <chrono>
+#include <optional>
 
 #include "checkpoint/directory.h"
 #include "model/model_text.h"
@@ -212,7 +213,9 @@ class Trainer {
     meter_.Stepped(step, metrics.seconds);
     TREFOIL_RETURN_IF_ERROR(saver_.AfterStep(step, result->writing));
     metrics.saves = saver_.TakeFigures();
-    for (const SaveFigures& save : metrics.saves) meter_.Saved(save.stall_seconds);
+    for (const SaveFigures& save : metrics.saves) {
+      if (!save.in_memory) meter_.Saved(save.stall_seconds);
+    }
     const bool last = step == training.steps();
     const int32_t every = training.evaluate_every_steps();
     const int64_t samples = start_.data.evaluation_samples;
@@ -230,9 +233,12 @@ class Trainer {
     if (!training.trace().empty() && (last || step == first_step_ + kTracedSteps)) {
       TREFOIL_RETURN_IF_ERROR(worker_.all->Agree(WriteTrace()));
     }
-    if (saver_.Due(step) || best) return Save(last);
-    if (!ComesDue(training.compare_replicas_every_steps(), step)) return absl::OkStatus();
-    return WithKept(CompareReplicas(worker_));
+    const std::optional<Saver::To> to = saver_.Due(step);
+    if (best || to == Saver::To::kDisk) return Save(last);
+    if (ComesDue(training.compare_replicas_every_steps(), step)) {
+      TREFOIL_RETURN_IF_ERROR(WithKept(CompareReplicas(worker_)));
+    }
+    return to == Saver::To::kMemory ? saver_.SaveInMemory(state_, Clock::now()) : absl::OkStatus();
   }
 
   // Saves what is the same on all ranks that hold it.

@@ -79,6 +79,11 @@ void CheckGradientGroups(const TrainingConfig& training, const ParallelConfig& p
 void CheckCheckpoint(const CheckpointConfig& checkpoint, Rules& rules) {
   rules.AtLeastOne("training.checkpoint.failed_saves", checkpoint.failed_saves());
   if (checkpoint.has_copies()) rules.AtLeastOne("training.checkpoint.copies", checkpoint.copies());
+  if (checkpoint.every_steps_in_memory() > 0 && checkpoint.writing() == CheckpointConfig::FOREGROUND) {
+    rules.Broken("training.checkpoint.every_steps_in_memory: ", checkpoint.every_steps_in_memory(),
+                 ", but writing is FOREGROUND, and snapshots in memory are taken in the background; nearest legal: writing "
+                 "BACKGROUND, or every_steps_in_memory 0");
+  }
   if (checkpoint.keep_every() > 0 && checkpoint.keep_last() == 0) {
     rules.Broken("training.checkpoint.keep_every: ", checkpoint.keep_every(),
                  ", but keep_last 0 keeps all; nearest legal: ", "keep_last 2, or keep_every 0");

@@ -41,7 +41,7 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
       training { steps: 5 global_batch: 8 micro_batch: 1 seed: 1234 precision: BF16
                  optimizer { learning_rate: 3e-4 final_share: 0.1 beta1: 0.9 beta2: 0.95 epsilon: 1e-8
                              weight_decay: 0.1 clip_norm: 1 schedule: COSINE decay_share: 0.2 }
-                 fine_tuning { layer_decay: 1 } checkpoint { keep_last: 2 failed_saves: 10 writing: BACKGROUND }
+                 fine_tuning { layer_decay: 1 } checkpoint { keep_last: 2 failed_saves: 10 writing: BACKGROUND memory_folder: "/dev/shm" }
                  evaluate_samples: 256
                  early_stop { by: LOSS } log_every_steps: 1 on_nan: STOP
                  on_nan_limit: 10 }
@@ -64,7 +64,7 @@ TEST(FillDefaultsTest, KeepsWhatIsSet) {
       training { micro_batch: 4 seed: 9 precision: FP32
                  optimizer { learning_rate: 1 final_share: 0 beta1: 0 beta2: 0 epsilon: 0 weight_decay: 0 clip_norm: 0
                              schedule: WSD decay_share: 0 }
-                 fine_tuning { layer_decay: 0.5 } checkpoint { keep_last: 5 failed_saves: 10 writing: FOREGROUND }
+                 fine_tuning { layer_decay: 0.5 } checkpoint { keep_last: 5 failed_saves: 10 writing: FOREGROUND memory_folder: "/dev/shm" }
                  evaluate_samples: 3
                  early_stop { by: ACCURACY } log_every_steps: 10 on_nan: SKIP
                  on_nan_limit: 3 }

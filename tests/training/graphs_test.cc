@@ -160,7 +160,7 @@ TEST_F(RecordedTest, AResumedRunGoesOnToTheBit) {
   {
     Rank first(config);
     first.Steps(1, 3, &numbers);
-    ASSERT_TRUE(SaveCheckpoint(FileSystem::Posix(), first.worker(), state, "test", nullptr).ok());
+    ASSERT_TRUE(SaveCheckpoint(FileSystem::Posix(), first.worker(), CheckpointsFolder(config), state, "test", nullptr).ok());
   }
   Rank second(config);
   const std::string folder = CheckpointPath(CheckpointsFolder(config), 3);

@@ -50,7 +50,7 @@ RunConfig PoisonedRun(const std::string& more, int samples) {
     TrainerState state;
     state.set_step(1);
     const auto may_write = [] { return absl::OkStatus(); };
-    ASSERT_TRUE(SaveCheckpoint(FileSystem::Posix(), worker, state, "", may_write).ok());
+    ASSERT_TRUE(SaveCheckpoint(FileSystem::Posix(), worker, CheckpointsFolder(donor), state, "", may_write).ok());
   });
   const std::string weights = CheckpointsFolder(donor) + "/step-00000001";
   const RunConfig config = TinyRun(folder, more + " training { checkpoint { initial_weights: '" + weights + "' } }");

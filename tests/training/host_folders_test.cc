@@ -1,4 +1,4 @@
-// Runs whose hosts keep checkpoints in folders of their own (training.checkpoint.folder).
+// Runs whose hosts keep checkpoints in folders of their own (training.checkpoint.folder, training.checkpoint.copies).
 #include <absl/strings/str_cat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

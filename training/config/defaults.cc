@@ -66,6 +66,7 @@ void TrainingDefaults(TrainingConfig* training, bool bf16_pays) {
   if (!checkpoint->has_keep_last()) checkpoint->set_keep_last(2);
   if (!checkpoint->has_failed_saves()) checkpoint->set_failed_saves(10);
   if (checkpoint->writing() == CheckpointConfig::WRITING_UNSET) checkpoint->set_writing(CheckpointConfig::BACKGROUND);
+  if (checkpoint->memory_folder().empty()) checkpoint->set_memory_folder("/dev/shm");
   if (!training->has_evaluate_samples()) training->set_evaluate_samples(kEvaluationSamples);
   if (training->early_stop().by() == EarlyStopConfig::METRIC_UNSET) {
     training->mutable_early_stop()->set_by(EarlyStopConfig::LOSS);

@@ -184,7 +184,9 @@ const Row kRows[] = {
        return writing == CheckpointConfig::WRITING_UNSET ? "" : CheckpointConfig::Writing_Name(writing);
      },
      [](const RunConfig& filled) {
-       const bool saves = filled.training().checkpoint().every_steps() > 0 || filled.training().early_stop().evaluations() > 0;
+       const CheckpointConfig& checkpoint = filled.training().checkpoint();
+       const bool saves = checkpoint.every_steps() > 0 || checkpoint.every_steps_in_memory() > 0 ||
+                          filled.training().early_stop().evaluations() > 0;
        return saves ? std::string() : "without every_steps, as the last save of a run is in the foreground";
      }},
     {"training.checkpoint.copies",
@@ -194,6 +196,12 @@ const Row kRows[] = {
      },
      [](const RunConfig& filled) {
        return filled.training().checkpoint().folder().empty() ? std::string("without checkpoint.folder") : "";
+     }},
+    {"training.checkpoint.memory_folder",
+     [](const RunConfig& given) { return given.training().checkpoint().memory_folder(); },
+     [](const RunConfig& filled) {
+       const bool used = filled.training().checkpoint().every_steps_in_memory() > 0;
+       return used ? std::string() : "without checkpoint.every_steps_in_memory";
      }},
     {"training.evaluate_every_steps",
      [](const RunConfig& given) { return IfNot(0, given.training().evaluate_every_steps()); }, WithoutHeldOut},

@@ -92,6 +92,13 @@ absl::Status KeepOld(FileSystem& fs, const std::string& folder, int64_t bytes, s
   }
 }
 
+// The last of a kind that was completed; null if none was.
+const SaveFigures* LastSave(const StepMetrics& metrics, bool in_memory) {
+  const auto last = std::find_if(metrics.saves.rbegin(), metrics.saves.rend(),
+                                 [&](const SaveFigures& save) { return save.in_memory == in_memory; });
+  return last == metrics.saves.rend() ? nullptr : &*last;
+}
+
 // Of one step: numbers that people draw curves of.
 std::vector<Scalar> Curves(const StepMetrics& metrics) {
   std::vector<Scalar> scalars = {{"loss", metrics.loss},
@@ -114,9 +121,11 @@ std::vector<Scalar> Curves(const StepMetrics& metrics) {
   scalars.push_back({"resident_bytes", metrics.ranks.resident_bytes});
   if (metrics.held_out_loss) scalars.push_back({"held_out_loss", *metrics.held_out_loss});
   if (metrics.held_out_accuracy) scalars.push_back({"held_out_accuracy", *metrics.held_out_accuracy});
-  if (!metrics.saves.empty()) {
-    scalars.push_back({"save_write_seconds", metrics.saves.back().write_seconds});
-    scalars.push_back({"save_stall_seconds", metrics.saves.back().stall_seconds});
+  for (const bool in_memory : {false, true}) {
+    const SaveFigures* const save = LastSave(metrics, in_memory);
+    if (save == nullptr) continue;
+    scalars.push_back({in_memory ? "snapshot_write_seconds" : "save_write_seconds", save->write_seconds});
+    scalars.push_back({in_memory ? "snapshot_stall_seconds" : "save_stall_seconds", save->stall_seconds});
   }
   return scalars;
 }
@@ -128,7 +137,8 @@ std::string MetricsJson(const StepMetrics& metrics) {
   if (metrics.skipped) json += ",\"skipped\":true";
   absl::StrAppend(&json, ",\"tokens\":", metrics.tokens);
   for (const Scalar& scalar : Curves(metrics)) {
-    if (scalar.tag == "save_write_seconds") absl::StrAppend(&json, ",\"saved_step\":", metrics.saves.back().step);
+    if (scalar.tag == "save_write_seconds") absl::StrAppend(&json, ",\"saved_step\":", LastSave(metrics, false)->step);
+    if (scalar.tag == "snapshot_write_seconds") absl::StrAppend(&json, ",\"snapshot_step\":", LastSave(metrics, true)->step);
     absl::StrAppend(&json, ",\"", scalar.tag, "\":", Number(scalar.value));
     if (scalar.tag == "slowest_rank") absl::StrAppend(&json, ",\"slowest_host\":", Text(metrics.ranks.slowest_host));
     if (scalar.tag == "mfu") absl::StrAppend(&json, ",\"mfu_of\":", Text(metrics.peak.best_name()));

@@ -9,19 +9,18 @@
 
 namespace trefoil {
 
-BackgroundWriter::BackgroundWriter(FileSystem& fs, World& world, Worker& worker, const CheckpointStorage& storage)
+BackgroundWriter::BackgroundWriter(FileSystem& fs, World& world, Worker& worker, int most_copies)
     : fs_(fs),
-      storage_(storage),
-      beside_(storage.copies > 1 ? world.NewGroupBeside("checkpoint", Phase::kSave) : nullptr),
+      beside_(most_copies > 1 ? world.NewGroupBeside("checkpoint", Phase::kSave) : nullptr),
       all_(*worker.all),
       snapshot_(worker.store, worker.device),
       queue_(worker.device, worker.all->membership().patience, /*threaded=*/true) {}
 
-void BackgroundWriter::Start(const std::string& folder) {
+void BackgroundWriter::Start(const CheckpointStorage& storage, const std::string& folder) {
   CHECK(!started_);
   started_ = true;
   copied_ = false;
-  queue_.Start([this, folder] {
+  queue_.Start([this, storage, folder] {
     const auto begin = std::chrono::steady_clock::now();
     snapshot_.Take();
     {
@@ -32,7 +31,7 @@ void BackgroundWriter::Start(const std::string& folder) {
     // Without copies no message is sent.
     Group& group = beside_ != nullptr ? *beside_ : all_;
     Written written = {
-        .part = WriteWithCopies(fs_, group, storage_, folder, 1, [&](int) { return snapshot_.slices(); })};
+        .part = WriteWithCopies(fs_, group, storage, folder, 1, [&](int) { return snapshot_.slices(); })};
     written.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     {
       std::lock_guard lock(mutex_);

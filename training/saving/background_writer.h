@@ -1,8 +1,8 @@
 // This rank's half of a save, on a thread: copies the state, then writes the copy to the rank's file, and sends it to other
 // hosts where they keep copies (checkpoint/storage.h).
 //
-//   BackgroundWriter writer(fs, world, worker, storage);  // takes the second buffer
-//   writer.Start(folder);                                 // after the folder was made (checkpoint/writer.h, BeginSave)
+//   BackgroundWriter writer(fs, world, worker, 2);        // takes the second buffer
+//   writer.Start(storage, folder);                        // after the folder was made (checkpoint/writer.h, BeginSave)
 //   ...                                                   // the next step computes
 //   writer.WaitCopied();                                  // before its update
 //   if (!writer.writing()) written = writer.Take();       // then the ranks agree (FinishSave)
@@ -30,13 +30,13 @@ namespace trefoil {
 
 class BackgroundWriter {
  public:
-  // All outlive it.
-  BackgroundWriter(FileSystem& fs, World& world, Worker& worker, const CheckpointStorage& storage);
+  // All outlive it. most_copies: of what is written.
+  BackgroundWriter(FileSystem& fs, World& world, Worker& worker, int most_copies);
   // Waits for what its thread is doing.
   ~BackgroundWriter() = default;
 
   // Of the state as the main thread's queue leaves it. What was started before has been taken.
-  void Start(const std::string& folder);
+  void Start(const CheckpointStorage& storage, const std::string& folder);
   // Until the state may change. At once if nothing was started.
   void WaitCopied();
   // Whether what was started is not on disk yet, nor has failed.
@@ -50,7 +50,6 @@ class BackgroundWriter {
 
  private:
   FileSystem& fs_;
-  const CheckpointStorage storage_;
   // The thread's own, for copies; null: there are none.
   const std::unique_ptr<Group> beside_;
   Group& all_;

@@ -16,6 +16,12 @@ std::string GibibytesText(int64_t bytes) {
   return absl::StrFormat("%.3g GiB", static_cast<double>(bytes) / (int64_t{1} << 30));
 }
 
+// The folder, or the nearest above it that is there.
+std::string Existing(FileSystem& fs, std::string folder) {
+  while (!fs.Exists(folder) && FolderOf(folder) != folder) folder = FolderOf(folder);
+  return folder;
+}
+
 }  // namespace
 
 int64_t CheckpointBytes(const RunConfig& config) {
@@ -48,9 +54,7 @@ absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, double share, i
   if (most == 0) return absl::OkStatus();
   const std::string& of_hosts = config.training().checkpoint().folder();
   const std::string folder = of_hosts.empty() ? config.folder() : of_hosts;
-  std::string there = folder;
-  while (!fs.Exists(there) && FolderOf(there) != there) there = FolderOf(there);
-  const auto free = fs.FreeBytes(there);
+  const auto free = fs.FreeBytes(Existing(fs, folder));
   if (!free.ok()) {
     notes->push_back("WARNING: the free space is not known: " + std::string(free.status().message()) + ".");
     return absl::OkStatus();
@@ -80,6 +84,19 @@ absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, double share, i
         folder, GibibytesText(*free), GibibytesText(each), GibibytesText(most * each - removed), most));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckMemorySpace(FileSystem& fs, const RunConfig& config, const std::string& folder, double share) {
+  const CheckpointConfig& checkpoint = config.training().checkpoint();
+  TREFOIL_ASSIGN_OR_RETURN(const auto there, CompleteCheckpoints(fs, folder));
+  const auto needed = static_cast<int64_t>((there.empty() ? 2 : 1) * share * static_cast<double>(CheckpointBytes(config)));
+  TREFOIL_ASSIGN_OR_RETURN(const int64_t free, fs.FreeBytes(Existing(fs, checkpoint.memory_folder())));
+  if (free >= needed) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "training.checkpoint.every_steps_in_memory: %d, but %s has %s free, and %s of this model %s %s there; "
+      "nearest legal: 0 (or a larger file system in memory)",
+      checkpoint.every_steps_in_memory(), checkpoint.memory_folder(), GibibytesText(free),
+      there.empty() ? "two snapshots" : "another snapshot", there.empty() ? "take" : "takes", GibibytesText(needed)));
 }
 
 }  // namespace trefoil

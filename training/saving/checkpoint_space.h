@@ -31,4 +31,8 @@ int64_t MostCheckpoints(const TrainingConfig& training, int64_t step);
 absl::Status CheckSpace(FileSystem& fs, const RunConfig& config, double share, int64_t step,
                         std::vector<std::string>* notes);
 
+// For the first rank of each host: ResourceExhausted if the memory's file system has no room for two snapshots, of which so
+// large a share of a checkpoint lies there: the newest, which may be in `folder`, and the one that is written.
+absl::Status CheckMemorySpace(FileSystem& fs, const RunConfig& config, const std::string& folder, double share);
+
 }  // namespace trefoil

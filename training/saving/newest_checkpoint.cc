@@ -9,10 +9,10 @@
 namespace trefoil {
 namespace {
 
-absl::Status SetAside(FileSystem& fs, const std::vector<std::string>& damaged, const std::string& whole,
-                      std::ostream& say) {
+absl::Status SetAside(FileSystem& fs, const Group& all, const RunStorage& storage,
+                      const std::vector<std::string>& damaged, const std::string& whole, std::ostream& say) {
   for (const std::string& path : damaged) {
-    if (!fs.Exists(path)) continue;  // on other hosts
+    if (!storage.Of(path).Leads(all) || !fs.Exists(path)) continue;
     TREFOIL_ASSIGN_OR_RETURN(const std::string kept, SetAsideDamaged(fs, path));
     say << "WARNING: going back to " << whole << ", the newest that is whole; the damaged one is kept as " << kept << "."
         << std::endl;
@@ -74,7 +74,7 @@ const CheckpointOnHosts* Candidates::OnHosts(const std::string& path) const {
   return found == on_hosts.end() ? nullptr : &*found;
 }
 
-absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const CheckpointStorage& storage,
+absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const RunStorage& storage,
                                         Candidates candidates, std::ostream& say) {
   TrainerState state;
   const auto load = [&](const std::string& path) -> absl::Status {
@@ -88,9 +88,7 @@ absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const Ch
       const std::string path,
       FirstWhole(candidates.checkpoints, load, &candidates.damaged,
                  [&](const std::string& text) { say << text << std::endl; }));
-  const bool leads = storage.Leads(*worker.all);
-  TREFOIL_RETURN_IF_ERROR(
-      worker.all->Agree(leads ? SetAside(fs, candidates.damaged, path, say) : absl::OkStatus()));
+  TREFOIL_RETURN_IF_ERROR(worker.all->Agree(SetAside(fs, *worker.all, storage, candidates.damaged, path, say)));
   say << "Resuming from " << path << " (step " << state.step() << ", " << state.samples_used() << " samples used).\n";
   return state;
 }

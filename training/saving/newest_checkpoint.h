@@ -49,7 +49,7 @@ struct Candidates {
 // Loads the first of the candidates, of which there is at least one, that is whole into the worker, and says which. Sets
 // aside those before it and the damaged ones. `say`: rank 0's lines to people; elsewhere a sink. Every rank of the job makes
 // the same call and gets the same Status.
-absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const CheckpointStorage& storage,
+absl::StatusOr<TrainerState> LoadNewest(FileSystem& fs, Worker& worker, const RunStorage& storage,
                                         Candidates candidates, std::ostream& say);
 
 }  // namespace trefoil

@@ -2,11 +2,15 @@
 
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <google/protobuf/text_format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "checkpoint/directory.h"
+#include "runtime/files/crc32c.h"
 #include "training/config/validate.h"
 
 namespace trefoil {
@@ -111,15 +115,28 @@ std::string CheckpointsFolder(const RunConfig& config) {
   return of_hosts.empty() ? config.folder() + "/checkpoints" : of_hosts;
 }
 
-absl::StatusOr<CheckpointStorage> StorageOf(const RunConfig& config, const Hosts& hosts) {
+absl::StatusOr<RunStorage> StorageOf(const RunConfig& config, Group& all) {
   const CheckpointConfig& checkpoint = config.training().checkpoint();
-  if (checkpoint.folder().empty()) return CheckpointStorage(CheckpointsFolder(config));
-  const auto most = static_cast<int>(hosts.RanksByHost().size());
-  const int copies = checkpoint.has_copies() ? checkpoint.copies() : std::min(2, most);
-  if (copies <= most) return CheckpointStorage::OfHosts(CheckpointsFolder(config), copies);
-  return absl::InvalidArgumentError(absl::StrCat("training.checkpoint.copies: ", copies,
-                                                 ", must not be above the hosts of the job, ", most, "; nearest legal: ",
-                                                 most));
+  RunStorage storage = {.disk = CheckpointStorage(CheckpointsFolder(config)), .memory = std::nullopt};
+  const auto most = static_cast<int>(all.membership().hosts->RanksByHost().size());
+  if (!checkpoint.folder().empty()) {
+    const int copies = checkpoint.has_copies() ? checkpoint.copies() : std::min(2, most);
+    if (copies > most) {
+      return absl::InvalidArgumentError(absl::StrCat("training.checkpoint.copies: ", copies,
+                                                     ", must not be above the hosts of the job, ", most,
+                                                     "; nearest legal: ", most));
+    }
+    storage.disk = CheckpointStorage::OfHosts(checkpoint.folder(), copies);
+  }
+  if (checkpoint.every_steps_in_memory() > 0) {
+    // The same for each start of this run by this user, and for no other.
+    const std::filesystem::path run = std::filesystem::absolute(config.folder()).lexically_normal();
+    const std::string name = absl::StrFormat("trefoil-%s-%08x", run.filename().string(),
+                                             Crc32c(absl::StrCat(run.string(), " ", getuid())));
+    storage.memory = CheckpointStorage::OfHosts(
+        all.BroadcastString(absl::StrCat(checkpoint.memory_folder(), "/", name)), std::min(2, most));
+  }
+  return storage;
 }
 
 std::string ModelText(const ModelConfig& model) {

@@ -12,6 +12,7 @@
 #include "checkpoint/storage.h"
 #include "checkpoint/writer.h"
 #include "runtime/files/file.h"
+#include "training/run_folder.h"
 #include "training/trainer_state.pb.h"
 #include "training/worker.h"
 
@@ -19,9 +20,9 @@ namespace trefoil {
 
 // RUN/checkpoints, or the folder of each host's own that the config names.
 std::string CheckpointsFolder(const RunConfig& config);
-// That, and how it is used by a job on these hosts. An error that names the nearest legal value if the config wants more
-// copies than there are hosts.
-absl::StatusOr<CheckpointStorage> StorageOf(const RunConfig& config, const Hosts& hosts);
+// Where a run's checkpoints lie, and, if it has some, its snapshots in memory. Every rank of the job makes the call. An error
+// that names the nearest legal value if the config wants more copies than there are hosts.
+absl::StatusOr<RunStorage> StorageOf(const RunConfig& config, Group& all);
 
 // What a checkpoint of `state` says besides its slices, which are left out. `owner` and `may_write` as in
 // checkpoint/writer.h.

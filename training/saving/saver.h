@@ -20,6 +20,10 @@
 // step. checkpoint.failed_saves failures in a row end the run, as does the last save of a run, and at once the loss of
 // the run folder to another job (runtime/files/folder_lock.h).
 //
+// With checkpoint.every_steps_in_memory the same is done for snapshots in the hosts' memory, on the steps in between: one
+// that comes due while another save is in flight is left out. A snapshot that fails is warned about, and ends nothing. They
+// are removed once the run has saved its last checkpoint.
+//
 // Old checkpoints, but for the one of the best evaluation (training/early_stop.h), are removed by a thread of who leads
 // (checkpoint/storage.h) while training goes on, and while the next save is written; the one after that waits for it. Where
 // there is no room on disk for that next one besides, it waits too.
@@ -35,6 +39,7 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/directory.h"
 #include "training/run_folder.h"
 #include "training/saving/background_writer.h"
 #include "training/saving/resume.h"
@@ -58,11 +63,14 @@ class Saver {
   // Commits what is in flight unless some rank still writes, as of the sums of `step`.
   absl::Status AfterStep(int64_t step, bool some_rank_writes);
 
-  // Whether to save after `step`, by the config or to try again. No, and said, if it is put off.
-  bool Due(int64_t step);
+  // Whether, and to where, to save after `step`, by the config or to try again. Not, and said, if it is put off.
+  enum class To { kDisk, kMemory };
+  std::optional<To> Due(int64_t step);
   // Saves, or begins to, unless the newest checkpoint is of this step. `last`: there will be no other try, and the
   // checkpoint is complete on return. `begin`: since when training waits for it.
   absl::Status Save(const TrainerState& state, bool last, Clock::time_point begin);
+  // Begins a snapshot in memory; nothing is in flight.
+  absl::Status SaveInMemory(const TrainerState& state, Clock::time_point begin) { return Begin(state, To::kMemory, begin); }
   // Where the run ends without a last save: waits for what is in flight, and commits it.
   absl::Status Finish();
 
@@ -76,22 +84,28 @@ class Saver {
  private:
   struct InFlight {
     TrainerState state;
+    To to = To::kDisk;
     double stall_seconds = 0;
     bool put_off = false;  // another
   };
   enum class NextTry { kLater, kNow, kNone };
 
   CheckpointContent ContentOf(const TrainerState& state);
-  absl::Status Begin(const TrainerState& state, Clock::time_point begin);
+  const CheckpointStorage& StorageFor(To to) const;
+  absl::Status Begin(const TrainerState& state, To to, Clock::time_point begin);
   absl::Status Commit(int64_t step, NextTry next);
   absl::Status SaveInForeground(const TrainerState& state, bool last, Clock::time_point begin);
   void Saved(const TrainerState& state, const SaveFigures& figures, bool background);
+  void SavedInMemory(const SaveFigures& figures);
+  // Warns that a snapshot in memory was not taken; the next one comes as if it had been.
+  void FailedInMemory(int64_t step, const absl::Status& status);
   // Warns, or is the error that ends the run, as it is if there is no other try.
   absl::Status Failed(int64_t saved, int64_t step, const absl::Status& status, NextTry next);
   bool IsKept(int64_t step) const;
   void RemoveOld();
   // Before a save: room for it, if what is to be removed makes some.
   void MakeRoom();
+  void RemoveSnapshots();
   void Join();
 
   FileSystem& fs_;
@@ -104,7 +118,14 @@ class Saver {
   std::optional<InFlight> in_flight_;
   bool put_off_ = false;
   std::vector<SaveFigures> figures_;
-  std::optional<int64_t> remove_;  // once nothing begins: what is older than saved_step_, but for this best step
+  bool failing_in_memory_ = false;
+  // What is to be removed once nothing begins: what is older than the step.
+  struct Removal {
+    std::string folder;
+    int64_t step;
+    KeepPolicy keep;
+  };
+  std::optional<Removal> remove_;
   std::thread removing_;
 };
 

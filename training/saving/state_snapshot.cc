@@ -8,7 +8,7 @@ bool SavesInBackground(const TrainingConfig& training) {
   const CheckpointConfig& checkpoint = training.checkpoint();
   if (checkpoint.writing() != CheckpointConfig::BACKGROUND) return false;
   const auto before_the_end = [&](int64_t every) { return every > 0 && every < training.steps(); };
-  return before_the_end(checkpoint.every_steps()) ||
+  return before_the_end(checkpoint.every_steps()) || before_the_end(checkpoint.every_steps_in_memory()) ||
          (training.early_stop().evaluations() > 0 && before_the_end(training.evaluate_every_steps()));
 }
 

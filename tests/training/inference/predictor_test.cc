@@ -25,7 +25,7 @@ std::string NewFolder() {
 void WithPredictor(const RunConfig& config, const std::function<void(Predictor&)>& body) {
   WithWorkers(config, [&](Worker& worker) {
     const absl::Status saved =
-        SaveCheckpoint(FileSystem::Posix(), worker, TrainerState(), "test", [] { return absl::OkStatus(); });
+        SaveCheckpoint(FileSystem::Posix(), worker, CheckpointsFolder(config), TrainerState(), "test", [] { return absl::OkStatus(); });
     ASSERT_TRUE(saved.ok()) << saved;
   });
   RunRanksAsThreads(1, [&](World& world) {
