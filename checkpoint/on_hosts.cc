@@ -13,6 +13,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/packed.h"
 #include "runtime/files/crc32c.h"
+#include "runtime/number_text.h"
 
 namespace trefoil {
 namespace {
@@ -86,18 +87,6 @@ FoundSaves UnpackHeld(const std::string& packed) {
   return saves;
 }
 
-// "ranks 4-7, 9"
-std::string RanksText(const std::vector<int>& ranks) {
-  std::vector<std::string> runs;
-  for (size_t i = 0; i < ranks.size();) {
-    size_t end = i + 1;
-    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
-    runs.push_back(end - i == 1 ? absl::StrCat(ranks[i]) : absl::StrCat(ranks[i], "-", ranks[end - 1]));
-    i = end;
-  }
-  return absl::StrCat(ranks.size() == 1 ? "rank " : "ranks ", absl::StrJoin(runs, ", "));
-}
-
 std::string NoteOfIncomplete(const Found& found, const Hosts& hosts) {
   std::vector<int> missing;
   for (const int writer : found.writers) {
@@ -107,7 +96,7 @@ std::string NoteOfIncomplete(const Found& found, const Hosts& hosts) {
   const auto ring = hosts.RanksByHost();
   for (const int host : found.hosts) names.push_back(ring[static_cast<size_t>(host)].first);
   return absl::StrCat("Ignoring ", found.path, " of ", absl::StrJoin(names, ", "), ": no host of this job has the files of ",
-                      RanksText(missing), " of the job that saved it.");
+                      missing.size() == 1 ? "rank " : "ranks ", RangesText(missing), " of the job that saved it.");
 }
 
 // Those that are complete, newest first, as rank 0 chooses them; packed.

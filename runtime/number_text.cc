@@ -2,8 +2,7 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
-
-#include <vector>
+#include <absl/strings/str_join.h>
 
 namespace trefoil {
 namespace {
@@ -35,6 +34,18 @@ std::string WithCommas(int64_t number) {
   std::string digits = absl::StrCat(number);
   for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
   return digits;
+}
+
+std::string RangesText(const std::vector<int>& numbers) {
+  std::vector<std::string> ranges;
+  for (size_t begin = 0; begin < numbers.size();) {
+    size_t end = begin + 1;
+    while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1) ++end;
+    const int first = numbers[begin], last = numbers[end - 1];
+    ranges.push_back(first == last ? absl::StrCat(first) : absl::StrCat(first, "-", last));
+    begin = end;
+  }
+  return absl::StrJoin(ranges, ", ");
 }
 
 }  // namespace trefoil

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace trefoil {
 
@@ -17,5 +18,8 @@ std::string ShortCount(double count);
 
 // "1,234,567".
 std::string WithCommas(int64_t number);
+
+// "0-3, 6" of ascending numbers.
+std::string RangesText(const std::vector<int>& numbers);
 
 }  // namespace trefoil

@@ -5,6 +5,7 @@
 #include <gflags/gflags.h>
 #include <sysexits.h>
 
+#include <algorithm>
 #include <csignal>
 #include <iostream>
 
@@ -22,6 +23,7 @@
 #include "runtime/number_text.h"
 #include "runtime/version.h"
 #include "training/fine_tuning.h"
+#include "training/saving/checkpoint_space.h"
 #include "training/saving/state_snapshot.h"
 #include "training/trainer.h"
 #include "training/worker.h"
@@ -171,11 +173,15 @@ int TrainMain(int argc, char** argv) {
   // Kernels' scratch depends on the threads.
   RunConfig planned = *config;
   planned.mutable_runtime()->set_threads(device.threads());
+  // Snapshots in memory lie beside what the ranks hold.
+  const auto snapshots = static_cast<double>(
+      SnapshotBytesOfRank(*config, world->size(), static_cast<int>(world->hosts().RanksByHost().size())));
   if (planned.runtime().memory_limit_gib() == 0) {
-    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(LeastShare(device, *world) / (1 << 30)));
+    const double of_tensors = LeastShare(device, *world) - (device.host_addressable() ? snapshots : 0);
+    planned.mutable_runtime()->set_memory_limit_gib(static_cast<float>(std::max(of_tensors, 1.0) / (1 << 30)));
   }
   const absl::Status fits =
-      world->all().Agree(PlanRun(*prepared, peak, HostShare(*world), speak, &planned));
+      world->all().Agree(PlanRun(*prepared, peak, std::max(HostShare(*world) - snapshots, 1.0), speak, &planned));
   if (!fits.ok()) return Fail("train", fits, speak);
   RunConfig config_of_run = *config;
   const bool background = world->all().BroadcastString(SavesInBackground(planned.training()) ? "yes" : "no") == "yes";
@@ -184,7 +190,9 @@ int TrainMain(int argc, char** argv) {
       each->mutable_training()->mutable_checkpoint()->set_writing(CheckpointConfig::FOREGROUND);
     }
   }
-  if (speak) std::cout << HostLines(config->parallel(), world->hosts()) << std::flush;
+  if (speak) {
+    std::cout << HostLines(config->parallel(), world->hosts()) << SavesLines(config_of_run, world->hosts()) << std::flush;
+  }
   if (device.host_addressable()) {
     const std::vector<std::string> cores = world->all().GatherStrings(CoresText(device.threads()));
     if (speak) std::cout << OversubscriptionLine(world->hosts(), cores) << std::flush;

@@ -29,8 +29,8 @@ namespace trefoil {
 
 // Said where PlanWithSaves (planner/plan.h) has put the saves there.
 inline constexpr char kSavesInForeground[] =
-    "saves     in the foreground: the second buffer that saves in the background take does not fit beside the rest "
-    "(training.checkpoint.writing)\n";
+    "saves     in the foreground, and no snapshots in memory: the second buffer that saves in the background take does not "
+    "fit beside the rest (training.checkpoint.writing)\n";
 
 // What the config alone does not say.
 struct Summary {

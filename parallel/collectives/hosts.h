@@ -19,6 +19,7 @@ class Hosts {
   // names[r]: of rank r. Not empty.
   explicit Hosts(std::vector<std::string> names);
 
+  int size() const { return ranks_; }
   const std::string& of(int rank) const { return names_[names_.size() == 1 ? 0 : static_cast<size_t>(rank)]; }
   // Hosts in the order of their first ranks, each with its ranks.
   std::vector<std::pair<std::string, std::vector<int>>> RanksByHost() const;

@@ -54,12 +54,13 @@ class MemorySnapshotsTest : public ::testing::Test {
 
   // Where a host's snapshots are, on this machine.
   std::string SnapshotsOf(const std::string& host) {
-    for (const auto& entry : files::directory_iterator(folder_ + "/memory-of-" + host)) return entry.path();
+    const std::string memory = folder_ + "/memory-of-" + host;
+    if (!files::exists(memory)) return memory;
+    for (const auto& entry : files::directory_iterator(memory)) return entry.path();
     return folder_ + "/none";
   }
   void Lose(const std::string& host) { files::remove_all(folder_ + "/memory-of-" + host); }
   bool HasSnapshot(const std::string& host, int64_t step) {
-    if (!files::exists(folder_ + "/memory-of-" + host)) return false;
     const auto there = CompleteCheckpoints(FileSystem::Posix(), SnapshotsOf(host));
     return there.ok() && !there->empty() && StepOf(there->front()) >= step;
   }
@@ -69,6 +70,7 @@ class MemorySnapshotsTest : public ::testing::Test {
   int Train(const RunConfig& config, const Names& hosts, const std::function<bool()>& dies, std::string* output,
             int64_t free = int64_t{1} << 40) {
     const std::string said = folder_ + "/said";
+    for (const std::string& host : hosts) files::create_directories(folder_ + "/memory-of-" + host);
     const pid_t child = fork();
     if (child == 0) {
       std::list<SeparateFileSystem> disks;

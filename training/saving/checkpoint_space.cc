@@ -1,5 +1,6 @@
 #include "training/saving/checkpoint_space.h"
 
+#include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 
 #include <algorithm>
@@ -27,6 +28,12 @@ std::string Existing(FileSystem& fs, std::string folder) {
 int64_t CheckpointBytes(const RunConfig& config) {
   const ParameterTable table = DeclareRun(config);
   return (table.elements() + 2 * table.trained_elements()) * int64_t{sizeof(float)};
+}
+
+int64_t SnapshotBytesOfRank(const RunConfig& config, int64_t ranks, int hosts) {
+  const CheckpointConfig& checkpoint = config.training().checkpoint();
+  if (checkpoint.every_steps_in_memory() == 0 || !SavesInBackground(config.training())) return 0;
+  return 2 * CopiesInMemory(hosts) * CheckpointBytes(config) / ranks;
 }
 
 int64_t MostCheckpoints(const TrainingConfig& training, int64_t step) {
@@ -90,7 +97,12 @@ absl::Status CheckMemorySpace(FileSystem& fs, const RunConfig& config, const std
   const CheckpointConfig& checkpoint = config.training().checkpoint();
   TREFOIL_ASSIGN_OR_RETURN(const auto there, CompleteCheckpoints(fs, folder));
   const auto needed = static_cast<int64_t>((there.empty() ? 2 : 1) * share * static_cast<double>(CheckpointBytes(config)));
-  TREFOIL_ASSIGN_OR_RETURN(const int64_t free, fs.FreeBytes(Existing(fs, checkpoint.memory_folder())));
+  const absl::StatusOr<int64_t> free_bytes = fs.FreeBytes(checkpoint.memory_folder());
+  if (!free_bytes.ok()) {
+    return absl::Status(free_bytes.status().code(), absl::StrCat("training.checkpoint.memory_folder: ",
+                                                                 free_bytes.status().message()));
+  }
+  const int64_t free = *free_bytes;
   if (free >= needed) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "training.checkpoint.every_steps_in_memory: %d, but %s has %s free, and %s of this model %s %s there; "

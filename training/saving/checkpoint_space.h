@@ -20,6 +20,10 @@ namespace trefoil {
 // Of one, without its manifest (some KB a rank).
 int64_t CheckpointBytes(const RunConfig& config);
 
+// What snapshots in memory take of the host's memory for each of its ranks, with the one that is written: the mean over
+// the ranks. 0 if there are none.
+int64_t SnapshotBytesOfRank(const RunConfig& config, int64_t ranks, int hosts);
+
 // How many checkpoints a run that has done `step` steps will add to its folder and hold at the same time: those kept
 // for ever, the best one where there is an early stop, and of the others one more than it keeps.
 int64_t MostCheckpoints(const TrainingConfig& training, int64_t step);

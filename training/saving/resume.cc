@@ -115,12 +115,17 @@ std::string CheckpointsFolder(const RunConfig& config) {
   return of_hosts.empty() ? config.folder() + "/checkpoints" : of_hosts;
 }
 
+int CopiesOnDisk(const CheckpointConfig& config, int hosts) {
+  return config.has_copies() ? config.copies() : std::min(2, hosts);
+}
+int CopiesInMemory(int hosts) { return std::min(2, hosts); }
+
 absl::StatusOr<RunStorage> StorageOf(const RunConfig& config, Group& all) {
   const CheckpointConfig& checkpoint = config.training().checkpoint();
   RunStorage storage = {.disk = CheckpointStorage(CheckpointsFolder(config)), .memory = std::nullopt};
   const auto most = static_cast<int>(all.membership().hosts->RanksByHost().size());
   if (!checkpoint.folder().empty()) {
-    const int copies = checkpoint.has_copies() ? checkpoint.copies() : std::min(2, most);
+    const int copies = CopiesOnDisk(checkpoint, most);
     if (copies > most) {
       return absl::InvalidArgumentError(absl::StrCat("training.checkpoint.copies: ", copies,
                                                      ", must not be above the hosts of the job, ", most,
@@ -134,7 +139,7 @@ absl::StatusOr<RunStorage> StorageOf(const RunConfig& config, Group& all) {
     const std::string name = absl::StrFormat("trefoil-%s-%08x", run.filename().string(),
                                              Crc32c(absl::StrCat(run.string(), " ", getuid())));
     storage.memory = CheckpointStorage::OfHosts(
-        all.BroadcastString(absl::StrCat(checkpoint.memory_folder(), "/", name)), std::min(2, most));
+        all.BroadcastString(absl::StrCat(checkpoint.memory_folder(), "/", name)), CopiesInMemory(most));
   }
   return storage;
 }

@@ -20,6 +20,10 @@ namespace trefoil {
 
 // RUN/checkpoints, or the folder of each host's own that the config names.
 std::string CheckpointsFolder(const RunConfig& config);
+// On how many hosts each rank's files lie, of a job on `hosts` hosts; where the config wants more than there are, that.
+int CopiesOnDisk(const CheckpointConfig& config, int hosts);
+int CopiesInMemory(int hosts);
+
 // Where a run's checkpoints lie, and, if it has some, its snapshots in memory. Every rank of the job makes the call. An error
 // that names the nearest legal value if the config wants more copies than there are hosts.
 absl::StatusOr<RunStorage> StorageOf(const RunConfig& config, Group& all);
