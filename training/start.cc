@@ -220,8 +220,17 @@ absl::Status FindCandidates(FileSystem& fs, const RunConfig& config, const RunSt
   // Snapshots of a run that is not there any more are not this run's.
   double there = !paths.empty() || (all.rank() == 0 && fs.Exists(config.folder() + "/config.pbtxt")) ? 1 : 0;
   all.AllReduceMax(std::span(&there, 1));
-  start->drop_snapshots = there == 0;
-  if (start->drop_snapshots) return absl::OkStatus();
+  if (there == 0) {
+    const auto old = CompleteCheckpoints(fs, storage.memory->folder);
+    double snapshots = old.ok() && !old->empty() ? 1 : 0;
+    all.AllReduceMax(std::span(&snapshots, 1));
+    start->drop_snapshots = snapshots > 0;
+    if (start->drop_snapshots) {
+      start->notes.push_back("Note: the snapshots in " + storage.memory->folder + " are of a run in " + config.folder() +
+                             " that is not there any more; they are removed.");
+    }
+    return absl::OkStatus();
+  }
   TREFOIL_RETURN_IF_ERROR(FindOnHosts(fs, *storage.memory, all, start));
   std::stable_sort(paths.begin(), paths.end(),
                    [](const std::string& a, const std::string& b) { return StepOf(a) > StepOf(b); });
