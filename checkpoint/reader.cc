@@ -22,6 +22,9 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "data files are little-endian");
 
+// Said where files are missing that no other host is asked for.
+constexpr char kElsewhere[] = " (where hosts have folders of their own each has a part: trefoil checkpoint copy gathers them)";
+
 // What the manifest says of the files of rank `rank`, which it has.
 const PartEntry& EntryOf(const Manifest& manifest, int rank) {
   const auto& parts = manifest.parts;
@@ -163,7 +166,8 @@ absl::Status CheckpointReader::ReadParts(const std::function<bool(size_t part)>&
     if (!mine(i)) continue;
     const auto of_part = ReadSlicesOf(*fs_, folder_, *manifest_, manifest_->parts[i]);
     if (!of_part.ok()) {
-      status.Update(of_part.status());
+      const bool elsewhere = held_ == nullptr && absl::IsNotFound(of_part.status());
+      status.Update(elsewhere ? absl::NotFoundError(absl::StrCat(of_part.status().message(), kElsewhere)) : of_part.status());
       damaged->Add(manifest_->parts[i].rank, held_ == nullptr ? 0 : held_->here);
       continue;
     }

@@ -215,6 +215,10 @@ TEST_F(OnHostsTest, ATruncatedFileIsNotHeld) {
   const std::string content = *ReadFile(FileSystem::Posix(), path);
   ASSERT_TRUE(WriteFile(FileSystem::Posix(), path, content.substr(1)).ok());
   EXPECT_EQ(Load(kFour, state, 5), "");
+  Lose("b");
+  std::vector<std::string> notes;
+  EXPECT_THAT(Find({"a", "c", "d"}, &notes), IsEmpty());
+  EXPECT_THAT(notes, ElementsAre(HasSubstr("the files of rank 1 of")));
 }
 
 // Each host's file system in turn dies at every operation of it, by a kill or a power cut: the save fails on every rank or

@@ -9,6 +9,7 @@
 #include "checkpoint/directory.h"
 #include "training/fine_tuning.h"
 #include "training/saving/resume.h"
+#include "training/saving/state_snapshot.h"
 
 namespace trefoil {
 namespace {

@@ -12,7 +12,12 @@ namespace {
 absl::Status SetAside(FileSystem& fs, const Group& all, const RunStorage& storage,
                       const std::vector<std::string>& damaged, const std::string& whole, std::ostream& say) {
   for (const std::string& path : damaged) {
-    if (!storage.Of(path).Leads(all) || !fs.Exists(path)) continue;
+    const CheckpointStorage& of_path = storage.Of(path);
+    if (!of_path.Leads(all) || !fs.Exists(path)) continue;
+    if (&of_path != &storage.disk) {  // memory is not for keeping
+      TREFOIL_RETURN_IF_ERROR(fs.Remove(path));
+      continue;
+    }
     TREFOIL_ASSIGN_OR_RETURN(const std::string kept, SetAsideDamaged(fs, path));
     say << "WARNING: going back to " << whole << ", the newest that is whole; the damaged one is kept as " << kept << "."
         << std::endl;
