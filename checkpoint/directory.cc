@@ -204,9 +204,11 @@ void RemoveOldCheckpoints(FileSystem& fs, const std::string& run_checkpoints_fol
 }
 
 void RemoveAllCheckpoints(FileSystem& fs, const std::string& run_checkpoints_folder) {
-  const auto complete = CompleteCheckpoints(fs, run_checkpoints_folder);
-  if (!complete.ok()) return WarnIfError(complete.status());
-  for (const std::string& path : *complete) WarnIfError(Discard(fs, path));
+  const auto folders = ListCheckpoints(fs, run_checkpoints_folder);
+  if (!folders.ok()) return WarnIfError(folders.status());
+  for (const CheckpointFolder& folder : *folders) {
+    if (folder.kind == CheckpointFolder::kComplete) WarnIfError(RemoveCheckpoint(fs, folder));
+  }
 }
 
 absl::StatusOr<int64_t> CheckpointBytesOnDisk(FileSystem& fs, const std::string& path) {
