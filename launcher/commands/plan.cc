@@ -201,7 +201,7 @@ absl::Status RunPlan(FileSystem& fs, const std::vector<std::string>& sets) {
   const Plan plan = PlanWithSaves(planner, &config, ranks);
   const double tokens = FLAGS_train_tokens > 0 ? FLAGS_train_tokens : plan.tokens * config.training().steps();
   std::cout << ReportPlan(config, cluster, plan, tokens) << ReportContext(config, plan, planner);
-  if (background && !SavesInBackground(config.training())) std::cout << kSavesInForeground;
+  if (background && !SavesInBackground(config.training())) std::cout << SavesInForeground(config);
   if (config.parallel().schedule() == ParallelConfig::AUTO) {
     std::cout << ReportFoundSchedule(plan);
     if (plan.step_seconds > 0) {

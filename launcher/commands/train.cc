@@ -112,7 +112,7 @@ absl::Status PlanRun(const Prepared& prepared, const PeakFlops& peak, double hos
   const Plan plan = PlanWithSaves(planner, planned, ranks, host_memory);
   if (!plan.fits()) return TooLarge(config, plan);
   std::cout << Describe(config, Summarise(config, plan, peak, planned->runtime().threads(), prepared.products));
-  if (background && !SavesInBackground(planned->training())) std::cout << kSavesInForeground;
+  if (background && !SavesInBackground(planned->training())) std::cout << SavesInForeground(config);
   std::cout << std::flush;
   return absl::OkStatus();
 }

@@ -218,4 +218,16 @@ std::string Describe(const RunConfig& config, const Summary& summary) {
   return text + "\n";
 }
 
+std::string SavesInForeground(const RunConfig& config) {
+  std::string lines =
+      "saves     in the foreground: the second buffer that saves in the background take does not fit beside the rest "
+      "(training.checkpoint.writing)\n";
+  const int every = config.training().checkpoint().every_steps_in_memory();
+  if (every > 0) {
+    absl::StrAppend(&lines, "snapshots none in memory, which are taken in the background "
+                    "(training.checkpoint.every_steps_in_memory ", every, ")\n");
+  }
+  return lines;
+}
+
 }  // namespace trefoil

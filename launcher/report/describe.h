@@ -27,10 +27,8 @@
 
 namespace trefoil {
 
-// Said where PlanWithSaves (planner/plan.h) has put the saves there.
-inline constexpr char kSavesInForeground[] =
-    "saves     in the foreground, and no snapshots in memory: the second buffer that saves in the background take does not "
-    "fit beside the rest (training.checkpoint.writing)\n";
+// Said where PlanWithSaves (planner/plan.h) has put the saves there, of the config that was given.
+std::string SavesInForeground(const RunConfig& config);
 
 // What the config alone does not say.
 struct Summary {
