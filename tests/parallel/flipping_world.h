@@ -33,6 +33,9 @@ class FlippingWorld final : public World {
                                   RankSums sums) override {
     return std::make_unique<FlippingGroup>(world_.NewGroup(name, ranks, device, sums), arrived_);
   }
+  std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
+    return world_.NewGroupBeside(name, phase);
+  }
   Patience& patience() override { return world_.patience(); }
 
  private:

@@ -41,11 +41,13 @@ absl::StatusOr<Batch> LearnableBatch(int64_t first, int64_t count) {
   return Batch{.samples = count, .length = 16, .first_sample = first, .inputs = tokens, .targets = tokens};
 }
 
-absl::Status RunOn(Worker& worker, const DrivenRun& run, FileSystem& fs, std::ostream& say,
+absl::Status RunOn(World& world, Worker& worker, const DrivenRun& run, FileSystem& fs, std::ostream& say,
                    std::vector<SaveFigures>* figures) {
   std::vector<std::string> notes;
-  TREFOIL_ASSIGN_OR_RETURN(const auto folder, RunFolder::Take(fs, worker.config.folder(), *worker.all, &notes));
-  Saver saver(fs, worker, *folder, say);
+  const RunStorage storage = {.disk = CheckpointsFolder(worker.config), .memory = std::nullopt};
+  TREFOIL_ASSIGN_OR_RETURN(const auto folder,
+                           RunFolder::Take(fs, worker.config.folder(), storage, *worker.all, &notes));
+  Saver saver(fs, world, worker, *folder, say);
   const int64_t steps = worker.config.training().steps();
   TrainerState state;
   const auto tell = [&](const std::function<void(int64_t)>& event, int64_t step) {
@@ -89,7 +91,7 @@ DrivenOutcome Drive(const RunConfig& config, const DrivenRun& run) {
     FileSystem* const own = rank < run.own.size() ? run.own[rank] : nullptr;
     std::ostream silence(nullptr);
     std::vector<SaveFigures> figures;
-    statuses[rank] = RunOn(worker, run, own == nullptr ? *run.disk : *own, rank == 0 ? say : silence, &figures);
+    statuses[rank] = RunOn(*world, worker, run, own == nullptr ? *run.disk : *own, rank == 0 ? say : silence, &figures);
     if (rank == 0) outcome.figures = figures;
   }, TestThreads());
   for (const absl::Status& status : statuses) EXPECT_EQ(status, statuses[0]) << "ranks end with different statuses";
