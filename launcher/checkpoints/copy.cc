@@ -81,7 +81,11 @@ absl::Status CopyNamed(FileSystem& fs, const std::vector<std::string>& from, con
   TREFOIL_RETURN_IF_ERROR(taken());
   if (!source.run.empty()) {
     const std::string comment = "The config of " + source.run + ", with its folder changed by `trefoil checkpoint copy`.";
-    const absl::Status beside = CopyBeside(fs, source.run, run, comment, [](RunConfig*) {});
+    const absl::Status beside = CopyBeside(fs, source.run, run, comment, [](RunConfig* config) {
+      // They are the run's own now.
+      config->mutable_training()->mutable_checkpoint()->clear_folder();
+      config->mutable_training()->mutable_checkpoint()->clear_copies();
+    });
     if (absl::IsFailedPrecondition(beside)) return beside;
     if (!beside.ok()) out << "WARNING   config and tokenizer are not copied: " << beside.message() << std::endl;
   }

@@ -1,14 +1,14 @@
 #include "launcher/checkpoints/find.h"
 
-#include <google/protobuf/text_format.h>
-
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "checkpoint/reader.h"
 #include "training/saving/newest_checkpoint.h"
+#include "training/saving/resume.h"
 
 namespace trefoil {
 namespace {
@@ -64,7 +64,7 @@ absl::StatusOr<FoundCheckpoints> FindFolders(FileSystem& fs, std::string path) {
   if (one) return *std::move(one);
   FoundCheckpoints found;
   const bool is_run = fs.Exists(path + "/" + kCheckpoints) || fs.Exists(path + "/config.pbtxt");
-  found.folder = is_run ? path + "/" + kCheckpoints : path;
+  found.folder = is_run ? CheckpointsOfRun(fs, path) : path;
   found.run = is_run ? path : RunOf(fs, path);
   absl::StatusOr<std::vector<CheckpointFolder>> folders = ListCheckpoints(fs, found.folder);
   if (absl::IsNotFound(folders.status())) folders = std::vector<CheckpointFolder>();  // of a run that has saved nothing
@@ -75,14 +75,6 @@ absl::StatusOr<FoundCheckpoints> FindFolders(FileSystem& fs, std::string path) {
                                "checkpoints, or one of those in there");
   }
   return found;
-}
-
-std::optional<RunConfig> ConfigOfRun(FileSystem& fs, const std::string& run) {
-  if (run.empty()) return std::nullopt;
-  const auto text = ReadFile(fs, run + "/config.pbtxt");
-  RunConfig config;
-  if (!text.ok() || !google::protobuf::TextFormat::ParseFromString(*text, &config)) return std::nullopt;
-  return config;
 }
 
 int64_t BestHeldOut(FileSystem& fs, const FoundCheckpoints& found) {

@@ -3,14 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/directory.h"
 #include "runtime/files/file.h"
 #include "runtime/status.h"
-#include "training/run.pb.h"
 
 namespace trefoil {
 
@@ -27,9 +25,6 @@ struct FoundCheckpoints {
 };
 // NotFound if nothing of the kind is there. A run that has saved nothing yet is fine.
 absl::StatusOr<FoundCheckpoints> FindFolders(FileSystem& fs, std::string path);
-
-// The run's config.pbtxt, if there is one that can be read.
-std::optional<RunConfig> ConfigOfRun(FileSystem& fs, const std::string& run);
 
 // The step of the best evaluation, among those after which a complete checkpoint was saved: that which the run keeps
 // (training.early_stop), else that of the least held-out loss in its metrics. 0: not known.

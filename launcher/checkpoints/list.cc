@@ -20,6 +20,7 @@
 #include "parallel/axes.h"
 #include "runtime/files/folder_lock.h"
 #include "runtime/number_text.h"
+#include "training/saving/resume.h"
 
 namespace trefoil {
 namespace {

@@ -19,6 +19,7 @@
 #include "model/model_text.h"
 #include "runtime/files/folder_lock.h"
 #include "training/run.pb.h"
+#include "training/saving/resume.h"
 
 DEFINE_bool(verify, false, "Read every byte, and say what is damaged: checksums of a checkpoint and of images, ids of token files.");
 DEFINE_int64(document, 0, "Of token files: the document whose beginning is shown, or the first of the records, counted from 0.");
@@ -114,7 +115,7 @@ absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std
   InspectLine(out, "in use", owner.ok() ? "by " + *owner : "by nobody");
   TREFOIL_RETURN_IF_ERROR(InspectMetrics(fs, folder, config.training().steps(), sample.images, out));
   std::string newest;
-  TREFOIL_RETURN_IF_ERROR(InspectCheckpoints(fs, folder + "/checkpoints", out, &newest));
+  TREFOIL_RETURN_IF_ERROR(InspectCheckpoints(fs, CheckpointsOfRun(fs, folder), out, &newest));
   const std::string tokenizer = folder + "/tokenizer.model";
   InspectLine(out, "tokenizer", fs.Exists(tokenizer) ? tokenizer : "none");
   if (!options.text.empty()) return InspectTokenizer(fs, options, tokenizer, out);

@@ -10,6 +10,7 @@
 #include "checkpoint/directory.h"
 #include "tests/runtime/files/odd_file_systems.h"
 #include "tests/training/run_testing.h"
+#include "training/saving/newest_checkpoint.h"
 
 namespace trefoil {
 namespace {
@@ -116,6 +117,12 @@ TEST_F(HostFoldersTest, OneHostGoesOnByItself) {
   const RunOutcome ended = Train(config, {"h1", "h1"});
   ASSERT_EQ(ended.status, absl::OkStatus());
   EXPECT_THAT(ended.output, HasSubstr("(step 8"));
+  // Who names the run finds them.
+  SeparateFileSystem disk(FileSystem::Posix(), kDisk, folder_ + "/h1");
+  const auto place = FindTrained(disk, config.folder());
+  ASSERT_EQ(place.status(), absl::OkStatus());
+  EXPECT_EQ(place->checkpoints.front(), absl::StrCat(kFolder, "/step-00000012"));
+  EXPECT_EQ(place->run, config.folder());
 }
 
 }  // namespace

@@ -42,7 +42,10 @@ int64_t BestStepOf(FileSystem& fs, const std::string& checkpoint) {
 }  // namespace
 
 absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& path) {
-  TREFOIL_ASSIGN_OR_RETURN(CheckpointPlace place, FindCheckpoints(fs, path));
+  const std::optional<RunConfig> config = ConfigOfRun(fs, path);
+  const bool on_host = config.has_value() && !config->training().checkpoint().folder().empty();
+  TREFOIL_ASSIGN_OR_RETURN(CheckpointPlace place, FindCheckpoints(fs, on_host ? CheckpointsFolder(*config) : path));
+  if (on_host) place.run = path;
   std::vector<std::string>& checkpoints = place.checkpoints;
   if (checkpoints.size() == 1) return place;
   const int64_t best = BestStep(fs, checkpoints);

@@ -20,7 +20,8 @@
 namespace trefoil {
 
 // What people mean who name something that has been trained, to use it or to train on from it: as FindCheckpoints
-// (checkpoint/directory.h), but that of the best evaluation comes first where the run keeps it (training.early_stop).
+// (checkpoint/directory.h), but that of the best evaluation comes first where the run keeps it (training.early_stop), and
+// of a run whose hosts keep checkpoints of their own those of this host are meant.
 absl::StatusOr<CheckpointPlace> FindTrained(FileSystem& fs, const std::string& path);
 
 // The step of the best evaluation, as the run of these checkpoints (newest first) knows it; 0: it compares none.

@@ -120,6 +120,20 @@ int CopiesOnDisk(const CheckpointConfig& config, int hosts) {
 }
 int CopiesInMemory(int hosts) { return std::min(2, hosts); }
 
+std::optional<RunConfig> ConfigOfRun(FileSystem& fs, const std::string& run) {
+  if (run.empty()) return std::nullopt;
+  const auto text = ReadFile(fs, run + "/config.pbtxt");
+  RunConfig config;
+  if (!text.ok() || !TextFormat::ParseFromString(*text, &config)) return std::nullopt;
+  return config;
+}
+
+std::string CheckpointsOfRun(FileSystem& fs, const std::string& run) {
+  RunConfig config = ConfigOfRun(fs, run).value_or(RunConfig());
+  config.set_folder(run);  // it may have been moved
+  return CheckpointsFolder(config);
+}
+
 absl::StatusOr<RunStorage> StorageOf(const RunConfig& config, Group& all) {
   const CheckpointConfig& checkpoint = config.training().checkpoint();
   RunStorage storage = {.disk = CheckpointStorage(CheckpointsFolder(config)), .memory = std::nullopt};

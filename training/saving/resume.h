@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ namespace trefoil {
 
 // RUN/checkpoints, or the folder of each host's own that the config names.
 std::string CheckpointsFolder(const RunConfig& config);
+// A run's config.pbtxt, if there is one that can be read; and where its checkpoints are, as that says.
+std::optional<RunConfig> ConfigOfRun(FileSystem& fs, const std::string& run);
+std::string CheckpointsOfRun(FileSystem& fs, const std::string& run);
 // On how many hosts each rank's files lie, of a job on `hosts` hosts; where the config wants more than there are, that.
 int CopiesOnDisk(const CheckpointConfig& config, int hosts);
 int CopiesInMemory(int hosts);
