@@ -27,6 +27,7 @@ struct DrivenRun {
   std::function<void(int64_t step)> in_step = {};     // on rank 0, before the step; no rank is further
   std::function<void(int64_t step)> in_sums = {};     // on rank 0, when its share of the step is computed
   std::function<void(int64_t step)> after_step = {};  // on rank 0, once the step is done, before it is saved
+  Steps saves = {};    // if there are any, these are saved, whatever comes due
   Steps written = {};  // steps whose forward begins once what is in flight has been written, or has failed
 };
 struct DrivenOutcome {
@@ -70,7 +71,8 @@ absl::Status RunOn(World& world, Worker& worker, const DrivenRun& run, FileSyste
     state.set_step(step);
     TREFOIL_RETURN_IF_ERROR(saver.AfterStep(step, result->writing));
     tell(run.after_step, step);
-    if (saver.Due(step)) TREFOIL_RETURN_IF_ERROR(saver.Save(state, step == steps, Saver::Clock::now()));
+    const bool saves = run.saves.empty() ? saver.Due(step).has_value() : std::ranges::count(run.saves, step) > 0;
+    if (saves) TREFOIL_RETURN_IF_ERROR(saver.Save(state, step == steps, Saver::Clock::now()));
     for (const SaveFigures& of_save : saver.TakeFigures()) figures->push_back(of_save);
   }
   return absl::OkStatus();
@@ -102,12 +104,11 @@ DrivenOutcome Drive(const RunConfig& config, const DrivenRun& run) {
 
 class SaverTest : public testing::Test {
  protected:
-  // On two data ranks; with checkpoints of every step, as the foreground writes them, to compare with.
+  // On two data ranks; and the same in the foreground, to compare with.
   void SetUpRun(int steps, const std::string& checkpoint) {
     folder_ = NewFolder("runs");
     const std::string more = "model { layers: 1 } parallel { data: 2 } training { steps: " + std::to_string(steps);
-    whole_ = TinyRun(folder_, more + " checkpoint { every_steps: 1 keep_last: 0 } }");
-    ASSERT_TRUE(Drive(whole_, {}).status.ok());
+    whole_ = TinyRun(folder_, more + " checkpoint { keep_last: 0 } }");
     config_ = TinyRun(folder_, "folder: '" + folder_ + "/other' " + more + " checkpoint { writing: BACKGROUND " +
                                    checkpoint + " } }");
   }
@@ -117,8 +118,9 @@ class SaverTest : public testing::Test {
     Steps steps;
     const auto complete = CompleteCheckpoints(FileSystem::Posix(), checkpoints());
     EXPECT_TRUE(complete.ok()) << complete.status();
+    for (const std::string& path : *complete) steps.insert(steps.begin(), StepOf(path));
+    EXPECT_TRUE(Drive(whole_, {.saves = steps}).status.ok());
     for (const std::string& path : *complete) {
-      steps.insert(steps.begin(), StepOf(path));
       EXPECT_TRUE(CheckpointContentOf(config_, StepOf(path)) == CheckpointContentOf(whole_, StepOf(path))) << path;
     }
     return steps;
@@ -358,6 +360,7 @@ TEST_F(SaverTest, NoClockSaysWhichIsTheNewest) {
 // Room for two, of which one is kept: the oldest goes before the next is begun.
 TEST_F(SaverTest, WhereThereIsNoRoomForOneMoreTheOldestGoesFirst) {
   SetUpRun(6, "every_steps: 1 keep_last: 1");
+  ASSERT_TRUE(Drive(whole_, {.saves = {3}}).status.ok());
   const int64_t each = *CheckpointBytesOnDisk(FileSystem::Posix(), CheckpointPath(whole_.folder() + "/checkpoints", 3));
   QuotaFileSystem disk(FileSystem::Posix(), checkpoints(), 2 * each + each / 4);
   const DrivenOutcome outcome = Drive(config_, {.disk = &disk, .written = {1, 2, 3, 4, 5, 6}});
