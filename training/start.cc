@@ -186,6 +186,15 @@ absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::st
   return CheckTokenizer(fs, config, tokenizer, allow_change, &start->notes);
 }
 
+// That the file system for snapshots is there, of who makes a folder in it: made anew it would be no memory.
+absl::Status CheckMemoryFolder(FileSystem& fs, const RunConfig& config, const RunStorage& storage, const Group& all) {
+  const std::string& folder = config.training().checkpoint().memory_folder();
+  if (!storage.memory.has_value() || !storage.memory->Leads(all) || fs.Exists(folder)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("training.checkpoint.memory_folder: ", folder, " does not exist on host ",
+                                                 all.membership().hosts->of(all.rank()),
+                                                 "; must be a file system in memory, on each host; nearest legal: /dev/shm"));
+}
+
 // Whether there is a folder that another job may have: the run's, or a host's.
 bool HasFolder(FileSystem& fs, const RunConfig& config, const RunStorage& storage, Group& all) {
   double there = all.rank() == 0 && fs.Exists(config.folder()) ? 1 : 0;
@@ -267,6 +276,7 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
   start.identity = IdentityOf(config, start.data, *tokenizer);
   TREFOIL_ASSIGN_OR_RETURN(start.storage, StorageOf(config, all));
   const RunStorage& storage = start.storage;
+  TREFOIL_RETURN_IF_ERROR(all.Agree(CheckMemoryFolder(fs, config, storage, all)));
   if (HasFolder(fs, config, storage, all)) {
     TREFOIL_ASSIGN_OR_RETURN(start.folder, RunFolder::Take(fs, config.folder(), storage, all, &start.notes));
   }

@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "checkpoint/writer.h"
 #include "parallel/collectives/world.h"
 #include "tests/checkpoint/example_state.h"
+#include "tests/parallel/flipping_world.h"
 #include "tests/runtime/files/fault_file_system.h"
 #include "tests/runtime/files/odd_file_systems.h"
 
@@ -219,6 +221,29 @@ TEST_F(OnHostsTest, ATruncatedFileIsNotHeld) {
   std::vector<std::string> notes;
   EXPECT_THAT(Find({"a", "c", "d"}, &notes), IsEmpty());
   EXPECT_THAT(notes, ElementsAre(HasSubstr("the files of rank 1 of")));
+}
+
+// A bit flips on the way to the copy.
+TEST_F(OnHostsTest, ACopyThatIsNotWhatWasSentIsNotCommitted) {
+  const std::vector<GlobalTensor> state = RandomState(1);
+  std::vector<absl::Status> statuses(3);
+  OnRanks({"a", "b", "c"}, [&](World& world, FileSystem& fs) {
+    bool flipped = false;
+    FlippingWorld flipping(world, [&](const std::string&, const char* operation, const Tensor& result) {
+      if (world.rank() != 1 || flipped || operation != std::string("Receive")) return;
+      flipped = true;
+      static_cast<char*>(result.raw())[result.bytes() / 2] ^= 1;
+    });
+    const std::unique_ptr<Group> group = flipping.NewGroupBeside("checkpoint", Phase::kSave);
+    const RankSlices mine = CutForRank(state, world.rank(), world.size(), 3, /*filled=*/true);
+    statuses[static_cast<size_t>(world.rank())] =
+        WriteCheckpoint(fs, *group, CheckpointStorage::OfHosts(kFolder, 2), ContentOf(10, mine.slices));
+  });
+  EXPECT_THAT(statuses, Each(statuses[0]));
+  EXPECT_THAT(std::string(statuses[0].message()),
+              AllOf(HasSubstr("rank-00000.bin: the copy that came from rank 0 on a has CRC32C"), HasSubstr("was sent")));
+  std::vector<std::string> notes;
+  EXPECT_THAT(Find({"a", "b", "c"}, &notes), IsEmpty());
 }
 
 // Each host's file system in turn dies at every operation of it, by a kill or a power cut: the save fails on every rank or

@@ -34,7 +34,7 @@ class FlippingWorld final : public World {
     return std::make_unique<FlippingGroup>(world_.NewGroup(name, ranks, device, sums), arrived_);
   }
   std::unique_ptr<Group> NewGroupBeside(const std::string& name, Phase phase) override {
-    return world_.NewGroupBeside(name, phase);
+    return std::make_unique<FlippingGroup>(world_.NewGroupBeside(name, phase), arrived_);
   }
   Patience& patience() override { return world_.patience(); }
 

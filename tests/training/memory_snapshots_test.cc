@@ -131,6 +131,20 @@ TEST_F(MemorySnapshotsTest, ADeadRunGoesOnFromTheHostsMemory) {
   EXPECT_THAT(output, Not(HasSubstr("WARNING")));
 }
 
+// A checkpoint on disk is older than the snapshot; what is older is not taken.
+TEST_F(MemorySnapshotsTest, TheNewestOfDiskAndMemoryIsTaken) {
+  std::string output;
+  const RunConfig config = With(FourHosts(400), "training { checkpoint { every_steps: 5 } }");
+  ASSERT_EQ(Train(config, kFour, [&] {
+              const int64_t on_disk = NewestStep(config);
+              return on_disk >= 5 && HasSnapshot("h1", on_disk + 1) && HasSnapshot("h2", on_disk + 1) &&
+                     HasSnapshot("h3", on_disk + 1) && HasSnapshot("h4", on_disk + 1);
+            }, &output), kDied) << output;
+  const int64_t on_disk = NewestStep(config);
+  ASSERT_EQ(Train(With(config, absl::StrCat("training { steps: ", on_disk + 20, " }")), kFour, nullptr, &output), 0) << output;
+  EXPECT_GT(ResumedStep(output), on_disk) << output;
+}
+
 // The host of rank 0 is lost, with its memory; the others go on, on another layout.
 TEST_F(MemorySnapshotsTest, OneHostMayBeLost) {
   std::string output;
@@ -161,6 +175,16 @@ TEST_F(MemorySnapshotsTest, SnapshotsOfARunThatWasRemovedAreDropped) {
   for (const char* host : {"h1", "h2", "h3", "h4"}) {
     EXPECT_THAT(*CompleteCheckpoints(FileSystem::Posix(), SnapshotsOf(host)), IsEmpty()) << host;
   }
+}
+
+TEST_F(MemorySnapshotsTest, AMemoryFolderThatIsNotThereIsNotMade) {
+  std::string output;
+  const RunConfig config = Config(10, "parallel { data: 2 } training { checkpoint { memory_folder: '/memory/none' } }");
+  ASSERT_EQ(Train(config, {"h1", "h2"}, nullptr, &output), 1);
+  EXPECT_THAT(output, HasSubstr("training.checkpoint.memory_folder: /memory/none does not exist on host h1; must be a file "
+                                "system in memory"));
+  EXPECT_TRUE(files::is_empty(folder_ + "/memory-of-h1"));
+  EXPECT_FALSE(files::exists(config.folder()));
 }
 
 TEST_F(MemorySnapshotsTest, WithoutRoomItIsRefused) {
