@@ -187,7 +187,7 @@ absl::Status CheckpointReader::WithOtherCopies(Group& group,
     const absl::Status own = attempt(&damaged);
     const absl::Status status = group.Agree(own);
     if (status.ok() || held_ == nullptr) return status;
-    if (!damaged.empty()) LOG(WARNING) << own.message();
+    if (!damaged.empty()) LOG(WARNING) << own.message() << "; other hosts are asked for it";
     bool some = false;
     for (const std::string& packed : group.AllGatherStrings(damaged.Pack())) {
       for (Unpacker unpacker(packed); !unpacker.done();) {
