@@ -1,6 +1,9 @@
 #include "tests/checkpoint/example_state.h"
 
+#include <glog/logging.h>
+
 #include <cstring>
+#include <fstream>
 #include <random>
 
 #include "checkpoint/directory.h"
@@ -192,6 +195,13 @@ std::string LoadOnAll(const std::string& path, const std::vector<GlobalTensor>& 
     if (!error.empty()) return error;
   }
   return "";
+}
+
+void FlipBit(const std::string& path, int64_t at) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  const int byte = file.seekg(at).get();
+  file.seekp(at).put(static_cast<char>(byte ^ 1));
+  CHECK(file.good()) << path;
 }
 
 }  // namespace trefoil

@@ -61,4 +61,7 @@ std::string Load(const std::string& path, const std::vector<GlobalTensor>& state
 // The same by `ranks` threads, which open it together and locate their slices.
 std::string LoadOnAll(const std::string& path, const std::vector<GlobalTensor>& state, int ranks, uint64_t cut_seed);
 
+// Changes the lowest bit of a byte of a file, in place.
+void FlipBit(const std::string& path, int64_t at);
+
 }  // namespace trefoil

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <set>
@@ -48,13 +47,7 @@ class OnHostsTest : public ::testing::Test {
   void Lose(const std::string& name) { EXPECT_TRUE(FileSystem::Posix().Remove(Real(name)).ok()); }
   // Changes a byte in the middle.
   static void Damage(const std::string& path) {
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary | std::ios::ate);
-    const auto middle = file.tellg() / 2;
-    file.seekg(middle);
-    const char byte = static_cast<char>(file.get());
-    file.seekp(middle);
-    file.put(static_cast<char>(byte ^ 1));
-    EXPECT_TRUE(file.good()) << path;
+    FlipBit(path, static_cast<int64_t>(ReadFile(FileSystem::Posix(), path)->size()) / 2);
   }
 
   void OnRanks(const Names& hosts, const std::function<void(World&, FileSystem&)>& body) {

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "checkpoint/directory.h"
 #include "checkpoint/upkeep/verify.h"
@@ -70,13 +69,6 @@ class GatherTest : public ::testing::Test {
     if (!fs_.Exists(to_)) return;
     EXPECT_THAT(*fs_.List(to_), ElementsAre());
   }
-  void Flip(const std::string& path, int64_t at) {
-    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekg(at);
-    const char byte = static_cast<char>(file.get() ^ 1);
-    file.seekp(at);
-    file.put(byte);
-  }
 
   FileSystem& fs_ = FileSystem::Posix();
   const std::vector<GlobalTensor> state_ = RandomState(1);
@@ -122,11 +114,11 @@ TEST_F(GatherTest, WhatIsDamagedIsTakenFromTheOther) {
   for (const std::string name : {"manifest.json", "rank-00001.json", "rank-00001.bin"}) {
     const std::string path = hosts_[0] + "/" + name, good = *ReadFile(fs_, path);
     for (size_t at = 0; at < good.size(); at += 41) {
-      Flip(path, static_cast<int64_t>(at));
+      FlipBit(path, static_cast<int64_t>(at));
       ASSERT_EQ(Gather(hosts_), absl::OkStatus());
       ASSERT_EQ(Difference(whole_), "") << path << " byte " << at;
       ASSERT_THAT(warnings_, ElementsAre(AllOf(HasSubstr(path), HasSubstr("damaged"), HasSubstr("; taken from "))));
-      Flip(path, static_cast<int64_t>(at));
+      FlipBit(path, static_cast<int64_t>(at));
       Forget();
     }
     std::filesystem::resize_file(path, good.size() / 2);
@@ -137,8 +129,8 @@ TEST_F(GatherTest, WhatIsDamagedIsTakenFromTheOther) {
     std::filesystem::copy(whole_ + "/" + name, path, std::filesystem::copy_options::overwrite_existing);
   }
   // Of a file that is nowhere whole the name is said, and nothing is left.
-  Flip(hosts_[0] + "/rank-00001.bin", 3);
-  Flip(hosts_[1] + "/rank-00001.bin", 3);
+  FlipBit(hosts_[0] + "/rank-00001.bin", 3);
+  FlipBit(hosts_[1] + "/rank-00001.bin", 3);
   const absl::Status status = Gather(hosts_);
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(status.message(), AllOf(HasSubstr(hosts_[0] + "/rank-00001.bin: damaged: tensor \""),
@@ -163,9 +155,9 @@ TEST_F(GatherTest, ChunksOfTwoDamagedFilesMakeAWholeOne) {
   });
   const std::string large = CheckpointPath(folder_ + "/large", 7), a = folder_ + "/a", b = folder_ + "/b";
   for (const std::string& copy : {a, b}) std::filesystem::copy(large, copy);
-  Flip(a + "/rank-00000.bin", 2 * kMiB + kMiB / 2);
-  Flip(a + "/rank-00000.bin", 7 * kMiB);
-  Flip(b + "/rank-00000.bin", 5 * kMiB - 1);
+  FlipBit(a + "/rank-00000.bin", 2 * kMiB + kMiB / 2);
+  FlipBit(a + "/rank-00000.bin", 7 * kMiB);
+  FlipBit(b + "/rank-00000.bin", 5 * kMiB - 1);
   EXPECT_EQ(Gather({a, b}), absl::OkStatus());
   EXPECT_EQ(Difference(large), "");
   EXPECT_EQ(copied_, *CheckpointBytesOnDisk(fs_, large));
@@ -215,7 +207,7 @@ class GatherCrashTest : public GatherTest, public ::testing::WithParamInterface<
 
 // With a damaged source, so that a part of what was written is taken back.
 TEST_P(GatherCrashTest, AtEveryCallThereIsNoCopyOrAWholeOne) {
-  Flip(hosts_[0] + "/rank-00001.bin", 3);
+  FlipBit(hosts_[0] + "/rank-00001.bin", 3);
   int64_t none = 0, whole = 0;
   for (int64_t k = 0;; ++k) {
     ASSERT_TRUE(fs_.Remove(to_).ok());
