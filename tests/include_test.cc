@@ -1,6 +1,7 @@
 // Which room may look into which: reads every #include (and import of a proto) in the tree.
 //
 //   runtime <- parallel <- model <- training <- planner <- launcher;  data, checkpoint: used by training and launcher
+//   exchange sees model, checkpoint, data, parallel, runtime, and is seen by launcher
 //   data sees runtime; checkpoint sees parallel and runtime; model sees of data only data/batch.h
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,9 +28,12 @@ const std::map<std::string, std::set<std::string>>& Edges() {
       {"data", {"runtime", "data"}},
       {"checkpoint", {"runtime", "parallel", "checkpoint"}},
       {"training", {"runtime", "parallel", "model", "data", "checkpoint", "training"}},
+      {"exchange", {"runtime", "parallel", "model", "data", "checkpoint", "exchange"}},
       {"planner", {"runtime", "parallel", "model", "training", "planner"}},
-      {"launcher", {"runtime", "parallel", "model", "data", "checkpoint", "training", "planner", "launcher"}},
-      {"tests", {"runtime", "parallel", "model", "data", "checkpoint", "training", "planner", "launcher", "tests"}},
+      {"launcher",
+       {"runtime", "parallel", "model", "data", "checkpoint", "training", "planner", "exchange", "launcher"}},
+      {"tests",
+       {"runtime", "parallel", "model", "data", "checkpoint", "training", "planner", "exchange", "launcher", "tests"}},
   };
   return edges;
 }
