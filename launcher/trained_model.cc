@@ -80,7 +80,7 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(
       if (!tokenizer.ok()) return absl::FailedPreconditionError(tokenizer.status().message());
       trained.tokenizer = *std::move(tokenizer);
     }
-    trained.predictor = std::make_unique<Predictor>(model, world, device);
+    trained.predictor = std::make_unique<Predictor>(model, InferenceLayout(), world, device);
     return trained.predictor->Load(fs, path);
   };
   if (place->checkpoints.size() == 1) {

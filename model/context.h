@@ -103,6 +103,8 @@ struct TimeSteps {
   Tensor columns_of_ranks = {}, ranks_of_columns = {};  // [B * t] each
 };
 
+struct Continuation;  // model/key_value_cache.h
+
 // Samples that go through the model together. Holds all that a pass needs to know of the data (data/batch.h).
 struct MicroBatch {
   int64_t samples = 0;       // B
@@ -120,6 +122,9 @@ struct MicroBatch {
   Tensor visible_rows = {}, masked = {};       // [decoder's N] int32: the encoder's row of a place, -1 if masked; 0 if masked
   Tensor rows_of_visible = {};                 // [N] int32: the decoder's row
   TimeSteps time_steps = {};
+  // Of tokens behind others whose keys and values are kept: `samples` is 1 then, its tokens those of all texts. Null: a
+  // sample's tokens are all there are. Outlives the pass.
+  const Continuation* continuation = nullptr;
 
   // U targets a sample, M = B * U in all.
   int64_t targets_of_sample = 0;

@@ -85,8 +85,12 @@ std::vector<Tensor> Transformer::Losses(const std::string& name) const {
 
 Tensors Transformer::New(const Shapes& shapes) {
   if (!shape_) shape_ = Batch(0).WithoutTensors();
+  return New(shapes, *shape_);
+}
+
+Tensors Transformer::New(const Shapes& shapes, const MicroBatch& batch) const {
   Tensors tensors;
-  for (const Shape& shape : shapes(context_, *shape_)) tensors.push_back(context_.New(shape));
+  for (const Shape& shape : shapes(context_, batch)) tensors.push_back(context_.New(shape));
   return tensors;
 }
 
@@ -192,15 +196,19 @@ void Transformer::AddedTo(int module) {
   if (module_added_) module_added_(module);
 }
 
-int Transformer::modules() const {
+const std::vector<Transformer::Part>& Transformer::OnlyChunk() const {
   CHECK_EQ(chunks_.size(), 1u);
-  return static_cast<int>(chunks_.front().parts.size());
+  return chunks_.front().parts;
+}
+
+Tensors Transformer::NewInput(const MicroBatch& batch) const {
+  return New(chunks_.front().input, batch.WithoutTensors());
 }
 
 Tensors Transformer::Run(const MicroBatch& batch, Tensors x, int begin, int end) {
-  CHECK(0 <= begin && begin <= end && end <= modules() && !batch.training);
+  CHECK(first_module() <= begin && begin <= end && end <= end_module() && !batch.training);
   for (int i = begin; i < end; ++i) {
-    const Part& part = chunks_.front().parts[static_cast<size_t>(i)];
+    const Part& part = OnlyChunk()[static_cast<size_t>(i - first_module())];
     const ParameterStore::Use use = store_.UseModule(part.number);
     ForwardPass unused;
     x = part.module->Forward(context_, batch, x, &unused);
@@ -209,7 +217,7 @@ Tensors Transformer::Run(const MicroBatch& batch, Tensors x, int begin, int end)
 }
 
 Tensor Transformer::Output(const MicroBatch& batch, const Tensor& x) {
-  const Part& last = chunks_.front().parts[static_cast<size_t>(modules() - 1)];
+  const Part& last = OnlyChunk().back();
   const ParameterStore::Use use = store_.UseModule(last.number);
   if (const auto* head = dynamic_cast<const Head*>(last.module.get())) return head->Logits(context_, x);
   const auto* head = dynamic_cast<const SampleHead*>(last.module.get());

@@ -52,14 +52,19 @@ class Transformer : public Stage {
   // The modules whose weights a list of actions uses, one after the other (parallel/weight_gathers.h).
   std::vector<int> ModulesUsed(const std::vector<Action>& actions) const;
 
-  // To use a model that is trained; of one stage, on batches not of training. Nothing is kept for a backward.
-  //   Tensors x = stage.Run(batch, {}, 0, stage.modules() - 1);
+  // To use a model that is trained; of stages of one chunk, on batches not of training. Nothing is kept for a backward.
+  //   Tensors x = stage.Run(batch, {}, 0, head);            // modules by their numbers in the model
   //   Tensor logits = stage.Output(batch, x.front());
-  int modules() const;
-  // What modules [begin, end) make of what comes before them.
+  //
+  // The stage's modules are [first_module(), end_module()).
+  int first_module() const { return OnlyChunk().front().number; }
+  int end_module() const { return OnlyChunk().back().number + 1; }
+  // What the first of them takes, without values.
+  Tensors NewInput(const MicroBatch& batch) const;
+  // What modules [begin, end), all of this stage, make of what comes before them.
   Tensors Run(const MicroBatch& batch, Tensors x, int begin, int end);
-  // What the head says of what comes before it, float32: of tokens the logits of any rows x [rows, C], [rows, V/t]; of classes
-  // and values [M, K] (model/layers/sample_head.h).
+  // What the head, which this stage has, says of what comes before it, float32: of tokens the logits of any rows x [rows,
+  // C], [rows, V/t]; of classes and values [M, K] (model/layers/sample_head.h).
   Tensor Output(const MicroBatch& batch, const Tensor& x);
 
   Tensors NewInput(int chunk) override;
@@ -79,7 +84,9 @@ class Transformer : public Stage {
     std::vector<Part> parts;
     Shapes input, output;  // of what comes in, and of what goes out to the virtual stage behind it
   };
+  Tensors New(const Shapes& shapes, const MicroBatch& batch) const;
   Tensors New(const Shapes& shapes);
+  const std::vector<Part>& OnlyChunk() const;
   const MicroBatch& Batch(int micro_batch);
   // One more of its chunks has done all that the batch is needed for.
   void DoneWith(int micro_batch);

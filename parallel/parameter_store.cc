@@ -12,7 +12,6 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
                                Device& device, StoreOptions options)
     : mesh_(mesh), modules_(modules), options_(std::move(options)), device_(device) {
   const DType working = options_.working;
-  CHECK(options_.trainable || working == DType::kFloat32) << "a store that is not trained has no master weights";
   CHECK_GE(options_.split_optimizer, options_.split_gradients);
   CHECK_GE(options_.split_gradients, options_.split_weights);
   CHECK(!options_.split_gradients || options_.group_sums == 0);
@@ -34,8 +33,11 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
       *of_shard = split ? taken : taken.Range(memory.shard_begin, {shard});
     };
     take(memory.split_weights, working, Purpose::kWeights, &memory.weights, &memory.weight_shard);
-    memory.master = working == DType::kFloat32 ? memory.weight_shard
-                                               : device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
+    if (working == DType::kFloat32) {
+      memory.master = memory.weight_shard;
+    } else if (options_.trainable) {
+      memory.master = device.Allocate(DType::kFloat32, {shard}, Purpose::kOptimizer);
+    }
     if (options_.trainable && memory.bucket.trained) {
       take(memory.split_gradients, DType::kFloat32, Purpose::kGradients, &memory.gradients, &memory.gradient_shard);
       for (int i = 0; i < options_.group_sums; ++i) {
@@ -46,7 +48,7 @@ ParameterStore::ParameterStore(const ParameterTable& table, const Mesh& mesh, co
         Fill(device, memory.state.back(), 0);
       }
     }
-    Fill(device, memory.master, 0);
+    if (memory.master.defined()) Fill(device, memory.master, 0);
     buckets_.push_back(std::move(memory));
   }
   uses_.resize(buckets_.size());
@@ -206,13 +208,16 @@ std::vector<Piece> ParameterStore::OwnedPieces(const BucketMemory& memory) const
 
 int64_t ParameterStore::most_copied_bytes() const {
   int64_t most = 0;
-  if (device_.host_addressable()) return most;
-  for (const BucketMemory& memory : buckets_) most = std::max(most, memory.master.bytes());
+  for (const BucketMemory& memory : buckets_) {
+    if (device_.host_addressable() && memory.master.defined()) continue;
+    most = std::max(most, memory.shard_elements() * static_cast<int64_t>(sizeof(float)));
+  }
   return most;
 }
 
 const Tensor& ParameterStore::TensorOf(const StateBuffer& buffer) const {
-  return buffer.state < 0 ? buffer.memory->master : buffer.memory->state[static_cast<size_t>(buffer.state)];
+  if (buffer.state >= 0) return buffer.memory->state[static_cast<size_t>(buffer.state)];
+  return buffer.memory->master.defined() ? buffer.memory->master : buffer.memory->weight_shard;
 }
 
 std::vector<std::pair<ShardedTensor, int64_t>> ParameterStore::SlicesOf(const StateBuffer& buffer,
@@ -252,11 +257,12 @@ ParameterStore::StatePart ParameterStore::State(int part, Elements elements) con
     for (auto& [slice, begin] : slices) begin -= first;
   }
   auto* data = static_cast<std::byte*>(state.tensor.raw());
-  if (!device_.host_addressable()) {
+  const bool converted = state.tensor.dtype() != DType::kFloat32;
+  if (!device_.host_addressable() || converted) {
     // Zeros where nothing is copied: a bucket's padding stays zero when the copy is taken back.
-    state.copy = std::make_unique<std::byte[]>(static_cast<size_t>(state.tensor.bytes()));
+    state.copy = std::make_unique<std::byte[]>(static_cast<size_t>(state.tensor.elements()) * sizeof(float));
     data = state.copy.get();
-    if (elements != Elements::kToFill) device_.Download(state.tensor, data);
+    if (elements != Elements::kToFill) device_.Download(converted ? InFloat32(state.tensor) : state.tensor, data);
   }
   for (size_t i = 0; i < slices.size(); ++i) {
     state.slices[i].data = data + slices[i].second * static_cast<int64_t>(sizeof(float));
@@ -276,7 +282,23 @@ std::vector<ParameterStore::StateRange> ParameterStore::OwnedState() const {
 }
 
 void ParameterStore::TakeBack(const StatePart& part) {
-  if (part.copy != nullptr) device_.Upload(part.copy.get(), part.tensor);
+  if (part.copy == nullptr) return;
+  if (part.tensor.dtype() == DType::kFloat32) return device_.Upload(part.copy.get(), part.tensor);
+  // Not all at once: weights may take all the memory but little.
+  constexpr int64_t kPiece = int64_t{1} << 22;
+  const int64_t elements = part.tensor.elements();
+  const Tensor wide = device_.Allocate(DType::kFloat32, {std::min(kPiece, elements)}, Purpose::kWorkspace);
+  for (int64_t begin = 0; begin < elements; begin += kPiece) {
+    const Shape piece = {std::min(kPiece, elements - begin)};
+    device_.Upload(part.copy.get() + begin * static_cast<int64_t>(sizeof(float)), wide.Range(0, piece));
+    Cast(device_, wide.Range(0, piece), part.tensor.Range(begin, piece));
+  }
+}
+
+Tensor ParameterStore::InFloat32(const Tensor& x) const {
+  const Tensor wide = device_.Allocate(DType::kFloat32, x.shape(), Purpose::kWorkspace);
+  Cast(device_, x, wide);
+  return wide;
 }
 
 }  // namespace trefoil

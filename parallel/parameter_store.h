@@ -46,9 +46,9 @@ struct BucketMemory {
   // [n] float32 each: number i holds the sum of 2^i groups of micro-batches that waits for as many behind them
   // (parallel/gradient_reducer.h).
   std::vector<Tensor> group_sums;
-  Tensor master;              // [s] float32
+  Tensor master;              // [s] float32; undefined where it is not trainable and the working dtype is another
   std::vector<Tensor> state;  // [s] float32 each, as the optimizer's group declares them
-  int64_t shard_elements() const { return master.elements(); }
+  int64_t shard_elements() const { return weight_shard.elements(); }
 };
 
 struct StoreOptions {
@@ -58,7 +58,7 @@ struct StoreOptions {
   bool split_optimizer = false, split_gradients = false, split_weights = false;
   int copies = 1;         // of what is shared out over the data ranks
   int group_sums = 0;     // of each bucket; none with split gradients
-  bool trainable = true;  // else only weights are held (to generate text), and working is float32
+  bool trainable = true;  // else only working weights are held: to use a model that is trained
 };
 
 class ParameterStore;
@@ -150,14 +150,14 @@ class ParameterStore {
   void PublishMasterWeights(const AxisGroups& groups);
 
   // Master weights ("NAME") and the optimizer's state ("adam.m/NAME" ...) as slices, in parts: one buffer of one bucket
-  // each, so that a name is in one part only. On devices whose memory the host cannot reach, the slices point into a
-  // copy on the host that lives as long as the part: whoever takes one part at a time needs most_copied_bytes() of host
-  // memory.
+  // each, so that a name is in one part only. On devices whose memory the host cannot reach, and where there are no
+  // master weights, the slices point into a copy on the host that lives as long as the part: whoever takes one part at a
+  // time needs most_copied_bytes() of host memory.
   struct StatePart {
     bool of_weights = false;  // else of the optimizer's state
     std::vector<ShardedTensor> slices;
     Tensor tensor;
-    std::unique_ptr<std::byte[]> copy;  // of `tensor`; null where the host reaches it
+    std::unique_ptr<std::byte[]> copy;  // of `tensor`, float32; null where the host reaches that
   };
   int state_parts() const { return static_cast<int>(state_buffers_.size()); }
   int64_t most_copied_bytes() const;
@@ -200,6 +200,7 @@ class ParameterStore {
     int state = -1;
   };
 
+  Tensor InFloat32(const Tensor& x) const;
   // A buffer's tensor, and the slices in it with the element at which each begins.
   const Tensor& TensorOf(const StateBuffer& buffer) const;
   std::vector<std::pair<ShardedTensor, int64_t>> SlicesOf(const StateBuffer& buffer, bool owned_only) const;

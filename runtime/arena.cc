@@ -18,7 +18,7 @@ int64_t Rounded(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 const char* Name(Purpose purpose) {
   constexpr std::array<const char*, kPurposes> kNames = {"weights",     "gradients",     "optimizer",
                                                          "activations", "communication", "workspace",
-                                                         "snapshot"};
+                                                         "snapshot",    "cache"};
   return kNames[static_cast<size_t>(purpose)];
 }
 

@@ -40,8 +40,8 @@
 
 namespace trefoil {
 
-enum class Purpose : uint8_t { kWeights, kGradients, kOptimizer, kActivations, kCommunication, kWorkspace, kSnapshot };
-inline constexpr int kPurposes = 7;
+enum class Purpose : uint8_t { kWeights, kGradients, kOptimizer, kActivations, kCommunication, kWorkspace, kSnapshot, kCache };
+inline constexpr int kPurposes = 8;
 const char* Name(Purpose purpose);  // "weights", ...
 
 struct MemoryUse {

@@ -1,6 +1,7 @@
 #include "model/layers/attention.h"
 
 #include "model/families/recipe.h"
+#include "model/key_value_cache.h"
 #include "model/layers/head_exchange.h"
 #include "model/relative_positions.h"
 #include "model/token_shares.h"
@@ -167,6 +168,7 @@ Tensor AttentionLayer::Forward(const Context& context, const MicroBatch& batch, 
                                Saved* saved) const {
   const AttentionShape own = ShapeOf(context, batch), shape = AttendingShape(context, batch);
   saved->q = q_.Forward(context, h);
+  if (batch.continuation != nullptr) return output_.Forward(context, AttendBehind(context, batch, saved->q));
   if (kv_.has_value()) saved->kv = kv_->Forward(context, memory);
   if (rotary_) Turn(context, own, saved->q, /*inverse=*/false);
   const Sequences& sequences = batch.of(place_.side);
@@ -185,6 +187,29 @@ Tensor AttentionLayer::Forward(const Context& context, const MicroBatch& batch, 
   }
   if (!ExchangesHeads(context)) return output_.Forward(context, saved->out);
   return output_.Forward(context, ToTokens(context, sequences, saved->out, OutputColumns(own)));
+}
+
+Tensor AttentionLayer::AttendBehind(const Context& context, const MicroBatch& batch, const Tensor& qkv) const {
+  CHECK(!place_.cross && !relative_.defined() && !batch.training);
+  AttentionShape shape = ShapeOf(context, batch);
+  shape.batch = 1;
+  const int64_t q_columns = shape.heads * shape.head_dim, k_columns = shape.kv_heads * shape.head_dim;
+  const Tensor out = context.New({qkv.dim(0), q_columns});
+  int64_t row = 0;
+  for (const Continuation::Part& part : batch.continuation->parts) {
+    const int64_t end = row + part.tokens, all = part.first + part.tokens;
+    shape.tokens = {{part.first, part.tokens}};
+    shape.key_tokens = TokenRanges(all);
+    const Tensor queries = qkv.Rows(row, end);
+    if (rotary_) Turn(context, shape, queries, /*inverse=*/false);
+    const Tensor kept = batch.continuation->cache.Of(place_.prefix, part.text, all, 2 * k_columns, context.dtype);
+    CopyColumns(context.device, {queries, q_columns}, 2 * k_columns, {kept.Rows(part.first, all), 0});
+    Attention(context.device, {{queries, 0}, {kept, 0}, {kept, k_columns}}, shape, {}, out.Rows(row, end),
+              context.NewFloat({1, shape.heads, part.tokens}));
+    row = end;
+  }
+  CHECK_EQ(row, qkv.dim(0)) << "tokens of a continuation";
+  return out;
 }
 
 Tensor AttentionLayer::Backward(const Context& context, const MicroBatch& batch, const Tensor& dy, const Tensor& h,

@@ -7,6 +7,9 @@
 // Where ranks share each sample's tokens (Context::token_ranks) self-attention goes round a ring (ring_attention.h), or
 // is made of some heads and all tokens (head_exchange.h).
 //
+// Behind tokens whose keys and values are kept (model/key_value_cache.h) self-attention is of each text by itself: the
+// keys and values of its new tokens are added to what is kept of it, and their queries see all of that.
+//
 // Keys behind a sample's length (Sequences::lengths) are not seen. With relative positions a table [buckets, H] that all
 // layers of a side share is added to the scores, by the bucket of the distance (model/relative_positions.h).
 #pragma once
@@ -51,6 +54,8 @@ class AttentionLayer {
   AttentionShape ShapeOf(const Context& context, const MicroBatch& batch) const;
   // With the tokens and heads that attend here.
   AttentionShape AttendingShape(const Context& context, const MicroBatch& batch) const;
+  // Of tokens behind others: out, from the fused queries, keys and values of all texts' new tokens.
+  Tensor AttendBehind(const Context& context, const MicroBatch& batch, const Tensor& qkv) const;
   RingPlace Ring(const Context& context, const MicroBatch& batch) const;
   AttentionHeads HeadsOf(const AttentionShape& shape, const Tensor& q, const Tensor& kv) const;
   // Rotary positions, in place.

@@ -31,7 +31,8 @@ std::vector<size_t> ShownPurposes(const Plan& plan) {
   for (size_t i = 0; i < kPurposes; ++i) {
     const bool used = std::any_of(plan.stages.begin(), plan.stages.end(),
                                   [&](const StagePlan& stage) { return stage.memory.peak[i] > 0; });
-    if (used || static_cast<Purpose>(i) != Purpose::kSnapshot) shown.push_back(i);
+    const auto purpose = static_cast<Purpose>(i);
+    if (used || (purpose != Purpose::kSnapshot && purpose != Purpose::kCache)) shown.push_back(i);
   }
   return shown;
 }

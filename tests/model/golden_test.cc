@@ -58,7 +58,7 @@ TEST_P(GoldenTest, LogitsOfEveryPrefix) {
       const Batch prefix = MakeBatch(length, 0, ids, ids);
       const MicroBatch batch = MakeMicroBatch(worker.device, prefix, /*training=*/false, 0);
       Transformer& network = worker.transformer;
-      const Tensor last = network.Run(batch, {}, 0, network.modules() - 1).front().Rows(length - 1, length);
+      const Tensor last = network.Run(batch, {}, 0, network.end_module() - 1).front().Rows(length - 1, length);
       const Values next = trefoil::Get(worker.device, network.Output(batch, last));
       const auto row = logits.values.begin() + (length - 1) * vocabulary;
       ExpectClose(next, Values(row, row + vocabulary), 2e-6, "logits after " + std::to_string(length));

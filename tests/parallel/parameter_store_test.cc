@@ -342,5 +342,34 @@ TEST(ParameterStore, CopiesToTheHostOnlyWhatIsOwnedABufferAtATime) {
   EXPECT_EQ(frozen.State(0, Elements::kHeld).slices[0].name, "position");
 }
 
+// Working weights alone: what is loaded goes through float32 on the host.
+TEST(ParameterStore, WithoutMasterWeightsIsFilledAndReadThroughCopies) {
+  const ParameterTable table = ExampleTable();
+  const auto device = NewCpuDevice(1);
+  ParameterStore store(table, Mesh({}, 0), {0, 1, 2, 3}, *device, {.working = DType::kBFloat16, .trainable = false});
+  const MemoryUse use = device->memory();
+  EXPECT_EQ(use.current[static_cast<size_t>(Purpose::kOptimizer)], 0);
+  EXPECT_EQ(use.current[static_cast<size_t>(Purpose::kGradients)], 0);
+  float value = 1;
+  int64_t largest = 0;
+  for (int i = 0; i < store.state_parts(); ++i, value += 1) {
+    const auto part = store.State(i, Elements::kToFill);
+    ASSERT_NE(part.copy, nullptr);
+    largest = std::max(largest, part.tensor.elements() * 4);
+    for (const ShardedTensor& slice : part.slices) {
+      auto* elements = reinterpret_cast<float*>(slice.data);
+      std::fill_n(elements, slice.box.extent.elements(), value + 0.001f);  // no bf16 number
+    }
+    store.TakeBack(part);
+  }
+  EXPECT_EQ(store.most_copied_bytes(), largest);
+  value = 1;
+  for (int i = 0; i < store.state_parts(); ++i, value += 1) {
+    for (const ShardedTensor& slice : store.State(i, Elements::kHeld).slices) {
+      EXPECT_EQ(*reinterpret_cast<const float*>(slice.data), value) << slice.name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace trefoil

@@ -1,41 +1,12 @@
 // Networks of every family, from a checkpoint, against the losses that PyTorch has of each target (tests/golden).
 #include "training/inference/predictor.h"
 
-#include <algorithm>
-#include <cmath>
-#include <filesystem>
-
-#include "checkpoint/directory.h"
-#include "tests/model/golden_testing.h"
+#include "model/families/recipe.h"
+#include "tests/training/inference/predictor_testing.h"
 #include "training/inference/search.h"
-#include "training/saving/resume.h"
 
 namespace trefoil {
 namespace {
-
-std::string NewFolder() {
-  std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::replace(name.begin(), name.end(), '/', '_');
-  const std::string folder = testing::TempDir() + "/" + name;
-  std::filesystem::remove_all(folder);
-  return folder;
-}
-
-// A predictor of what a run's `ranks` have saved of their initial weights.
-void WithPredictor(const RunConfig& config, const std::function<void(Predictor&)>& body) {
-  WithWorkers(config, [&](Worker& worker) {
-    const absl::Status saved =
-        SaveCheckpoint(FileSystem::Posix(), worker, CheckpointsFolder(config), TrainerState(), "test", [] { return absl::OkStatus(); });
-    ASSERT_TRUE(saved.ok()) << saved;
-  });
-  RunRanksAsThreads(1, [&](World& world) {
-    const std::unique_ptr<Device> device = NewCpuDevice(1);
-    Predictor predictor(config.model(), world, *device);
-    const absl::Status loaded = predictor.Load(FileSystem::Posix(), CheckpointPath(CheckpointsFolder(config), 0));
-    ASSERT_TRUE(loaded.ok()) << loaded;
-    body(predictor);
-  });
-}
 
 class PredictorTest : public testing::TestWithParam<const char*> {
  protected:
@@ -69,25 +40,6 @@ void ExpectLosses(const Rows& rows, const Batch& batch, const Values& losses, do
     }
     EXPECT_NEAR(loss, losses[m], 2e-5 * (1 + std::abs(losses[m]))) << "target " << m;
   }
-}
-
-// Sample b's first n tokens.
-std::span<const int32_t> FirstOf(const HostTensor& ids, int64_t sample, int64_t n) {
-  return std::span(ids.values<int32_t>()).subspan(static_cast<size_t>(sample * ids.shape()[1]), static_cast<size_t>(n));
-}
-
-// Every prefix of every sample.
-std::vector<Prefix> PrefixesOf(const HostTensor& ids) {
-  std::vector<Prefix> prefixes;
-  for (int64_t b = 0; b < ids.shape()[0]; ++b) {
-    for (int64_t n = 1; n <= ids.shape()[1]; ++n) prefixes.push_back({.text = b, .ids = FirstOf(ids, b, n)});
-  }
-  return prefixes;
-}
-
-void ExpectSameRows(std::span<const float> row, std::span<const float> expected) {
-  ASSERT_EQ(row.size(), expected.size());
-  for (size_t i = 0; i < row.size(); ++i) EXPECT_NEAR(row[i], expected[i], 1e-5 * (1 + std::abs(expected[i])));
 }
 
 class OutputsTest : public PredictorTest {};
@@ -211,6 +163,106 @@ TEST_P(MemoryTest, TranslationsAreOfEachSourceAlone) {
   });
 }
 
+// Any layout says what one rank says.
+class LayoutTest : public PredictorTest {
+ protected:
+  // All that a predictor says of a golden network's first samples, flat.
+  std::vector<float> All(Predictor& predictor, const RunConfig& config) const {
+    std::vector<float> all;
+    const auto add = [&](const Rows& rows) { all.insert(all.end(), rows.values.begin(), rows.values.end()); };
+    const Batch batch = First(config);
+    if (batch.decoder_inputs.defined() && config.model().head() == ModelConfig::TOKENS) {
+      const Predictor::Memory memory = predictor.Encode(batch);
+      add(predictor.Next(memory, PrefixesOf(batch.decoder_inputs)));
+    } else if (WritesFromLeft(config.model())) {
+      add(predictor.Next(PrefixesOf(batch.inputs)));
+    } else {
+      add(predictor.Outputs(batch));
+    }
+    if (config.model().head() == ModelConfig::TOKENS) {
+      for (const TokenScore& score : predictor.Score(batch)) {
+        all.insert(all.end(), {score.log_probability, score.likeliest ? 1.0f : 0.0f});
+      }
+    }
+    return all;
+  }
+  static bool WritesFromLeft(const ModelConfig& model) {
+    const Recipe::Structure structure = RecipeOf(model).structure;
+    return structure == Recipe::Structure::kDecoder || model.family() == ModelConfig::RNN ||
+           (model.family() == ModelConfig::LSTM && model.head() == ModelConfig::TOKENS);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Networks, LayoutTest,
+                         testing::Values("gpt", "llama", "bert", "modern_bert", "bert_classes", "vit", "mae", "lstm",
+                                         "lstm_classes", "transformer", "t5"),
+                         NameOf);
+
+TEST_P(LayoutTest, SaysWhatOneRankSays) {
+  const RunConfig config = Config();
+  SaveInitial(config);
+  std::vector<float> one;
+  OnLayout(config, {}, [&](Predictor& predictor) { one = All(predictor, config); });
+  ASSERT_FALSE(one.empty());
+  for (const InferenceLayout& layout : {InferenceLayout{.tensor = 2}, InferenceLayout{.pipeline = 2},
+                                        InferenceLayout{.tensor = 2, .pipeline = 2}}) {
+    SCOPED_TRACE(layout.tensor);
+    SCOPED_TRACE(layout.pipeline);
+    OnLayout(config, layout, [&](Predictor& predictor) { ExpectSameRows(All(predictor, config), one, 2e-5); });
+  }
+}
+
+TEST_P(LayoutTest, InBFloat16IsNear) {
+  const RunConfig config = Config();
+  SaveInitial(config);
+  std::vector<float> exact, near;
+  const InferenceLayout bf16 = {.precision = TrainingConfig::BF16};
+  OnLayout(config, {}, [&](Predictor& predictor) { exact = All(predictor, config); });
+  OnLayout(config, bf16, [&](Predictor& predictor) {
+    near = All(predictor, config);
+    EXPECT_EQ(predictor.device().memory().current[static_cast<size_t>(Purpose::kOptimizer)], 0);
+  });
+  ASSERT_EQ(near.size(), exact.size());
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < near.size(); ++i) {
+    sum += std::pow(near[i] - exact[i], 2);
+    squares += std::pow(exact[i], 2);
+  }
+  EXPECT_LT(std::sqrt(sum / squares), 0.02);
+  EXPECT_GT(std::sqrt(sum / squares), 1e-5);
+}
+
+// Scores are of the targets, whatever a batch's weights; ranks beyond the layout are copies that work for themselves.
+TEST(Predictor, ScoresTheTargets) {
+  const Fixture golden("tests/golden/llama.safetensors");
+  const RunConfig config = GoldenConfig(golden, "folder: '" + NewFolder() + "'");
+  const Batch batch = *GoldenBatches(golden)(0, config.training().global_batch());
+  const Values losses = golden.Get("token_losses").values;
+  SaveInitial(config);
+  OnLayout(config, {.tensor = 2}, [&](Predictor& predictor) {
+    EXPECT_EQ(predictor.copies(), 2);
+    Batch some = batch;
+    some.samples -= predictor.copy();
+    const auto n = static_cast<size_t>(some.samples * some.length);
+    for (HostTensor* x : {&some.inputs, &some.targets}) {
+      std::vector<int32_t> values = x->values<int32_t>();
+      values.resize(n);
+      *x = HostTensor(std::move(values), {some.samples, some.length});
+    }
+    const std::vector<TokenScore> scores = predictor.Score(some);
+    const Rows rows = predictor.Next(PrefixesOf(some.inputs));
+    ASSERT_EQ(scores.size(), n);
+    size_t likeliest = 0;
+    for (size_t i = 0; i < n; ++i) {
+      EXPECT_NEAR(-scores[i].log_probability, losses[i], 2e-5 * (1 + losses[i]));
+      const auto row = rows[static_cast<int64_t>(i)];
+      const auto best = std::max_element(row.begin(), row.end()) - row.begin();
+      EXPECT_EQ(scores[i].likeliest, best == some.targets.values<int32_t>()[i]) << i;
+      likeliest += scores[i].likeliest ? 1 : 0;
+    }
+    EXPECT_LT(likeliest, n);
+  }, /*copies=*/2);
+}
+
 // The checkpoint is of another layout and precision.
 TEST(Predictor, ReadsWhatManyRanksHaveSaved) {
   const Fixture golden("tests/golden/llama.safetensors");
@@ -238,7 +290,7 @@ TEST(Predictor, AMissingOrForeignCheckpointIsAnError) {
     const std::unique_ptr<Device> device = NewCpuDevice(1);
     ModelConfig wider = config.model();
     wider.set_feed_forward(2 * wider.feed_forward());
-    Predictor other(wider, world, *device);
+    Predictor other(wider, {}, world, *device);
     EXPECT_FALSE(other.Load(FileSystem::Posix(), CheckpointPath(CheckpointsFolder(config), 0)).ok());
   });
 }
