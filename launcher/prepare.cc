@@ -39,13 +39,12 @@ absl::StatusOr<RunConfig> Read(FileSystem& fs, const std::vector<std::string>& s
   return ReadConfig(fs, FLAGS_config, sets);
 }
 
-// data.tokenizer where it is left open: tokenizer.model beside the first training files, if it is there.
+// data.tokenizer where it is left open: the one beside the first training files, if it is there.
 std::string TokenizerBeside(FileSystem& fs, const DataConfig& data) {
   if (data.train().empty()) return "";
   const std::string& first = data.train(0);
   const size_t slash = first.rfind('/');
-  const std::string path = (slash == std::string::npos ? "" : first.substr(0, slash + 1)) + "tokenizer.model";
-  return fs.Exists(path) ? path : "";
+  return TokenizerIn(fs, slash == std::string::npos ? "" : slash == 0 ? "/" : first.substr(0, slash));
 }
 
 // Why the data do not say their vocabulary: a mistake in data.train is to be told before that.

@@ -14,7 +14,7 @@
 #include "training/saving/newest_checkpoint.h"
 #include "training/trainer_state.pb.h"
 
-DEFINE_string(tokenizer_model, "", "The tokenizer's model file. Empty: tokenizer.model in the run's folder.");
+DEFINE_string(tokenizer_model, "", "The tokenizer, tokenizer.json or SentencePiece's .model. Empty: that in the run's folder.");
 
 namespace trefoil {
 namespace {
@@ -23,19 +23,18 @@ namespace {
 // unknown.
 absl::StatusOr<std::string> TokenizerPath(FileSystem& fs, const std::string& run, const std::string& hash) {
   if (!FLAGS_tokenizer_model.empty()) return FLAGS_tokenizer_model;
-  const std::string kept = run + "/tokenizer-" + hash + ".model";
-  if (!hash.empty() && fs.Exists(kept)) return kept;
-  const std::string path = run + "/tokenizer.model";
-  if (fs.Exists(path)) return path;
-  return absl::NotFoundError("--tokenizer_model: missing, and " + path +
-                             " does not exist: the run named no data.tokenizer");
+  const std::string kept = hash.empty() ? "" : KeptTokenizerIn(fs, run, hash);
+  if (!kept.empty()) return kept;
+  const std::string path = TokenizerIn(fs, run);
+  if (!path.empty()) return path;
+  return absl::NotFoundError("--tokenizer_model: missing, and " + run + " has neither " + TokenizerFileName(true) + " nor " +
+                             TokenizerFileName(false) + ": the run named no data.tokenizer");
 }
 
 // Another one would give the model's ids another meaning.
-absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::string& hash) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, path));
-  if (hash.empty() || TokenizerHash(content) == hash) return absl::OkStatus();
-  return absl::FailedPreconditionError(path + " (" + TokenizerHash(content) +
+absl::Status CheckTokenizer(const std::string& path, const TokenizerFiles& files, const std::string& hash) {
+  if (hash.empty() || files.checksum() == hash) return absl::OkStatus();
+  return absl::FailedPreconditionError(path + " (" + files.checksum() +
                                        ") is another tokenizer than the checkpoint was trained with (" + hash +
                                        "); give that with --tokenizer_model");
 }
@@ -43,8 +42,9 @@ absl::Status CheckTokenizer(FileSystem& fs, const std::string& path, const std::
 absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const std::string& run, const std::string& hash,
                                         const ModelConfig& model) {
   TREFOIL_ASSIGN_OR_RETURN(const std::string path, TokenizerPath(fs, run, hash));
-  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(fs, path, hash));
-  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
+  TREFOIL_ASSIGN_OR_RETURN(TokenizerFiles files, ReadTokenizerFiles(fs, path));
+  TREFOIL_RETURN_IF_ERROR(CheckTokenizer(path, files, hash));
+  TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Of(std::move(files), path));
   if (tokenizer.vocabulary() > model.vocabulary()) {
     return absl::InvalidArgumentError(path + " has " + std::to_string(tokenizer.vocabulary()) +
                                       " tokens, the checkpoint's model only " + std::to_string(model.vocabulary()));

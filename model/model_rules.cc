@@ -130,7 +130,7 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
   const bool vision = recipe.structure == Recipe::Structure::kVision;
   if (rules.Good("model.vocabulary") && model.vocabulary() == 0 && !vision) {
     rules.Bad("model.vocabulary",
-              "not set, and no tokenizer says it (data.tokenizer, or tokenizer.model beside the first of "
+              "not set, and no tokenizer says it (data.tokenizer, or a tokenizer beside the first of "
               "data.train); must be above every token id, such as 50257 for GPT-2's");
   }
   rules.Positive("model.norm_epsilon", model.norm_epsilon(), "1e-5");

@@ -128,10 +128,6 @@ const Row kRows[] = {
 
 }  // namespace
 
-std::string TokenizerHash(const std::string& content) {
-  return content.empty() ? "" : absl::StrFormat("%08x", Crc32c(content));
-}
-
 TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std::string& tokenizer) {
   const TrainingConfig& training = config.training();
   TrainerState state;
@@ -143,7 +139,7 @@ TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std:
   state.set_global_batch(training.global_batch());
   Describe(data.train, state.mutable_train());
   Describe(data.held_out, state.mutable_held_out());
-  state.set_tokenizer(TokenizerHash(tokenizer));
+  state.set_tokenizer(tokenizer);
   state.set_precision(training.precision());
   state.set_program_version(VersionText());
   state.set_bf16_products(config.runtime().bf16_products());

@@ -18,12 +18,9 @@
 
 namespace trefoil {
 
-// Of a run that is started: all of TrainerState but its place (step, samples_used, skipped steps). `tokenizer`: the content of
-// data.tokenizer's file; empty if there is none.
+// Of a run that is started: all of TrainerState but its place (step, samples_used, skipped steps). `tokenizer`: the checksum of data.tokenizer
+// (data/tokens/tokenizer_files.h); empty if there is none.
 TrainerState IdentityOf(const RunConfig& config, const RunData& data, const std::string& tokenizer);
-
-// "5d3a01ff": the checksum of a tokenizer's file by which messages and checkpoints know it; empty of an empty one.
-std::string TokenizerHash(const std::string& content);
 
 struct Change {
   std::string name;  // "model.sequence_length"

@@ -7,6 +7,7 @@
 
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
+#include "data/tokens/tokenizer_files.h"
 #include "parallel/same_on_ranks.h"
 #include "runtime/version.h"
 #include "training/config/validate.h"
@@ -21,31 +22,35 @@ namespace {
 
 using google::protobuf::TextFormat;
 
-std::string TokenizerCopy(const RunConfig& config) { return config.folder() + "/tokenizer.model"; }
-
 // Empty if the config names none.
-absl::StatusOr<std::string> ReadTokenizer(FileSystem& fs, const RunConfig& config) {
+absl::StatusOr<TokenizerFiles> ReadTokenizer(FileSystem& fs, const RunConfig& config) {
   const std::string& path = config.data().tokenizer();
-  if (path.empty()) return "";
-  absl::StatusOr<std::string> content = ReadFile(fs, path);
-  if (content.ok()) return content;
-  return absl::Status(content.status().code(), "data.tokenizer: " + std::string(content.status().message()));
+  if (path.empty()) return TokenizerFiles();
+  absl::StatusOr<TokenizerFiles> files = ReadTokenizerFiles(fs, path);
+  if (files.ok()) return files;
+  return absl::Status(files.status().code(), "data.tokenizer: " + std::string(files.status().message()));
+}
+
+// What the run's folder has.
+absl::StatusOr<TokenizerFiles> ReadTokenizerOfRun(FileSystem& fs, const RunConfig& config) {
+  const std::string path = TokenizerIn(fs, config.folder());
+  if (path.empty()) return TokenizerFiles();
+  return ReadTokenizerFiles(fs, path);
 }
 
 // A tokenizer that checkpoints were trained with is what gives them their meaning.
-absl::Status CheckTokenizer(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
+absl::Status CheckTokenizer(FileSystem& fs, const RunConfig& config, const TokenizerFiles& tokenizer, bool allow_change,
                             std::vector<std::string>* notes) {
-  const std::string copy = TokenizerCopy(config);
-  if (tokenizer.empty() || !fs.Exists(copy)) return absl::OkStatus();
-  TREFOIL_ASSIGN_OR_RETURN(const std::string there, ReadFile(fs, copy));
-  if (there == tokenizer) return absl::OkStatus();
-  const std::string kept = "tokenizer-" + TokenizerHash(there) + ".model";
+  TREFOIL_ASSIGN_OR_RETURN(const TokenizerFiles there, ReadTokenizerOfRun(fs, config));
+  if (tokenizer.empty() || there.empty() || there.content == tokenizer.content) return absl::OkStatus();
+  const std::string copy = TokenizerFileName(there.json), kept = TokenizerFileName(there.json, there.checksum());
   if (!allow_change) {
-    return absl::FailedPreconditionError("data.tokenizer: " + config.data().tokenizer() + " (" + TokenizerHash(tokenizer) +
-                                         ") is another tokenizer than the run's " + copy + " (" + TokenizerHash(there) +
-                                         "); give the run another folder, or --allow_change, which keeps that as " + kept);
+    return absl::FailedPreconditionError("data.tokenizer: " + config.data().tokenizer() + " (" + tokenizer.checksum() +
+                                         ") is another tokenizer than the run's " + config.folder() + "/" + copy + " (" +
+                                         there.checksum() + "); give the run another folder, or --allow_change, which keeps " +
+                                         "that as " + kept);
   }
-  notes->push_back("Note: the run's tokenizer.model is replaced; the one before is kept as " + kept + ".");
+  notes->push_back("Note: the run's " + copy + " is replaced; the one before is kept as " + kept + ".");
   return absl::OkStatus();
 }
 
@@ -166,7 +171,7 @@ absl::Status FindInitialWeights(FileSystem& fs, const RunConfig& config, bool al
 }
 
 // On rank 0, from the candidates. Sets candidates, initial_weights, notes, the step to go on from.
-absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const std::string& tokenizer, bool allow_change,
+absl::Status LookAtFolder(FileSystem& fs, const RunConfig& config, const TokenizerFiles& tokenizer, bool allow_change,
                           RunStart* start, int64_t* step) {
   std::unique_ptr<CheckpointReader> newest;
   if (!start->candidates.checkpoints.empty()) {
@@ -269,11 +274,11 @@ absl::Status CheckSpaceOnAll(FileSystem& fs, const RunConfig& config, const RunS
 absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Group& all, bool allow_change) {
   RunStart start;
   TREFOIL_ASSIGN_OR_RETURN(start.data, OpenRunData(config, all));
-  const absl::StatusOr<std::string> tokenizer = ReadTokenizer(fs, config);
+  const absl::StatusOr<TokenizerFiles> tokenizer = ReadTokenizer(fs, config);
   TREFOIL_RETURN_IF_ERROR(all.Agree(tokenizer.status()));
-  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", TokenizerHash(*tokenizer)}}));
+  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(all, {{"data.tokenizer", tokenizer->checksum()}}));
   NoteEvaluation(config, start.data, &start.notes);
-  start.identity = IdentityOf(config, start.data, *tokenizer);
+  start.identity = IdentityOf(config, start.data, tokenizer->checksum());
   TREFOIL_ASSIGN_OR_RETURN(start.storage, StorageOf(config, all));
   const RunStorage& storage = start.storage;
   TREFOIL_RETURN_IF_ERROR(all.Agree(CheckMemoryFolder(fs, config, storage, all)));
@@ -314,17 +319,13 @@ absl::Status OwnRunFolder(FileSystem& fs, const RunConfig& config, Group& all, R
 }
 
 absl::Status WriteRunFolder(FileSystem& fs, const RunConfig& config) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::string tokenizer, ReadTokenizer(fs, config));
-  const std::string copy = TokenizerCopy(config);
-  std::string there;
-  if (fs.Exists(copy)) {
-    TREFOIL_ASSIGN_OR_RETURN(there, ReadFile(fs, copy));
-  }
+  TREFOIL_ASSIGN_OR_RETURN(const TokenizerFiles tokenizer, ReadTokenizer(fs, config));
+  TREFOIL_ASSIGN_OR_RETURN(const TokenizerFiles there, ReadTokenizerOfRun(fs, config));
   if (!tokenizer.empty() && there != tokenizer) {
-    if (!there.empty()) {
-      TREFOIL_RETURN_IF_ERROR(RenameDurably(fs, copy, config.folder() + "/tokenizer-" + TokenizerHash(there) + ".model"));
+    if (!there.empty() && there.content != tokenizer.content) {
+      TREFOIL_RETURN_IF_ERROR(WriteTokenizerFiles(fs, config.folder(), there, there.checksum()));
     }
-    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, copy, tokenizer));
+    TREFOIL_RETURN_IF_ERROR(WriteTokenizerFiles(fs, config.folder(), tokenizer));
   }
   std::string text;
   TextFormat::PrintToString(config, &text);

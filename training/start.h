@@ -53,9 +53,9 @@ absl::StatusOr<RunStart> FindStart(FileSystem& fs, const RunConfig& config, Grou
 // RunFolder::Take; or another job has trained in it meanwhile.
 absl::Status OwnRunFolder(FileSystem& fs, const RunConfig& config, Group& all, RunStart* start);
 
-// Once all is well with the start, on rank 0: the run folder's config.pbtxt, and its tokenizer.model, which its checkpoints
-// need to be used. A tokenizer.model of other content, which a start with `allow_change` has found, is kept beside it under
-// the name tokenizer-HASH.model.
+// Once all is well with the start, on rank 0: the run folder's config.pbtxt, and its tokenizer with what lies beside it,
+// which its checkpoints need to be used (data/tokens/tokenizer_files.h). A tokenizer of other content, which a start with
+// `allow_change` has found, is kept beside it under the name of a replaced one.
 absl::Status WriteRunFolder(FileSystem& fs, const RunConfig& config);
 
 }  // namespace trefoil

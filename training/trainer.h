@@ -4,7 +4,7 @@
 //   TREFOIL_ASSIGN_OR_RETURN(RunStart start, FindStart(fs, config, *all, /*allow_change=*/false));
 //   absl::StatusOr<RunEnd> end = Train(config, std::move(start), *world, *device, options);
 //
-// The run folder (config.folder) gets: config.pbtxt (the filled config), tokenizer.model (if the config names one),
+// The run folder (config.folder) gets: config.pbtxt (the filled config), tokenizer.model or tokenizer.json (if the config names one),
 // metrics.jsonl, TensorBoard event files, checkpoints/. Starting the same run again goes on from its newest checkpoint; a
 // finished run says so and does nothing.
 //

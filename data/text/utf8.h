@@ -2,6 +2,7 @@
 //
 //   Utf8Length("\xc3\xa9t\xc3\xa9")   // 2: "é"
 //   Utf8Length("\xff")                // 0: not UTF-8
+//   Utf8ValidBytes("ab\xff")          // 2
 #pragma once
 
 #include <cstddef>
@@ -28,6 +29,21 @@ inline size_t Utf8Length(std::string_view text) {
   if (first == 0xf0 && byte(1) < 0x90) return 0;
   if (first == 0xf4 && byte(1) >= 0x90) return 0;
   return 4;
+}
+
+// Bytes at the front of `text` that are valid UTF-8: all of them, or up to the first that is not.
+inline size_t Utf8ValidBytes(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    if (static_cast<unsigned char>(text[at]) < 0x80) {
+      ++at;
+      continue;
+    }
+    const size_t length = Utf8Length(text.substr(at));
+    if (length == 0) break;
+    at += length;
+  }
+  return at;
 }
 
 // Largest cut <= at that does not split a character of `text`, as far as it is UTF-8.

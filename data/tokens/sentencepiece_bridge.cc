@@ -78,6 +78,7 @@ SentencePieceModel::Kind SentencePieceModel::KindOf(int id) const {
   return Kind::kText;
 }
 
+int SentencePieceModel::begin_id() const { return processor_->bos_id(); }
 int SentencePieceModel::end_id() const { return processor_->eos_id(); }
 
 }  // namespace trefoil

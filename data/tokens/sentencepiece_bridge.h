@@ -45,7 +45,8 @@ class SentencePieceModel {
   int size() const;
   const std::string& Piece(int id) const;
   Kind KindOf(int id) const;
-  // The id of the end-of-sentence symbol, -1 if there is none.
+  // The ids of the symbols that begin and end sentences, -1 where there is none.
+  int begin_id() const;
   int end_id() const;
 
  private:

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "data/tokens/tokenizer_files.h"
 #include "launcher/config/config.h"
 
 namespace trefoil {
@@ -10,7 +11,7 @@ absl::Status CopyBeside(FileSystem& fs, const std::string& from, const std::stri
                         const std::function<void(RunConfig*)>& change) {
   TREFOIL_ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(from));
   for (const std::string& name : names) {
-    if (!name.starts_with("tokenizer") || !name.ends_with(".model")) continue;
+    if (!IsTokenizerFile(name)) continue;
     TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadFile(fs, from + "/" + name));
     const std::string path = to + "/" + name;
     if (!fs.Exists(path)) {

@@ -23,7 +23,7 @@
 
 DEFINE_bool(verify, false, "Read every byte, and say what is damaged: checksums of a checkpoint and of images, ids of token files.");
 DEFINE_int64(document, 0, "Of token files: the document whose beginning is shown, or the first of the records, counted from 0.");
-DEFINE_string(with_tokenizer, "", "The tokenizer's model file for token files. Empty: tokenizer.model beside them.");
+DEFINE_string(with_tokenizer, "", "The tokenizer of token files, tokenizer.json or SentencePiece's .model. Empty: that beside them.");
 
 namespace trefoil {
 namespace {
@@ -116,14 +116,17 @@ absl::Status InspectRun(FileSystem& fs, const InspectOptions& options, const std
   TREFOIL_RETURN_IF_ERROR(InspectMetrics(fs, folder, config.training().steps(), sample.images, out));
   std::string newest;
   TREFOIL_RETURN_IF_ERROR(InspectCheckpoints(fs, CheckpointsOfRun(fs, folder), out, &newest));
-  const std::string tokenizer = folder + "/tokenizer.model";
-  InspectLine(out, "tokenizer", fs.Exists(tokenizer) ? tokenizer : "none");
+  const std::string tokenizer = TokenizerIn(fs, folder);
+  InspectLine(out, "tokenizer", tokenizer.empty() ? "none" : tokenizer);
+  if (!options.text.empty() && tokenizer.empty()) {
+    return absl::NotFoundError(absl::StrCat("--text: ", folder, " has no tokenizer to encode it with"));
+  }
   if (!options.text.empty()) return InspectTokenizer(fs, options, tokenizer, out);
   if (options.verify && !newest.empty()) return InspectCheckpoint(fs, options, newest, out);
   if (!newest.empty()) {
     InspectLine(out, "more", absl::StrCat("trefoil checkpoint list ", folder));
     InspectLine(out, "", absl::StrCat("trefoil inspect ", newest));
-    if (fs.Exists(tokenizer)) InspectLine(out, "", absl::StrCat("trefoil generate --checkpoint=", folder));
+    if (!tokenizer.empty()) InspectLine(out, "", absl::StrCat("trefoil generate --checkpoint=", folder));
   }
   return absl::OkStatus();
 }
@@ -149,7 +152,7 @@ absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream
   const std::string path = WithoutSlashes(options.path);
   if (fs.Exists(path + "/manifest.json")) return InspectCheckpoint(fs, options, path, out);
   if (fs.Exists(path + "/config.pbtxt")) return InspectRun(fs, options, path, out);
-  if (absl::EndsWith(path, ".model")) return InspectTokenizer(fs, options, path, out);
+  if (absl::EndsWith(path, ".model") || absl::EndsWith(path, ".json")) return InspectTokenizer(fs, options, path, out);
   const bool is_folder = fs.Exists(path) && fs.List(path).ok();
   if (!is_folder) {
     return IsImages(path) ? InspectImages(fs, options, {path}, out) : InspectTokenFiles(fs, options, {path}, out);
@@ -159,9 +162,10 @@ absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream
   const std::vector<std::string> prefixes = TokenFilesIn(path);
   if (!prefixes.empty()) return InspectTokenFiles(fs, options, prefixes, out);
   if (IsImages(path + "/*")) return InspectImages(fs, options, {path + "/*"}, out);
-  if (fs.Exists(path + "/tokenizer.model")) return InspectTokenizer(fs, options, path + "/tokenizer.model", out);
+  if (!TokenizerIn(fs, path).empty()) return InspectTokenizer(fs, options, TokenizerIn(fs, path), out);
   return absl::NotFoundError(path + ": a folder with nothing known in it: no config.pbtxt of a run, no manifest.json of a "
-                                    "checkpoint, no step-... of checkpoints, no .idx of token files, no .images, no tokenizer.model");
+                                    "checkpoint, no step-... of checkpoints, no .idx of token files, no .images, no tokenizer.json or "
+                                    "tokenizer.model");
 }
 
 int InspectMain(int argc, char** argv) {

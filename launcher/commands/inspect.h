@@ -32,7 +32,7 @@ struct InspectOptions {
   bool verify = false;    // read every byte and check it: checksums of a checkpoint and of images, ids of token files
   int64_t document = 0;   // of token files: which one to show; of records: the first of those shown
   std::string text = "";  // to encode, with a tokenizer; empty: none
-  std::string tokenizer = "";  // for token files; empty: tokenizer.model beside them
+  std::string tokenizer = "";  // for token files; empty: that beside them
 };
 
 absl::Status Inspect(FileSystem& fs, const InspectOptions& options, std::ostream& out);

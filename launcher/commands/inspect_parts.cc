@@ -94,8 +94,8 @@ absl::StatusOr<std::optional<Tokenizer>> TokenizerOf(FileSystem& fs, const Inspe
                                                      const std::string& prefix, std::ostream& out) {
   std::string path = options.tokenizer;
   if (path.empty()) {
-    path = FolderOf(prefix) + "/tokenizer.model";
-    if (!fs.Exists(path)) {
+    path = TokenizerIn(fs, FolderOf(prefix));
+    if (path.empty()) {
       InspectLine(out, "tokenizer", "none beside the files, so that the sample is ids: --with_tokenizer names one");
       return std::optional<Tokenizer>();
     }

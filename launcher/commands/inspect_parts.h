@@ -35,7 +35,7 @@ void PrintLengths(const Lengths& lengths, std::ostream& out);
 void PrintCounts(const std::string& label, const std::vector<std::string>& names, std::span<const int64_t> counts,
                  std::ostream& out);
 
-// options.tokenizer, or tokenizer.model beside the token files of `prefix`; none is said.
+// options.tokenizer, or the tokenizer beside the token files of `prefix`; none is said.
 absl::StatusOr<std::optional<Tokenizer>> TokenizerOf(FileSystem& fs, const InspectOptions& options,
                                                      const std::string& prefix, std::ostream& out);
 // The beginning of a text, kSampleTokens of it: quoted where there is a tokenizer that has all its ids, else the ids.

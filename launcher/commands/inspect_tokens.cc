@@ -1,5 +1,6 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
 
 #include <algorithm>
 #include <optional>
@@ -85,21 +86,32 @@ absl::Status InspectTokenFiles(FileSystem& fs, const InspectOptions& options, co
   return VerifyIds(set, tokenizer ? tokenizer->vocabulary() : kAnyId, out);
 }
 
+namespace {
+
+std::string PieceOf(const Tokenizer& tokenizer, int32_t id) { return std::string(tokenizer.Piece(id)); }
+
+std::string PiecesOf(const Tokenizer& tokenizer, std::span<const int32_t> ids) {
+  return absl::StrJoin(ids, " ", [&](std::string* out, int32_t id) { *out += PieceOf(tokenizer, id); });
+}
+
+}  // namespace
+
 absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, const std::string& path,
                               std::ostream& out) {
   TREFOIL_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(fs, path));
-  const SentencePieceModel& model = tokenizer.model();
-  using Kind = SentencePieceModel::Kind;
-  int64_t bytes = 0, symbols = 0, characters = 0, pieces = 0;
+  int64_t bytes = 0, symbols = 0, characters = 0, pieces = 0, nothing = 0;
   std::string symbol_names;
   std::vector<std::pair<int64_t, int>> longest;
-  for (int id = 0; id < model.size(); ++id) {
-    const Kind kind = model.KindOf(id);
-    if (kind == Kind::kByte) {
+  for (int id = 0; id < tokenizer.vocabulary(); ++id) {
+    const PieceKind kind = tokenizer.KindOf(id);
+    if (kind == PieceKind::kNone) {
+      ++nothing;
+    } else if (kind == PieceKind::kByte) {
       ++bytes;
-    } else if (kind != Kind::kText) {
-      ++symbols;
-      absl::StrAppend(&symbol_names, symbol_names.empty() ? "" : ", ", id, " ", model.Piece(id));
+    } else if (kind != PieceKind::kText) {
+      constexpr int64_t kShown = 20;
+      if (++symbols <= kShown) absl::StrAppend(&symbol_names, symbol_names.empty() ? "" : ", ", id, " ", PieceOf(tokenizer, id));
+      if (symbols == kShown + 1) symbol_names += " ...";
     } else {
       const std::string text = tokenizer.Decode(std::span(&id, 1));
       const auto letters = std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; });
@@ -109,10 +121,18 @@ absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, con
   }
   std::sort(longest.begin(), longest.end());
   InspectLine(out, "tokenizer", path);
+  InspectLine(out, "kind", tokenizer.Description());
   InspectLine(out, "vocabulary", absl::StrCat(tokenizer.vocabulary(), ": ", bytes, " bytes, ", characters, " characters, ",
-                                              pieces, " longer pieces, ", symbols, " symbols"));
+                                              pieces, " longer pieces, ", symbols, " symbols",
+                                              nothing > 0 ? absl::StrCat(", ", nothing, " ids without a token") : ""));
   InspectLine(out, "symbols", symbol_names);
-  InspectLine(out, "end of text", absl::StrCat(tokenizer.end_of_text(), " ", model.Piece(tokenizer.end_of_text())));
+  InspectLine(out, "end of text", absl::StrCat(tokenizer.end_of_text(), " ", PieceOf(tokenizer, tokenizer.end_of_text())));
+  const std::vector<int32_t> before = tokenizer.before_text(), after = tokenizer.after_text();
+  if (!before.empty() || !after.empty()) {
+    InspectLine(out, "around", absl::StrCat(PiecesOf(tokenizer, before), before.empty() ? "" : " ", "TEXT",
+                                            after.empty() ? "" : " ", PiecesOf(tokenizer, after)));
+  }
+  if (!tokenizer.files().chat_template.empty()) InspectLine(out, "chat", "with a template");
   InspectLine(out, "exact", tokenizer.exact() ? "yes: any text comes back as it was"
                                               : "no: it normalises, so that decoded text may differ from what was encoded");
   std::string examples;
@@ -129,8 +149,10 @@ absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, con
   InspectLine(out, "text", absl::StrFormat("%d bytes, %d tokens, %.2f bytes a token", options.text.size(), ids.size(),
                                            static_cast<double>(options.text.size()) / std::max<size_t>(ids.size(), 1)));
   for (const int32_t id : ids) {
-    const std::string piece = model.KindOf(id) == Kind::kText ? model.Piece(id) : tokenizer.Decode(std::span(&id, 1));
-    out << absl::StrFormat("  %8d  %s\n", id, QuotedText(tokenizer.exact() ? tokenizer.Decode(std::span(&id, 1)) : piece, 60));
+    const PieceKind kind = tokenizer.KindOf(id);
+    const bool written = kind == PieceKind::kSymbol || (kind == PieceKind::kText && !tokenizer.exact());
+    out << absl::StrFormat("  %8d  %s\n", id,
+                           QuotedText(written ? PieceOf(tokenizer, id) : tokenizer.Decode(std::span(&id, 1)), 60));
   }
   const std::string back = tokenizer.Decode(ids);
   if (back != options.text) InspectLine(out, "back", QuotedText(back, kSampleBytes));

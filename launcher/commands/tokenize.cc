@@ -29,7 +29,7 @@ DEFINE_string(records, "",
               "Write records from the lines of .jsonl files, not text: pairs, of fields \"source\" and \"target\"; "
               "labels, of \"text\" (and \"text_pair\") and \"label\", a class or a value such as 2.5, or of lists "
               "\"words\" and \"label\"; or conversations, of \"messages\" with \"role\" and \"content\".");
-DEFINE_string(tokenizer, "", "A SentencePiece model to use. Empty: train one on the input.");
+DEFINE_string(tokenizer, "", "A tokenizer to use, tokenizer.json or SentencePiece's .model, or a folder with one. Empty: train one on the input.");
 DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
 DEFINE_int64(shard_bytes, 0, "Input bytes per pair of token files. 0: 32 MiB, or more to make at most 1024.");
 DEFINE_bool(allow_binary, false, "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
@@ -42,7 +42,7 @@ constexpr int64_t kSampleBytes = int64_t{16} << 20;  // for training the tokeniz
 
 // Of a name in a folder that has `names`, which are sorted. A .json is ours only with a pair that it describes.
 bool IsOurs(std::string name, const std::vector<std::string>& names) {
-  if (name == "tokenizer.model") return true;
+  if (IsTokenizerFile(name)) return true;
   if (!absl::StartsWith(name, "train-") && !absl::StartsWith(name, "held_out-")) return false;
   if (absl::EndsWith(name, ".json")) {
     name.replace(name.size() - 5, 5, ".bin");
@@ -147,8 +147,8 @@ void PrintSummary(const TokenizeRun& run, const Work& work, const CorpusCounts& 
   out << absl::StrFormat("text         %.2f MB, %s documents, %d files\n", counts.text_bytes / 1e6,
                          WithCommas(counts.documents), work.corpus.paths.size());
   if (work.records) PrintRecords(*work.records, out);
-  out << absl::StrFormat("tokenizer    %s/tokenizer.model, vocabulary %s, %.2f bytes a token\n", run.output,
-                         WithCommas(tokenizer.vocabulary()), static_cast<double>(counts.text_bytes) / tokens);
+  out << absl::StrFormat("tokenizer    %s/%s, vocabulary %s, %.2f bytes a token\n", run.output,
+                         TokenizerFileName(tokenizer.files().json), WithCommas(tokenizer.vocabulary()), static_cast<double>(counts.text_bytes) / tokens);
   const auto side = [&](const char* label, const char* name, int64_t side_tokens, int64_t files) {
     out << absl::StrFormat("%-12s %s/%s-*, %s tokens (%.1f%%), %d %s\n", label, run.output, name,
                            WithCommas(side_tokens), 100.0 * side_tokens / tokens, files,
@@ -172,7 +172,6 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   const bool first = group.rank() == 0;
   Work work{.corpus = plan};
   TREFOIL_RETURN_IF_ERROR(group.Agree(PlanWork(run, first, &work)));
-  const std::string model_path = partial + "/tokenizer.model";
   std::optional<Tokenizer> tokenizer;
   const auto keep = [&](absl::StatusOr<Tokenizer> made) {
     if (made.ok()) tokenizer = *std::move(made);
@@ -182,11 +181,11 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   if (first) {
     const int64_t vocabulary = run.vocabulary == 0 ? kDefaultVocabulary : run.vocabulary;
     status = keep(run.tokenizer.empty() ? TrainTokenizer(work, vocabulary) : LoadTokenizer(fs, run));
-    if (status.ok()) status = tokenizer->Save(fs, model_path);
+    if (status.ok()) status = tokenizer->Save(fs, partial);
   }
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
   if (!first) {
-    status = keep(Tokenizer::Load(fs, model_path));
+    status = keep(Tokenizer::Load(fs, partial));
     if (!status.ok()) {
       status = absl::FailedPreconditionError(absl::StrCat("rank ", group.rank(),
                                                           " cannot read what rank 0 wrote: ", status.message(),

@@ -3,9 +3,9 @@
 //   trefoil tokenize --input='text/*.txt|*.jsonl[.gz|.zst]' --output=corpus --vocabulary=4096
 //   mpirun -n 8 trefoil tokenize --input='text/*' --output=corpus --tokenizer=other/tokenizer.model
 //
-// writes corpus/tokenizer.model, corpus/train-00000.{bin,idx} ... and corpus/held_out-00000.{bin,idx} ... (Megatron's
-// format, data/tokens/token_file.h). Without --tokenizer one is trained on a sample of the text that is not held out. Ranks
-// share the work by shards; the files are the same for any number of ranks.
+// writes corpus/tokenizer.model (or tokenizer.json with what lies beside it), corpus/train-00000.{bin,idx} ... and
+// corpus/held_out-00000.{bin,idx} ... (Megatron's format, data/tokens/token_file.h). Without --tokenizer one is trained on a
+// sample of the text that is not held out. Ranks share the work by shards; the files are the same for any number of ranks.
 //
 //   trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000
 //

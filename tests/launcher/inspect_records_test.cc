@@ -22,7 +22,7 @@ class InspectRecordsTest : public testing::Test {
     for (int i = 0; i < 500; ++i) text += "a good film and a bad one\n";
     auto tokenizer = Tokenizer::Train(std::vector<std::string>{text}, 280);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-    ASSERT_TRUE(tokenizer->Save(FileSystem::Posix(), folder_ + "/tokenizer.model").ok());
+    ASSERT_TRUE(tokenizer->Save(FileSystem::Posix(), folder_).ok());
     tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
     const std::vector<int32_t> good = tokenizer_->Encode("a good film"), bad = tokenizer_->Encode("a bad\none");
     WriteRecords(folder_ + "/train-00000", Described({RecordPart::kText, RecordPart::kLabel}), {{good, {1}}, {bad, {0}}});
@@ -81,7 +81,7 @@ TEST_F(InspectRecordsTest, ShowsIdsWithoutTheirTokenizer) {
   for (int i = 0; i < 500; ++i) text += "quick brown foxes jump over all of the very lazy dogs\n";
   auto other = Tokenizer::Train(std::vector<std::string>{text}, 280);
   ASSERT_TRUE(other.ok()) << other.status();
-  ASSERT_TRUE(other->Save(FileSystem::Posix(), folder_ + "/tokenizer.model").ok());
+  ASSERT_TRUE(other->Save(FileSystem::Posix(), folder_).ok());
   const Seen seen = Look({.path = folder_});
   ASSERT_TRUE(seen.status.ok()) << seen.status;
   EXPECT_THAT(seen.text, HasSubstr("             not the one that wrote these records ("));

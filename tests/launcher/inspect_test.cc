@@ -69,7 +69,7 @@ class InspectCorpus : public testing::Test {
     for (int i = 0; i < 500; ++i) text += "It is a truth universally acknowledged\n";
     auto tokenizer = Tokenizer::Train(std::vector<std::string>{text}, 280);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-    ASSERT_TRUE(tokenizer->Save(FileSystem::Posix(), folder_ + "/tokenizer.model").ok());
+    ASSERT_TRUE(tokenizer->Save(FileSystem::Posix(), folder_).ok());
     for (const char* name : {"/train-00000", "/train-00001"}) {
       auto writer = TokenFileWriter::Create(FileSystem::Posix(), folder_ + name, 280);
       ASSERT_TRUE(writer.ok());
@@ -114,8 +114,9 @@ TEST_F(InspectCorpus, TokenFilesWithoutATokenizerOrOfAnother) {
   ASSERT_TRUE((*writer)->Finish().ok());
   auto tokenizer = Tokenizer::Train(std::vector<std::string>{std::string(2000, 'x') + " abababab ab\n"}, 263);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-  ASSERT_TRUE(tokenizer->Save(FileSystem::Posix(), folder_ + "/other.model").ok());
-  EXPECT_THAT(Look({.path = folder_ + "/train-00002", .verify = true, .tokenizer = folder_ + "/other.model"}).status.message(),
+  const std::string other = NewFolder("other");
+  ASSERT_TRUE(tokenizer->Save(FileSystem::Posix(), other).ok());
+  EXPECT_THAT(Look({.path = folder_ + "/train-00002", .verify = true, .tokenizer = other + "/tokenizer.model"}).status.message(),
               HasSubstr(folder_ + "/train-00002.bin: token 2 has id 999; ids are in [0, 263)"));
 }
 
@@ -123,7 +124,7 @@ TEST_F(InspectCorpus, ATokenizerAndAText) {
   const Seen seen = Look({.path = folder_ + "/tokenizer.model", .text = "It is\na trick"});
   ASSERT_TRUE(seen.status.ok()) << seen.status;
   for (const char* part : {"vocabulary   280: 256 bytes, ", "symbols      0 <|endoftext|>, 1 <unk>", "exact        yes",
-                           "longest      ", "text         13 bytes, ", "  \"\\n\"\n", "\" \"\n"}) {
+                           "kind         SentencePiece\n", "longest      ", "text         13 bytes, ", "  \"\\n\"\n", "\" \"\n"}) {
     EXPECT_THAT(seen.text, HasSubstr(part));
   }
   EXPECT_THAT(seen.text, Not(HasSubstr("\nback "))) << "it comes back as it was";

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 
+#include "data/tokens/tokenizer_files.h"
 #include "runtime/files/file.h"
 #include "tests/training/run_testing.h"
 
@@ -132,16 +133,50 @@ TEST_F(IdentityTest, InitialWeightsBesideACheckpointAreSaidNotToBeRead) {
               "training.checkpoint.initial_weights is not read: ");
 }
 
+std::string HashOf(const std::string& tokenizer) {
+  TokenizerFiles files;
+  files.content = tokenizer;
+  return files.checksum();
+}
+
 // Another tokenizer of the same number of pieces would give old checkpoints another meaning without a sign.
 TEST_F(IdentityTest, ATokenizerIsNeverLost) {
   const std::string path = folder_ + "/t.model", copy = folder_ + "/run/tokenizer.model";
   ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, "a tokenizer").ok());
   Begin("data { tokenizer: '" + path + "' }");
   ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, "another").ok());
-  const std::string old_hash = TokenizerHash("a tokenizer"), new_hash = TokenizerHash("another");
+  const std::string old_hash = HashOf("a tokenizer"), new_hash = HashOf("another");
   ExpectRefusedUnlessAllowed(Longer(), absl::StrCat("data.tokenizer was ", old_hash, ", is ", new_hash, ": "));
   EXPECT_EQ(*ReadFile(FileSystem::Posix(), copy), "another");
   EXPECT_EQ(*ReadFile(FileSystem::Posix(), folder_ + "/run/tokenizer-" + old_hash + ".model"), "a tokenizer");
+}
+
+// Nor what lies beside it.
+TEST_F(IdentityTest, ATokenizerKeepsWhatIsBesideIt) {
+  const auto write = [&](const std::string& name, const std::string& content) {
+    ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), folder_ + "/" + name, content).ok());
+  };
+  write("tokenizer.json", "{}");
+  write("tokenizer_config.json", "its config");
+  write("chat_template.jinja", "its template");
+  Begin("data { tokenizer: '" + folder_ + "/tokenizer.json' }");
+  const std::string run = config_.folder(), suffix = "-" + HashOf("{}");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), run + "/tokenizer_config.json"), "its config");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), run + "/chat_template.jinja"), "its template");
+  fs::create_directory(folder_ + "/other");
+  write("other/t.model", "another");
+  ExpectRefusedUnlessAllowed(Longer("data { tokenizer: '" + folder_ + "/other/t.model' }"), "data.tokenizer was ");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), run + "/tokenizer.model"), "another");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), run + "/tokenizer" + suffix + ".json"), "{}");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), run + "/tokenizer_config" + suffix + ".json"), "its config");
+  EXPECT_EQ(*ReadFile(FileSystem::Posix(), run + "/chat_template" + suffix + ".jinja"), "its template");
+  for (const char* gone : {"/tokenizer.json", "/tokenizer_config.json", "/chat_template.jinja"}) {
+    EXPECT_FALSE(fs::exists(run + gone)) << gone;
+  }
+  const auto kept = ReadTokenizerFiles(FileSystem::Posix(), KeptTokenizerIn(FileSystem::Posix(), run, HashOf("{}")));
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ(kept->config, "its config");
+  EXPECT_EQ(kept->chat_template, "its template");
 }
 
 // A run that was cut off before its first save has no checkpoint to say which tokenizer it is.
@@ -153,7 +188,7 @@ TEST_F(IdentityTest, NorIsATokenizerWithoutACheckpoint) {
   ASSERT_TRUE(WriteFileAtomically(FileSystem::Posix(), path, "another").ok());
   const auto before = Files(config_.folder());
   const absl::Status status = RunTraining(Longer()).status;
-  for (const std::string& part : {path, TokenizerHash("a tokenizer"), TokenizerHash("another"), config_.folder()}) {
+  for (const std::string& part : {path, HashOf("a tokenizer"), HashOf("another"), config_.folder()}) {
     EXPECT_NE(status.message().find(part), std::string::npos) << status << "\nlacks: " << part;
   }
   EXPECT_TRUE(Files(config_.folder()) == before);
@@ -189,7 +224,7 @@ TEST_F(IdentityTest, RanksWithAnotherTokenizerAreNamed) {
     if (rank == 1) run.config.mutable_data()->set_tokenizer(folder_ + "/b.model");
   });
   EXPECT_NE(outcome.status.message().find("data.tokenizer: rank 1 on "), std::string::npos) << outcome.status;
-  EXPECT_NE(outcome.status.message().find(TokenizerHash("another")), std::string::npos) << outcome.status;
+  EXPECT_NE(outcome.status.message().find(HashOf("another")), std::string::npos) << outcome.status;
 }
 
 // What checkpoints of earlier programs do not say is no change.

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "data/text/utf8.h"
+#include "data/tokens/sentencepiece_bridge.h"
 #include "data/tokens/text_stream.h"
 
 namespace trefoil {
@@ -86,10 +87,8 @@ TEST(Tokenizer, RoundTripsRandomBytes) {
 // The word-by-word way with its memory against SentencePiece itself on whole texts.
 TEST(Tokenizer, GivesTheIdsThatSentencePieceGives) {
   Tokenizer& tokenizer = Trained();
-  const std::string path = Path("same.model");
-  ASSERT_TRUE(tokenizer.Save(FileSystem::Posix(), path).ok());
   SentencePieceModel model;
-  ASSERT_EQ(model.Load(*ReadFile(FileSystem::Posix(), path)), "");
+  ASSERT_EQ(model.Load(tokenizer.files().content), "");
   for (std::string text : Texts()) {
     text += " sensing sensibly\n\n\nwalkable   walked 2024 \t caf\xc3\xa9s \xe4\xb8\x89";
     for (int round = 0; round < 2; ++round) {
@@ -139,9 +138,10 @@ TEST(Tokenizer, KnowsWhichTokensBeginAWord) {
 }
 
 TEST(Tokenizer, SavedAndLoadedIsTheSame) {
-  const std::string path = Path("saved.model");
-  ASSERT_TRUE(Trained().Save(FileSystem::Posix(), path).ok());
-  auto loaded = Tokenizer::Load(FileSystem::Posix(), path);
+  const std::string folder = Path("saved");
+  ASSERT_TRUE(FileSystem::Posix().MakeFolder(folder).ok());
+  ASSERT_TRUE(Trained().Save(FileSystem::Posix(), folder).ok());
+  auto loaded = Tokenizer::Load(FileSystem::Posix(), folder + "/tokenizer.model");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(loaded->exact());
   EXPECT_EQ(loaded->vocabulary(), 400);
