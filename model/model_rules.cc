@@ -70,11 +70,66 @@ void CheckByStructure(const ModelConfig& model, const Recipe& recipe, Rules& rul
   CheckUnused("model.channels", model.channels(), vision, model, rules);
   CheckUnused("model.stochastic_depth", model.stochastic_depth(), vision, model, rules);
   rules.Share("model.stochastic_depth", model.stochastic_depth(), false);
+  CheckUnused("model.qk_norm", model.qk_norm(), !pair && !recurrent, model, rules);
+  CheckUnused("model.attention_output_bias", model.attention_output_bias(), !recurrent, model, rules);
+  CheckUnused("model.mlp_bias", model.mlp_bias(), !recurrent, model, rules);
+  CheckUnused("model.gated", model.gated(), !recurrent, model, rules);
+  if (recurrent && rules.Good("model.activation") && model.activation() != ModelConfig::ACTIVATION_UNSET) {
+    rules.Broken("model.activation: ", ModelConfig::Activation_Name(model.activation()), ", must be left out for ",
+                 ModelConfig::Family_Name(model.family()),
+                 ", which has no use for it; nearest legal: ACTIVATION_UNSET");
+  }
   CheckUnused("model.bidirectional", model.bidirectional(), recurrent, model, rules);
   if (model.bidirectional() && rules.Good("model.hidden") && model.hidden() % 2 != 0) {
     rules.Broken("model.hidden: ", model.hidden(), ", must be even with model.bidirectional, half for each direction; ",
                  "nearest legal: ", NearestMultiples(2, model.hidden()));
   }
+}
+
+// A positive number, or 0 where another kind of scaling has no use for it.
+void CheckScalingNumber(const char* name, double value, bool used, const char* usual, const RopeScaling& scaling,
+                        Rules& rules) {
+  const std::string path = absl::StrCat("model.rope_scaling.", name);
+  if (used) return rules.Positive(path, value, usual);
+  if (!rules.Good(path) || value == 0) return;
+  rules.Broken(path, ": ", value, ", must be 0 ",
+               scaling.kind() == RopeScaling::KIND_UNSET
+                   ? "without model.rope_scaling.kind"
+                   : absl::StrCat("with model.rope_scaling.kind ", RopeScaling::Kind_Name(scaling.kind())),
+               ", which has no use for it; nearest legal: 0");
+}
+
+void CheckRopeScaling(const ModelConfig& model, bool rotary, Rules& rules) {
+  const RopeScaling& scaling = model.rope_scaling();
+  const bool scaled = scaling.kind() != RopeScaling::KIND_UNSET;
+  if (scaled && !rotary) {
+    rules.Bad("model.rope_scaling.kind",
+              absl::StrCat(RopeScaling::Kind_Name(scaling.kind()), ", must be left out for ",
+                           ModelConfig::Family_Name(model.family()),
+                           ", which has no rotary positions; nearest legal: KIND_UNSET"));
+    return;
+  }
+  const bool llama3 = scaling.kind() == RopeScaling::LLAMA3, yarn = scaling.kind() == RopeScaling::YARN;
+  CheckScalingNumber("factor", scaling.factor(), scaled, "8", scaling, rules);
+  if (scaled && rules.Good("model.rope_scaling.factor") && scaling.factor() < 1) {
+    rules.Bad("model.rope_scaling.factor", absl::StrCat(scaling.factor(), ", must be at least 1; nearest legal: 1"));
+  }
+  CheckScalingNumber("low_frequency_factor", scaling.low_frequency_factor(), llama3, "1", scaling, rules);
+  CheckScalingNumber("high_frequency_factor", scaling.high_frequency_factor(), llama3, "4", scaling, rules);
+  CheckScalingNumber("original_length", scaling.original_length(), llama3 || yarn, "8192", scaling, rules);
+  CheckScalingNumber("beta_fast", scaling.beta_fast(), yarn, "32", scaling, rules);
+  CheckScalingNumber("beta_slow", scaling.beta_slow(), yarn, "1", scaling, rules);
+  CheckScalingNumber("attention_factor", scaling.attention_factor(), yarn, "0.1 ln(factor) + 1", scaling, rules);
+  const auto check_order = [&rules](const std::string& low_name, float low, const std::string& high_name, float high) {
+    const std::string low_path = "model.rope_scaling." + low_name, high_path = "model.rope_scaling." + high_name;
+    if (!rules.Good(low_path, high_path) || low < high) return;
+    rules.Broken(low_path, ": ", low, ", must be below ", high_path, " ", high, "; nearest legal: ", high / 4);
+  };
+  if (llama3) {
+    check_order("low_frequency_factor", scaling.low_frequency_factor(), "high_frequency_factor",
+                scaling.high_frequency_factor());
+  }
+  if (yarn) check_order("beta_slow", scaling.beta_slow(), "beta_fast", scaling.beta_fast());
 }
 
 void CheckLora(const ModelConfig& model, const Recipe& recipe, Rules& rules) {
@@ -145,6 +200,7 @@ void CheckByItself(const ModelConfig& model, Rules& rules) {
     rules.Broken("model.rope_theta: ", model.rope_theta(), ", must be 0 for ", family,
                  ", which has no rotary positions; nearest legal: 0");
   }
+  if (known) CheckRopeScaling(model, rotary, rules);
   if (known) CheckByStructure(model, recipe, rules);
   if (known) CheckLora(model, recipe, rules);
 }

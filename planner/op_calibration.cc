@@ -180,7 +180,7 @@ void AddElementwise(std::vector<CalibratedOp>& ops) {
   }));
   ops.push_back(ByRows("rotary", [](Device& device, DType dtype, int64_t n, int64_t c) {
     return [&device, qkv = New(device, dtype, {n, 3 * c}), n, c] {
-      Rotary(device, {qkv, 0}, 2 * c / 64, 64, n, 1e4f, false);
+      Rotary(device, {qkv, 0}, 2 * c / 64, 64, n, {.theta = 1e4f}, false);
     };
   }));
   ops.push_back(OfTwo("add", [](Device& device, const Tensor& x, const Tensor& y) { Add(device, x, y, y); }));

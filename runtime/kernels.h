@@ -45,13 +45,17 @@ class Kernels {
   virtual void LayerNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
                                  const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight,
                                  const Tensor& d_bias) = 0;
-  virtual void RmsNorm(const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y, const Tensor& rstd) = 0;
-  virtual void RmsNormBackward(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
-                               const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) = 0;
+  // RmsNorm, of rows that are one head, and HeadRmsNorm, with `heads` of them; D is the weight's.
+  virtual void RmsNorm(const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon, const HeadColumns& y,
+                       const Tensor& rstd) = 0;
+  // d_residual: [N, D], or not defined, as it is with more than one head.
+  virtual void RmsNormBackward(const HeadColumns& dy, const HeadColumns& x, int64_t heads, const Tensor& weight,
+                               const Tensor& rstd, const Tensor& d_residual, const HeadColumns& dx,
+                               const Tensor& d_weight) = 0;
 
   virtual void Dropout(const Tensor& x, const DropoutMask& mask, const Tensor& y) = 0;
-  virtual void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
-                      bool inverse) = 0;
+  virtual void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+                      const RotaryFrequencies& frequencies, bool inverse) = 0;
   virtual void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,
                          const Tensor& out, const Tensor& log_sum_exp) = 0;
   virtual void AttentionBackward(const Tensor& d_out, const AttentionHeads& in, const Tensor& out,

@@ -29,6 +29,14 @@ void CheckActivation(const char* name, const Tensor& tensor, int rank) {
   CHECK(rank < 0 || tensor.shape().rank() == rank) << name << " is " << tensor.shape() << ", must have rank " << rank;
 }
 
+double CheckHeads(const char* name, const HeadColumns& x, DType dtype, int64_t rows, int64_t heads, int64_t head_dim) {
+  CheckActivation(name, x.rows, 2);
+  Check(name, x.rows, dtype, {rows, x.rows.dim(1)});
+  CHECK_GE(x.first, 0) << name;
+  CHECK_LE(x.first + heads * head_dim, x.rows.dim(1)) << name << ": heads beyond the last column";
+  return static_cast<double>(rows * heads * head_dim) * static_cast<double>(SizeOf(dtype));
+}
+
 void CheckProbability(float dropout) {
   CHECK(dropout >= 0 && dropout < 1) << "dropout probability " << dropout << ", must be in [0, 1)";
 }

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <initializer_list>
 
+#include "runtime/attention.h"
 #include "runtime/device.h"
 #include "runtime/kernels.h"
 #include "runtime/op_journal.h"
@@ -61,6 +62,8 @@ void RunProduct(Device& device, const char* op, int64_t m, int64_t n, int64_t k,
 void Check(const char* name, const Tensor& tensor, DType dtype, const Shape& shape);
 // That it is float32 or bfloat16.
 void CheckActivation(const char* name, const Tensor& tensor, int rank);
+// That x has `rows` rows with room for so many heads. Returns the bytes of these.
+double CheckHeads(const char* name, const HeadColumns& x, DType dtype, int64_t rows, int64_t heads, int64_t head_dim);
 void CheckProbability(float dropout);
 constexpr int kAnyRank = -1;
 constexpr DType kFloat = DType::kFloat32;

@@ -16,6 +16,7 @@
 #include "runtime/attention.h"
 #include "runtime/device.h"
 #include "runtime/exact_sum.h"
+#include "runtime/rotary.h"
 #include "runtime/tensor.h"
 
 namespace trefoil {
@@ -108,6 +109,13 @@ void RmsNorm(Device& device, const Tensor& x, const Tensor& weight, float epsilo
 // As LayerNormBackward.
 void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
                      const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+// The same of each of `heads` heads of D columns by itself, with one weight [D] for all (Dehghani et al. 2023 norm queries
+// and keys so). x.rows, y.rows, dx.rows, dy.rows: [N, ...], whose other columns stay; rstd: [N, heads]. In place (y is x,
+// dx is dy) allowed.
+void HeadRmsNorm(Device& device, const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon,
+                 const HeadColumns& y, const Tensor& rstd);
+void HeadRmsNormBackward(Device& device, const HeadColumns& dy, const HeadColumns& x, int64_t heads,
+                         const Tensor& weight, const Tensor& rstd, const HeadColumns& dx, const Tensor& d_weight);
 
 // ---- attention ----
 
@@ -133,11 +141,11 @@ struct DropoutMask {
 // backward is the same call on dy.
 void Dropout(Device& device, const Tensor& x, const DropoutMask& mask, const Tensor& y);
 
-// Turns pairs (x[i], x[i + D/2]) of each of `heads` heads by position * theta^(-2i/D) (Su et al. 2021; the split-half
-// pairing of the Llama checkpoints), in place. x.rows: [B*T, ...], T = tokens.tokens(); row r is the position
-// tokens.Position(r % T). inverse: turns back (the backward).
+// Turns pairs (x[i], x[i + D/2]) of each of `heads` heads by position * frequency i (runtime/rotary.h; the split-half
+// pairing of the Llama checkpoints), times the magnitude, in place. x.rows: [B*T, ...], T = tokens.tokens(); row r is the
+// position tokens.Position(r % T). inverse: turns back (the backward).
 void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
-            float theta, bool inverse);
+            const RotaryFrequencies& frequencies, bool inverse);
 
 // softmax(scale q k^T + bias) v over the keys that a query sees (runtime/attention.h), in blocks that never hold
 // Tq x Tk for more than a head (Dao et al. 2022); scale is 1 / sqrt(D) unless the shape has another. out: [B*Tq, H*D];

@@ -5,15 +5,6 @@
 namespace trefoil {
 namespace {
 
-// `rows` x heads x D of a matrix, and what that is in bytes.
-double CheckHeads(const char* name, const HeadColumns& x, DType dtype, int64_t rows, int64_t heads, int64_t head_dim) {
-  CheckActivation(name, x.rows, 2);
-  Check(name, x.rows, dtype, {rows, x.rows.dim(1)});
-  CHECK_GE(x.first, 0) << name;
-  CHECK_LE(x.first + heads * head_dim, x.rows.dim(1)) << name << ": heads beyond the last column";
-  return static_cast<double>(rows * heads * head_dim) * static_cast<double>(SizeOf(dtype));
-}
-
 double CheckAllHeads(const AttentionHeads& x, DType dtype, const AttentionShape& s) {
   const int64_t keys = s.batch * s.keys().tokens();
   return CheckHeads("q", x.q, dtype, s.batch * s.tokens.tokens(), s.heads, s.head_dim) +
@@ -81,13 +72,13 @@ double Product(const AttentionShape& s) { return 2.0 * static_cast<double>(s.bat
 }  // namespace
 
 void Rotary(Device& device, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
-            float theta, bool inverse) {
+            const RotaryFrequencies& frequencies, bool inverse) {
   const double bytes = CheckHeads("x", x, x.rows.dtype(), x.rows.dim(0), heads, head_dim);
   CHECK_EQ(head_dim % 2, 0) << "rotary needs an even head dim";
-  CHECK_GT(theta, 0);
+  CHECK_GT(frequencies.theta, 0);
   if (x.rows.dim(0) > 0) CHECK_EQ(x.rows.dim(0) % tokens.tokens(), 0) << "rows must be whole samples";
   Run(device, "rotary", 3.0 * static_cast<double>(x.rows.dim(0) * heads * head_dim), {2 * bytes, x.rows.dtype()},
-      [&](Kernels& kernels) { kernels.Rotary(x, heads, head_dim, tokens, theta, inverse); });
+      [&](Kernels& kernels) { kernels.Rotary(x, heads, head_dim, tokens, frequencies, inverse); });
 }
 
 void Attention(Device& device, const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout,

@@ -33,6 +33,13 @@ const ActivationOps& OpsOf(Activation activation) {
   LOG(FATAL) << "no such activation function";
 }
 
+// Of whole rows and of heads: their names and FLOPs for each element.
+struct NormOp {
+  const char* name;
+  double flops;
+};
+constexpr NormOp kRmsNorm = {"rms_norm", 4}, kRmsNormBackward = {"rms_norm_backward", 11};
+
 // x: of all rows; y: of one row for each sample.
 void CheckPool(const char* x_name, const Tensor& x, int64_t tokens, const Tensor& lengths, int64_t first,
                const char* y_name, const Tensor& y) {
@@ -87,8 +94,8 @@ void RmsNorm(Device& device, const Tensor& x, const Tensor& weight, float epsilo
   Check("weight", weight, x.dtype(), {x.dim(1)});
   Check("y", y, x.dtype(), x.shape());
   Check("rstd", rstd, kFloat, {x.dim(0)});
-  Run(device, "rms_norm", 4.0 * x.elements(), Bytes({&x, &weight, &y, &rstd}),
-      [&](Kernels& kernels) { kernels.RmsNorm(x, weight, epsilon, y, rstd); });
+  Run(device, kRmsNorm.name, kRmsNorm.flops * x.elements(), Bytes({&x, &weight, &y, &rstd}),
+      [&](Kernels& kernels) { kernels.RmsNorm({x, 0}, 1, weight, epsilon, {y, 0}, rstd); });
 }
 
 void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
@@ -100,9 +107,37 @@ void RmsNormBackward(Device& device, const Tensor& dy, const Tensor& x, const Te
   if (d_residual.defined()) Check("d_residual", d_residual, x.dtype(), x.shape());
   Check("dx", dx, x.dtype(), x.shape());
   Check("d_weight", d_weight, kFloat, {x.dim(1)});
-  Run(device, "rms_norm_backward", 11.0 * x.elements(),
-      Bytes({&dy, &x, &weight, &rstd, &d_residual, &dx, &d_weight, &d_weight}),
-      [&](Kernels& kernels) { kernels.RmsNormBackward(dy, x, weight, rstd, d_residual, dx, d_weight); });
+  Run(device, kRmsNormBackward.name, kRmsNormBackward.flops * x.elements(),
+      Bytes({&dy, &x, &weight, &rstd, &d_residual, &dx, &d_weight, &d_weight}), [&](Kernels& kernels) {
+        kernels.RmsNormBackward({dy, 0}, {x, 0}, 1, weight, rstd, d_residual, {dx, 0}, d_weight);
+      });
+}
+
+void HeadRmsNorm(Device& device, const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon,
+                 const HeadColumns& y, const Tensor& rstd) {
+  const int64_t rows = x.rows.dim(0), head_dim = weight.dim(0);
+  CheckActivation("weight", weight, 1);
+  const double bytes = CheckHeads("x", x, weight.dtype(), rows, heads, head_dim) +
+                       CheckHeads("y", y, weight.dtype(), rows, heads, head_dim);
+  Check("rstd", rstd, kFloat, {rows, heads});
+  Run(device, kRmsNorm.name, kRmsNorm.flops * static_cast<double>(rows * heads * head_dim),
+      Bytes({&weight, &rstd}) + bytes,
+      [&](Kernels& kernels) { kernels.RmsNorm(x, heads, weight, epsilon, y, rstd); });
+}
+
+void HeadRmsNormBackward(Device& device, const HeadColumns& dy, const HeadColumns& x, int64_t heads,
+                         const Tensor& weight, const Tensor& rstd, const HeadColumns& dx, const Tensor& d_weight) {
+  const int64_t rows = x.rows.dim(0), head_dim = weight.dim(0);
+  CheckActivation("weight", weight, 1);
+  const double bytes = CheckHeads("dy", dy, weight.dtype(), rows, heads, head_dim) +
+                       CheckHeads("x", x, weight.dtype(), rows, heads, head_dim) +
+                       CheckHeads("dx", dx, weight.dtype(), rows, heads, head_dim);
+  Check("rstd", rstd, kFloat, {rows, heads});
+  Check("d_weight", d_weight, kFloat, {head_dim});
+  Run(device, kRmsNormBackward.name, kRmsNormBackward.flops * static_cast<double>(rows * heads * head_dim),
+      Bytes({&weight, &rstd, &d_weight, &d_weight}) + bytes, [&](Kernels& kernels) {
+        kernels.RmsNormBackward(dy, x, heads, weight, rstd, Tensor(), dx, d_weight);
+      });
 }
 
 void Activate(Device& device, Activation activation, const Tensor& x, const Tensor& y) {

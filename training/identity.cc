@@ -80,6 +80,12 @@ std::string SumsText(const Identity& run) {
   return RuntimeConfig::Sums_Name(fastest ? RuntimeConfig::FASTEST : RuntimeConfig::ORDERED);
 }
 
+// Known of any run: of those from before there was any, none.
+std::string RopeScalingText(const Identity& run) {
+  const bool scaled = run.model.rope_scaling().kind() != RopeScaling::KIND_UNSET;
+  return scaled ? OneLine(run.model.rope_scaling()) : "none";
+}
+
 struct Row {
   const char* name;
   std::string (*value)(const Identity& run);  // for comparing and for people; empty: unknown
@@ -100,6 +106,7 @@ const Row kRows[] = {
      "samples are other pieces of the corpus, so that some may come twice or not at all"},
     {"model.rope_theta", [](const Identity& run) { return Number(run.model.rope_theta()); }, kNewMeaning,
      "the weights were trained with other positions"},
+    {"model.rope_scaling", RopeScalingText, kNewMeaning, "the weights were trained with other positions"},
     {"data.held_out", [](const Identity& run) { return run.state.held_out().empty() ? "" : Shown(run.state.held_out()); },
      kHarmless, "held-out losses from here on are of other text"},
     {"data.mask_documents",

@@ -136,7 +136,9 @@ absl::Status CheckMeaning(const CheckpointReader& reader, const std::string& pat
   TREFOIL_ASSIGN_OR_RETURN(const ModelConfig model, ModelOfText(reader.model(), path));
   std::string refused;
   for (const Change& change : ChangesSince({state, model}, {start->identity, config.model()})) {
-    if (change.name != "data.tokenizer" && change.name != "model.rope_theta") continue;
+    if (change.name != "data.tokenizer" && change.name != "model.rope_theta" && change.name != "model.rope_scaling") {
+      continue;
+    }
     if (allow_change) {
       start->notes.push_back("Note: of the initial weights, " + change.Text() + ".");
     } else {

@@ -9,6 +9,8 @@ Recipe BertRecipe() {
           .activation = Activation::kGeluErf,
           .bias = true,
           .qkv_bias = true,
+          .attention_output_bias = true,
+          .mlp_bias = true,
           .tied = true,
           .positions = Recipe::Positions::kLearned,
           .segments = true,

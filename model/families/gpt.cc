@@ -7,6 +7,8 @@ Recipe GptRecipe() {
           .activation = Activation::kGelu,
           .bias = true,
           .qkv_bias = true,
+          .attention_output_bias = true,
+          .mlp_bias = true,
           .tied = true,
           .positions = Recipe::Positions::kLearned,
           .initial = Recipe::Initial::kResidual};

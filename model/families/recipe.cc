@@ -3,10 +3,18 @@
 #include <glog/logging.h>
 
 #include <cmath>
+#include <utility>
 
 namespace trefoil {
 
 namespace {
+
+constexpr std::pair<ModelConfig::Activation, Activation> kActivations[] = {
+    {ModelConfig::GELU_TANH, Activation::kGelu},
+    {ModelConfig::GELU, Activation::kGeluErf},
+    {ModelConfig::RELU, Activation::kRelu},
+    {ModelConfig::SILU, Activation::kSilu},
+};
 
 Recipe FamilyRecipe(ModelConfig::Family family) {
   switch (family) {
@@ -38,7 +46,21 @@ Recipe RecipeOf(const ModelConfig& config) {
   Recipe recipe = FamilyRecipe(config.family());
   if (config.has_tied()) recipe.tied = config.tied();
   if (config.has_qkv_bias()) recipe.qkv_bias = config.qkv_bias();
+  if (config.has_attention_output_bias()) recipe.attention_output_bias = config.attention_output_bias();
+  if (config.has_mlp_bias()) recipe.mlp_bias = config.mlp_bias();
+  if (config.has_qk_norm()) recipe.qk_norm = config.qk_norm();
+  for (const auto& [name, activation] : kActivations) {
+    if (config.activation() == name) recipe.activation = activation;
+  }
+  if (config.has_gated()) recipe.gated = config.gated();
   return recipe;
+}
+
+ModelConfig::Activation ActivationName(const Recipe& recipe) {
+  for (const auto& [name, activation] : kActivations) {
+    if (recipe.activation == activation) return name;
+  }
+  return ModelConfig::ACTIVATION_UNSET;
 }
 
 float InitialDeviation(const ModelConfig& config, int64_t inputs, int64_t outputs, bool residual) {

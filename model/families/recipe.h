@@ -18,8 +18,11 @@ struct Recipe {
   enum class NormPlace { kBefore, kAfter } norm_place = NormPlace::kBefore;
   Activation activation = Activation::kGelu;
   bool gated = false;     // the MLP multiplies by act(gate)
-  bool bias = false;      // linear layers have one, but for queries, keys and values
+  bool bias = false;      // linear layers have one, but for those with a field of their own
   bool qkv_bias = false;  // those of queries, keys and values have one
+  bool attention_output_bias = false;  // that behind attention has one
+  bool mlp_bias = false;               // those of the MLP have one
+  bool qk_norm = false;   // queries and keys are normed before positions are turned into them
   bool tied = false;      // the head's matrix is the embedding's
 
   enum class Positions {
@@ -33,6 +36,7 @@ struct Recipe {
   bool embedding_norm = false;    // and all of it is normed
   bool scaled_embedding = false;  // tokens times sqrt(C) before positions are added
   bool scaled_scores = true;      // attention divides by sqrt(D)
+  bool scaled_head = false;       // what goes into a tied head is divided by sqrt(C)
 
   bool transform = false;    // the head of tokens has a linear layer, activation and norm before its matrix
   bool output_bias = false;  // and a bias behind it
@@ -68,6 +72,9 @@ Recipe RecurrentRecipe();
 
 // Of a config whose family is set: the family's, with what the config says of it.
 Recipe RecipeOf(const ModelConfig& config);
+
+// As model.activation says it.
+ModelConfig::Activation ActivationName(const Recipe& recipe);
 
 // Of the initial values of a matrix [outputs, inputs]. `residual`: it projects into the residual stream.
 float InitialDeviation(const ModelConfig& config, int64_t inputs, int64_t outputs, bool residual = false);

@@ -9,6 +9,7 @@ Recipe T5Recipe() {
           .gated = true,
           .positions = Recipe::Positions::kRelative,
           .scaled_scores = false,
+          .scaled_head = true,
           .norm_epsilon = 1e-6f,
           .own_deviations = true};
 }

@@ -9,6 +9,8 @@ Recipe TransformerRecipe() {
           .activation = Activation::kRelu,
           .bias = true,
           .qkv_bias = true,
+          .attention_output_bias = true,
+          .mlp_bias = true,
           .tied = true,
           .positions = Recipe::Positions::kSinusoidal,
           .scaled_embedding = true,

@@ -8,6 +8,8 @@ Recipe VitRecipe() {
           .activation = Activation::kGeluErf,
           .bias = true,
           .qkv_bias = true,
+          .attention_output_bias = true,
+          .mlp_bias = true,
           .positions = Recipe::Positions::kLearned,
           .norm_epsilon = 1e-12f};
 }

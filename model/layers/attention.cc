@@ -4,6 +4,7 @@
 #include "model/key_value_cache.h"
 #include "model/layers/head_exchange.h"
 #include "model/relative_positions.h"
+#include "model/rope_scaling.h"
 #include "model/token_shares.h"
 #include "runtime/random.h"
 
@@ -64,7 +65,7 @@ LinearShape OutputShape(const ModelConfig& config, const AttentionPlace& place) 
                       {.prefixes = {place.prefix + ".output"},
                        .outputs = {config.hidden()},
                        .inputs = Width(config),
-                       .bias = RecipeOf(config).bias,
+                       .bias = RecipeOf(config).attention_output_bias,
                        .deviations = {InitialDeviation(config, Width(config), config.hidden(), /*residual=*/true)},
                        .split = Split::kRow});
 }
@@ -87,6 +88,7 @@ void DeclareRelativePositions(const ModelConfig& config, const std::string& name
 void AttentionLayer::Declare(const ModelConfig& config, const AttentionPlace& place, int module,
                              ParameterTable* table) {
   DeclareLinear(QueryShape(config, place), module, table);
+  if (RecipeOf(config).qk_norm) QkNorm::Declare(config.head_dim(), place.prefix, module, table);
   if (place.cross) DeclareLinear(MemoryShape(config, place), module, table);
   DeclareLinear(OutputShape(config, place), module, table);
 }
@@ -94,7 +96,12 @@ void AttentionLayer::Declare(const ModelConfig& config, const AttentionPlace& pl
 AttentionLayer::AttentionLayer(const ParameterStore& store, const ModelConfig& config, const AttentionPlace& place)
     : config_(config),
       place_(place),
-      rotary_(RecipeOf(config).positions == Recipe::Positions::kRotary),
+      rotary_(RecipeOf(config).positions == Recipe::Positions::kRotary
+                  ? std::optional<RotaryFrequencies>(RotaryFrequenciesOf(config))
+                  : std::nullopt),
+      norm_(RecipeOf(config).qk_norm
+                ? std::optional<QkNorm>(std::in_place, store, config.norm_epsilon(), place.prefix)
+                : std::nullopt),
       q_(store, QueryShape(config, place)),
       kv_(place.cross ? std::optional<Linear>(std::in_place, store, MemoryShape(config, place)) : std::nullopt),
       output_(store, OutputShape(config, place)) {
@@ -150,10 +157,22 @@ AttentionDropout AttentionLayer::DropoutOf(const Context& context, const MicroBa
           .global_keys = batch.of(place_.cross ? Side::kInput : place_.side).length};
 }
 
+void AttentionLayer::Prepare(const Context& context, const AttentionShape& shape, const Tensor& qkv,
+                             QkNorm::Saved* saved) const {
+  if (norm_.has_value()) norm_->Forward(context, shape, qkv, saved);
+  if (rotary_.has_value()) Turn(context, shape, qkv, /*inverse=*/false);
+}
+
+void AttentionLayer::PrepareBackward(const Context& context, const AttentionShape& shape, const QkNorm::Saved& saved,
+                                     const Tensor& d_qkv) const {
+  if (rotary_.has_value()) Turn(context, shape, d_qkv, /*inverse=*/true);
+  if (norm_.has_value()) norm_->Backward(context, shape, saved, d_qkv);
+}
+
 void AttentionLayer::Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const {
   // Queries and keys, side by side; not the values. By places in the sample, documents or not: only differences count.
   Rotary(context.device, FusedHeads(qkv, shape).q, shape.heads + shape.kv_heads, shape.head_dim, shape.tokens,
-         config_.rope_theta(), inverse);
+         *rotary_, inverse);
 }
 
 Tensor AttentionLayer::Bias(const Context& context, const MicroBatch& batch) const {
@@ -170,7 +189,7 @@ Tensor AttentionLayer::Forward(const Context& context, const MicroBatch& batch, 
   saved->q = q_.Forward(context, h);
   if (batch.continuation != nullptr) return output_.Forward(context, AttendBehind(context, batch, saved->q));
   if (kv_.has_value()) saved->kv = kv_->Forward(context, memory);
-  if (rotary_) Turn(context, own, saved->q, /*inverse=*/false);
+  Prepare(context, own, saved->q, &saved->norm);
   const Sequences& sequences = batch.of(place_.side);
   if (ExchangesHeads(context)) saved->q = ToHeads(context, sequences, saved->q, InputColumns(own));
   saved->out = context.New({saved->q.dim(0), shape.heads * shape.head_dim});
@@ -201,7 +220,8 @@ Tensor AttentionLayer::AttendBehind(const Context& context, const MicroBatch& ba
     shape.tokens = {{part.first, part.tokens}};
     shape.key_tokens = TokenRanges(all);
     const Tensor queries = qkv.Rows(row, end);
-    if (rotary_) Turn(context, shape, queries, /*inverse=*/false);
+    QkNorm::Saved unused;
+    Prepare(context, shape, queries, &unused);
     const Tensor kept = batch.continuation->cache.Of(place_.prefix, part.text, all, 2 * k_columns, context.dtype);
     CopyColumns(context.device, {queries, q_columns}, 2 * k_columns, {kept.Rows(part.first, all), 0});
     Attention(context.device, {{queries, 0}, {kept, 0}, {kept, k_columns}}, shape, {}, out.Rows(row, end),
@@ -224,7 +244,7 @@ Tensor AttentionLayer::Backward(const Context& context, const MicroBatch& batch,
   Tensor d_q = context.New(saved.q.shape());
   if (GoesRound(context)) {
     RingAttentionBackward(context, Ring(context, batch), d_out, saved.q, saved.out, saved.log_sum_exp, d_q);
-    if (rotary_) Turn(context, own, d_q, /*inverse=*/true);
+    PrepareBackward(context, own, saved.norm, d_q);
     return q_.Backward(context, d_q, h, weights);
   }
   const Tensor d_kv = kv_.has_value() ? context.New(saved.kv.shape()) : Tensor();
@@ -242,7 +262,7 @@ Tensor AttentionLayer::Backward(const Context& context, const MicroBatch& batch,
     });
   }
   if (exchanges) d_q = ToTokens(context, sequences, d_q, InputColumns(own));
-  if (rotary_) Turn(context, own, d_q, /*inverse=*/true);
+  PrepareBackward(context, own, saved.norm, d_q);
   if (kv_.has_value()) *d_memory = kv_->Backward(context, d_kv, memory, weights);
   return q_.Backward(context, d_q, h, weights);
 }

@@ -1,7 +1,7 @@
 // Attention with H query and K key/value heads, heads split over the tensor ranks: of a sequence with itself, or of a
 // decoder's with the memory that its encoder made.
 //
-//   self:  h [n, C] -> qkv [N, (H + 2K)/t * D] -> rotary, if so -> attention [N, H/t * D] -> output y [n, C]
+//   self:  h [n, C] -> qkv [N, (H + 2K)/t * D] -> [norm] -> [rotary] -> attention [N, H/t * D] -> output y [n, C]
 //   cross: h [n, C] -> q [N, H/t * D], memory [m, C] -> kv [M, 2K/t * D]   -> attention      -> output y [n, C]
 //
 // Where ranks share each sample's tokens (Context::token_ranks) self-attention goes round a ring (ring_attention.h), or
@@ -19,6 +19,7 @@
 
 #include "model/context.h"
 #include "model/layers/linear.h"
+#include "model/layers/qk_norm.h"
 #include "model/layers/ring_attention.h"
 #include "model/model.pb.h"
 
@@ -35,6 +36,7 @@ struct AttentionPlace {
 class AttentionLayer {
  public:
   struct Saved {
+    QkNorm::Saved norm;
     Tensor q, kv, out, log_sum_exp;  // q: all three, of self-attention; of the heads and tokens that attended here
   };
 
@@ -58,7 +60,10 @@ class AttentionLayer {
   Tensor AttendBehind(const Context& context, const MicroBatch& batch, const Tensor& qkv) const;
   RingPlace Ring(const Context& context, const MicroBatch& batch) const;
   AttentionHeads HeadsOf(const AttentionShape& shape, const Tensor& q, const Tensor& kv) const;
-  // Rotary positions, in place.
+  // From what the projection gives to queries and keys that attend, in place: norm and rotary positions; and back.
+  void Prepare(const Context& context, const AttentionShape& shape, const Tensor& qkv, QkNorm::Saved* saved) const;
+  void PrepareBackward(const Context& context, const AttentionShape& shape, const QkNorm::Saved& saved,
+                       const Tensor& d_qkv) const;
   void Turn(const Context& context, const AttentionShape& shape, const Tensor& qkv, bool inverse) const;
   // [distances, H/t]; undefined without relative positions.
   Tensor Bias(const Context& context, const MicroBatch& batch) const;
@@ -66,7 +71,8 @@ class AttentionLayer {
 
   const ModelConfig config_;
   const AttentionPlace place_;
-  const bool rotary_;
+  const std::optional<RotaryFrequencies> rotary_;
+  const std::optional<QkNorm> norm_;
   const Linear q_;                  // queries, keys and values of self-attention
   const std::optional<Linear> kv_;  // of cross attention
   const Linear output_;

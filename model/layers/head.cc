@@ -1,6 +1,7 @@
 #include "model/layers/head.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "parallel/placement.h"
 
@@ -18,6 +19,11 @@ constexpr int64_t kChunkBytes = int64_t{64} << 20;
 
 std::vector<std::string> OutputName(const ModelConfig& config) {
   return {RecipeOf(config).tied ? kTied : kOutput};
+}
+
+float ScaleOf(const ModelConfig& config) {
+  const Recipe recipe = RecipeOf(config);
+  return recipe.tied && recipe.scaled_head ? 1.0f / std::sqrt(static_cast<float>(config.hidden())) : 1.0f;
 }
 
 bool HasNorm(const ModelConfig& config) { return NormBeforeHead(config) && !RecipeOf(config).transform; }
@@ -52,6 +58,7 @@ Head::Head(const ParameterStore& store, const ModelConfig& config, int module)
     : config_(config),
       module_(module),
       transformed_(RecipeOf(config).transform),
+      scale_(ScaleOf(config)),
       norm_(HasNorm(config) ? std::optional<Norm>(std::in_place, store, config, kNorm) : std::nullopt),
       weight_(store.View(OutputName(config))) {
   if (RecipeOf(config).output_bias) bias_ = store.View({kBias});
@@ -61,10 +68,23 @@ int64_t Head::ChunkRows(int64_t rows) const {
   return std::clamp<int64_t>(kChunkBytes / (4 * config_.vocabulary()), std::min<int64_t>(rows, 64), rows);
 }
 
+Tensor Head::Input(const Context& context, const Tensor& x, Norm::Saved* saved) const {
+  const Tensor h = norm_.has_value() ? norm_->Forward(context, x, saved) : x;
+  if (scale_ == 1) return h;
+  const Tensor scaled = norm_.has_value() ? h : context.New(h.shape());
+  Scale(context.device, h, scale_, scaled);
+  return scaled;
+}
+
+Tensor Head::InputBackward(const Context& context, const Tensor& dh, const Norm::Saved& saved) const {
+  if (scale_ != 1) Scale(context.device, dh, scale_, dh);
+  return norm_.has_value() ? norm_->Backward(context, dh, saved, Tensor()) : dh;
+}
+
 Tensors Head::Forward(const Context& context, const MicroBatch& batch, const Tensors& x, ForwardPass* pass) const {
   Device& device = context.device;
   auto saved = std::make_unique<Saved>();
-  const Tensor normed = norm_.has_value() ? norm_->Forward(context, x.front(), &saved->norm) : x.front();
+  const Tensor normed = Input(context, x.front(), &saved->norm);
   const Tensor h = transformed_ ? normed : context.GatherTokens(normed);
   if (norm_.has_value()) context.Inspect(Pass::kForward, module_, kNorm, "", h);
   const int64_t rows = h.dim(0), columns = weight_.shape()[0];
@@ -148,16 +168,15 @@ Tensors Head::Backward(const Context& context, const MicroBatch&, const Tensors&
     });
   }
   context.Inspect(Pass::kBackward, module_, "head", ".output", dh);
-  if (!norm_.has_value()) return {dh};
-  const Tensor dx = norm_->Backward(context, dh, saved.norm, Tensor());
-  context.Inspect(Pass::kBackward, module_, kNorm, "", dx);
+  const Tensor dx = InputBackward(context, dh, saved.norm);
+  if (norm_.has_value()) context.Inspect(Pass::kBackward, module_, kNorm, "", dx);
   return {dx};
 }
 
 Tensor Head::Logits(const Context& context, const Tensor& x) const {
   CHECK(!context.splits_tokens());
   Norm::Saved unused;
-  const Tensor h = norm_.has_value() ? norm_->Forward(context, x, &unused) : x;
+  const Tensor h = Input(context, x, &unused);
   const Tensor logits = context.NewFloat({h.dim(0), weight_.shape()[0]});
   Matmul(context.device, h, Transpose::kNo, weight_.weight(), Transpose::kYes, logits, Accumulate::kNo,
          bias_.weight());

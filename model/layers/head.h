@@ -8,6 +8,8 @@
 // Behind a TokenTransform (token_transform.h) x is what this gave of the tokens that have targets, h [M, C] on every rank:
 // then there is no norm and nothing to gather, and each rank's backward gives the whole dh.
 //
+// A tied T5 divides h by sqrt(C) first (Recipe::scaled_head).
+//
 // In training the forward makes the gradients too, while a chunk's logits are there: the backward has only the norm
 // left. (The scale of the loss is known beforehand, and nothing stands between the loss and the end.)
 //
@@ -52,6 +54,9 @@ class Head : public Module {
   Tensor Logits(const Context& context, const Tensor& x) const;
 
  private:
+  // What the matrix multiplies, of what came in, for this rank's tokens; and the gradient of what came in.
+  Tensor Input(const Context& context, const Tensor& x, Norm::Saved* saved) const;
+  Tensor InputBackward(const Context& context, const Tensor& dh, const Norm::Saved& saved) const;
   // Rows whose logits are made at once.
   int64_t ChunkRows(int64_t rows) const;
   // The gradient of what came in, from partial sums of that of all rows.
@@ -62,6 +67,7 @@ class Head : public Module {
   const ModelConfig config_;
   const int module_;
   const bool transformed_;  // behind a TokenTransform
+  const float scale_;       // of h
   const std::optional<Norm> norm_;
   const ParameterView weight_;
   ParameterView bias_;  // undefined where there is none

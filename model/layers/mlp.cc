@@ -8,7 +8,7 @@ LinearShape UpShape(const ModelConfig& config, const std::string& prefix) {
   LinearShape shape = {.prefixes = {},
                        .outputs = {},
                        .inputs = config.hidden(),
-                       .bias = recipe.bias,
+                       .bias = recipe.mlp_bias,
                        .deviations = {},
                        .split = Split::kColumn};
   if (recipe.gated) shape.prefixes.push_back(prefix + ".gate");
@@ -26,7 +26,7 @@ LinearShape DownShape(const ModelConfig& config, const std::string& prefix) {
       {.prefixes = {prefix + ".down"},
        .outputs = {config.hidden()},
        .inputs = config.feed_forward(),
-       .bias = RecipeOf(config).bias,
+       .bias = RecipeOf(config).mlp_bias,
        .deviations = {InitialDeviation(config, config.feed_forward(), config.hidden(), /*residual=*/true)},
        .split = Split::kRow});
 }

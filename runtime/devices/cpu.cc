@@ -67,14 +67,17 @@ class CpuKernels : public Kernels {
   void LayerNormBackward(T dy, T x, T weight, T mean, T rstd, T d_residual, T dx, T d_weight, T d_bias) override {
     cpu::LayerNormBackward(cpu_, dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
   }
-  void RmsNorm(T x, T weight, float epsilon, T y, T rstd) override { cpu::RmsNorm(cpu_, x, weight, epsilon, y, rstd); }
-  void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
-    cpu::RmsNormBackward(cpu_, dy, x, weight, rstd, d_residual, dx, d_weight);
+  void RmsNorm(const HeadColumns& x, int64_t heads, T weight, float epsilon, const HeadColumns& y, T rstd) override {
+    cpu::RmsNorm(cpu_, x, heads, weight, epsilon, y, rstd);
+  }
+  void RmsNormBackward(const HeadColumns& dy, const HeadColumns& x, int64_t heads, T weight, T rstd, T d_residual,
+                       const HeadColumns& dx, T d_weight) override {
+    cpu::RmsNormBackward(cpu_, dy, x, heads, weight, rstd, d_residual, dx, d_weight);
   }
   void Dropout(T x, const DropoutMask& mask, T y) override { cpu::Dropout(cpu_, x, mask, y); }
-  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
-              bool inverse) override {
-    cpu::Rotary(cpu_, x, heads, head_dim, tokens, theta, inverse);
+  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+              const RotaryFrequencies& frequencies, bool inverse) override {
+    cpu::Rotary(cpu_, x, heads, head_dim, tokens, frequencies, inverse);
   }
   void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout, T out,
                  T log_sum_exp) override {

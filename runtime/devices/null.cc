@@ -24,10 +24,11 @@ class NullKernels : public Kernels {
   void AddBias(T, T) override {}
   void LayerNorm(T, T, T, float, T, T, T) override {}
   void LayerNormBackward(T, T, T, T, T, T, T, T, T) override {}
-  void RmsNorm(T, T, float, T, T) override {}
-  void RmsNormBackward(T, T, T, T, T, T, T) override {}
+  void RmsNorm(const HeadColumns&, int64_t, T, float, const HeadColumns&, T) override {}
+  void RmsNormBackward(const HeadColumns&, const HeadColumns&, int64_t, T, T, T, const HeadColumns&, T) override {}
   void Dropout(T, const DropoutMask&, T) override {}
-  void Rotary(const HeadColumns&, int64_t, int64_t, const TokenRanges&, float, bool) override {}
+  void Rotary(const HeadColumns&, int64_t, int64_t, const TokenRanges&, const RotaryFrequencies&,
+              bool) override {}
   void Attention(const AttentionHeads&, const AttentionShape&, const AttentionDropout&, T, T) override {}
   void AttentionBackward(T, const AttentionHeads&, T, T, const AttentionShape&, const AttentionDropout&,
                          const AttentionHeads&, Accumulate) override {}
@@ -75,12 +76,13 @@ class CpuWorkspace : public NullKernels {
   void LayerNormBackward(T dy, T x, T weight, T mean, T rstd, T d_residual, T dx, T d_weight, T d_bias) override {
     cpu_->LayerNormBackward(dy, x, weight, mean, rstd, d_residual, dx, d_weight, d_bias);
   }
-  void RmsNormBackward(T dy, T x, T weight, T rstd, T d_residual, T dx, T d_weight) override {
-    cpu_->RmsNormBackward(dy, x, weight, rstd, d_residual, dx, d_weight);
+  void RmsNormBackward(const HeadColumns& dy, const HeadColumns& x, int64_t heads, T weight, T rstd, T d_residual,
+                       const HeadColumns& dx, T d_weight) override {
+    cpu_->RmsNormBackward(dy, x, heads, weight, rstd, d_residual, dx, d_weight);
   }
-  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens, float theta,
-              bool inverse) override {
-    cpu_->Rotary(x, heads, head_dim, tokens, theta, inverse);
+  void Rotary(const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
+              const RotaryFrequencies& frequencies, bool inverse) override {
+    cpu_->Rotary(x, heads, head_dim, tokens, frequencies, inverse);
   }
   void Attention(const AttentionHeads& in, const AttentionShape& shape, const AttentionDropout& dropout, T out,
                  T log_sum_exp) override {

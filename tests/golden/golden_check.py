@@ -96,9 +96,12 @@ def t5(c, w, batch):
     config = transformers.T5Config(
         vocab_size=c["vocabulary"], d_model=c["hidden"], d_kv=c["head_dim"], d_ff=c["feed_forward"],
         num_layers=c["layers"], num_decoder_layers=c["decoder_layers"], num_heads=c["heads"],
-        feed_forward_proj="gated-gelu", tie_word_embeddings=False, layer_norm_epsilon=1e-6)
-    config.tie_word_embeddings = False  # which the class sets
-    name = lambda n: renamed(n, T5).replace("MLP", "2" if n.startswith("decoder") else "1")
+        feed_forward_proj="relu" if "tied" in c else "gated-gelu", tie_word_embeddings="tied" in c,
+        layer_norm_epsilon=1e-6)
+    config.tie_word_embeddings = "tied" in c  # which the class sets
+    config.scale_decoder_outputs = "tied" in c
+    pairs = [("mlp.up", "layer.MLP.DenseReluDense.wi"), *T5] if "tied" in c else T5
+    name = lambda n: renamed(n, pairs).replace("MLP", "2" if n.startswith("decoder") else "1")
     weights = {name(n): x for n, x in w.items()}
     for side in ("encoder", "decoder"):
         weights[side + ".embed_tokens.weight"] = w["embedding.token.weight"]
@@ -169,7 +172,7 @@ def recurrent(c, w, batch):
 
 
 # None has RMSNorm, rotary positions and GEGLU in an encoder: modern_bert is left out.
-MODELS = {"bert": bert, "bert_classes": bert, "transformer": transformer, "t5": t5, "vit": vit, "mae": mae,
+MODELS = {"bert": bert, "bert_classes": bert, "transformer": transformer, "t5": t5, "t5_tied": t5, "vit": vit, "mae": mae,
           "rnn": recurrent, "lstm": recurrent, "lstm_classes": recurrent}
 
 

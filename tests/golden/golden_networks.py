@@ -38,7 +38,8 @@ RECIPES = {
     "RNN": dict(deviation=lambda i, o: np.float32(1) / np.sqrt(np.float32(i))),
     "LSTM": dict(deviation=lambda i, o: np.float32(1) / np.sqrt(np.float32(i))),
 }
-GATED = ("MODERN_BERT", "T5")
+GATED = ("MODERN_BERT", "T5")  # unless the config says otherwise
+ACTIVATIONS = {"RELU": torch.relu}
 PAIRS = ("TRANSFORMER", "T5")
 RECURRENT = ("RNN", "LSTM")
 
@@ -102,7 +103,7 @@ class Declared:
             self.norm(name + ".cross_norm", C)
             self.attention(name + ".cross", c)
         self.norm(name + ".mlp_norm", C)
-        if c["family"] in GATED:
+        if c["family"] in GATED and c.get("gated") != "false":
             self.linear(name + ".mlp.gate", F, C, bias)
         self.linear(name + ".mlp.up", F, C, bias)
         self.linear(name + ".mlp.down", C, F, bias, residual=True)
@@ -167,7 +168,7 @@ def declare(c):
             d.linear("head.transform", C, C, d.recipe["biases"])
             d.norm("head.transform_norm", C)
             d.add("head.output.bias", (c["vocabulary"],), "zeros")
-        if family == "T5" or family in RECURRENT:
+        if family == "T5" and "tied" not in c or family in RECURRENT:
             d.linear("head.output", c["vocabulary"], C, bias=False)
     return d
 
@@ -277,8 +278,8 @@ class Network:
         return self.linear(torch.einsum("bhqk,bkhd->bqhd", weights, v).flatten(2), name + ".output")
 
     def mlp(self, h, name):
-        a = self.recipe["activation"]
-        if self.c["family"] in GATED:
+        a = ACTIVATIONS.get(self.c.get("activation"), self.recipe["activation"])
+        if name + ".gate.weight" in self.w:
             return self.linear(a(self.linear(h, name + ".gate")) * self.linear(h, name + ".up"), name + ".down")
         return self.linear(a(self.linear(h, name + ".up")), name + ".down")
 
@@ -400,6 +401,8 @@ class Network:
         if "head.transform.weight" in self.w:
             x = self.norm(self.recipe["activation"](self.linear(x, "head.transform")), "head.transform_norm")
         tied = "head.output.weight" not in self.w
+        if tied and self.c["family"] == "T5":
+            x = x / math.sqrt(self.c["hidden"])
         logits = x @ self.w["embedding.token.weight" if tied else "head.output.weight"].T
         return logits + self.w["head.output.bias"] if "head.output.bias" in self.w else logits
 

@@ -60,6 +60,12 @@ MODELS = {
                    sequence_length=40, decoder_length=21),
         filled=dict(head="TOKENS", targets=21, decoder_layers=2), task=dict(kind="SPAN_CORRUPTION", mask_rate=0.3),
         clip=1.3),
+    # T5 1.0.
+    "t5_tied": dict(
+        model=dict(SMALL, family="T5", hidden=16, heads=2, head_dim=6, feed_forward=24, vocabulary=131,
+                   sequence_length=40, decoder_length=21, tied="true", activation="RELU", gated="false"),
+        filled=dict(head="TOKENS", targets=21, decoder_layers=2), task=dict(kind="SPAN_CORRUPTION", mask_rate=0.3),
+        clip=1.3),
     "vit": dict(
         model=dict(SMALL, family="VIT", vocabulary=None, image_size=12, patch_size=4, channels=3, classes=7,
                    initial_deviation=0.08),
@@ -288,5 +294,5 @@ if "--check" in sys.argv:
     check_with_transformers({n: (config_of(n), weights_of(config_of(n))[0], batch_of(samples_of(n, config_of(n)), 1))
                              for n in MODELS})
 else:
-    for model in MODELS:
+    for model in sys.argv[1:] or MODELS:
         make(model)

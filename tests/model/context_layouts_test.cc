@@ -61,6 +61,17 @@ INSTANTIATE_TEST_SUITE_P(Methods, ContextLayoutsTest, testing::Values("RING", "A
 
 TEST_P(ContextLayoutsTest, Gpt) { Expect(ModelConfig::GPT, ""); }
 TEST_P(ContextLayoutsTest, Llama) { Expect(ModelConfig::LLAMA, ""); }
+TEST_P(ContextLayoutsTest, NormedQueriesAndKeysAndScaledPositions) {
+  const std::string model = std::string(kModel) + "model { qk_norm: true attention_output_bias: true rope_scaling { "
+                            "kind: YARN factor: 4 original_length: 8 } } ";
+  const Trace reference = Train(TinyRun(ModelConfig::LLAMA, model), kSteps);
+  for (const char* layout : {"parallel { context: 4 }", "parallel { context: 2 tensor: 2 sequence_parallel: true }"}) {
+    SCOPED_TRACE(layout);
+    const RunConfig config =
+        TinyRun(ModelConfig::LLAMA, model + layout + " parallel { context_method: " + GetParam() + " }");
+    ExpectSameRun(Train(config, kSteps), reference, {.loss = 1e-5, .norm = 1e-4});
+  }
+}
 // Of embeddings, branches and attention's weights: by global token.
 TEST_P(ContextLayoutsTest, Dropout) { Expect(ModelConfig::GPT, "model { dropout: 0.2 } "); }
 TEST_P(ContextLayoutsTest, LlamaInBFloat16) {

@@ -29,7 +29,7 @@ class FamiliesLayoutsTest : public testing::TestWithParam<const char*> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Networks, FamiliesLayoutsTest,
-                         testing::Values("bert", "modern_bert", "bert_classes", "transformer", "t5", "vit", "mae",
+                         testing::Values("bert", "modern_bert", "bert_classes", "transformer", "t5", "t5_tied", "vit", "mae",
                                          "rnn", "lstm", "lstm_classes"),
                          [](const testing::TestParamInfo<const char*>& info) { return info.param; });
 

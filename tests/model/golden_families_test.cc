@@ -39,7 +39,7 @@ class GoldenFamiliesTest : public testing::TestWithParam<const char*> {
 std::string NameOf(const testing::TestParamInfo<const char*>& info) { return info.param; }
 
 INSTANTIATE_TEST_SUITE_P(Networks, GoldenFamiliesTest,
-                         testing::Values("bert", "modern_bert", "bert_classes", "transformer", "t5", "vit", "mae",
+                         testing::Values("bert", "modern_bert", "bert_classes", "transformer", "t5", "t5_tied", "vit", "mae",
                                          "rnn", "lstm", "lstm_classes"),
                          NameOf);
 

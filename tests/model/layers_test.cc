@@ -1,8 +1,10 @@
 // Every layer's backward against central differences of its forward, for its input and each of its weights. The loss is
 // a random projection of the output, added up in double. One rank: what tensor ranks add is layouts_test.cc's.
+#include "model/rope_scaling.h"
 #include "model/transformer.h"
 #include "parallel/pipeline/pipeline.h"
 #include "tests/model/layers_testing.h"
+#include "training/config/validate.h"
 
 namespace trefoil {
 namespace {
@@ -27,6 +29,97 @@ TEST_F(LayersTest, RotaryGroupedQueryAttentionWithQkvBiases) {
   CheckAttention(config);
   EXPECT_EQ(table_.all().size(), 7u) << "q, k, v and their biases, output without";
 }
+TEST_F(LayersTest, AttentionWithNormedQueriesAndKeys) {
+  for (const auto family : {ModelConfig::LLAMA, ModelConfig::GPT}) {
+    table_ = {};
+    ModelConfig config = Model(family);
+    config.set_qk_norm(true);
+    CheckAttention(config);
+    EXPECT_EQ(table_.Find("attention.k_norm.weight").shape, Shape({4}));
+  }
+}
+TEST_F(LayersTest, AttentionWithScaledRotaryPositions) {
+  ModelConfig config = Model(ModelConfig::LLAMA);
+  config.set_qk_norm(true);
+  RopeScaling& scaling = *config.mutable_rope_scaling();
+  scaling.set_kind(RopeScaling::YARN);
+  scaling.set_factor(4);
+  scaling.set_original_length(4);
+  scaling.set_beta_fast(32);
+  scaling.set_beta_slow(1);
+  scaling.set_attention_factor(1.3f);
+  CheckAttention(config);
+}
+TEST_F(LayersTest, AttentionWithAllBiases) {
+  ModelConfig config = Model(ModelConfig::LLAMA);
+  config.set_qkv_bias(true);
+  config.set_attention_output_bias(true);
+  CheckAttention(config);
+  EXPECT_EQ(table_.all().size(), 8u) << "q, k, v, output and their biases";
+}
+TEST_F(LayersTest, MlpsOfOtherActivations) {
+  for (const auto family : {ModelConfig::GPT, ModelConfig::LLAMA}) {
+    for (const auto activation : {ModelConfig::GELU_TANH, ModelConfig::GELU, ModelConfig::RELU, ModelConfig::SILU}) {
+      for (const bool gated : {false, true}) {
+        SCOPED_TRACE(ModelConfig::Activation_Name(activation));
+        if (activation == ModelConfig::RELU) continue;  // no slope at 0
+        table_ = {};
+        ModelConfig config = Model(family);
+        config.set_activation(activation);
+        config.set_gated(gated);
+        config.set_mlp_bias(gated);
+        CheckMlp(config, /*keep_activation=*/gated);
+        EXPECT_EQ(table_.all().size(), gated ? 6u : 2u) << "up and down, or gate, up and down and their biases";
+      }
+    }
+  }
+}
+TEST_F(LayersTest, BlockWithNormedQueriesAndKeysRecomputed) {
+  ModelConfig config = Model(ModelConfig::LLAMA);
+  config.set_qk_norm(true);
+  CheckBlock(config, ParallelConfig::FULL);
+}
+// What goes into a tied head of T5 is divided by sqrt(C) (T5 1.0).
+TEST_F(LayersTest, TiedHeadOfT5) { CheckHead(ModelConfig::T5, true, /*divided=*/false); }
+TEST_F(LayersTest, TiedHeadOfT5Divided) { CheckHead(ModelConfig::T5, true, /*divided=*/true); }
+
+// Pairs of known models of transformers: Llama 3.2 (theta 5e5, LLAMA3 of 32, 1, 4, 8192) and Qwen2.5 with YARN (theta
+// 1e6, 4 of 32768), heads of 64; it computes them in float32.
+TEST(RopeScalingTest, FrequenciesOfKnownModels) {
+  ModelConfig config;
+  config.set_head_dim(64);
+  const auto expect = [&](std::initializer_list<double> known) {
+    const RotaryFrequencies frequencies = RotaryFrequenciesOf(config);
+    const int64_t pairs[] = {0, 8, 14, 16, 18, 24, 31};
+    ASSERT_EQ(known.size(), std::size(pairs));
+    for (size_t i = 0; i < known.size(); ++i) {
+      const double frequency = std::pow(static_cast<double>(frequencies.theta), -static_cast<double>(pairs[i]) / 32);
+      EXPECT_NEAR(frequencies.Scaled(frequency, pairs[i]) / known.begin()[i], 1, 5e-7) << "pair " << pairs[i];
+    }
+  };
+  config.set_rope_theta(5e5f);
+  RopeScaling& scaling = *config.mutable_rope_scaling();
+  scaling.set_kind(RopeScaling::LLAMA3);
+  scaling.set_factor(32);
+  scaling.set_low_frequency_factor(1);
+  scaling.set_high_frequency_factor(4);
+  scaling.set_original_length(8192);
+  expect({1, .0376060307, .00321144611, 4.29556705e-4, 1.94616387e-5, 1.66196742e-6, 9.41830649e-8});
+  EXPECT_EQ(RotaryFrequenciesOf(config).magnitude, 1);
+  config.set_rope_theta(1e6f);
+  scaling.Clear();
+  scaling.set_kind(RopeScaling::YARN);
+  scaling.set_factor(4);
+  scaling.set_original_length(32768);
+  ModelDefaults(&config);
+  expect({1, .0316227786, .00177853031, 5.83333371e-4, 1.75706868e-4, 7.90569356e-6, 3.84981632e-7});
+  EXPECT_NEAR(RotaryFrequenciesOf(config).magnitude, 1.13862944, 1e-7);
+  scaling.set_kind(RopeScaling::LINEAR);
+  expect({1 / 4.0, .0316227766 / 4, .00237137371 / 4, 1e-3 / 4, 4.21696503e-4 / 4, 3.16227766e-5 / 4, 1.53992653e-6 / 4});
+  scaling.set_kind(RopeScaling::KIND_UNSET);
+  expect({1, .0316227766, .00237137371, 1e-3, 4.21696503e-4, 3.16227766e-5, 1.53992653e-6});
+}
+
 TEST_F(LayersTest, GeluMlp) { CheckMlp(Model(ModelConfig::GPT)); }
 TEST_F(LayersTest, GeluMlpWithActivationDropped) { CheckMlp(Model(ModelConfig::GPT), false); }
 TEST_F(LayersTest, SwiGluMlp) { CheckMlp(Model(ModelConfig::LLAMA)); }

@@ -151,7 +151,7 @@ class LayersTest : public testing::Test {
     }
     if (dx.defined()) ExpectDerivative(x, loss, Get(*device_, dx), "x");
     for (const auto& [name, gradient] : gradients) {
-      if (name.ends_with(".k.bias") && !rotary_) {  // softmax does not see it; turned by rotary positions, it does
+      if (name.ends_with(".k.bias") && !rotary_) {  // softmax does not see it; turned by rotary positions or normed, it does
         EXPECT_LT(RootMeanSquare(gradient), 1e-5) << name;
         continue;
       }
@@ -223,7 +223,7 @@ class LayersTest : public testing::Test {
   }
 
   void CheckAttention(const ModelConfig& config) {
-    rotary_ = config.family() == ModelConfig::LLAMA;
+    rotary_ = config.family() == ModelConfig::LLAMA || config.qk_norm();
     const AttentionPlace place = {.prefix = "attention"};
     AttentionLayer::Declare(config, place, 0, &table_);
     const AttentionLayer attention(Store(), config, place);
@@ -344,7 +344,7 @@ class LayersTest : public testing::Test {
   std::unique_ptr<ParameterStore> store_;
   std::vector<ParameterStore::Use> uses_;  // of all its modules
   Values projection_;    // of a layer that knows its own; else random
-  bool rotary_ = false;  // the layer has rotary positions
+  bool rotary_ = false;  // the layer has rotary positions, or norms keys
   int module_ = -1;      // the table has others' parameters too; -1: all are the layer's
 };
 

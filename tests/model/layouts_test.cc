@@ -110,6 +110,25 @@ TEST_F(LayoutsTest, GptUntiedWithoutQkvBiases) {
     ExpectSameRun(Train(TinyRun(ModelConfig::GPT, model + layout), kSteps), reference);
   }
 }
+// Those of Qwen3 and Llama 3.1, and all biases.
+TEST_F(LayoutsTest, NormedQueriesAndKeysAndOtherOptions) {
+  const std::string qwen3 =
+      "model { layers: 3 kv_heads: 4 heads: 8 head_dim: 4 qk_norm: true tied: true attention_output_bias: true "
+      "mlp_bias: true rope_scaling { kind: LLAMA3 factor: 8 original_length: 16 } } ";
+  for (const auto& [family, model] :
+       {std::pair(ModelConfig::LLAMA, qwen3),
+        std::pair(ModelConfig::GPT, std::string("model { qk_norm: true activation: SILU gated: true } "))}) {
+    const Trace reference = Train(TinyRun(family, model), kSteps);
+    EXPECT_LT(reference.losses.back(), reference.losses.front());
+    for (const char* layout : {"parallel { tensor: 4 pipeline: 2 schedule: ZB_H1 }",
+                               "parallel { tensor: 2 data: 2 sequence_parallel: true zero: WEIGHTS recompute: FULL }",
+                               "parallel { tensor: 2 pipeline: 2 sequence_parallel: true recompute: SELECTIVE }"}) {
+      const RunConfig config = TinyRun(family, model + layout);
+      SCOPED_TRACE(Describe(config));
+      ExpectSameRun(Train(config, kSteps), reference);
+    }
+  }
+}
 TEST_F(LayoutsTest, GptWithDropout) { ExpectLayouts(ModelConfig::GPT, "model { dropout: 0.2 } "); }
 
 TEST_F(LayoutsTest, GptInBFloat16) {

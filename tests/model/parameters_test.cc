@@ -138,6 +138,7 @@ TEST(ParametersTest, DeclarationsAreConsistent) {
   for (const auto& [family, more, tied] :
        {std::tuple{ModelConfig::GPT, "", true}, std::tuple{ModelConfig::LLAMA, "", false},
         std::tuple{ModelConfig::LLAMA, "model { tied: true qkv_bias: true }", true},
+        std::tuple{ModelConfig::LLAMA, "model { qk_norm: true attention_output_bias: true mlp_bias: true }", false},
         std::tuple{ModelConfig::GPT, "model { tied: false qkv_bias: false }", false}}) {
     const ParameterTable table = DeclareModel(TinyRun(family, more).model());
     for (const Parameter& p : table.all()) {
@@ -148,7 +149,10 @@ TEST(ParametersTest, DeclarationsAreConsistent) {
       EXPECT_EQ(p.initial == Initial::kOnes, norm && p.name.ends_with(".weight")) << p.name;
       EXPECT_EQ(!p.tied_modules.empty(), tied && p.name == "embedding.token.weight") << p.name;
       // What every tensor rank holds whole is used on this rank's tokens only.
-      EXPECT_EQ(p.partial_over.contains(Axis::kTensor), p.splits.empty()) << p.name;
+      // What every tensor rank norms its heads with is used on those only.
+      const bool of_heads = p.name.find("q_norm") != std::string::npos || p.name.find("k_norm") != std::string::npos;
+      EXPECT_EQ(p.partial_over.contains(Axis::kTensor), p.splits.empty() && !of_heads) << p.name;
+      EXPECT_EQ(p.summed_over.contains(Axis::kTensor), of_heads) << p.name;
     }
   }
 }

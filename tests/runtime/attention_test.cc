@@ -201,10 +201,31 @@ TEST_P(DTypes, Rotary) {
   };
   const Case cases[] = {{2, 7, 6, 2, 8},  {1, 1, 2, 1, 2}, {1, 130, 4, 1, 64},
                         {0, 4, 2, 1, 6},  {3, 5, 4, 2, 6}, {2, TokenRanges{{3, 4}, {90, 5}}, 3, 1, 16}};
-  for (const Case& c : cases) {
+  using Scaling = RotaryFrequencies::Scaling;
+  const RotaryFrequencies scalings[] = {
+      {.theta = 500},
+      {.theta = 500, .scaling = Scaling::kAll, .factor = 4},
+      {.theta = 500, .scaling = Scaling::kByTurns, .factor = 8, .low = 1, .high = 4, .original_length = 64},
+      {.theta = 500, .scaling = Scaling::kByPair, .factor = 8, .low = 0.5, .high = 2.5, .magnitude = 1.25}};
+  for (const auto& [c, frequencies] : [&] {
+         std::vector<std::pair<Case, RotaryFrequencies>> all;
+         for (const Case& one : cases) {
+           for (const RotaryFrequencies& scaling : scalings) all.emplace_back(one, scaling);
+         }
+         return all;
+       }()) {
     const std::vector<int64_t> positions = PositionsOf(c.tokens);
     const int64_t rows = c.batch * c.tokens.tokens(), half = c.dim / 2, columns = (c.heads + 2 * c.others) * c.dim;
-    const float theta = 500;
+    // As the papers have it.
+    const auto frequency_of = [&](int64_t i) {
+      const double f = std::pow(static_cast<double>(frequencies.theta), -2.0 * static_cast<double>(i) / c.dim);
+      const double turns = frequencies.original_length * f / (2 * std::acos(-1.0));
+      double kept = 1;
+      if (frequencies.scaling == Scaling::kAll) kept = 0;
+      if (frequencies.scaling == Scaling::kByTurns) kept = std::clamp((turns - 1) / 3, 0.0, 1.0);
+      if (frequencies.scaling == Scaling::kByPair) kept = 1 - std::clamp((static_cast<double>(i) - 0.5) / 2, 0.0, 1.0);
+      return kept * f + (1 - kept) * f / frequencies.factor;
+    };
     Values reference, start;
     const auto results = RunWithThreads([&](Device& device) {
       const Tensor x = Random(device, GetParam(), {rows, columns}, 1);
@@ -213,19 +234,25 @@ TEST_P(DTypes, Rotary) {
         for (int64_t h = c.others; h < c.others + c.heads; ++h) {
           for (int64_t i = 0; i < half; ++i) {
             const auto position = static_cast<double>(positions[row % positions.size()]);
-            const double angle = position * std::pow(theta, -2.0 * i / c.dim);
+            const double angle = position * frequency_of(i), m = frequencies.magnitude;
             const int64_t a = row * columns + h * c.dim + i, b = a + half;
-            reference[a] = start[a] * std::cos(angle) - start[b] * std::sin(angle);
-            reference[b] = start[b] * std::cos(angle) + start[a] * std::sin(angle);
+            reference[a] = m * (start[a] * std::cos(angle) - start[b] * std::sin(angle));
+            reference[b] = m * (start[b] * std::cos(angle) + start[a] * std::sin(angle));
           }
         }
       }
-      Rotary(device, {x, c.others * c.dim}, c.heads, c.dim, c.tokens, theta, false);
+      Rotary(device, {x, c.others * c.dim}, c.heads, c.dim, c.tokens, frequencies, false);
       const Tensor back = Clone(device, x);
-      Rotary(device, {back, c.others * c.dim}, c.heads, c.dim, c.tokens, theta, true);
+      Rotary(device, {back, c.others * c.dim}, c.heads, c.dim, c.tokens, frequencies, true);
       return std::vector<Tensor>{x, back};
     });
     ExpectClose(results[0], reference, Tolerance(GetParam()), "turned");
+    // Once more times the magnitude, as a gradient.
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = c.others * c.dim; i < (c.others + c.heads) * c.dim; ++i) {
+        start[row * columns + i] *= frequencies.magnitude * frequencies.magnitude;
+      }
+    }
     ExpectClose(results[1], start, ToleranceOfInputs(1, 2) * Tolerance(GetParam()), "turned back");
   }
 }

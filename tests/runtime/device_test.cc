@@ -50,7 +50,7 @@ void CallAll(Device& device, DType dtype) {
   }
   Dropout(device, x, {.probability = 0.1f, .key = 1, .first_row = 0, .global_columns = c}, y);
   Dropout(device, x, {.probability = 0.1f, .key = 1, .rows_together = 2}, y);
-  Rotary(device, {qkv, 0}, 4, 4, 3, 10000, false);
+  Rotary(device, {qkv, 0}, 4, 4, 3, {.theta = 10000}, false);
   Attention(device, FusedHeads(qkv, attention), attention, {}, x, sums);
   AttentionBackward(device, y, FusedHeads(qkv, attention), x, sums, attention, {}, FusedHeads(d_qkv, attention));
   MergeAttention(device, x, sums, y, New(device, f, sums.shape()));

@@ -92,6 +92,50 @@ TEST_P(DTypes, RmsNorm) {
   }
 }
 
+// Heads among other columns, as rows of their own.
+struct Heads {
+  int64_t rows, before, heads, dim, behind;  // columns before and behind them
+  int64_t columns() const { return before + heads * dim + behind; }
+  int64_t At(int64_t row, int64_t i) const { return row * columns() + before + i; }
+  Values Of(const Values& all) const {
+    Values values;
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < heads * dim; ++i) values.push_back(all[At(row, i)]);
+    }
+    return values;
+  }
+  // `all` with these in their places.
+  Values With(Values all, const Values& values) const {
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < heads * dim; ++i) all[At(row, i)] = values[row * heads * dim + i];
+    }
+    return all;
+  }
+};
+const Heads kHeads[] = {{5, 8, 3, 8, 16}, {1, 0, 1, 64, 0}, {37, 3, 4, 6, 1}, {70, 128, 2, 128, 0}, {0, 0, 2, 4, 0}};
+
+TEST_P(DTypes, HeadRmsNorm) {
+  for (const Heads& h : kHeads) {
+    for (const bool in_place : {false, true}) {
+      SCOPED_TRACE(testing::Message() << h.rows << " rows of " << h.heads << " x " << h.dim << " in place " << in_place);
+      Values expected, rstd_expected;
+      const auto results = RunWithThreads([&](Device& device) {
+        const Tensor x = Random(device, GetParam(), {h.rows, h.columns()}, 1, 2, 1);
+        const Tensor w = Random(device, GetParam(), {h.dim}, 2);
+        const Tensor y = in_place ? x : Random(device, GetParam(), {h.rows, h.columns()}, 3);
+        const Tensor rstd = Poisoned(device, DType::kFloat32, {h.rows, h.heads});
+        const Norm norm = Reference(false, h.rows * h.heads, h.dim, h.Of(Get(device, x)), Get(device, w), {});
+        expected = h.With(Get(device, y), norm.y);
+        rstd_expected = norm.rstd;
+        HeadRmsNorm(device, {x, h.before}, h.heads, w, kEpsilon, {y, h.before}, rstd);
+        return std::vector<Tensor>{y, rstd};
+      });
+      ExpectClose(results[0], expected, Tolerance(GetParam()), "y");
+      ExpectClose(results[1], rstd_expected, 3e-6, "rstd");
+    }
+  }
+}
+
 enum class Target { kFresh, kFreshNoResidual, kResidual, kDy };
 
 TEST_P(DTypes, NormBackward) {
@@ -132,6 +176,37 @@ TEST_P(DTypes, NormBackward) {
         ExpectClose(results[1], reference.d_weight, 1e-5, "d_weight");
         if (center) ExpectClose(results[2], reference.d_bias, 1e-5, "d_bias");
       }
+    }
+  }
+}
+
+TEST_P(DTypes, HeadRmsNormBackward) {
+  for (const Heads& h : kHeads) {
+    for (const bool in_place : {false, true}) {
+      SCOPED_TRACE(testing::Message() << h.rows << " rows of " << h.heads << " x " << h.dim << " in place " << in_place);
+      // x lies in a tensor of its own shape.
+      const Heads of_x = {h.rows, 2 * h.before, h.heads, h.dim, 0};
+      Values expected, weight_expected;
+      const auto results = RunWithThreads([&](Device& device) {
+        const DType dtype = GetParam();
+        const Tensor x = Random(device, dtype, {h.rows, of_x.columns()}, 1, 2, 1), w = Random(device, dtype, {h.dim}, 2);
+        const Tensor dy = Random(device, dtype, {h.rows, h.columns()}, 3);
+        const Tensor dx = in_place ? dy : Random(device, dtype, {h.rows, h.columns()}, 4);
+        const Tensor dw = Random(device, DType::kFloat32, {h.dim}, 5);
+        const int64_t rows = h.rows * h.heads;
+        const Values x_values = of_x.Of(Get(device, x));
+        Norm norm = Reference(false, rows, h.dim, x_values, Get(device, w), {});
+        norm.mean.assign(static_cast<size_t>(rows), 0);
+        const Tensor rstd = From(device, DType::kFloat32, {h.rows, h.heads}, norm.rstd);
+        const Gradients g = ReferenceBackward(false, rows, h.dim, h.Of(Get(device, dy)), x_values, Get(device, w), norm, {});
+        expected = h.With(Get(device, dx), g.dx);
+        weight_expected = Get(device, dw);
+        for (int64_t j = 0; j < h.dim; ++j) weight_expected[j] += g.d_weight[j];
+        HeadRmsNormBackward(device, {dy, h.before}, {x, of_x.before}, h.heads, w, rstd, {dx, h.before}, dw);
+        return std::vector<Tensor>{dx, dw};
+      });
+      ExpectClose(results[0], expected, Tolerance(GetParam()), "dx");
+      ExpectClose(results[1], weight_expected, 1e-5, "d_weight");
     }
   }
 }

@@ -81,7 +81,7 @@ class Benchmark {
     Time(("attention " + label).c_str(), [&](Device& d) { Attention(d, in, s, {}, out, sums); });
     Time(("attention backward " + label).c_str(),
          [&](Device& d) { AttentionBackward(d, d_out, in, out, sums, s, {}, gradients); });
-    Time(("rotary " + label).c_str(), [&](Device& d) { Rotary(d, in.q, heads + kv_heads, dim, tokens, 10000, false); });
+    Time(("rotary " + label).c_str(), [&](Device& d) { Rotary(d, in.q, heads + kv_heads, dim, tokens, {.theta = 10000}, false); });
   }
 
   void Rest(int64_t n, int64_t c) {

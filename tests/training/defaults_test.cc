@@ -34,7 +34,8 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
   RunConfig expected;
   ASSERT_TRUE(TextFormat::ParseFromString(R"(
       model { family: LLAMA layers: 2 hidden: 288 heads: 6 kv_heads: 6 head_dim: 48 feed_forward: 768
-              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false head: TOKENS pooling: FIRST }
+              rope_theta: 10000 norm_epsilon: 1e-5 initial_deviation: 0.02 tied: false qkv_bias: false head: TOKENS pooling: FIRST
+              qk_norm: false attention_output_bias: false mlp_bias: false activation: SILU gated: true }
       parallel { tensor: 2 pipeline: 1 data: 4 schedule: ONE_F_ONE_B chunks: 1 zero: OPTIMIZER recompute: NOTHING
                  replicas: 1 context: 1 context_method: RING }
       data { seed: 1234 }
@@ -57,7 +58,8 @@ TEST(FillDefaultsTest, ReplacesWhatIsUnset) {
 TEST(FillDefaultsTest, KeepsWhatIsSet) {
   const std::string text = R"(
       model { family: GPT hidden: 64 heads: 4 kv_heads: 2 head_dim: 8 feed_forward: 100 norm_epsilon: 1e-6
-              initial_deviation: 0.1 tied: false qkv_bias: false head: TOKENS pooling: MEAN }
+              initial_deviation: 0.1 tied: false qkv_bias: false head: TOKENS pooling: MEAN
+              qk_norm: true attention_output_bias: false mlp_bias: false activation: RELU gated: true }
       parallel { tensor: 2 pipeline: 2 data: 3 schedule: INTERLEAVED chunks: 4 zero: NONE recompute: FULL replicas: 1
                  context: 2 context_method: ALL_TO_ALL }
       data { seed: 7 }

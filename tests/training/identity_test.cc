@@ -103,6 +103,9 @@ TEST_F(IdentityTest, AnotherSequenceLengthOrderOrRotaryBaseIsRefused) {
   ExpectRefusedUnlessAllowed(With(config_, "data { seed: 9 }"), "data.seed was 7, is 9: ");
   config_ = With(config_, "data { seed: 9 } training { steps: 7 }");
   ExpectRefusedUnlessAllowed(With(config_, "model { rope_theta: 500000 }"), "model.rope_theta was 10000, is 500000: ");
+  config_ = With(config_, "model { rope_theta: 500000 } training { steps: 9 }");
+  ExpectRefusedUnlessAllowed(With(config_, "model { rope_scaling { kind: LINEAR factor: 2 } }"),
+                             "model.rope_scaling was none, is {kind: LINEAR factor: 2}: ");
 }
 
 TEST_F(IdentityTest, WhatIsHarmlessIsSaid) {

@@ -156,6 +156,11 @@ TEST(Resume, AModelTextWithoutAFieldHasItsDefault) {
   ModelConfig older = model;
   older.clear_tied();
   older.clear_qkv_bias();
+  older.clear_qk_norm();
+  older.clear_attention_output_bias();
+  older.clear_mlp_bias();
+  older.clear_activation();
+  older.clear_gated();
   EXPECT_EQ(ModelDifferences(*ModelOfText(ModelText(older), ""), model), std::vector<std::string>());
   older.set_tied(!model.tied());
   EXPECT_EQ(ModelDifferences(*ModelOfText(ModelText(older), ""), model),

@@ -154,6 +154,42 @@ TEST(ViolationsTest, RotaryBaseIsOnlyForLlama) {
   EXPECT_THAT(Check(Changed("model { rope_theta: 500000 }")), IsEmpty());
 }
 
+TEST(ViolationsTest, ScalingOfRotaryPositions) {
+  const auto scaled = [](const std::string& scaling) { return Check(Changed("model { rope_scaling { " + scaling + " } }")); };
+  EXPECT_THAT(scaled("kind: LINEAR factor: 4"), IsEmpty());
+  EXPECT_THAT(scaled("kind: LLAMA3 factor: 32 original_length: 8192"), IsEmpty());
+  EXPECT_THAT(scaled("kind: YARN factor: 4 original_length: 32768"), IsEmpty());
+  EXPECT_THAT(scaled("factor: 4"), ElementsAre("model.rope_scaling.factor: 4, must be 0 without model.rope_scaling.kind, "
+                                               "which has no use for it; nearest legal: 0"));
+  EXPECT_THAT(scaled("kind: LINEAR factor: 0.5 beta_fast: 32"),
+              ElementsAre("model.rope_scaling.factor: 0.5, must be at least 1; nearest legal: 1",
+                          "model.rope_scaling.beta_fast: 32, must be 0 with model.rope_scaling.kind LINEAR, which has no "
+                          "use for it; nearest legal: 0"));
+  EXPECT_THAT(scaled("kind: LLAMA3"), ElementsAre("model.rope_scaling.factor: 0, must be above 0; usual: 8",
+                                                  "model.rope_scaling.original_length: 0, must be above 0; usual: 8192"));
+  EXPECT_THAT(scaled("kind: LLAMA3 factor: 8 original_length: 8192 low_frequency_factor: 4"),
+              ElementsAre("model.rope_scaling.low_frequency_factor: 4, must be below "
+                          "model.rope_scaling.high_frequency_factor 4; nearest legal: 1"));
+  EXPECT_THAT(scaled("kind: YARN factor: 4 original_length: 8192 beta_fast: 1 beta_slow: 2"),
+              ElementsAre(StartsWith("model.rope_scaling.beta_slow: 2, must be below model.rope_scaling.beta_fast 1")));
+  EXPECT_THAT(Check(Changed("model { family: GPT rope_scaling { kind: LINEAR factor: 4 } }")),
+              ElementsAre("model.rope_scaling.kind: LINEAR, must be left out for GPT, which has no rotary positions; "
+                          "nearest legal: KIND_UNSET"));
+}
+
+TEST(ViolationsTest, OptionsOfBlocksAreOfNetworksThatHaveThem) {
+  EXPECT_THAT(Check(Changed("model { qk_norm: true attention_output_bias: true mlp_bias: true activation: GELU gated: false }")),
+              IsEmpty());
+  EXPECT_THAT(Check(Changed("model { family: T5 qk_norm: true }")),
+              ElementsAre("model.qk_norm: 1, must be 0 for T5, which has no use for it; nearest legal: 0"));
+  EXPECT_THAT(Check(Changed("model { family: RNN heads: 1 kv_heads: 1 qk_norm: true attention_output_bias: true mlp_bias: true "
+                            "activation: RELU gated: true }")),
+              ElementsAre(StartsWith("model.qk_norm: 1"), StartsWith("model.attention_output_bias: 1"),
+                          StartsWith("model.mlp_bias: 1"), StartsWith("model.gated: 1"),
+                          "model.activation: RELU, must be left out for RNN, which has no use for it; nearest legal: "
+                          "ACTIVATION_UNSET"));
+}
+
 TEST(ViolationsTest, LayersCoverEveryChunkOfEveryStage) {
   EXPECT_THAT(Check(Changed("model { layers: 1 }")), ElementsAre(AllOf(StartsWith("model.layers: 1, must be at least "),
                                                                    HasSubstr("nearest legal: 2"))));

@@ -2,6 +2,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -125,6 +126,21 @@ std::string WhyNoGraphs(const RunConfig& config) {
   return "";
 }
 
+void RopeScalingDefaults(ModelConfig* model) {
+  if (model->rope_scaling().kind() == RopeScaling::LLAMA3) {
+    RopeScaling& scaling = *model->mutable_rope_scaling();
+    if (scaling.low_frequency_factor() == 0) scaling.set_low_frequency_factor(1);
+    if (scaling.high_frequency_factor() == 0) scaling.set_high_frequency_factor(4);
+  } else if (model->rope_scaling().kind() == RopeScaling::YARN) {
+    RopeScaling& scaling = *model->mutable_rope_scaling();
+    if (scaling.beta_fast() == 0) scaling.set_beta_fast(32);
+    if (scaling.beta_slow() == 0) scaling.set_beta_slow(1);
+    if (scaling.attention_factor() == 0 && scaling.factor() >= 1) {
+      scaling.set_attention_factor(static_cast<float>(0.1 * std::log(static_cast<double>(scaling.factor())) + 1));
+    }
+  }
+}
+
 void ModelDefaults(ModelConfig* model) {
   const bool known = model->family() != ModelConfig::FAMILY_UNSET && ModelConfig::Family_IsValid(model->family());
   const Recipe recipe = known ? RecipeOf(*model) : Recipe();
@@ -140,6 +156,7 @@ void ModelDefaults(ModelConfig* model) {
     model->set_feed_forward(Saturated(recipe.gated ? (hidden * 8 + 3 * 256 - 1) / (3 * 256) * 256 : hidden * 4));
   }
   if (!model->has_rope_theta() && recipe.positions == Recipe::Positions::kRotary) model->set_rope_theta(10000);
+  RopeScalingDefaults(model);
   if (!model->has_norm_epsilon()) model->set_norm_epsilon(recipe.norm_epsilon);
   if (!model->has_initial_deviation()) model->set_initial_deviation(recipe.own_deviations ? 0 : 0.02f);
   if (model->lora().rank() > 0) {
@@ -153,6 +170,13 @@ void ModelDefaults(ModelConfig* model) {
   if (!known) return;
   model->set_tied(recipe.tied);
   model->set_qkv_bias(recipe.qkv_bias);
+  model->set_qk_norm(recipe.qk_norm);
+  if (!recurrent) {
+    model->set_attention_output_bias(recipe.attention_output_bias);
+    model->set_mlp_bias(recipe.mlp_bias);
+    if (model->activation() == ModelConfig::ACTIVATION_UNSET) model->set_activation(ActivationName(recipe));
+    model->set_gated(recipe.gated);
+  }
   const bool vision = recipe.structure == Recipe::Structure::kVision;
   if (model->head() == ModelConfig::HEAD_UNSET) model->set_head(vision ? ModelConfig::CLASSES : ModelConfig::TOKENS);
   if (model->pooling() == ModelConfig::POOLING_UNSET) model->set_pooling(ModelConfig::FIRST);

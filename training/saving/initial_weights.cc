@@ -21,7 +21,7 @@ bool MayDiffer(const std::string& field, const ModelConfig& saved, const ModelCo
   const Recipe recipe = RecipeOf(model);
   if (field == "lora") return saved.lora().rank() == 0;  // new ones
   for (const char* free :
-       {"dropout", "stochastic_depth", "initial_deviation", "head", "classes", "pooling", "targets", "rope_theta"}) {
+       {"dropout", "stochastic_depth", "initial_deviation", "head", "classes", "pooling", "targets", "rope_theta", "rope_scaling"}) {
     if (field == free) return true;
   }
   if (recipe.structure == Recipe::Structure::kVision) {

@@ -23,7 +23,7 @@ using google::protobuf::TextFormat;
 bool MayChange(const std::string& field, const ModelConfig& model) {
   if (field == "dropout" || field == "initial_deviation" || field == "targets") return true;
   // Without learned positions a context may be lengthened.
-  return model.family() == ModelConfig::LLAMA && (field == "sequence_length" || field == "rope_theta");
+  return model.family() == ModelConfig::LLAMA && (field == "sequence_length" || field == "rope_theta" || field == "rope_scaling");
 }
 
 std::string ValueText(const google::protobuf::Message& message, const FieldDescriptor* field) {

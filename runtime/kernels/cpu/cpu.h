@@ -65,10 +65,11 @@ void LayerNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, con
 void LayerNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight,
                        const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
                        const Tensor& d_weight, const Tensor& d_bias);
-void RmsNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
-             const Tensor& rstd);
-void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
-                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+void RmsNorm(const CpuContext& cpu, const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon,
+             const HeadColumns& y, const Tensor& rstd);
+void RmsNormBackward(const CpuContext& cpu, const HeadColumns& dy, const HeadColumns& x, int64_t heads,
+                     const Tensor& weight, const Tensor& rstd, const Tensor& d_residual, const HeadColumns& dx,
+                     const Tensor& d_weight);
 
 // cpu/activation.cc
 void Activate(const CpuContext& cpu, Activation activation, const Tensor& x, const Tensor& y);
@@ -79,7 +80,7 @@ void GatedActivateBackward(const CpuContext& cpu, Activation activation, const T
 
 // cpu/rotary.cc
 void Rotary(const CpuContext& cpu, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
-            float theta, bool inverse);
+            const RotaryFrequencies& frequencies, bool inverse);
 
 // cpu/attention.cc, cpu/attention_backward.cc; with cpu.bf16, tensors of bf16 by attention_bf16{,_backward}.cc
 void Attention(const CpuContext& cpu, const AttentionHeads& in, const AttentionShape& shape,

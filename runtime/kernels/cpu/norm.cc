@@ -68,28 +68,38 @@ void BackwardRow(const T* dy, const T* x, const T* weight, float mean, float rst
   }
 }
 
+// Rows that are normed, each by itself: `heads` in each row of a matrix.
+template <typename T>
+struct NormedRows {
+  NormedRows(const HeadColumns& x, int64_t heads, int64_t columns)
+      : data(x.rows.data<T>() + x.first), stride(x.rows.dim(1)), heads(heads), columns(columns) {}
+  T* operator[](int64_t i) const { return data + i / heads * stride + i % heads * columns; }
+  T* data;
+  int64_t stride, heads, columns;
+};
+
 // Both backwards. mean, d_bias: layer norm's alone.
 template <bool kLayerNorm>
-void Backward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight, const float* mean,
-              const float* rstd, const Tensor& d_residual, const Tensor& dx, float* d_weight, float* d_bias) {
-  const int64_t rows = x.dim(0), columns = x.dim(1);
+void Backward(const CpuContext& cpu, const HeadColumns& dy, const HeadColumns& x, int64_t heads, const Tensor& weight,
+              const float* mean, const float* rstd, const Tensor& d_residual, const HeadColumns& dx, float* d_weight,
+              float* d_bias) {
+  const int64_t rows = x.rows.dim(0) * heads, columns = weight.dim(0);
   if (rows == 0 || columns == 0) return;
   const int64_t block = SumBlockRows(rows), parts = Blocks(rows, block);
   const int64_t stride = kLayerNorm ? 2 * columns : columns;
   const Workspace partial(cpu, parts * stride);
   if (cpu.dry) return;
-  WithType(x.dtype(), [&](auto type) {
+  WithType(weight.dtype(), [&](auto type) {
     using T = decltype(type);
-    const T *dy_data = dy.data<T>(), *x_data = x.data<T>(), *weight_data = weight.data<T>();
+    const NormedRows<T> dy_rows(dy, heads, columns), x_rows(x, heads, columns), dx_rows(dx, heads, columns);
+    const T* weight_data = weight.data<T>();
     const T* residual = d_residual.defined() ? d_residual.data<T>() : nullptr;
-    T* dx_data = dx.data<T>();
     ParallelFor(cpu.threads, parts, [=, sums = partial.data()](int64_t part) {
       float* dw = sums + part * stride;
       std::fill_n(dw, stride, 0.0f);
       for (int64_t i = part * block; i < std::min(rows, (part + 1) * block); ++i) {
-        const int64_t at = i * columns;
-        BackwardRow<kLayerNorm>(dy_data + at, x_data + at, weight_data, kLayerNorm ? mean[i] : 0.0f, rstd[i],
-                                residual == nullptr ? nullptr : residual + at, columns, dx_data + at, dw,
+        BackwardRow<kLayerNorm>(dy_rows[i], x_rows[i], weight_data, kLayerNorm ? mean[i] : 0.0f, rstd[i],
+                                residual == nullptr ? nullptr : residual + i * columns, columns, dx_rows[i], dw,
                                 kLayerNorm ? dw + columns : nullptr);
       }
     });
@@ -120,29 +130,31 @@ void LayerNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, con
 void LayerNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight,
                        const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
                        const Tensor& d_weight, const Tensor& d_bias) {
-  Backward<true>(cpu, dy, x, weight, mean.data<float>(), rstd.data<float>(), d_residual, dx, d_weight.data<float>(),
-                 d_bias.data<float>());
+  Backward<true>(cpu, {dy, 0}, {x, 0}, 1, weight, mean.data<float>(), rstd.data<float>(), d_residual, {dx, 0},
+                 d_weight.data<float>(), d_bias.data<float>());
 }
 
-void RmsNorm(const CpuContext& cpu, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
-             const Tensor& rstd) {
-  const int64_t columns = x.dim(1);
-  WithType(x.dtype(), [&](auto type) {
+void RmsNorm(const CpuContext& cpu, const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon,
+             const HeadColumns& y, const Tensor& rstd) {
+  const int64_t columns = weight.dim(0);
+  WithType(weight.dtype(), [&](auto type) {
     using T = decltype(type);
-    const T *x_data = x.data<T>(), *weight_data = weight.data<T>();
-    T* y_data = y.data<T>();
+    const NormedRows<T> x_rows(x, heads, columns), y_rows(y, heads, columns);
+    const T* weight_data = weight.data<T>();
     float* rstd_data = rstd.data<float>();
-    ParallelBlocks(cpu, x.dim(0), RowGrain(columns), [=](int64_t begin, int64_t end) {
+    ParallelBlocks(cpu, x.rows.dim(0) * heads, RowGrain(columns), [=](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        RmsNormRow(x_data + i * columns, weight_data, epsilon, columns, y_data + i * columns, rstd_data + i);
+        RmsNormRow(x_rows[i], weight_data, epsilon, columns, y_rows[i], rstd_data + i);
       }
     });
   });
 }
 
-void RmsNormBackward(const CpuContext& cpu, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
-                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) {
-  Backward<false>(cpu, dy, x, weight, nullptr, rstd.data<float>(), d_residual, dx, d_weight.data<float>(), nullptr);
+void RmsNormBackward(const CpuContext& cpu, const HeadColumns& dy, const HeadColumns& x, int64_t heads,
+                     const Tensor& weight, const Tensor& rstd, const Tensor& d_residual, const HeadColumns& dx,
+                     const Tensor& d_weight) {
+  Backward<false>(cpu, dy, x, heads, weight, nullptr, rstd.data<float>(), d_residual, dx, d_weight.data<float>(),
+                  nullptr);
 }
 
 }  // namespace trefoil::cpu

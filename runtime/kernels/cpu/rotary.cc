@@ -18,20 +18,21 @@ void TurnHead(T* head, const float* cosine, const float* sine, int64_t half) {
 }  // namespace
 
 void Rotary(const CpuContext& cpu, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
-            float theta, bool inverse) {
+            const RotaryFrequencies& frequencies, bool inverse) {
   const int64_t count = tokens.tokens(), half = head_dim / 2;
   if (x.rows.dim(0) == 0) return;
   // Row t: cosines, then sines, of token t's angles.
   const Workspace table(cpu, count * 2 * half);
   float* angles = table.data();
-  ParallelBlocks(cpu, count, RowGrain(32 * half), [=, &tokens](int64_t begin, int64_t end) {
+  ParallelBlocks(cpu, count, RowGrain(32 * half), [=, &tokens, &frequencies](int64_t begin, int64_t end) {
     for (int64_t i = 0; i < half; ++i) {
-      const double frequency =
-          std::pow(static_cast<double>(theta), -static_cast<double>(i) / static_cast<double>(half));
+      const double frequency = frequencies.Scaled(
+          std::pow(static_cast<double>(frequencies.theta), -static_cast<double>(i) / static_cast<double>(half)), i);
       for (int64_t t = begin; t < end; ++t) {
         const double angle = static_cast<double>(tokens.Position(t)) * frequency;
-        angles[t * 2 * half + i] = static_cast<float>(std::cos(angle));
-        angles[t * 2 * half + half + i] = static_cast<float>(inverse ? -std::sin(angle) : std::sin(angle));
+        const double sine = std::sin(angle) * frequencies.magnitude;
+        angles[t * 2 * half + i] = static_cast<float>(std::cos(angle) * frequencies.magnitude);
+        angles[t * 2 * half + half + i] = static_cast<float>(inverse ? -sine : sine);
       }
     }
   });

@@ -57,10 +57,11 @@ void LayerNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, c
 void LayerNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight,
                        const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
                        const Tensor& d_weight, const Tensor& d_bias);
-void RmsNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
-             const Tensor& rstd);
-void RmsNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& rstd,
-                     const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight);
+void RmsNorm(const CudaContext& cuda, const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon,
+             const HeadColumns& y, const Tensor& rstd);
+void RmsNormBackward(const CudaContext& cuda, const HeadColumns& dy, const HeadColumns& x, int64_t heads,
+                     const Tensor& weight, const Tensor& rstd, const Tensor& d_residual, const HeadColumns& dx,
+                     const Tensor& d_weight);
 
 // cuda/activation.cu
 void Activate(const CudaContext& cuda, Activation activation, const Tensor& x, const Tensor& y);
@@ -71,7 +72,7 @@ void GatedActivateBackward(const CudaContext& cuda, Activation activation, const
 
 // cuda/rotary.cu
 void Rotary(const CudaContext& cuda, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
-            float theta, bool inverse);
+            const RotaryFrequencies& frequencies, bool inverse);
 
 // cuda/attention.cu, cuda/attention_backward.cu, cuda/attention_bias.cu
 void Attention(const CudaContext& cuda, const AttentionHeads& in, const AttentionShape& shape,

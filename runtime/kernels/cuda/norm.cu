@@ -1,3 +1,7 @@
+#include <initializer_list>
+#include <numeric>
+#include <type_traits>
+
 #include "runtime/kernels/cuda/vector.h"
 
 namespace trefoil::cuda {
@@ -47,12 +51,31 @@ __global__ void __launch_bounds__(kMaxRowThreads)
   }
 }
 
+// Rows that are normed, each by itself: `heads` in each row of a matrix.
+template <typename T>
+struct NormedRows {
+  NormedRows(const HeadColumns& x, int64_t heads, int64_t columns)
+      : data(x.rows.data<std::remove_const_t<T>>() + x.first),
+        stride(x.rows.dim(1)),
+        heads(static_cast<int>(heads)),
+        columns(RowIndex(columns)) {}
+  __device__ T* operator[](int64_t i) const {
+    return heads == 1 ? data + i * stride : data + i / heads * stride + i % heads * columns;
+  }
+  T* data;
+  int64_t stride;
+  int heads, columns;
+};
+
+// A threadIdx.y takes a row.
 template <typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads)
-    RmsNormKernel(const T* x, const T* weight, float epsilon, int columns, T* y, float* rstd) {
+    RmsNormKernel(NormedRows<const T> x, const T* weight, float epsilon, int64_t rows, NormedRows<T> y, float* rstd) {
   constexpr int W = A::kWidth;
-  const T* row = x + int64_t{blockIdx.x} * columns;
-  T* out = y + int64_t{blockIdx.x} * columns;
+  const int64_t i = blockIdx.x * int64_t{blockDim.y} + threadIdx.y;
+  const int columns = i < rows ? x.columns : 0;
+  const T* row = x[i];
+  T* out = y[i];
   const float squares = RowSum<W>(columns, [&](int j) {
     const auto square = [](float v) { return v * v; };
     return SumOf(Apply<W>(square, Load<A>(row + j)));
@@ -64,7 +87,7 @@ __global__ void __launch_bounds__(kMaxRowThreads)
     const auto normal = [&](float v, float w) { return v * scale * w; };
     Store<A>(out + j, Apply<W>(normal, Load<A>(row + j), Load<A>(weight + j)));
   }
-  if (threadIdx.x == 0) rstd[blockIdx.x] = scale;
+  if (threadIdx.x == 0 && i < rows) rstd[i] = scale;
 }
 
 struct BackwardSizes {
@@ -80,8 +103,8 @@ struct BackwardSizes {
 // written.
 template <bool kLayerNorm, bool kShared, typename A, typename T>
 __global__ void __launch_bounds__(kMaxRowThreads, 2)
-    BackwardKernel(const T* dy, const T* x, const T* weight, const float* mean, const float* rstd, const T* d_residual,
-                   BackwardSizes sizes, T* dx, float* partial) {
+    BackwardKernel(NormedRows<const T> dy, NormedRows<const T> x, const T* weight, const float* mean, const float* rstd,
+                   const T* d_residual, BackwardSizes sizes, NormedRows<T> dx, float* partial) {
   constexpr int W = A::kWidth;
   using Sums = Access<W, true>;  // their starts are ours to choose
   const int columns = sizes.columns, stride = kLayerNorm ? 2 * columns : columns;
@@ -97,12 +120,13 @@ __global__ void __launch_bounds__(kMaxRowThreads, 2)
   const int64_t begin = blockIdx.x * sizes.part_rows, end = min(sizes.rows, begin + sizes.part_rows);
   // The same number of rounds for every threadIdx.y: sums over a row's threads are taken by the whole block.
   for (int64_t first = begin; first < end; first += blockDim.y) {
-    const int64_t i = first + threadIdx.y, at = i * columns;
+    const int64_t i = first + threadIdx.y;
     const int mine = i < end ? columns : 0;
+    const T *const dy_row = dy[i], *const x_row = x[i];
     const float center = kLayerNorm && mine > 0 ? mean[i] : 0.0f, scale = mine > 0 ? rstd[i] : 0.0f;
     float sum_g = 0, sum_gn = 0;
     for (int j = start; j < mine; j += step) {
-      const Pack<W> d = Load<A>(dy + at + j), v = Load<A>(x + at + j), w = Load<A>(weight + j);
+      const Pack<W> d = Load<A>(dy_row + j), v = Load<A>(x_row + j), w = Load<A>(weight + j);
       Pack<W> sum_w = Load<Sums>(dw + j);
 #pragma unroll
       for (int k = 0; k < W; ++k) {
@@ -120,11 +144,11 @@ __global__ void __launch_bounds__(kMaxRowThreads, 2)
       return scale * (d * w - mean_g - n * mean_gn);
     };
     for (int j = start; j < mine; j += step) {
-      Pack<W> out = Apply<W>(slope, Load<A>(dy + at + j), Load<A>(x + at + j), Load<A>(weight + j));
+      Pack<W> out = Apply<W>(slope, Load<A>(dy_row + j), Load<A>(x_row + j), Load<A>(weight + j));
       if (d_residual != nullptr) {
-        out = Apply<W>([](float a, float b) { return a + b; }, Load<A>(d_residual + at + j), out);
+        out = Apply<W>([](float a, float b) { return a + b; }, Load<A>(d_residual + i * columns + j), out);
       }
-      Store<A>(dx + at + j, out);
+      Store<A>(dx[i] + j, out);
     }
   }
   if (!kShared) return;
@@ -139,20 +163,29 @@ __global__ void __launch_bounds__(kMaxRowThreads, 2)
 // Shared memory that every GPU since compute capability 8.0 gives a block that asks for it.
 constexpr int64_t kSharedBytes = 96 << 10;
 
+// Where packs of every row of `x` and head lie where those of the first do: the columns that they follow each other by.
+int64_t Pitch(int64_t columns, std::initializer_list<const HeadColumns*> x) {
+  for (const HeadColumns* one : x) columns = std::gcd(columns, one->rows.dim(1));
+  return columns;
+}
+
 // Both backwards. mean, d_bias: layer norm's alone.
 template <bool kLayerNorm>
-void Backward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight, const float* mean,
-              const float* rstd, const Tensor& d_residual, const Tensor& dx, float* d_weight, float* d_bias) {
-  const int64_t rows = x.dim(0), columns = x.dim(1);
+void Backward(const CudaContext& cuda, const HeadColumns& dy, const HeadColumns& x, int64_t heads, const Tensor& weight,
+              const float* mean, const float* rstd, const Tensor& d_residual, const HeadColumns& dx, float* d_weight,
+              float* d_bias) {
+  const int64_t rows = x.rows.dim(0) * heads, columns = weight.dim(0);
   if (rows == 0 || columns == 0) return;
   const int64_t stride = kLayerNorm ? 2 * columns : columns, sum_bytes = stride * int64_t{sizeof(float)};
   const bool shared = sum_bytes <= kSharedBytes;
-  WithType(x.dtype(), [&](auto type) {
+  WithType(weight.dtype(), [&](auto type) {
     using T = decltype(type);
-    const T *d = dy.data<T>(), *in = x.data<T>(), *w = weight.data<T>();
-    const T* residual = d_residual.defined() ? d_residual.data<T>() : nullptr;
-    T* out = dx.data<T>();
-    WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(d, in, w, residual, out), [&](auto access) {
+    const NormedRows<const T> d(dy, heads, columns), in(x, heads, columns);
+    const NormedRows<T> out(dx, heads, columns);
+    const T* const w = weight.data<T>();
+    const T* const residual = d_residual.defined() ? d_residual.data<T>() : nullptr;
+    const bool aligned = Aligned<kFullWidth<T>>(d.data, in.data, w, residual, out.data);
+    WithAccess<kFullWidth<T>>(Pitch(columns, {&dy, &x, &dx}), aligned, [&](auto access) {
       using A = decltype(access);
       const int threads = RowThreads(columns, A::kWidth);
       const int64_t groups =
@@ -191,29 +224,34 @@ void LayerNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, c
 void LayerNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight,
                        const Tensor& mean, const Tensor& rstd, const Tensor& d_residual, const Tensor& dx,
                        const Tensor& d_weight, const Tensor& d_bias) {
-  Backward<true>(cuda, dy, x, weight, mean.data<float>(), rstd.data<float>(), d_residual, dx, d_weight.data<float>(),
-                 d_bias.data<float>());
+  Backward<true>(cuda, {dy, 0}, {x, 0}, 1, weight, mean.data<float>(), rstd.data<float>(), d_residual, {dx, 0},
+                 d_weight.data<float>(), d_bias.data<float>());
 }
 
-void RmsNorm(const CudaContext& cuda, const Tensor& x, const Tensor& weight, float epsilon, const Tensor& y,
-             const Tensor& rstd) {
-  const int64_t rows = x.dim(0), columns = x.dim(1);
+void RmsNorm(const CudaContext& cuda, const HeadColumns& x, int64_t heads, const Tensor& weight, float epsilon,
+             const HeadColumns& y, const Tensor& rstd) {
+  const int64_t rows = x.rows.dim(0) * heads, columns = weight.dim(0);
   if (rows == 0) return;
-  WithType(x.dtype(), [&](auto type) {
+  WithType(weight.dtype(), [&](auto type) {
     using T = decltype(type);
-    const T *in = x.data<T>(), *w = weight.data<T>();
-    T* out = y.data<T>();
-    WithAccess<kFullWidth<T>>(columns, Aligned<kFullWidth<T>>(in, w, out), [&](auto access) {
+    const NormedRows<const T> in(x, heads, columns);
+    const NormedRows<T> out(y, heads, columns);
+    const T* const w = weight.data<T>();
+    const bool aligned = Aligned<kFullWidth<T>>(in.data, w, out.data);
+    WithAccess<kFullWidth<T>>(Pitch(columns, {&x, &y}), aligned, [&](auto access) {
       using A = decltype(access);
-      Launch(cuda, RmsNormKernel<A, T>, GridSize(rows), RowThreads(columns, A::kWidth), 0, in, w, epsilon,
-             RowIndex(columns), out, rstd.data<float>());
+      const int threads = RowThreads(columns, A::kWidth), together = heads == 1 ? 1 : std::max(1, 256 / threads);
+      Launch(cuda, RmsNormKernel<A, T>, GridSize(Blocks(rows, together)), dim3(threads, GridSize(together)), 0, in, w,
+             epsilon, rows, out, rstd.data<float>());
     });
   });
 }
 
-void RmsNormBackward(const CudaContext& cuda, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                     const Tensor& rstd, const Tensor& d_residual, const Tensor& dx, const Tensor& d_weight) {
-  Backward<false>(cuda, dy, x, weight, nullptr, rstd.data<float>(), d_residual, dx, d_weight.data<float>(), nullptr);
+void RmsNormBackward(const CudaContext& cuda, const HeadColumns& dy, const HeadColumns& x, int64_t heads,
+                     const Tensor& weight, const Tensor& rstd, const Tensor& d_residual, const HeadColumns& dx,
+                     const Tensor& d_weight) {
+  Backward<false>(cuda, dy, x, heads, weight, nullptr, rstd.data<float>(), d_residual, dx, d_weight.data<float>(),
+                  nullptr);
 }
 
 }  // namespace trefoil::cuda

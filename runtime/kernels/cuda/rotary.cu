@@ -10,16 +10,18 @@ constexpr int kPositions = 4;  // of one pair, so that its frequency serves for 
 
 // angles[t] = cosines [half], then sines [half], of the angles of token t's position, in double as on the CPU.
 __global__ void __launch_bounds__(kThreads)
-    AnglesKernel(const TokenRanges tokens, int half, float theta, bool inverse, float* angles) {
+    AnglesKernel(const TokenRanges tokens, int half, const RotaryFrequencies frequencies, bool inverse,
+                 float* angles) {
   const int i = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
   if (i >= half) return;
-  const double frequency = pow(static_cast<double>(theta), -static_cast<double>(i) / half);
+  const double frequency =
+      frequencies.Scaled(pow(static_cast<double>(frequencies.theta), -static_cast<double>(i) / half), i);
   const int64_t first = blockIdx.x * int64_t{kPositions}, end = min(tokens.tokens(), first + kPositions);
   for (int64_t t = first; t < end; ++t) {
     double sine, cosine;
     sincos(static_cast<double>(tokens.Position(t)) * frequency, &sine, &cosine);
-    angles[t * 2 * half + i] = static_cast<float>(cosine);
-    angles[t * 2 * half + half + i] = static_cast<float>(inverse ? -sine : sine);
+    angles[t * 2 * half + i] = static_cast<float>(cosine * frequencies.magnitude);
+    angles[t * 2 * half + half + i] = static_cast<float>((inverse ? -sine : sine) * frequencies.magnitude);
   }
 }
 
@@ -51,12 +53,12 @@ __global__ void __launch_bounds__(kMaxRowThreads)
 }  // namespace
 
 void Rotary(const CudaContext& cuda, const HeadColumns& x, int64_t heads, int64_t head_dim, const TokenRanges& tokens,
-            float theta, bool inverse) {
+            const RotaryFrequencies& frequencies, bool inverse) {
   const int64_t count = tokens.tokens(), half = head_dim / 2;
   if (x.rows.dim(0) == 0) return;
   const Workspace<float> angles(cuda, count * 2 * half);
   Launch(cuda, AnglesKernel, dim3(GridSize(Blocks(count, kPositions)), GridSize(Blocks(half, kThreads))), kThreads, 0,
-         tokens, static_cast<int>(half), theta, inverse, angles.data());
+         tokens, static_cast<int>(half), frequencies, inverse, angles.data());
   WithType(x.rows.dtype(), [&](auto type) {
     using T = decltype(type);
     T* data = x.rows.data<T>() + x.first;
