@@ -15,6 +15,13 @@ struct Command {
   std::vector<const char*> flag_files;
   // Takes `--set PATH=VALUE`, any number of times; they stay in argv for TakeSets (launcher/config/config.h).
   bool sets = false;
+  // Others that it takes any number of times; they stay in argv for TakeRepeated (launcher/repeated_flags.h).
+  struct Repeated {
+    const char* name;
+    const char* value;  // "TEXT"
+    const char* description;
+  };
+  std::vector<Repeated> repeated = {};
   // Flags end at the first word: what follows is another program's.
   bool word_ends_flags = false;
   // argv[0] is the command's name; flags are already parsed and taken out. Returns the exit status.

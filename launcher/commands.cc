@@ -69,11 +69,23 @@ std::span<const Command> Commands() {
        .sets = true,
        .main = TrainMain},
       {.name = "generate",
-       .summary = "Continue a prompt with a trained model.",
+       .summary = "Continue prompts with a trained model.",
        .examples = "  trefoil generate --checkpoint=runs/austen --prompt='It is a truth'\n"
-                   "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n",
-       .flag_files = {"launcher/commands/generate.cc", "launcher/flags/checkpoint.cc", "launcher/flags/tokens.cc",
-                      "launcher/trained_model.cc"},
+                   "  trefoil generate --checkpoint=runs/austen/checkpoints/step-00000500 --temperature=0\n"
+                   "  trefoil generate --checkpoint=runs/austen --prompts=beginnings.txt --samples=4 --json\n"
+                   "  trefoil launch -n 4 -- generate --checkpoint=runs/large --tensor=2 --pipeline=2 --precision=BF16 \\\n"
+                   "      --interactive\n"
+                   "A prompt's text is printed as it comes; those of several prompts, or samples, each when it is done, in their\n"
+                   "order. Speeds follow on standard error.\n",
+       .flag_files = {"launcher/commands/generate.cc", "launcher/flags/batch.cc", "launcher/flags/checkpoint.cc",
+                      "launcher/flags/json.cc", "launcher/flags/layout.cc", "launcher/flags/samples.cc",
+                      "launcher/flags/tokens.cc", "launcher/trained_model.cc"},
+       .repeated = {{.name = "prompt",
+                     .value = "TEXT",
+                     .description = "Text to continue. None, or an empty one: the model starts a document."},
+                    {.name = "stop",
+                     .value = "TEXT",
+                     .description = "Where the text comes to this, it is cut before it and ends."}},
        .main = GenerateMain},
       {.name = "predict",
        .summary = "Ask a trained model: translations, classes, values, masked words, what comes next.",
@@ -95,10 +107,12 @@ std::span<const Command> Commands() {
                    "                                  image size; those of packed files are cut as in an evaluation\n"
                    "Input is lines of text, .jsonl, records in token files (PREFIX or a pattern), pictures, or packed images.\n"
                    "Where it has the right answers (\"target\", \"label\"; records, packed images), scores follow on standard\n"
-                   "error. For one answer a line holds it alone; --json has all that is known. Runs on one rank.\n",
-       .flag_files = {"launcher/commands/predict.cc", "launcher/flags/checkpoint.cc", "launcher/flags/input.cc",
-                      "launcher/flags/output.cc", "launcher/flags/text.cc", "launcher/flags/tokens.cc",
-                      "launcher/flags/top.cc", "launcher/trained_model.cc"},
+                   "error. For one answer a line holds it alone; --json has all that is known.\n",
+       .flag_files = {"launcher/commands/predict.cc", "launcher/flags/batch.cc", "launcher/flags/checkpoint.cc",
+                      "launcher/flags/input.cc",
+                      "launcher/flags/json.cc", "launcher/flags/layout.cc", "launcher/flags/output.cc",
+                      "launcher/flags/text.cc", "launcher/flags/tokens.cc", "launcher/flags/top.cc",
+                      "launcher/trained_model.cc"},
        .main = PredictMain},
       {.name = "explain",
        .summary = "Show what a trained model makes of its context, as JSON to draw from.",
@@ -107,7 +121,7 @@ std::span<const Command> Commands() {
                    "  trefoil explain --checkpoint=runs/de_en --show=attention --text='Guten Tag.' --output=tag.json\n"
                    "  trefoil explain --checkpoint=runs/pets --show=attention --image=cat.jpg\n",
        .flag_files = {"launcher/commands/explain.cc", "launcher/flags/checkpoint.cc", "launcher/flags/output.cc",
-                      "launcher/flags/text.cc", "launcher/trained_model.cc"},
+                      "launcher/flags/samples.cc", "launcher/flags/text.cc", "launcher/trained_model.cc"},
        .main = ExplainMain},
       {.name = "merge",
        .summary = "Add low-rank adapters to the matrices that they were trained beside.",

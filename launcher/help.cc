@@ -27,6 +27,17 @@ std::vector<CommandLineFlagInfo> FlagsOf(const Command& command) {
   return own;
 }
 
+std::vector<Command::Repeated> RepeatedOf(const Command& command) {
+  std::vector<Command::Repeated> repeated = command.repeated;
+  if (command.sets) {
+    repeated.push_back({.name = "set",
+                        .value = "PATH=VALUE",
+                        .description = "Any field of the config: --set model.layers=12 --set 'data.train+=more/train-*'\n"
+                                       "      docs/config.md explains them all."});
+  }
+  return repeated;
+}
+
 bool IsLogFlag(const CommandLineFlagInfo& flag) {
   return absl::StrContains(flag.filename, "logging.cc") || absl::StrContains(flag.filename, "vlog_is_on.cc");
 }
@@ -48,7 +59,7 @@ const char* TypeName(const std::string& type) {
 absl::Status NoSuchFlag(const Command& command, const std::string& name) {
   std::vector<std::string> names = {"help"};
   for (const CommandLineFlagInfo& flag : FlagsOf(command)) names.push_back(flag.name);
-  if (command.sets) names.push_back("set");
+  for (const Command::Repeated& flag : RepeatedOf(command)) names.push_back(flag.name);
   const std::string nearest = NearestName(name, names);
   return absl::InvalidArgumentError(
       absl::StrCat("no flag '--", name, "'; ", nearest.empty() ? "" : absl::StrCat("did you mean '--", nearest, "'? "),
@@ -99,18 +110,16 @@ std::string ProgramHelp(std::span<const Command> commands) {
 std::string CommandHelp(const Command& command) {
   std::string help = absl::StrCat(command.summary, "\n\n", command.examples);
   const std::vector<CommandLineFlagInfo> flags = FlagsOf(command);
-  if (!flags.empty() || command.sets) absl::StrAppend(&help, "\nFlags:\n");
+  const std::vector<Command::Repeated> repeated = RepeatedOf(command);
+  if (!flags.empty() || !repeated.empty()) absl::StrAppend(&help, "\nFlags:\n");
   for (const CommandLineFlagInfo& flag : flags) {
     const char* quote = flag.type == "string" ? "\"" : "";
     absl::StrAppend(&help, flag.name.size() == 1 ? "  -" : "  --", flag.name, " (", TypeName(flag.type),
                     flag.default_value.empty() ? "" : absl::StrCat("; default ", quote, flag.default_value, quote), ")\n      ",
                     flag.description, "\n");
   }
-  if (command.sets) {
-    absl::StrAppend(&help,
-                    "  --set PATH=VALUE (any number of times)\n"
-                    "      Any field of the config: --set model.layers=12 --set 'data.train+=more/train-*'\n"
-                    "      docs/config.md explains them all.\n");
+  for (const Command::Repeated& flag : repeated) {
+    absl::StrAppend(&help, "  --", flag.name, " ", flag.value, " (any number of times)\n      ", flag.description, "\n");
   }
   return help;
 }
@@ -118,7 +127,7 @@ std::string CommandHelp(const Command& command) {
 std::vector<std::string> FlagList(const Command& command) {
   std::vector<std::string> list;
   for (const CommandLineFlagInfo& flag : FlagsOf(command)) list.push_back(absl::StrCat(flag.name, " ", flag.type));
-  if (command.sets) list.push_back("set PATH=VALUE");
+  for (const Command::Repeated& flag : RepeatedOf(command)) list.push_back(absl::StrCat(flag.name, " ", flag.value));
   return list;
 }
 
@@ -141,7 +150,8 @@ absl::Status ParseFlags(const Command& command, int* argc, char** argv) {
     bool has_value = equals != std::string::npos;
     std::string value = has_value ? name.substr(equals + 1) : "";
     name = name.substr(0, equals);
-    if (command.sets && name == "set") {
+    const std::vector<Command::Repeated> repeated = RepeatedOf(command);
+    if (std::any_of(repeated.begin(), repeated.end(), [&](const auto& flag) { return name == flag.name; })) {
       argv[kept++] = argv[i];
       if (!has_value && i + 1 < *argc) argv[kept++] = argv[++i];
       continue;

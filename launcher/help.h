@@ -27,8 +27,8 @@ std::string CommandHelp(const Command& command);
 // Names and types of the flags that a command takes: "config string". Sorted.
 std::vector<std::string> FlagList(const Command& command);
 
-// Sets the flags in argv and takes them out; `--` is taken out too and ends them. argv[0] stays. --set of a command
-// with `sets` stays as it is.
+// Sets the flags in argv and takes them out; `--` is taken out too and ends them. argv[0] stays. So does what a command
+// takes any number of times, --set of one with `sets` among it.
 absl::Status ParseFlags(const Command& command, int* argc, char** argv);
 
 }  // namespace trefoil

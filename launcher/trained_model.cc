@@ -1,5 +1,7 @@
 #include "launcher/trained_model.h"
 
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 #include <gflags/gflags.h>
 #include <google/protobuf/text_format.h>
 
@@ -52,21 +54,34 @@ absl::StatusOr<Tokenizer> OpenTokenizer(FileSystem& fs, const std::string& run, 
   return tokenizer;
 }
 
+// What rank 0 finds, on every rank: a run that goes on may write and remove checkpoints meanwhile.
+absl::StatusOr<CheckpointPlace> ChoosePlace(FileSystem& fs, Group& all) {
+  if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
+  absl::StatusOr<CheckpointPlace> found = CheckpointPlace();
+  if (all.rank() == 0) found = FindTrained(fs, FLAGS_checkpoint);
+  TREFOIL_RETURN_IF_ERROR(all.Agree(
+      found.ok() ? absl::OkStatus()
+                 : absl::Status(found.status().code(), "--checkpoint: " + std::string(found.status().message()))));
+  std::vector<std::string> paths = found->checkpoints;
+  paths.push_back(found->run);
+  CheckpointPlace place;
+  place.checkpoints = absl::StrSplit(all.BroadcastString(absl::StrJoin(paths, std::string(1, '\0'))), '\0');
+  place.run = place.checkpoints.back();
+  place.checkpoints.pop_back();
+  return place;
+}
+
 }  // namespace
 
 absl::StatusOr<TrainedModel> LoadTrainedModel(
     FileSystem& fs, const std::string& command,
-    const std::function<absl::Status(const std::string& path, const ModelConfig& model)>& check, World& world,
-    Device& device) {
-  if (FLAGS_checkpoint.empty()) return absl::InvalidArgumentError("--checkpoint: missing; give a run's folder");
-  const absl::StatusOr<CheckpointPlace> place = FindTrained(fs, FLAGS_checkpoint);
-  if (!place.ok()) {
-    return absl::Status(place.status().code(), "--checkpoint: " + std::string(place.status().message()));
-  }
+    const std::function<absl::Status(const std::string& path, const ModelConfig& model)>& check, Copies copies,
+    World& world, Device& device) {
+  TREFOIL_ASSIGN_OR_RETURN(const CheckpointPlace place, ChoosePlace(fs, world.all()));
   TrainedModel trained;
   const auto load = [&](const std::string& path) -> absl::Status {
-    trained = {.checkpoint = path, .run = place->run, .tokenizer = {}, .predictor = nullptr};
-    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::Open(fs, path));
+    trained = {.checkpoint = path, .run = place.run, .tokenizer = {}, .layout = {}, .predictor = nullptr};
+    TREFOIL_ASSIGN_OR_RETURN(const CheckpointReader reader, CheckpointReader::OpenOnAll(fs, world.all(), path));
     ModelConfig model;
     TrainerState state;
     if (!google::protobuf::TextFormat::ParseFromString(reader.model(), &model) ||
@@ -74,22 +89,26 @@ absl::StatusOr<TrainedModel> LoadTrainedModel(
       return absl::DataLossError(path + ": its model description is not readable");
     }
     TREFOIL_RETURN_IF_ERROR(check(path, model));
+    TREFOIL_ASSIGN_OR_RETURN(trained.layout, LayoutOfFlags(model, world.size(), copies));
     if (RecipeOf(model).structure != Recipe::Structure::kVision) {
-      absl::StatusOr<Tokenizer> tokenizer = OpenTokenizer(fs, place->run, state.tokenizer(), model);
+      absl::StatusOr<Tokenizer> tokenizer = OpenTokenizer(fs, place.run, state.tokenizer(), model);
       // A tokenizer that is missing does not mean that the checkpoint is damaged.
-      if (!tokenizer.ok()) return absl::FailedPreconditionError(tokenizer.status().message());
+      TREFOIL_RETURN_IF_ERROR(world.all().Agree(
+          tokenizer.ok() ? absl::OkStatus() : absl::FailedPreconditionError(tokenizer.status().message())));
       trained.tokenizer = *std::move(tokenizer);
     }
-    trained.predictor = std::make_unique<Predictor>(model, InferenceLayout(), world, device);
+    trained.predictor = std::make_unique<Predictor>(model, trained.layout, world, device);
     return trained.predictor->Load(fs, path);
   };
-  if (place->checkpoints.size() == 1) {
-    TREFOIL_RETURN_IF_ERROR(load(place->checkpoints.front()));
+  if (place.checkpoints.size() == 1) {
+    TREFOIL_RETURN_IF_ERROR(load(place.checkpoints.front()));
     return trained;
   }
-  const auto warn = [&](const std::string& text) { std::cerr << "trefoil " << command << ": " << text << std::endl; };
+  const auto warn = [&](const std::string& text) {
+    if (world.rank() == 0) std::cerr << "trefoil " << command << ": " << text << std::endl;
+  };
   std::vector<std::string> damaged;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string path, FirstWhole(place->checkpoints, load, &damaged, warn));
+  TREFOIL_ASSIGN_OR_RETURN(const std::string path, FirstWhole(place.checkpoints, load, &damaged, warn));
   if (!damaged.empty()) warn("WARNING: taking " + path + " instead.");
   return trained;
 }

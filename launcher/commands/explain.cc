@@ -15,6 +15,7 @@
 #include "launcher/config/config.h"
 #include "launcher/flags/checkpoint.h"
 #include "launcher/flags/output.h"
+#include "launcher/flags/samples.h"
 #include "launcher/flags/text.h"
 #include "launcher/given_flags.h"
 #include "launcher/prediction/lines.h"
@@ -37,7 +38,6 @@
 DEFINE_string(show, "",
               "losses: the mean loss of each token of a sample, by its place; gradients: how much of the last token's loss gets "
               "back to the tokens before it; attention: the weights of each layer and head for --text or --image.");
-DEFINE_int64(samples, 256, "Of losses and gradients: held-out samples to take the mean of.");
 DEFINE_string(image, "", "Of attention, a picture in place of --text.");
 DEFINE_string(data, "", "Of losses and gradients: token files or records. Empty: the run's data.held_out.");
 
@@ -68,9 +68,11 @@ absl::Status CheckFlags() {
     return Bad("--text: ", FLAGS_text.empty() ? "missing; give a text, or --image a picture, to show the attention of"
                                               : "--image is given as well; leave one out");
   }
-  if (FLAGS_samples < 1) return Bad("--samples: ", FLAGS_samples, ", must be at least 1; nearest legal: 1");
+  if (FLAGS_samples < 0) return Bad("--samples: ", FLAGS_samples, ", must be at least 1, or 0; nearest legal: 1");
   return absl::OkStatus();
 }
+
+int64_t SamplesAsked() { return FLAGS_samples > 0 ? FLAGS_samples : 256; }
 
 // The run on one rank, on samples that are held out.
 absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const std::string& checkpoint) {
@@ -87,7 +89,7 @@ absl::StatusOr<RunConfig> OneRank(FileSystem& fs, const std::string& run, const 
   config.clear_parallel();
   config.mutable_model()->set_dropout(0);
   TrainingConfig& training = *config.mutable_training();
-  const auto batch = static_cast<int32_t>(std::min(kAtOnce, FLAGS_samples));
+  const auto batch = static_cast<int32_t>(std::min(kAtOnce, SamplesAsked()));
   training.set_global_batch(batch);
   training.set_micro_batch(batch);
   training.set_gradient_groups(1);
@@ -107,7 +109,7 @@ absl::StatusOr<Json> ByPlace(FileSystem& fs, World& world, Device& device) {
   TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, OneRank(fs, place.run, checkpoint));
   TREFOIL_ASSIGN_OR_RETURN(const TaskData data, OpenTaskData(config, TaskData::Part::kHeldOut));
   const int64_t batch = config.training().global_batch();
-  const int64_t samples = std::min(FLAGS_samples, data.samples->samples()) / batch * batch;
+  const int64_t samples = std::min(SamplesAsked(), data.samples->samples()) / batch * batch;
   if (samples == 0) {
     return Bad("--data: ", config.data().held_out(0), " has ", data.samples->samples(), " samples, must have at least ", batch,
                "; nearest legal: --samples=1");
@@ -214,7 +216,7 @@ absl::StatusOr<Json> Attention(FileSystem& fs, World& world, Device& device) {
                ModelConfig::Head_Name(model.head()), ", of which no attention to ",
                FLAGS_image.empty() ? "texts" : "pictures", " can be shown");
   };
-  TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "explain", check, world, device));
+  TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "explain", check, Copies::kNone, world, device));
   TREFOIL_ASSIGN_OR_RETURN(const RunConfig config, ReadConfig(fs, trained.run + "/config.pbtxt", {}));
   Json maps = Json::array();
   trained.predictor->Watch([&](const std::string& name, const AttentionShape& shape, const AttentionHeads& heads,

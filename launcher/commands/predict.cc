@@ -3,6 +3,7 @@
 #include <absl/strings/str_cat.h>
 #include <gflags/gflags.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -10,7 +11,9 @@
 
 #include "launcher/cluster/machine.h"
 #include "launcher/config/config.h"
+#include "launcher/flags/batch.h"
 #include "launcher/flags/input.h"
+#include "launcher/flags/json.h"
 #include "launcher/flags/output.h"
 #include "launcher/flags/text.h"
 #include "launcher/flags/tokens.h"
@@ -20,17 +23,15 @@
 #include "launcher/prepare.h"
 #include "launcher/trained_model.h"
 #include "parallel/collectives/world.h"
+#include "parallel/same_on_ranks.h"
 #include "runtime/files/file.h"
 #include "runtime/host/cpu_features.h"
 #include "training/tasks/tasks.h"
 
-DEFINE_int64(batch, 32, "Texts or images that go through the model at once.");
 DEFINE_int64(beam, 0,
              "Of texts that are written, beginnings in hand at a time; 1: always the likeliest token. 0: 4 of "
              "translations, 1 of what continues a text.");
 DEFINE_double(length_penalty, 0.6, "Of texts that are written: 0 prefers short ones, 1 goes by the mean of a token.");
-DEFINE_bool(json, false,
-            "A JSON object a line, with the input, each answer and its probability or score, and the right one.");
 
 namespace trefoil {
 namespace {
@@ -111,17 +112,24 @@ absl::StatusOr<Predictions> PredictAll(const PredictionJob& job, FileSystem& fs,
 }
 
 absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string>& inputs) {
+  TREFOIL_RETURN_IF_ERROR(CheckSameOnRanks(world.all(), CommandLineFacts(inputs)));
   TREFOIL_RETURN_IF_ERROR(CheckFlags(inputs));
-  TREFOIL_RETURN_IF_ERROR(CheckCpuLevel());
-  if (!FLAGS_output.empty() && fs.Exists(FLAGS_output)) return Bad("--output: ", FLAGS_output, " is there already");
-  const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), /*ranks_on_host=*/1);
+  TREFOIL_RETURN_IF_ERROR(world.all().Agree(CheckCpuLevel()));
+  if (world.size() > 1 && std::find(inputs.begin(), inputs.end(), "-") != inputs.end()) {
+    return Bad("--input: -, standard input, is read by one rank, and there are ", world.size(), "; give a file");
+  }
+  const bool first = world.rank() == 0;
+  TREFOIL_RETURN_IF_ERROR(world.all().Agree(first && !FLAGS_output.empty() && fs.Exists(FLAGS_output)
+                                                ? Bad("--output: ", FLAGS_output, " is there already")
+                                                : absl::OkStatus()));
+  const std::unique_ptr<Device> device = OpenCpu(RuntimeConfig(), world.local_size());
   const auto check = [](const std::string& path, const ModelConfig& model) -> absl::Status {
     if (model.head() != ModelConfig::PATCHES) return absl::OkStatus();
     return Bad("--checkpoint: ", path,
                " has learnt the pixels of hidden patches, of which there is nothing to say; train it ",
                "further on IMAGE_CLASSES");
   };
-  TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, world, *device));
+  TREFOIL_ASSIGN_OR_RETURN(TrainedModel trained, LoadTrainedModel(fs, "predict", check, Copies::kNone, world, *device));
   TREFOIL_ASSIGN_OR_RETURN(const TaskConfig task, TaskOf(fs, trained));
   TREFOIL_ASSIGN_OR_RETURN(const PredictionOptions options, OptionsFor(task.kind(), trained.model()));
   const PredictionJob job = {.options = options,
@@ -129,6 +137,7 @@ absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string
                              .predictor = *trained.predictor,
                              .tokenizer = trained.tokenizer ? &*trained.tokenizer : nullptr};
   TREFOIL_ASSIGN_OR_RETURN(const Predictions predictions, PredictAll(job, fs, inputs));
+  if (!first) return absl::OkStatus();
   std::string lines;
   for (const std::string& line : predictions.lines) absl::StrAppend(&lines, line, "\n");
   if (FLAGS_output.empty()) {
@@ -144,15 +153,11 @@ absl::Status Predict(FileSystem& fs, World& world, const std::vector<std::string
 }  // namespace
 
 int PredictMain(int argc, char** argv) {
+  const std::unique_ptr<World> world = NewMpiWorld(&argc, &argv);
   std::vector<std::string> inputs(argv + 1, argv + argc);
   if (!FLAGS_input.empty()) inputs.insert(inputs.begin(), FLAGS_input);
-  int exit_status = 0;
-  // A world of one rank, in this process.
-  RunRanksAsThreads(1, [&](World& world) {
-    const absl::Status status = Predict(FileSystem::Posix(), world, inputs);
-    if (!status.ok()) exit_status = Fail("predict", status, /*speak=*/true);
-  });
-  return exit_status;
+  const absl::Status status = Predict(FileSystem::Posix(), *world, inputs);
+  return status.ok() ? 0 : Fail("predict", status, world->rank() == 0);
 }
 
 }  // namespace trefoil

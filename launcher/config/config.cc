@@ -7,6 +7,7 @@
 
 #include "launcher/config/config_text.h"
 #include "launcher/config/presets.h"
+#include "launcher/repeated_flags.h"
 
 namespace trefoil {
 absl::StatusOr<Source> FindSource(FileSystem& fs, const std::string& flag, const std::string& kind,
@@ -40,28 +41,7 @@ absl::StatusOr<Source> FindSource(FileSystem& fs, const std::string& flag, const
 }
 
 absl::StatusOr<std::vector<std::string>> TakeSets(int* argc, char** argv) {
-  std::vector<std::string> sets;
-  int kept = 0;
-  for (int i = 0; i < *argc; ++i) {
-    const std::string argument = argv[i];
-    if (argument == "--") {
-      while (i < *argc) argv[kept++] = argv[i++];
-      break;
-    }
-    if (argument == "--set" || argument == "-set") {
-      if (i + 1 == *argc) {
-        return absl::InvalidArgumentError("--set: nothing follows; give PATH=VALUE, for example parallel.tensor=2");
-      }
-      sets.emplace_back(argv[++i]);
-    } else if (absl::StartsWith(argument, "--set=") || absl::StartsWith(argument, "-set=")) {
-      sets.push_back(argument.substr(argument.find('=') + 1));
-    } else {
-      argv[kept++] = argv[i];
-    }
-  }
-  *argc = kept;
-  argv[kept] = nullptr;
-  return sets;
+  return TakeRepeated("set", "PATH=VALUE, for example parallel.tensor=2", argc, argv);
 }
 
 absl::StatusOr<RunConfig> ReadConfig(FileSystem& fs, const std::string& path_or_preset,

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 namespace trefoil {
@@ -89,6 +90,11 @@ std::vector<std::string> OnRanks(int ranks, const std::vector<std::string>& argu
 Ended RunProgram(const std::vector<std::string>& argv) {
   Program program(argv, testing::TempDir() + "/output");
   return program.Wait();
+}
+
+Ended WithoutSpeeds(Ended ended) {
+  ended.output = std::regex_replace(ended.output, std::regex("trefoil generate: read [^\n]*\n"), "");
+  return ended;
 }
 
 int Count(const std::string& text, const std::string& part) {

@@ -42,6 +42,8 @@ std::string Trefoil();
 std::vector<std::string> OnRanks(int ranks, const std::vector<std::string>& arguments);
 // Runs to the end.
 Ended RunProgram(const std::vector<std::string>& argv);
+// Without the line of speeds with which `trefoil generate` ends.
+Ended WithoutSpeeds(Ended ended);
 
 int Count(const std::string& text, const std::string& part);
 // A folder of this name, empty, in the test's temporary folder.

@@ -6,7 +6,10 @@
 #include <cmath>
 #include <numeric>
 #include <set>
+#include <string>
 #include <vector>
+
+#include "training/inference/stop_strings.h"
 
 namespace trefoil {
 namespace {
@@ -95,6 +98,41 @@ TEST(ChooseToken, IsAFunctionOfSeedAndPosition) {
   EXPECT_EQ(first, second);
   EXPECT_NE(first, other);
   EXPECT_GT(std::set<int32_t>(first.begin(), first.end()).size(), 15u);
+}
+
+// Whatever pieces a text comes in: it is cut before the string that is complete first, and nothing of it is given out.
+TEST(StopStrings, CutAcrossPieces) {
+  const std::vector<std::string> stops = {"abcd", "cde", "\n\n", "aab"};
+  const auto cut = [&](const std::string& text) {
+    for (size_t end = 1; end <= text.size(); ++end) {
+      size_t first = std::string::npos;
+      for (const std::string& stop : stops) {
+        if (text.substr(0, end).ends_with(stop)) first = std::min(first, end - stop.size());
+      }
+      if (first != std::string::npos) return std::pair(text.substr(0, first), true);
+    }
+    return std::pair(text, false);
+  };
+  uint32_t state = 5;
+  const auto random = [&](uint32_t below) { return (state = state * 1664525 + 1013904223) / 65536 % below; };
+  int cuts = 0;
+  for (int trial = 0; trial < 20000; ++trial) {
+    std::string text;
+    for (uint32_t n = random(14); n > 0; --n) text += "abcde\n"[random(6)];
+    StopStrings stop(stops);
+    std::string given;
+    for (size_t at = 0; at < text.size() && !stop.stopped();) {
+      const size_t size = 1 + random(5);
+      given += stop.Add(std::string_view(text).substr(at, size));
+      at += size;
+      EXPECT_TRUE(cut(text).first.starts_with(given)) << text << " gave " << given;
+    }
+    if (!stop.stopped()) given += stop.End();
+    EXPECT_EQ(given, cut(text).first) << text;
+    EXPECT_EQ(stop.stopped(), cut(text).second) << text;
+    cuts += stop.stopped() ? 1 : 0;
+  }
+  EXPECT_GT(cuts, 100);
 }
 
 }  // namespace
