@@ -9,6 +9,8 @@ std::span<const Command> Commands() {
        .summary = "Train a tokenizer on text files, and write them as token files.",
        .examples = "  trefoil tokenize --input='text/*.txt' --output=corpus --vocabulary=4096\n"
                    "  trefoil launch -n 8 -- tokenize --input='web/*.jsonl[.gz|.zst]' --output=corpus --tokenizer=t.model\n"
+                   "  trefoil tokenize --input='text/*.txt' --output=corpus --vocabulary=32000 --tokenizer_kind=byte_bpe\n"
+                   "      # a tokenizer.json, which Hugging Face's libraries open; --tokenizer=FOLDER takes theirs\n"
                    "  trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000\n"
                    "      # of lines {\"source\": \"Guten Tag.\", \"target\": \"Good day.\"}\n",
        .flag_files = {"launcher/commands/tokenize.cc", "launcher/corpus_flags.cc", "launcher/flags/input.cc",

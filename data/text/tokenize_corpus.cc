@@ -99,9 +99,8 @@ absl::StatusOr<CorpusPlan> PlanCorpus(const CorpusOptions& options) {
   return plan;
 }
 
-absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int64_t bytes,
-                                                     const CorpusProgress& progress) {
-  TextSample sample(bytes);
+absl::Status ForEachTrainingBlock(const CorpusPlan& plan, const CorpusProgress& progress,
+                                  const std::function<void(std::string_view text, uint64_t hash)>& use) {
   for (size_t s = 0; s < plan.slices.size(); ++s) {
     SliceProgress slice_progress(plan.slices[s], progress);
     int64_t number = 0;
@@ -109,11 +108,19 @@ absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int
       const int64_t b = number++;
       slice_progress.Update(block.slice_done);
       if (!plan.IsHeldOut(static_cast<int64_t>(s), b)) {
-        sample.Add(HashOf(HashOf(plan.options.seed + 1, s), b), block.text);
+        use(block.text, HashOf(HashOf(plan.options.seed + 1, s), b));
       }
       return absl::OkStatus();
     }));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> SampleTexts(const CorpusPlan& plan, int64_t bytes,
+                                                     const CorpusProgress& progress) {
+  TextSample sample(bytes);
+  TREFOIL_RETURN_IF_ERROR(ForEachTrainingBlock(
+      plan, progress, [&](std::string_view text, uint64_t hash) { sample.Add(hash, text); }));
   return sample.Take();
 }
 

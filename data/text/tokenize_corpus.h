@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -77,6 +78,11 @@ class SliceProgress {
   const CorpusProgress& progress_;
   int64_t reported_ = 0;
 };
+
+// Calls use(text, hash) for every block of the text that is not held out, in one order; hash is a random number of the block's.
+// Reads all input.
+absl::Status ForEachTrainingBlock(const CorpusPlan& plan, const CorpusProgress& progress,
+                                  const std::function<void(std::string_view text, uint64_t hash)>& use);
 
 // A sample of the text that is not held out, about `bytes` of it or all if there is less: blocks chosen by a hash, so
 // that it represents the whole. Reads all input.

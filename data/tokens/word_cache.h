@@ -19,6 +19,8 @@ namespace trefoil {
 
 class WordCache {
  public:
+  static constexpr size_t kLongestWord = 64;  // bytes; longer ones are rarely seen twice
+
   // Appends to `ids` what `encode` once appended for this word.
   template <typename Encode>
   void Append(std::string_view word, const Encode& encode, std::vector<int32_t>* ids) {
@@ -38,7 +40,6 @@ class WordCache {
   }
 
  private:
-  static constexpr size_t kLongestWord = 64;  // bytes; longer ones are rarely seen twice
   static constexpr size_t kWords = 200000;
 
   struct Hash {

@@ -13,6 +13,8 @@
 #include <memory>
 #include <optional>
 
+#include "data/tokens/json/bpe_trainer.h"
+#include "data/tokens/json/word_counter.h"
 #include "data/tokens/tokenizer.h"
 #include "launcher/commands/commands.h"
 #include "launcher/corpus_flags.h"
@@ -23,6 +25,7 @@
 #include "launcher/staged_output.h"
 #include "parallel/collectives/world.h"
 #include "runtime/device.h"
+#include "runtime/host/cpu_features.h"
 #include "runtime/number_text.h"
 
 DEFINE_string(records, "",
@@ -30,6 +33,8 @@ DEFINE_string(records, "",
               "labels, of \"text\" (and \"text_pair\") and \"label\", a class or a value such as 2.5, or of lists "
               "\"words\" and \"label\"; or conversations, of \"messages\" with \"role\" and \"content\".");
 DEFINE_string(tokenizer, "", "A tokenizer to use, tokenizer.json or SentencePiece's .model, or a folder with one. Empty: train one on the input.");
+DEFINE_string(tokenizer_kind, "sentencepiece",
+              "What to train: sentencepiece, or byte_bpe, a tokenizer.json of Hugging Face's.");
 DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
 DEFINE_int64(shard_bytes, 0, "Input bytes per pair of token files. 0: 32 MiB, or more to make at most 1024.");
 DEFINE_bool(allow_binary, false, "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
@@ -77,7 +82,24 @@ absl::StatusOr<std::vector<std::string>> Sample(const Work& work) {
   return texts;
 }
 
-absl::StatusOr<Tokenizer> TrainTokenizer(const Work& work, int64_t vocabulary) {
+absl::StatusOr<Tokenizer> TrainOnWords(const Work& work, int64_t vocabulary) {
+  WordCounter counter({.threads = CoresAllowed()});
+  if (work.records) {
+    for (const std::string& text : work.records->sample) counter.Add(text);
+  } else {
+    ProgressBar bar("reading   ", work.corpus.bytes, 1);
+    TREFOIL_RETURN_IF_ERROR(ForEachTrainingBlock(
+        work.corpus, [&](int64_t bytes) { bar.Add(bytes); }, [&](std::string_view text, uint64_t) { counter.Add(text); }));
+    bar.Finish();
+  }
+  const WordCounts words = counter.Take();
+  std::cerr << absl::StrFormat("training a tokenizer of %d pieces on %s different words\n", vocabulary, WithCommas(words.size()));
+  TREFOIL_ASSIGN_OR_RETURN(TokenizerFiles files, TrainByteBpe(words, vocabulary));
+  return Tokenizer::Of(std::move(files), "trained tokenizer");
+}
+
+absl::StatusOr<Tokenizer> TrainTokenizer(const Work& work, TrainedKind kind, int64_t vocabulary) {
+  if (kind == TrainedKind::kByteBpe) return TrainOnWords(work, vocabulary);
   TREFOIL_ASSIGN_OR_RETURN(const auto texts, Sample(work));
   int64_t bytes = 0;
   for (const std::string& text : texts) bytes += static_cast<int64_t>(text.size());
@@ -180,7 +202,7 @@ absl::Status WriteCorpus(FileSystem& fs, const TokenizeRun& run, const CorpusPla
   absl::Status status;
   if (first) {
     const int64_t vocabulary = run.vocabulary == 0 ? kDefaultVocabulary : run.vocabulary;
-    status = keep(run.tokenizer.empty() ? TrainTokenizer(work, vocabulary) : LoadTokenizer(fs, run));
+    status = keep(run.tokenizer.empty() ? TrainTokenizer(work, run.kind, vocabulary) : LoadTokenizer(fs, run));
     if (status.ok()) status = tokenizer->Save(fs, partial);
   }
   TREFOIL_RETURN_IF_ERROR(group.Agree(status));
@@ -249,9 +271,19 @@ int TokenizeMain(int argc, char** argv) {
   run.output = FLAGS_output;
   run.tokenizer = FLAGS_tokenizer;
   run.vocabulary = FLAGS_vocabulary;
+  const bool byte_bpe = FLAGS_tokenizer_kind == "byte_bpe";
+  if (byte_bpe) run.kind = TrainedKind::kByteBpe;
   run.overwrite = FLAGS_overwrite;
   absl::Status status = CheckSameOnRanks(world->all(), CommandLineFacts(run.corpus.inputs));
   if (status.ok()) status = CheckCorpusFlags();
+  if (!byte_bpe && FLAGS_tokenizer_kind != "sentencepiece" && status.ok()) {
+    status = absl::InvalidArgumentError(absl::StrCat("--tokenizer_kind: ", FLAGS_tokenizer_kind,
+                                                     " is neither sentencepiece nor byte_bpe"));
+  }
+  if (byte_bpe && !run.tokenizer.empty() && status.ok()) {
+    status = absl::InvalidArgumentError("--tokenizer_kind: is of the tokenizer that is trained, and --tokenizer names one "
+                                        "that is there; leave one out");
+  }
   if (!FLAGS_records.empty() && status.ok()) {
     const auto kind = RecordKindOf(FLAGS_records, "--records");
     status = kind.status();

@@ -13,6 +13,7 @@ tokenizers.json:
                 shown: [text, ids, decoded text], in full
                 ids, decoded: of each generated text FNV-1a (32 bits) over its ids, four little-endian bytes each, and over the
                 bytes of the text that they are decoded to
+    trained     the merges that the package's trainer learns of the generated texts, those of pairs that occur once left out
     models      [{name, model, shown, ids, decoded}]: of SentencePiece; model: a .model file, in Base64
 
 Generated text number k: x(0) = k + 1, x(i + 1) = x(i) * 6364136223846793005 + 1442695040888963407 modulo 2^64, r(i) = x(i) >> 33;
@@ -106,6 +107,15 @@ def byte_level(pre_tokenizer, specials, normalizer=None, **options):
     tokenizer.train_from_iterator(corpus(), trainers.BpeTrainer(
         vocab_size=600, special_tokens=specials, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
     return tokenizer
+
+
+def trained():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = split(LLAMA3)
+    tokenizer.train_from_iterator(generated(), trainers.BpeTrainer(
+        vocab_size=257 + 500, min_frequency=2, special_tokens=["<|endoftext|>"], show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    return [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
 def split(pattern):
@@ -268,7 +278,8 @@ def main():
         models_.append(measured({"name": name, "model": base64.b64encode(serialized).decode()}, processor.encode, processor.decode))
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizers.json")
     with open(path, "w") as out:
-        out.write('{"fragments":' + json.dumps(FRAGMENTS) + ',"generated":' + str(GENERATED) + ',"tokenizers":[\n')
+        out.write('{"fragments":' + json.dumps(FRAGMENTS) + ',"generated":' + str(GENERATED) + ',"trained":' + json.dumps(trained()) +
+                  ',"tokenizers":[\n')
         out.write(",\n".join(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in tokenizers))
         out.write('\n],"models":[\n' + ",\n".join(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) for entry in models_) + "\n]}\n")
 

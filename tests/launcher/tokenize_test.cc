@@ -109,6 +109,34 @@ TEST_F(Tokenize, ATokenizerFileIsUsedAsItIs) {
   ExpectError(Run(2), {"vocabulary: 4096", "has 300"});
 }
 
+// With what lies beside it, from run to run.
+TEST_F(Tokenize, ByteBpeIsATokenizerJson) {
+  run_.kind = TrainedKind::kByteBpe;
+  run_.vocabulary = 280;
+  std::map<std::string, std::string> trained;
+  for (const int ranks : {1, 3}) {
+    run_.overwrite = true;
+    ASSERT_TRUE(Run(ranks).ok());
+    if (trained.empty()) trained = Output();
+    EXPECT_TRUE(Output() == trained);
+  }
+  EXPECT_EQ(trained.count("tokenizer.model"), 0u);
+  EXPECT_EQ(trained.count("tokenizer_config.json"), 1u);
+  EXPECT_NE(summary_.find("/tokenizer.json, vocabulary 280"), std::string::npos) << summary_;
+  EXPECT_EQ(summary_.find("note"), std::string::npos) << summary_;
+  const auto tokenizer = Tokenizer::Load(FileSystem::Posix(), run_.output);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_TRUE(Loader::Open({run_.output + "/train-*"}, 16, 280, 1).ok());
+  std::ofstream(run_.output + "/chat_template.jinja") << "a template";
+  trained["chat_template.jinja"] = "a template";
+  run_.kind = TrainedKind::kSentencePiece;
+  run_.tokenizer = run_.output;
+  run_.output = folder_ + "/again";
+  run_.vocabulary = 0;
+  ASSERT_TRUE(Run(2).ok());
+  EXPECT_TRUE(Output() == trained);
+}
+
 TEST_F(Tokenize, AnOutputThatIsThereIsReplacedOnlyWhenAsked) {
   ASSERT_TRUE(Run(1).ok());
   const auto before = Output();

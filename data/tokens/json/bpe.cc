@@ -4,7 +4,9 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <bitset>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 #include <utility>
 
 #include "data/text/utf8.h"
@@ -49,11 +51,28 @@ class Bpe : public TokenModel {
       : TokenModel(std::move(vocabulary)),
         options_(std::move(options)),
         merges_(std::move(merges)),
-        bytes_(FindByteTokens(vocabulary_)) {}
+        bytes_(FindByteTokens(vocabulary_)) {
+    const bool unknown_fuses = options_.fuse_unknown && options_.unknown >= 0 && !falls_back_on_bytes();
+    cuts_ = !options_.ignore_merges && options_.prefix.empty() && options_.suffix.empty() && !unknown_fuses && !MergesBytes();
+    for (int32_t id = 0; id < vocabulary_.size(); ++id) {
+      const std::string& token = vocabulary_.Token(id);
+      for (size_t i = 1; i < token.size(); ++i) joined_.set(BytesOf(token[i - 1], token[i]));
+    }
+  }
 
   std::string name() const override { return "BPE"; }
   int32_t unknown_id() const override { return options_.unknown; }
   bool falls_back_on_bytes() const override { return options_.byte_fallback && HasAll(bytes_); }
+
+  // Between two bytes that no token has side by side: merges never reach over such a place.
+  void Cut(std::string_view piece, absl::FunctionRef<void(std::string_view)> give) const override {
+    if (!cuts_) return give(piece);
+    for (size_t at = 0; at < piece.size();) {
+      const size_t begin = at++;
+      while (at < piece.size() && ((piece[at] & 0xc0) == 0x80 || joined_[BytesOf(piece[at - 1], piece[at])])) ++at;
+      give(piece.substr(begin, at - begin));
+    }
+  }
 
   void Encode(std::string_view piece, std::vector<int32_t>* ids) const override {
     if (options_.ignore_merges) {
@@ -69,6 +88,15 @@ class Bpe : public TokenModel {
   }
 
  private:
+  static size_t BytesOf(char a, char b) { return static_cast<unsigned char>(a) << 8 | static_cast<unsigned char>(b); }
+
+  bool MergesBytes() const {
+    const std::unordered_set<int32_t> bytes(bytes_.begin(), bytes_.end());
+    return options_.byte_fallback && std::any_of(merges_.begin(), merges_.end(), [&](const auto& merge) {
+             return bytes.contains(static_cast<int32_t>(merge.first >> 32)) || bytes.contains(static_cast<int32_t>(merge.first));
+           });
+  }
+
   void AddCharacters(std::string_view piece, std::vector<Symbol>* symbols) const {
     bool unknown = false;  // one is to be added
     const auto add = [&](int32_t id) { symbols->push_back({.id = id, .previous = -1, .next = -1}); };
@@ -147,6 +175,8 @@ class Bpe : public TokenModel {
   const Options options_;
   const Merges merges_;
   const ByteTokens bytes_;
+  bool cuts_ = false;
+  std::bitset<65536> joined_;  // pairs of bytes that are side by side in some token
   // Reused from piece to piece.
   mutable std::vector<Symbol> symbols_;
   mutable std::vector<Candidate> heap_;

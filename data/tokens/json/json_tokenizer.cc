@@ -144,7 +144,11 @@ void JsonTokenizer::EncodeNormalized(std::string_view text, bool begins_text, bo
 }
 
 void JsonTokenizer::EncodePiece(std::string_view piece, std::vector<int32_t>* ids) {
-  words_.Append(piece, [&](std::vector<int32_t>* out) { model_->Encode(piece, out); }, ids);
+  const auto append = [&](std::string_view word) {
+    words_.Append(word, [&](std::vector<int32_t>* out) { model_->Encode(word, out); }, ids);
+  };
+  if (piece.size() > WordCache::kLongestWord) return model_->Cut(piece, append);
+  append(piece);
 }
 
 std::string JsonTokenizer::Decode(std::span<const int32_t> ids) const {

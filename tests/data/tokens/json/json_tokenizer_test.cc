@@ -9,7 +9,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -17,20 +16,13 @@
 #include "data/tokens/json/json_value.h"
 #include "data/tokens/text_stream.h"
 #include "data/tokens/tokenizer.h"
+#include "tests/data/tokens/json/golden_tokenizers.h"
 
 namespace trefoil {
 namespace {
 
 using Json = nlohmann::json;
 using testing::HasSubstr;
-
-const Json& Golden() {
-  static const Json* const golden = [] {
-    std::ifstream in("tests/golden/tokenizers.json");
-    return new Json(Json::parse(in));
-  }();
-  return *golden;
-}
 
 Json EntryOf(const std::string& name) {
   for (const Json& entry : Golden().at("tokenizers")) {
@@ -55,19 +47,6 @@ Tokenizer Opened(const std::string& name) {
   auto tokenizer = Open(EntryOf(name));
   CHECK(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
-}
-
-// As make_tokenizers.py says.
-std::string GeneratedText(uint64_t number) {
-  uint64_t x = number + 1;
-  const auto next = [&] {
-    x = x * 6364136223846793005u + 1442695040888963407u;
-    return x >> 33;
-  };
-  const Json& fragments = Golden().at("fragments");
-  std::string text;
-  for (uint64_t left = 1 + next() % 24; left > 0; --left) text += fragments.at(next() % fragments.size()).get<std::string>();
-  return text;
 }
 
 uint32_t Fnv(std::string_view bytes, uint32_t hash = 2166136261) {
