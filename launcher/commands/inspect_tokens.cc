@@ -150,7 +150,7 @@ absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, con
                                            static_cast<double>(options.text.size()) / std::max<size_t>(ids.size(), 1)));
   for (const int32_t id : ids) {
     const PieceKind kind = tokenizer.KindOf(id);
-    const bool written = kind == PieceKind::kSymbol || (kind == PieceKind::kText && !tokenizer.exact());
+    const bool written = kind == PieceKind::kSymbol || kind == PieceKind::kUnknown || (kind == PieceKind::kText && !tokenizer.exact());
     out << absl::StrFormat("  %8d  %s\n", id,
                            QuotedText(written ? PieceOf(tokenizer, id) : tokenizer.Decode(std::span(&id, 1)), 60));
   }
