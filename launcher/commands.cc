@@ -116,6 +116,22 @@ std::span<const Command> Commands() {
                       "launcher/flags/text.cc", "launcher/flags/tokens.cc", "launcher/flags/top.cc",
                       "launcher/trained_model.cc"},
        .main = PredictMain},
+      {.name = "evaluate",
+       .summary = "Measure a trained model on tasks: perplexity, multiple choice, last words, classes by words.",
+       .examples = "  trefoil evaluate --checkpoint=runs/austen --task=emma.txt\n"
+                   "  trefoil evaluate --checkpoint=runs/smollm2 --task=arc_easy.jsonl,last_word:lambada.jsonl\n"
+                   "  trefoil launch -n 8 -- evaluate --checkpoint=runs/large --tensor=2 --pipeline=2 --task='tasks/*.jsonl'\n"
+                   "Ranks beyond tensor x pipeline are copies that share the work. A task is FILE or KIND:FILE:\n"
+                   "  perplexity        a .txt, or lines {\"text\": ...}, each a document\n"
+                   "  multiple_choice   lines {\"context\": ..., \"choices\": [...], \"answer\": 0}; HellaSwag's, ARC's, PIQA's and\n"
+                   "                    WinoGrande's own\n"
+                   "  last_word         lines {\"text\": ...}\n"
+                   "  classification    lines {\"text\": ..., \"label\": ...} behind a first line with the labels:\n"
+                   "                    {\"kind\": \"classification\", \"labels\": [\"bad\", \"good\"]}\n"
+                   "Counts as EleutherAI's lm-evaluation-harness does; docs/evaluation.md has the rules.\n",
+       .flag_files = {"launcher/commands/evaluate.cc", "launcher/flags/checkpoint.cc", "launcher/flags/json.cc",
+                      "launcher/flags/layout.cc", "launcher/flags/output.cc", "launcher/trained_model.cc"},
+       .main = EvaluateMain},
       {.name = "explain",
        .summary = "Show what a trained model makes of its context, as JSON to draw from.",
        .examples = "  trefoil explain --checkpoint=runs/austen --show=losses                  # by place in the sample\n"

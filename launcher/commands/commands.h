@@ -30,6 +30,9 @@ int GenerateMain(int argc, char** argv);
 // `trefoil predict`: what a trained model says of texts or images.
 int PredictMain(int argc, char** argv);
 
+// `trefoil evaluate`: how well a trained model does tasks of given files.
+int EvaluateMain(int argc, char** argv);
+
 // `trefoil explain`: what a trained model looks at, as numbers to draw.
 int ExplainMain(int argc, char** argv);
 

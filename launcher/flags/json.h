@@ -1,4 +1,4 @@
-// --json, for the commands that say something of each of many texts.
+// --json, for the commands that say something of many texts.
 #pragma once
 
 #include <gflags/gflags_declare.h>

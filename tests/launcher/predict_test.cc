@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -122,6 +123,53 @@ class Predict : public testing::Test {
       }
     }
     EXPECT_EQ(maps, layers.size() * heads);
+  }
+
+  // What it knows it is measured to know, on one rank as on two; what is wrong is refused.
+  static void ExpectEvaluated(const std::string& run) {
+    WriteText(Path("articles.jsonl"),
+              "{\"context\": \"der rote haus die\", \"choices\": [\"rote\", \"blaue\"], \"answer\": 1}\n"
+              "{\"context\": \"die blaue hund der\", \"choices\": [\"rote\", \"blaue\"], \"answer\": 0}\n"
+              "{\"context\": \"die blaue hund\", \"choices\": [\"die\", \"der\"], \"answer\": \"1\"}\n");
+    const std::string tasks = "--task=" + Path("articles.jsonl") + "," + Path("text.txt"), out = Path("evaluated");
+    const auto evaluate = [&](int ranks, std::vector<std::string> more) {
+      std::filesystem::remove(out);
+      more.insert(more.begin(), {"evaluate", "--checkpoint=" + run, "--output=" + out});
+      return RunProgram(OnRanks(ranks, more));
+    };
+    const Ended one = evaluate(1, {tasks});
+    ASSERT_EQ(one.status, 0) << one.output;
+    EXPECT_EQ(Count(one.output, "multiple_choice"), 1) << one.output;
+    EXPECT_EQ(Count(one.output, " of 3\n"), 3) << one.output;
+    const Json results = Json::parse(ReadText(out));
+    ASSERT_EQ(results["tasks"].size(), 2u);
+    EXPECT_EQ(results["begin"], "<|endoftext|>") << results;
+    EXPECT_EQ(results["tasks"][0]["metrics"]["acc"]["right"], 3) << results;
+    const Json perplexities = results["tasks"][1]["metrics"];
+    EXPECT_NEAR(std::log2(perplexities["byte_perplexity"]["value"].get<double>()),
+                perplexities["bits_per_byte"]["value"].get<double>(), 1e-9);
+    EXPECT_LT(perplexities["bits_per_byte"]["value"], 2) << results;
+    const Ended two = evaluate(2, {tasks, "--batch_tokens=100"});
+    ASSERT_EQ(two.status, 0) << two.output;
+    const Json same = Json::parse(ReadText(out));
+    EXPECT_EQ(same["tasks"][0], results["tasks"][0]);
+    EXPECT_NEAR(same["tasks"][1]["metrics"]["token_perplexity"]["value"].get<double>(),
+                perplexities["token_perplexity"]["value"].get<double>(), 1e-4);
+    // Other windows, the same tokens.
+    ASSERT_EQ(evaluate(1, {"--task=" + Path("text.txt"), "--stride=4"}).status, 0);
+    const Json strided = Json::parse(ReadText(out))["tasks"][0];
+    EXPECT_EQ(strided["tokens"], results["tasks"][1]["tokens"]);
+    EXPECT_NE(strided["metrics"]["token_perplexity"], perplexities["token_perplexity"]);
+    for (const auto& [flag, message] : std::vector<std::pair<std::string, std::string>>{
+             {"--stride=25", "--stride: 25, more than the 24 tokens that the model reads; nearest legal: 24"},
+             {"--begin=X", "--begin: X, must be AUTO, END_OF_TEXT or NONE"},
+             {"--task=quiz:a",
+              "--task: quiz:a: quiz is no kind of task; the kinds are perplexity, multiple_choice, last_word, "
+              "classification"}}) {
+      const Ended refused = evaluate(1, {tasks, flag});
+      EXPECT_NE(refused.status, 0);
+      EXPECT_EQ(Count(refused.output, "trefoil evaluate: " + message + "\n"), 1) << refused.output;
+    }
   }
 
   static void ExpectRefused(const Said& said, const std::string& message) {
@@ -435,6 +483,7 @@ TEST_F(Predict, MasksAndContinuations) {
     const Ended generated = WithoutSpeeds(RunProgram(
         {Trefoil(), "generate", "--checkpoint=" + run, "--prompt=der rote haus", "--tokens=10", "--temperature=0"}));
     EXPECT_EQ(generated.output, "der rote haus" + next.out);
+    ExpectEvaluated(run);
     const Said longer = Ask(run, {"--text=" + Words(40), "--tokens=2"});
     EXPECT_EQ(Count(longer.err, "1 text is cut to the last 24 tokens that the model reads, the first --text, "), 1)
         << longer.err;
