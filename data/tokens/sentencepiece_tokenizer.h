@@ -1,5 +1,5 @@
-// Byte-pair encoding (Sennrich, Haddow & Birch, "Neural machine translation of rare words with subword units", ACL 2016) as
-// SentencePiece does it, and whatever else a .model file of SentencePiece's holds.
+// Byte-pair encoding (Sennrich, Haddow & Birch, "Neural machine translation of rare words with subword units", ACL
+// 2016) as SentencePiece does it, and whatever else a .model file of SentencePiece's holds.
 //
 //   TREFOIL_ASSIGN_OR_RETURN(auto tokenizer, SentencePieceTokenizer::Train(texts, /*vocabulary=*/4096));
 //

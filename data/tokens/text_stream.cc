@@ -7,7 +7,8 @@
 namespace trefoil {
 namespace {
 
-constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD: SentencePiece's for bytes that are no character yet
+constexpr std::string_view kReplacement =
+    "\xef\xbf\xbd";  // U+FFFD: SentencePiece's for bytes that are no character yet
 
 // Bytes at the end of `text` that may be the beginning of a character: at most 3.
 size_t UnfinishedBytes(std::string_view text) {

@@ -7,8 +7,8 @@
 //   tokenizer.Decode(ids);   // "It is a truth universally acknowledged"
 //
 // Two kinds of file hold one: SentencePiece's .model (data/tokens/sentencepiece_tokenizer.h), which Train makes, and
-// Hugging Face's tokenizer.json (data/tokens/json/json_tokenizer.h) with all its models. Each is used as its own library
-// would use it: the ids are the same. What lies beside the file goes with it (data/tokens/tokenizer_files.h).
+// Hugging Face's tokenizer.json (data/tokens/json/json_tokenizer.h) with all its models. Each is used as its own
+// library would use it: the ids are the same. What lies beside the file goes with it (data/tokens/tokenizer_files.h).
 //
 // What tokens stand for may depend on the ones before them: data/tokens/text_stream.h decodes as they come.
 //
@@ -33,8 +33,8 @@ class Tokenizer {
  public:
   // As SentencePieceTokenizer::Train.
   static absl::StatusOr<Tokenizer> Train(std::span<const std::string> texts, int64_t vocabulary);
-  // `path`: a .json or SentencePiece's file, or a folder that has one. Failure: a file that is not what it should be, or that
-  // asks for what is not known here, by name; no symbol that ends texts.
+  // `path`: a .json or SentencePiece's file, or a folder that has one. Failure: a file that is not what it should be,
+  // or that asks for what is not known here, by name; no symbol that ends texts.
   static absl::StatusOr<Tokenizer> Load(FileSystem& fs, const std::string& path);
   // `name` is for messages.
   static absl::StatusOr<Tokenizer> Of(TokenizerFiles files, const std::string& name);
@@ -43,7 +43,8 @@ class Tokenizer {
 
   // Ids are in [0, vocabulary()).
   int64_t vocabulary() const { return kind_->vocabulary(); }
-  // The symbol that ends each document. Text encodes to it only where a tokenizer.json finds its symbols spelled out in it.
+  // The symbol that ends each document. Text encodes to it only where a tokenizer.json finds its symbols spelled out in
+  // it.
   int32_t end_of_text() const { return kind_->end_of_text(); }
   // The symbol that some models are to find before each document; -1 if there is none.
   int32_t begin_of_text() const { return kind_->begin_of_text(); }
@@ -51,17 +52,19 @@ class Tokenizer {
   bool exact() const { return kind_->exact(); }
 
   // `before`: what of the document precedes `text`, or at least its last character; empty where the document begins. A
-  // document encoded in parts then has the ids that it has as a whole, as far as the parts meet between words: a model that
-  // puts a space before each text does so once. Models trained here have no use for it.
-  // The symbols of before_text() and after_text() are left to the caller.
-  std::vector<int32_t> Encode(std::string_view text, std::string_view before = {}) { return kind_->Encode(text, before); }
+  // document encoded in parts then has the ids that it has as a whole, as far as the parts meet between words: a model
+  // that puts a space before each text does so once. Models trained here have no use for it. The symbols of
+  // before_text() and after_text() are left to the caller.
+  std::vector<int32_t> Encode(std::string_view text, std::string_view before = {}) {
+    return kind_->Encode(text, before);
+  }
   // The bytes of `ids` put together; the end of text and other symbols give none. Cutting a token sequence anywhere and
   // decoding both halves gives the same bytes when exact(), though a character may be cut in two.
   // CHECKs that ids are in [0, vocabulary()).
   std::string Decode(std::span<const int32_t> ids) const { return kind_->Decode(ids); }
 
-  // Ids that the file says a whole text begins and ends with (the post-processor of a tokenizer.json): [CLS] and [SEP] of
-  // BERT's, the begin of text of Llama's, none of most. Encode gives the text's own only.
+  // Ids that the file says a whole text begins and ends with (the post-processor of a tokenizer.json): [CLS] and [SEP]
+  // of BERT's, the begin of text of Llama's, none of most. Encode gives the text's own only.
   std::vector<int32_t> before_text() const { return kind_->before_text(); }
   std::vector<int32_t> after_text() const { return kind_->after_text(); }
 

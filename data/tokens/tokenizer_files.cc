@@ -80,7 +80,8 @@ absl::StatusOr<TokenizerFiles> ReadTokenizerFiles(FileSystem& fs, const std::str
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
   const std::string suffix(SuffixOf(path));
   TREFOIL_ASSIGN_OR_RETURN(files.config, ReadIfThere(fs, absl::StrCat(folder, "tokenizer_config", suffix, ".json")));
-  TREFOIL_ASSIGN_OR_RETURN(files.chat_template, ReadIfThere(fs, absl::StrCat(folder, "chat_template", suffix, ".jinja")));
+  TREFOIL_ASSIGN_OR_RETURN(files.chat_template,
+                           ReadIfThere(fs, absl::StrCat(folder, "chat_template", suffix, ".jinja")));
   return files;
 }
 

@@ -4,11 +4,11 @@
 //   files.checksum();                              // "5d3a01ff": tells tokenizers apart
 //   TREFOIL_RETURN_IF_ERROR(WriteTokenizerFiles(fs, "runs/a", files));
 //
-// A folder (of token files, a run, a model of Hugging Face's) has one tokenizer: `tokenizer.json` or else `tokenizer.model`.
-// Beside it may lie `tokenizer_config.json`, which names the symbols that begin and end texts, and `chat_template.jinja`;
-// they go where the tokenizer goes. One that another has replaced lies there as tokenizer-HASH.json, with its companions
-// tokenizer_config-HASH.json and chat_template-HASH.jinja: a companion's name has what its tokenizer's has after
-// "tokenizer".
+// A folder (of token files, a run, a model of Hugging Face's) has one tokenizer: `tokenizer.json` or else
+// `tokenizer.model`. Beside it may lie `tokenizer_config.json`, which names the symbols that begin and end texts, and
+// `chat_template.jinja`; they go where the tokenizer goes. One that another has replaced lies there as
+// tokenizer-HASH.json, with its companions tokenizer_config-HASH.json and chat_template-HASH.jinja: a companion's name
+// has what its tokenizer's has after "tokenizer".
 #pragma once
 
 #include <string>
@@ -43,8 +43,8 @@ std::string KeptTokenizerIn(FileSystem& fs, const std::string& folder, std::stri
 
 // `path`: the file, whose name ends in .json or is SentencePiece's, or a folder that has one.
 absl::StatusOr<TokenizerFiles> ReadTokenizerFiles(FileSystem& fs, const std::string& path);
-// Under their names in `folder`, each atomically and the tokenizer last; companions that `files` lack are removed, and so is
-// a tokenizer of the other kind. With `checksum`, under the names of a replaced one.
+// Under their names in `folder`, each atomically and the tokenizer last; companions that `files` lack are removed, and
+// so is a tokenizer of the other kind. With `checksum`, under the names of a replaced one.
 absl::Status WriteTokenizerFiles(FileSystem& fs, const std::string& folder, const TokenizerFiles& files,
                                  std::string_view checksum = {});
 

@@ -36,8 +36,8 @@ absl::Status VerifyIds(const TokenSet& set, int64_t vocabulary, std::ostream& ou
       TREFOIL_RETURN_IF_ERROR(file.Read(at, ids));
       for (size_t i = 0; i < ids.size(); ++i) {
         if (ids[i] < 0 || ids[i] >= vocabulary) {
-          return absl::DataLossError(absl::StrCat(file.prefix(), ".bin: token ", at + static_cast<int64_t>(i), " has id ",
-                                                  ids[i], "; ids are in [0, ", vocabulary, ")"));
+          return absl::DataLossError(absl::StrCat(file.prefix(), ".bin: token ", at + static_cast<int64_t>(i),
+                                                  " has id ", ids[i], "; ids are in [0, ", vocabulary, ")"));
         }
         largest = std::max(largest, ids[i]);
       }
@@ -110,7 +110,9 @@ absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, con
       ++bytes;
     } else if (kind != PieceKind::kText) {
       constexpr int64_t kShown = 20;
-      if (++symbols <= kShown) absl::StrAppend(&symbol_names, symbol_names.empty() ? "" : ", ", id, " ", PieceOf(tokenizer, id));
+      if (++symbols <= kShown) {
+        absl::StrAppend(&symbol_names, symbol_names.empty() ? "" : ", ", id, " ", PieceOf(tokenizer, id));
+      }
       if (symbols == kShown + 1) symbol_names += " ...";
     } else {
       const std::string text = tokenizer.Decode(std::span(&id, 1));
@@ -122,19 +124,22 @@ absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, con
   std::sort(longest.begin(), longest.end());
   InspectLine(out, "tokenizer", path);
   InspectLine(out, "kind", tokenizer.Description());
-  InspectLine(out, "vocabulary", absl::StrCat(tokenizer.vocabulary(), ": ", bytes, " bytes, ", characters, " characters, ",
-                                              pieces, " longer pieces, ", symbols, " symbols",
-                                              nothing > 0 ? absl::StrCat(", ", nothing, " ids without a token") : ""));
+  InspectLine(out, "vocabulary",
+              absl::StrCat(tokenizer.vocabulary(), ": ", bytes, " bytes, ", characters, " characters, ", pieces,
+                           " longer pieces, ", symbols, " symbols",
+                           nothing > 0 ? absl::StrCat(", ", nothing, " ids without a token") : ""));
   InspectLine(out, "symbols", symbol_names);
-  InspectLine(out, "end of text", absl::StrCat(tokenizer.end_of_text(), " ", PieceOf(tokenizer, tokenizer.end_of_text())));
+  InspectLine(out, "end of text",
+              absl::StrCat(tokenizer.end_of_text(), " ", PieceOf(tokenizer, tokenizer.end_of_text())));
   const std::vector<int32_t> before = tokenizer.before_text(), after = tokenizer.after_text();
   if (!before.empty() || !after.empty()) {
     InspectLine(out, "around", absl::StrCat(PiecesOf(tokenizer, before), before.empty() ? "" : " ", "TEXT",
                                             after.empty() ? "" : " ", PiecesOf(tokenizer, after)));
   }
   if (!tokenizer.files().chat_template.empty()) InspectLine(out, "chat", "with a template");
-  InspectLine(out, "exact", tokenizer.exact() ? "yes: any text comes back as it was"
-                                              : "no: it normalises, so that decoded text may differ from what was encoded");
+  InspectLine(out, "exact",
+              tokenizer.exact() ? "yes: any text comes back as it was"
+                                : "no: it normalises, so that decoded text may differ from what was encoded");
   std::string examples;
   for (size_t i = 0; i < std::min<size_t>(longest.size(), 8); ++i) {
     const int id = longest[i].second;
@@ -150,7 +155,8 @@ absl::Status InspectTokenizer(FileSystem& fs, const InspectOptions& options, con
                                            static_cast<double>(options.text.size()) / std::max<size_t>(ids.size(), 1)));
   for (const int32_t id : ids) {
     const PieceKind kind = tokenizer.KindOf(id);
-    const bool written = kind == PieceKind::kSymbol || kind == PieceKind::kUnknown || (kind == PieceKind::kText && !tokenizer.exact());
+    const bool written =
+        kind == PieceKind::kSymbol || kind == PieceKind::kUnknown || (kind == PieceKind::kText && !tokenizer.exact());
     out << absl::StrFormat("  %8d  %s\n", id,
                            QuotedText(written ? PieceOf(tokenizer, id) : tokenizer.Decode(std::span(&id, 1)), 60));
   }

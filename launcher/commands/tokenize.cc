@@ -32,12 +32,15 @@ DEFINE_string(records, "",
               "Write records from the lines of .jsonl files, not text: pairs, of fields \"source\" and \"target\"; "
               "labels, of \"text\" (and \"text_pair\") and \"label\", a class or a value such as 2.5, or of lists "
               "\"words\" and \"label\"; or conversations, of \"messages\" with \"role\" and \"content\".");
-DEFINE_string(tokenizer, "", "A tokenizer to use, tokenizer.json or SentencePiece's .model, or a folder with one. Empty: train one on the input.");
+DEFINE_string(tokenizer, "",
+              "A tokenizer to use, tokenizer.json or SentencePiece's .model, or a folder with one. Empty: train one on "
+              "the input.");
 DEFINE_string(tokenizer_kind, "sentencepiece",
               "What to train: sentencepiece, or byte_bpe, a tokenizer.json of Hugging Face's.");
 DEFINE_int64(vocabulary, 0, "Size of the tokenizer's vocabulary. 0: 4096, or what --tokenizer has.");
 DEFINE_int64(shard_bytes, 0, "Input bytes per pair of token files. 0: 32 MiB, or more to make at most 1024.");
-DEFINE_bool(allow_binary, false, "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
+DEFINE_bool(allow_binary, false,
+            "Take the bytes of files that are not UTF-8 text as they are, instead of refusing them.");
 
 namespace trefoil {
 namespace {
@@ -89,11 +92,13 @@ absl::StatusOr<Tokenizer> TrainOnWords(const Work& work, int64_t vocabulary) {
   } else {
     ProgressBar bar("reading   ", work.corpus.bytes, 1);
     TREFOIL_RETURN_IF_ERROR(ForEachTrainingBlock(
-        work.corpus, [&](int64_t bytes) { bar.Add(bytes); }, [&](std::string_view text, uint64_t) { counter.Add(text); }));
+        work.corpus, [&](int64_t bytes) { bar.Add(bytes); },
+        [&](std::string_view text, uint64_t) { counter.Add(text); }));
     bar.Finish();
   }
   const WordCounts words = counter.Take();
-  std::cerr << absl::StrFormat("training a tokenizer of %d pieces on %s different words\n", vocabulary, WithCommas(words.size()));
+  std::cerr << absl::StrFormat("training a tokenizer of %d pieces on %s different words\n", vocabulary,
+                               WithCommas(words.size()));
   TREFOIL_ASSIGN_OR_RETURN(TokenizerFiles files, TrainByteBpe(words, vocabulary));
   return Tokenizer::Of(std::move(files), "trained tokenizer");
 }
@@ -139,8 +144,9 @@ absl::Status CheckCounts(const Work& work, const CorpusCounts& counts) {
 }
 
 void Sum(Group& group, CorpusCounts* counts) {
-  int64_t* const fields[] = {&counts->documents,       &counts->text_bytes,  &counts->bad_bytes,     &counts->train_tokens,
-                             &counts->held_out_tokens, &counts->train_files, &counts->held_out_files};
+  int64_t* const fields[] = {&counts->documents,     &counts->text_bytes,      &counts->bad_bytes,
+                             &counts->train_tokens,  &counts->held_out_tokens, &counts->train_files,
+                             &counts->held_out_files};
   double values[std::size(fields)];  // exact: below 2^53
   for (size_t i = 0; i < std::size(fields); ++i) values[i] = static_cast<double>(*fields[i]);
   group.AllReduceSum(std::span<double>(values));
@@ -170,7 +176,8 @@ void PrintSummary(const TokenizeRun& run, const Work& work, const CorpusCounts& 
                          WithCommas(counts.documents), work.corpus.paths.size());
   if (work.records) PrintRecords(*work.records, out);
   out << absl::StrFormat("tokenizer    %s/%s, vocabulary %s, %.2f bytes a token\n", run.output,
-                         TokenizerFileName(tokenizer.files().json), WithCommas(tokenizer.vocabulary()), static_cast<double>(counts.text_bytes) / tokens);
+                         TokenizerFileName(tokenizer.files().json), WithCommas(tokenizer.vocabulary()),
+                         static_cast<double>(counts.text_bytes) / tokens);
   const auto side = [&](const char* label, const char* name, int64_t side_tokens, int64_t files) {
     out << absl::StrFormat("%-12s %s/%s-*, %s tokens (%.1f%%), %d %s\n", label, run.output, name,
                            WithCommas(side_tokens), 100.0 * side_tokens / tokens, files,

@@ -4,8 +4,9 @@
 //   mpirun -n 8 trefoil tokenize --input='text/*' --output=corpus --tokenizer=other/tokenizer.model
 //
 // writes corpus/tokenizer.model (or tokenizer.json with what lies beside it), corpus/train-00000.{bin,idx} ... and
-// corpus/held_out-00000.{bin,idx} ... (Megatron's format, data/tokens/token_file.h). Without --tokenizer one is trained on
-// the text that is not held out, or a sample of it. Ranks share the work by shards; the files are the same for any number of ranks.
+// corpus/held_out-00000.{bin,idx} ... (Megatron's format, data/tokens/token_file.h). Without --tokenizer one is trained
+// on the text that is not held out, or a sample of it. Ranks share the work by shards; the files are the same for any
+// number of ranks.
 //
 //   trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000
 //
@@ -29,8 +30,9 @@
 
 namespace trefoil {
 
-// Of the tokenizer that is trained: SentencePiece's BPE, on a sample of the text (data/tokens/sentencepiece_tokenizer.h), or
-// byte-level BPE as a tokenizer.json, on all of it (data/tokens/json/bpe_trainer.h).
+// Of the tokenizer that is trained: SentencePiece's BPE, on a sample of the text
+// (data/tokens/sentencepiece_tokenizer.h), or byte-level BPE as a tokenizer.json, on all of it
+// (data/tokens/json/bpe_trainer.h).
 enum class TrainedKind { kSentencePiece, kByteBpe };
 
 struct TokenizeRun {

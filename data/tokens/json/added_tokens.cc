@@ -56,7 +56,8 @@ absl::StatusOr<AddedTokens> AddedTokens::Parse(const JsonValue& value, const Voc
   TREFOIL_ASSIGN_OR_RETURN(const auto items, value.Items());
   int64_t largest = -1;
   for (const JsonValue& item : items) {
-    TREFOIL_RETURN_IF_ERROR(item.HasOnly({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}));
+    TREFOIL_RETURN_IF_ERROR(
+        item.HasOnly({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}));
     AddedToken token;
     TREFOIL_ASSIGN_OR_RETURN(token.content, item.Get("content").Text());
     TREFOIL_ASSIGN_OR_RETURN(token.single_word, item.Get("single_word").Bool(false));

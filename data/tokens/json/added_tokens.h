@@ -3,9 +3,9 @@
 //   TREFOIL_ASSIGN_OR_RETURN(AddedTokens added, AddedTokens::Parse(file.root().Get("added_tokens"), model_vocabulary));
 //   finder.Split(text, [&](std::string_view part, int32_t id) { ... });   // "Hi", -1; "<|im_end|>", 2
 //
-// Of those that match at one place the longest is taken, from left to right. `normalized` ones are looked for in the normalized
-// text, the others in the text as it is. Options: lstrip and rstrip take the white space beside with them; single_word wants no
-// letter, digit or mark beside; special: decoding leaves it out.
+// Of those that match at one place the longest is taken, from left to right. `normalized` ones are looked for in the
+// normalized text, the others in the text as it is. Options: lstrip and rstrip take the white space beside with them;
+// single_word wants no letter, digit or mark beside; special: decoding leaves it out.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -68,8 +68,8 @@ class TokenFinder {
 
 class AddedTokens {
  public:
-  // Failure: besides what is malformed, an id that the `tokenizers` package would not give the token: that in the model's
-  // vocabulary, else the next free one.
+  // Failure: besides what is malformed, an id that the `tokenizers` package would not give the token: that in the
+  // model's vocabulary, else the next free one.
   static absl::StatusOr<AddedTokens> Parse(const JsonValue& value, const Vocabulary& model);
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }

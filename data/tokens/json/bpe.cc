@@ -53,7 +53,8 @@ class Bpe : public TokenModel {
         merges_(std::move(merges)),
         bytes_(FindByteTokens(vocabulary_)) {
     const bool unknown_fuses = options_.fuse_unknown && options_.unknown >= 0 && !falls_back_on_bytes();
-    cuts_ = !options_.ignore_merges && options_.prefix.empty() && options_.suffix.empty() && !unknown_fuses && !MergesBytes();
+    cuts_ = !options_.ignore_merges && options_.prefix.empty() && options_.suffix.empty() && !unknown_fuses &&
+            !MergesBytes();
     for (int32_t id = 0; id < vocabulary_.size(); ++id) {
       const std::string& token = vocabulary_.Token(id);
       for (size_t i = 1; i < token.size(); ++i) joined_.set(BytesOf(token[i - 1], token[i]));
@@ -93,7 +94,8 @@ class Bpe : public TokenModel {
   bool MergesBytes() const {
     const std::unordered_set<int32_t> bytes(bytes_.begin(), bytes_.end());
     return options_.byte_fallback && std::any_of(merges_.begin(), merges_.end(), [&](const auto& merge) {
-             return bytes.contains(static_cast<int32_t>(merge.first >> 32)) || bytes.contains(static_cast<int32_t>(merge.first));
+             return bytes.contains(static_cast<int32_t>(merge.first >> 32)) ||
+                    bytes.contains(static_cast<int32_t>(merge.first));
            });
   }
 
@@ -124,7 +126,8 @@ class Bpe : public TokenModel {
   int32_t Find(std::string_view character, bool first, bool last) const {
     const bool prefixed = !first && !options_.prefix.empty(), suffixed = last && !options_.suffix.empty();
     if (!prefixed && !suffixed) return vocabulary_.Find(character);
-    return vocabulary_.Find(absl::StrCat(prefixed ? options_.prefix : "", View(character), suffixed ? options_.suffix : ""));
+    return vocabulary_.Find(
+        absl::StrCat(prefixed ? options_.prefix : "", View(character), suffixed ? options_.suffix : ""));
   }
 
   bool AddBytes(std::string_view character, std::vector<Symbol>* symbols) const {
@@ -183,7 +186,8 @@ class Bpe : public TokenModel {
 };
 
 // The two halves of a merge: "a b" or ["a", "b"].
-absl::Status ParsePair(const nlohmann::json& merge, const std::string& path, std::string_view* left, std::string_view* right) {
+absl::Status ParsePair(const nlohmann::json& merge, const std::string& path, std::string_view* left,
+                       std::string_view* right) {
   if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
     *left = merge[0].get_ref<const std::string&>();
     *right = merge[1].get_ref<const std::string&>();
@@ -228,8 +232,9 @@ absl::StatusOr<Merges> ParseMerges(const JsonValue& value, const Vocabulary& voc
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TokenModel>> ParseBpe(const JsonValue& value) {
-  TREFOIL_RETURN_IF_ERROR(value.HasOnly({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                                         "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges", "cache_capacity"}));
+  TREFOIL_RETURN_IF_ERROR(
+      value.HasOnly({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+                     "byte_fallback", "ignore_merges", "vocab", "merges", "cache_capacity"}));
   if (const JsonValue dropout = value.Get("dropout"); !dropout.IsNull()) {
     TREFOIL_ASSIGN_OR_RETURN(const double share, dropout.Number());
     if (share != 0) return dropout.Refuse("makes the ids of a text random; must be null or 0");

@@ -26,7 +26,8 @@ std::array<unsigned char, 256> BytesInOrder() {
   std::array<unsigned char, 256> bytes;
   for (int byte = 0; byte < 256; ++byte) bytes[byte] = static_cast<unsigned char>(byte);
   // UTF-8 keeps the order of characters.
-  std::sort(bytes.begin(), bytes.end(), [](unsigned char a, unsigned char b) { return ByteCharacter(a) < ByteCharacter(b); });
+  std::sort(bytes.begin(), bytes.end(),
+            [](unsigned char a, unsigned char b) { return ByteCharacter(a) < ByteCharacter(b); });
   return bytes;
 }
 
@@ -78,7 +79,8 @@ class Merger {
       for (const uint32_t word : words) MergeIn(word, top.pair, id);
       for (const Pair& pair : changed_) {
         const auto places = pairs_.find(pair);
-        if (places != pairs_.end() && places->second.count >= kLeast) queue_.push({.count = places->second.count, .pair = pair});
+        if (places == pairs_.end() || places->second.count < kLeast) continue;
+        queue_.push({.count = places->second.count, .pair = pair});
       }
       changed_.clear();
       return true;
@@ -147,19 +149,22 @@ std::vector<std::pair<int32_t, int32_t>> LearnMerges(const WordCounts& words, si
   Merger merger(words);
   std::vector<Pair> learnt;
   Pair pair;
-  while (learnt.size() < merges && merger.Next(kFirstMerge + static_cast<int32_t>(learnt.size()), &pair)) learnt.push_back(pair);
+  while (learnt.size() < merges && merger.Next(kFirstMerge + static_cast<int32_t>(learnt.size()), &pair))
+    learnt.push_back(pair);
   return learnt;
 }
 
 absl::StatusOr<TokenizerFiles> TrainByteBpe(const WordCounts& words, int64_t vocabulary) {
   if (vocabulary <= kFirstMerge || vocabulary > Vocabulary::kMost) {
-    return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", vocabulary, ": the 256 bytes and the end of text take ",
-                                                   kFirstMerge, "; must be in [", kFirstMerge + 1, ", ", Vocabulary::kMost, "]"));
+    return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", vocabulary,
+                                                   ": the 256 bytes and the end of text take ", kFirstMerge,
+                                                   "; must be in [", kFirstMerge + 1, ", ", Vocabulary::kMost, "]"));
   }
   const std::vector<Pair> merges = LearnMerges(words, static_cast<size_t>(vocabulary - kFirstMerge));
   if (kFirstMerge + static_cast<int64_t>(merges.size()) < vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat("vocabulary: ", vocabulary, ": the text supports no more than ",
-                                                   kFirstMerge + merges.size(), " pieces; take at most that, or more text"));
+                                                   kFirstMerge + merges.size(),
+                                                   " pieces; take at most that, or more text"));
   }
   using Json = nlohmann::ordered_json;
   std::vector<std::string> tokens = {kEnd};
@@ -170,7 +175,8 @@ absl::StatusOr<TokenizerFiles> TrainByteBpe(const WordCounts& words, int64_t voc
     tokens.push_back(tokens[left] + tokens[right]);
   }
   for (size_t id = 0; id < tokens.size(); ++id) vocab.push_back({tokens[id], id});
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  const Json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   const Json cut = {{"type", "Split"}, {"pattern", {{"Regex", kWordPattern}}}, {"behavior", "Isolated"}, {"invert", false}};
   const Json file = {
       {"version", "1.0"},

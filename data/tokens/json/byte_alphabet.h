@@ -1,5 +1,5 @@
-// GPT-2's alphabet of bytes (Radford et al., 2019): each byte as a character that can be seen, so that a vocabulary of bytes is
-// one of texts.
+// GPT-2's alphabet of bytes (Radford et al., 2019): each byte as a character that can be seen, so that a vocabulary of
+// bytes is one of texts.
 //
 //   AppendByteCharacters(" naïve", &out);     // "ĠnaÃ¯ve"
 //   AppendBytesOfCharacters("Ġna", &bytes);   // " na"

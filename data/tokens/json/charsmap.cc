@@ -28,8 +28,8 @@ uint32_t Offset(uint32_t unit) { return unit >> 10 << ((unit & 0x200) >> 6); }
 absl::StatusOr<Charsmap> Charsmap::Parse(std::string_view bytes) {
   const size_t trie = bytes.size() < 4 ? 0 : Word(bytes);
   if (bytes.size() < 4 || trie == 0 || trie % 4 != 0 || trie > bytes.size() - 4) {
-    return absl::InvalidArgumentError(absl::StrCat("not a table of SentencePiece's: ", bytes.size(), " bytes with a trie of ",
-                                                   trie));
+    return absl::InvalidArgumentError(
+        absl::StrCat("not a table of SentencePiece's: ", bytes.size(), " bytes with a trie of ", trie));
   }
   Charsmap map;
   map.units_.reserve(trie / 4);

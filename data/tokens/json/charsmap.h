@@ -7,8 +7,8 @@
 //   trie       = unit:u32 ...                               a double array (Aoe, 1989) in Darts' layout
 //   texts      = {byte} 0 {byte} 0 ...                      a leaf's value is the place of its text
 //
-// What the `tokenizers` package makes of it, not what SentencePiece does: a grapheme cluster of less than 6 bytes of which
-// any beginning is in the trie becomes the text of the shortest; else each character does by itself.
+// What the `tokenizers` package makes of it, not what SentencePiece does: a grapheme cluster of less than 6 bytes of
+// which any beginning is in the trie becomes the text of the shortest; else each character does by itself.
 #pragma once
 
 #include <cstdint>

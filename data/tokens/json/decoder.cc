@@ -58,7 +58,8 @@ void BytesOfFallback(Tokens* tokens) {
   bool bytes = false;
   for (std::string& token : *tokens) {
     const bool byte = token.size() == 6 && absl::StartsWith(token, "<0x") && token[5] == '>' &&
-                      std::isxdigit(static_cast<unsigned char>(token[3])) && std::isxdigit(static_cast<unsigned char>(token[4]));
+                      std::isxdigit(static_cast<unsigned char>(token[3])) &&
+                      std::isxdigit(static_cast<unsigned char>(token[4]));
     if (byte) {
       if (!bytes) out.emplace_back();
       out.back() += static_cast<char>(std::strtol(token.c_str() + 3, nullptr, 16));
@@ -112,9 +113,9 @@ class WordPieces : public Decoder {
  private:
   // Spaces that English does not write; one after the other.
   static void Clean(std::string* token) {
-    static constexpr const char* kWritten[][2] = {{" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},
-                                                  {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},       {" do not", " don't"},
-                                                  {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    static constexpr const char* kWritten[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                                  {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                                  {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (const auto& [spaced, written] : kWritten) absl::StrReplaceAll({{spaced, written}}, token);
   }
 
@@ -145,7 +146,8 @@ class Metaspace : public Decoder {
 };
 
 Parsed ParseMetaspace(const JsonValue& value) {
-  TREFOIL_RETURN_IF_ERROR(value.HasOnly({"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
+  TREFOIL_RETURN_IF_ERROR(
+      value.HasOnly({"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
   TREFOIL_ASSIGN_OR_RETURN(std::string replacement, value.Get("replacement").Character());
   TREFOIL_ASSIGN_OR_RETURN(const PrependScheme scheme, ParsePrependScheme(value));
   return std::make_unique<Metaspace>(std::move(replacement), scheme);
@@ -177,7 +179,8 @@ class Strip : public Decoder {
   void Decode(Tokens* tokens) const override {
     for (std::string& token : *tokens) {
       size_t begin = 0, end = token.size();
-      for (int64_t i = 0; i < start_ && token.compare(begin, content_.size(), content_) == 0; ++i) begin += content_.size();
+      for (int64_t i = 0; i < start_ && token.compare(begin, content_.size(), content_) == 0; ++i)
+        begin += content_.size();
       for (int64_t i = 0; i < stop_ && end >= begin + content_.size() &&
                           token.compare(end - content_.size(), content_.size(), content_) == 0;
            ++i) {
@@ -241,9 +244,10 @@ absl::StatusOr<std::unique_ptr<Decoder>> ParseDecoder(const JsonValue& value) {
   static constexpr struct {
     const char* type;
     Parsed (*parse)(const JsonValue& value);
-  } kKinds[] = {{"Sequence", ParseSequence},   {"ByteLevel", ParseByteLevel},     {"WordPiece", ParseWordPieces},
-                {"Metaspace", ParseMetaspace}, {"BPEDecoder", ParseWordEnds},     {"Strip", ParseStrip},
-                {"Replace", ParseReplace},     {"Fuse", ParsePlain<FuseTokens>}, {"ByteFallback", ParsePlain<BytesOfFallback>}};
+  } kKinds[] = {
+      {"Sequence", ParseSequence},   {"ByteLevel", ParseByteLevel},    {"WordPiece", ParseWordPieces},
+      {"Metaspace", ParseMetaspace}, {"BPEDecoder", ParseWordEnds},    {"Strip", ParseStrip},
+      {"Replace", ParseReplace},     {"Fuse", ParsePlain<FuseTokens>}, {"ByteFallback", ParsePlain<BytesOfFallback>}};
   for (const auto& kind : kKinds) {
     if (type == kind.type) return kind.parse(value);
   }

@@ -24,7 +24,8 @@ size_t OddBytesOf(std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<JsonTokenizer>> JsonTokenizer::Parse(const std::string& content, const std::string& config,
+absl::StatusOr<std::unique_ptr<JsonTokenizer>> JsonTokenizer::Parse(const std::string& content,
+                                                                    const std::string& config,
                                                                     const std::string& name) {
   auto tokenizer = absl::WrapUnique(new JsonTokenizer());
   if (const absl::Status status = tokenizer->ParseParts(content, config); !status.ok()) {
@@ -36,8 +37,8 @@ absl::StatusOr<std::unique_ptr<JsonTokenizer>> JsonTokenizer::Parse(const std::s
 absl::Status JsonTokenizer::ParseParts(const std::string& content, const std::string& config) {
   TREFOIL_ASSIGN_OR_RETURN(const JsonFile file, JsonFile::Parse(content));
   const JsonValue root = file.root();
-  TREFOIL_RETURN_IF_ERROR(root.HasOnly({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-                                        "post_processor", "decoder", "model"}));
+  TREFOIL_RETURN_IF_ERROR(root.HasOnly({"version", "truncation", "padding", "added_tokens", "normalizer",
+                                        "pre_tokenizer", "post_processor", "decoder", "model"}));
   if (const JsonValue version = root.Get("version"); !version.IsNull()) {
     TREFOIL_ASSIGN_OR_RETURN(const std::string text, version.Text());
     if (text != "1.0") return version.Refuse("must be \"1.0\"");
@@ -80,8 +81,9 @@ void JsonTokenizer::FindAddedTokens() {
 
 // Normalisation shows on texts that composition, compatibility, case folding, or the trimming of spaces would change.
 bool JsonTokenizer::Probe() {
-  for (const char* text : {"a", " a", "  a  b ", "\t\xef\xac\x81 \xe2\x91\xa0\xc3\x85 e\xcc\x81 A\xc2\xa0\xe3\x80\x80z ",
-                           "\n \n\n\n", "\xe2\x84\xab\xed\x95\x9c\xe1\x84\x92\xe1\x85\xa1 \xe2\x96\x81 <0x41>", "\xff a\xc3"}) {
+  for (const char* text :
+       {"a", " a", "  a  b ", "\t\xef\xac\x81 \xe2\x91\xa0\xc3\x85 e\xcc\x81 A\xc2\xa0\xe3\x80\x80z ", "\n \n\n\n",
+        "\xe2\x84\xab\xed\x95\x9c\xe1\x84\x92\xe1\x85\xa1 \xe2\x96\x81 <0x41>", "\xff a\xc3"}) {
     if (Decode(Encode(text, {})) != text) return false;
   }
   return true;
@@ -133,7 +135,8 @@ void JsonTokenizer::EncodeValid(std::string_view text, bool begins_text, bool co
   });
 }
 
-void JsonTokenizer::EncodeNormalized(std::string_view text, bool begins_text, bool continues, std::vector<int32_t>* ids) {
+void JsonTokenizer::EncodeNormalized(std::string_view text, bool begins_text, bool continues,
+                                     std::vector<int32_t>* ids) {
   normalized_finder_.Split(text, [&](std::string_view part, int32_t id) {
     if (id >= 0) return ids->push_back(id);
     if (pre_tokenizer_ == nullptr) return EncodePiece(part, ids);
@@ -174,7 +177,8 @@ PieceKind JsonTokenizer::KindOf(int32_t id) const {
   if (id == model_->unknown_id()) return PieceKind::kUnknown;
   if (const AddedToken* added = added_.Find(id)) return added->special ? PieceKind::kSymbol : PieceKind::kText;
   if (!model_->vocabulary().Has(id)) return PieceKind::kNone;
-  const bool byte = model_->falls_back_on_bytes() && std::find(byte_tokens_.begin(), byte_tokens_.end(), id) != byte_tokens_.end();
+  const bool byte =
+      model_->falls_back_on_bytes() && std::find(byte_tokens_.begin(), byte_tokens_.end(), id) != byte_tokens_.end();
   return byte ? PieceKind::kByte : PieceKind::kText;
 }
 

@@ -3,16 +3,17 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto tokenizer, JsonTokenizer::Parse(content, config, "smollm2/tokenizer.json"));
 //   tokenizer->Encode("It is<|im_end|>", {});
 //
-// The way of a text: added tokens cut it (added_tokens.h); the parts between are normalized (normalizer.h), cut by the added tokens
-// that are looked for in normalized text, and cut into pieces (pre_tokenizer.h); the model makes ids of each (token_model.h).
-// Back: tokens that are not special go through the decoder (decoder.h). Symbols around a text: post_processor.h, and
-// special_symbols.h for its end. `truncation` and `padding` of the file are left aside: a text is encoded whole. Whatever
-// else is not known is refused, by its place in the file.
+// The way of a text: added tokens cut it (added_tokens.h); the parts between are normalized (normalizer.h), cut by the
+// added tokens that are looked for in normalized text, and cut into pieces (pre_tokenizer.h); the model makes ids of
+// each (token_model.h). Back: tokens that are not special go through the decoder (decoder.h). Symbols around a text:
+// post_processor.h, and special_symbols.h for its end. `truncation` and `padding` of the file are left aside: a text is
+// encoded whole. Whatever else is not known is refused, by its place in the file.
 //
-// Text of the file's special tokens becomes these tokens, as in the package: whoever encodes text of strangers knows it.
+// Text of the file's special tokens becomes these tokens, as in the package: whoever encodes text of strangers knows
+// it.
 //
-// Bytes that are not UTF-8, which the package does not take: where the vocabulary has a token of every byte (the alphabet of
-// bytes, or byte_fallback) they are such tokens, and come back; elsewhere each is read as U+FFFD.
+// Bytes that are not UTF-8, which the package does not take: where the vocabulary has a token of every byte (the
+// alphabet of bytes, or byte_fallback) they are such tokens, and come back; elsewhere each is read as U+FFFD.
 //
 // Threads: one at a time.
 #pragma once
@@ -38,7 +39,8 @@ namespace trefoil {
 
 class JsonTokenizer : public TokenizerKind {
  public:
-  // `content` of the file; `config` of the tokenizer_config.json beside it, empty if there is none. `name` is for messages.
+  // `content` of the file; `config` of the tokenizer_config.json beside it, empty if there is none. `name` is for
+  // messages.
   static absl::StatusOr<std::unique_ptr<JsonTokenizer>> Parse(const std::string& content, const std::string& config,
                                                               const std::string& name);
 

@@ -36,7 +36,9 @@ double QuickNumber(std::string_view text) {
     if (!full) digits = digits * 10 + digit;
     exponent += full ? (fraction ? 0 : 1) : (fraction ? -1 : 0);
   }
-  if (at < text.size()) exponent += static_cast<int>(std::strtol(std::string(text.substr(at + 1)).c_str(), nullptr, 10));
+  if (at < text.size()) {
+    exponent += static_cast<int>(std::strtol(std::string(text.substr(at + 1)).c_str(), nullptr, 10));
+  }
   double value = static_cast<double>(digits);
   for (; exponent < -308 && value != 0; exponent += 308) value /= 1e308;
   const double power = std::strtod(absl::StrCat("1e", std::abs(exponent)).c_str(), nullptr);
@@ -138,7 +140,8 @@ absl::StatusOr<std::vector<JsonValue>> JsonValue::Items() const {
 absl::Status JsonValue::HasOnly(std::initializer_list<std::string_view> keys) const {
   if (!value_->is_object()) return Wanted("an object");
   for (const auto& [key, value] : value_->items()) {
-    if (std::find(keys.begin(), keys.end(), key) == keys.end()) return Get(key).Refuse("an option that is not known here");
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
+    return Get(key).Refuse("an option that is not known here");
   }
   return absl::OkStatus();
 }
@@ -180,7 +183,8 @@ JsonFile::~JsonFile() = default;
 
 absl::StatusOr<JsonFile> JsonFile::Parse(std::string_view content) {
   if (content.size() > kLargestFile) {
-    return absl::InvalidArgumentError(absl::StrCat(content.size(), " bytes of JSON; at most ", kLargestFile, " are read"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(content.size(), " bytes of JSON; at most ", kLargestFile, " are read"));
   }
   auto root = std::make_unique<Json>();
   TreeSax sax(root.get());

@@ -7,11 +7,12 @@
 //   return split.Get("behavior").Refuse("must be one of Removed, Isolated");
 //       // pre_tokenizer.behavior: "Removd": must be one of Removed, Isolated
 //
-// What the file lacks reads as null. Every error is InvalidArgument. Numbers with a fraction are those that the `tokenizers` package
-// reads, whose parser (serde_json) is quick and in the last bit not always right: two ways to cut a text may tie by it.
+// What the file lacks reads as null. Every error is InvalidArgument. Numbers with a fraction are those that the
+// `tokenizers` package reads, whose parser (serde_json) is quick and in the last bit not always right: two ways to cut
+// a text may tie by it.
 //
-// A hostile file costs memory of some 30 times its bytes at most, and no depth of stack: files above kLargestFile bytes or
-// with more than kDeepest levels are refused.
+// A hostile file costs memory of some 30 times its bytes at most, and no depth of stack: files above kLargestFile bytes
+// or with more than kDeepest levels are refused.
 #pragma once
 
 #include <cstdint>

@@ -82,7 +82,8 @@ Parsed ParseSequence(const JsonValue& value) {
 
 class Bert : public Normalizer {
  public:
-  Bert(bool clean, bool spaced, bool strip, bool lower) : clean_(clean), spaced_(spaced), strip_(strip), lower_(lower) {}
+  Bert(bool clean, bool spaced, bool strip, bool lower)
+      : clean_(clean), spaced_(spaced), strip_(strip), lower_(lower) {}
 
   void Normalize(bool, std::string* text) const override {
     if (clean_) MapCharacters(Clean, text);
@@ -104,8 +105,9 @@ class Bert : public Normalizer {
   }
 
   static void Space(char32_t character, std::string* out) {
-    static constexpr char32_t kIdeographs[][2] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
-                                                  {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
+    static constexpr char32_t kIdeographs[][2] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df},
+                                                  {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
+                                                  {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
     bool ideograph = false;
     for (const auto& [first, last] : kIdeographs) ideograph = ideograph || (character >= first && character <= last);
     if (ideograph) out->push_back(' ');
@@ -207,10 +209,12 @@ Parsed ParsePrecompiled(const JsonValue& value) {
 void NmtClean(std::string* text) {
   MapCharacters(
       [](char32_t c, std::string* out) {
-        const bool dropped = (c >= 0x1 && c <= 0x8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f;
+        const bool dropped =
+            (c >= 0x1 && c <= 0x8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f;
         if (dropped) return;
-        const bool space = c == 0x9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 || (c >= 0x200b && c <= 0x200f) ||
-                           c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd;
+        const bool space = c == 0x9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 ||
+                           (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff ||
+                           c == 0xfffd;
         AppendCharacter(space ? U' ' : c, out);
       },
       text);

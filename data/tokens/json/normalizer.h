@@ -3,8 +3,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto normalizer, ParseNormalizer(file.root().Get("normalizer")));
 //   normalizer->Normalize(/*continues=*/false, &text);
 //
-// Kinds: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, Prepend, BertNormalizer, Precompiled (SentencePiece's
-// own tables: charsmap.h), ByteLevel, Nmt, Sequence.
+// Kinds: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Replace, Prepend, BertNormalizer, Precompiled
+// (SentencePiece's own tables: charsmap.h), ByteLevel, Nmt, Sequence.
 #pragma once
 
 #include <memory>
@@ -19,8 +19,8 @@ namespace trefoil {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  // Changes `text`, valid UTF-8 before and after. `continues`: it follows a text of the same document, so that what begins each
-  // text is not put before it.
+  // Changes `text`, valid UTF-8 before and after. `continues`: it follows a text of the same document, so that what
+  // begins each text is not put before it.
   virtual void Normalize(bool continues, std::string* text) const = 0;
 };
 

@@ -4,7 +4,8 @@
 //   frame.before   // {101}: [CLS]
 //   frame.after    // {102}: [SEP]
 //
-// Kinds: TemplateProcessing (of its templates the one of a single text), BertProcessing, RobertaProcessing, ByteLevel, Sequence.
+// Kinds: TemplateProcessing (of its templates the one of a single text), BertProcessing, RobertaProcessing, ByteLevel,
+// Sequence.
 #pragma once
 
 #include <cstdint>

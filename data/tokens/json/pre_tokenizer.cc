@@ -96,7 +96,8 @@ class Split : public PreTokenizer {
       : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
   void Cut(const TextPiece& piece, Give give) const override {
     Splitter splitter(piece, behavior_, give);
-    ForEachPart(pattern_, piece.text, [&](size_t begin, size_t end, bool found) { splitter.Add(begin, end, found != invert_); });
+    ForEachPart(pattern_, piece.text,
+                [&](size_t begin, size_t end, bool found) { splitter.Add(begin, end, found != invert_); });
   }
   bool keeps_all() const override { return behavior_ != Behavior::kRemoved; }
 
@@ -158,7 +159,7 @@ Parsed ParseWhitespaceSplit(const JsonValue& value) {
 
 Parsed ParseWhitespace(const JsonValue& value) {
   TREFOIL_RETURN_IF_ERROR(value.HasOnly({"type"}));
-  static constexpr char kWord[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control})";
+  static constexpr char kWord[] = R"(\p{L}\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control})";
   TREFOIL_ASSIGN_OR_RETURN(Regex words, Regex::Compile(absl::StrCat("[", kWord, "]+|[^", kWord, "\\s]+")));
   return std::make_unique<Split>(std::move(words), Behavior::kRemoved, /*invert=*/true);
 }
@@ -285,7 +286,8 @@ class Metaspace : public PreTokenizer {
 };
 
 Parsed ParseMetaspace(const JsonValue& value) {
-  TREFOIL_RETURN_IF_ERROR(value.HasOnly({"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
+  TREFOIL_RETURN_IF_ERROR(
+      value.HasOnly({"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
   TREFOIL_ASSIGN_OR_RETURN(std::string replacement, value.Get("replacement").Character());
   TREFOIL_ASSIGN_OR_RETURN(const PrependScheme scheme, ParsePrependScheme(value));
   TREFOIL_ASSIGN_OR_RETURN(const bool split, value.Get("split").Bool(true));

@@ -3,8 +3,8 @@
 //   TREFOIL_ASSIGN_OR_RETURN(auto cut, ParsePreTokenizer(file.root().Get("pre_tokenizer")));
 //   cut->Cut({.text = "It is", .begins_text = true}, [&](const TextPiece& piece) { ... });   // "It", "Ġis"
 //
-// Kinds: ByteLevel, Split, Digits, Metaspace, BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, CharDelimiterSplit,
-// Sequence. Patterns are regular expressions of the file (regex.h); GPT-2's is known by ByteLevel.
+// Kinds: ByteLevel, Split, Digits, Metaspace, BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation,
+// CharDelimiterSplit, Sequence. Patterns are regular expressions of the file (regex.h); GPT-2's is known by ByteLevel.
 #pragma once
 
 #include <absl/functional/function_ref.h>

@@ -1,4 +1,5 @@
-// Before which texts SentencePiece's stand-in for a space is put: the option of the pre-tokenizer and the decoder Metaspace.
+// Before which texts SentencePiece's stand-in for a space is put: the option of the pre-tokenizer and the decoder
+// Metaspace.
 #pragma once
 
 #include <string>

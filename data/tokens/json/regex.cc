@@ -8,6 +8,8 @@
 #include <cctype>
 #include <utility>
 
+#include "data/tokens/json/newer_characters.h"
+
 namespace trefoil {
 namespace {
 
@@ -15,7 +17,10 @@ constexpr size_t kLongestPattern = 65536;
 constexpr size_t kStackBytes = size_t{256} << 20;  // reserved, and touched as far as a match needs it
 constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
 
-constexpr char kWordCharacters[] = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
+std::string WordCharacters() {
+  return absl::StrCat(R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})", NewerCharacters("L"),
+                      NewerCharacters("M"), NewerCharacters("Nd"));
+}
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -25,7 +30,8 @@ pcre2_code* CompilePcre(const std::string& pattern, std::string* message) {
   pcre2_set_newline(context, PCRE2_NEWLINE_LF);
   int error = 0;
   size_t at = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), kOptions, &error, &at, context);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), kOptions, &error, &at, context);
   pcre2_compile_context_free(context);
   if (code == nullptr && message != nullptr) {
     unsigned char text[256];
@@ -118,10 +124,10 @@ class Translation {
     switch (c) {
       case 's': return put("\\p{White_Space}");
       case 'S': return put("\\P{White_Space}");
-      case 'w': return put(kWordCharacters);
+      case 'w': return put(WordCharacters());
       case 'W':
         if (in_class_) return Refuse(2);
-        return put(absl::StrCat("^", kWordCharacters));
+        return put(absl::StrCat("^", WordCharacters()));
       case 'p':
       case 'P': return Property();
       case 'u': {
@@ -134,8 +140,8 @@ class Translation {
         return absl::OkStatus();
       }
       default:
-        if (std::isalnum(static_cast<unsigned char>(c)) && std::string_view("dDnrtfvax").find(c) == std::string_view::npos &&
-            !(c == 'b' && !in_class_)) {
+        if (std::isalnum(static_cast<unsigned char>(c)) &&
+            std::string_view("dDnrtfvax").find(c) == std::string_view::npos && !(c == 'b' && !in_class_)) {
           return Refuse(2);
         }
         Pass(2);
@@ -148,6 +154,17 @@ class Translation {
     const size_t close = rest_.find('}');
     if (rest_.size() < 4 || rest_[2] != '{' || close == std::string_view::npos) return Refuse(3);
     const std::string_view name = rest_.substr(3, close - 3);
+    const std::string newer = name.empty() || name.size() > 2 ? "" : NewerCharacters(name);
+    if (!newer.empty() && (rest_[1] == 'p' || !in_class_)) {
+      const bool negated = rest_[1] == 'P';
+      absl::StrAppend(&out_,
+                      in_class_ ? ""
+                      : negated ? "[^"
+                                : "[",
+                      "\\p{", View(name), "}", newer, in_class_ ? "" : "]");
+      rest_.remove_prefix(close + 1);
+      return absl::OkStatus();
+    }
     const std::string script = absl::StrCat(View(rest_.substr(0, 2)), "{", name.starts_with("^") ? "^" : "", "sc:",
                                             View(name.substr(name.starts_with("^") ? 1 : 0)), "}");
     if (name.size() > 2 && Compiles(script)) {

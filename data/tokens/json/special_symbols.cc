@@ -8,7 +8,8 @@
 namespace trefoil {
 namespace {
 
-constexpr const char* kEnds[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "<|eot_id|>", "[SEP]"};
+constexpr const char* kEnds[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>",
+                                 "<|im_end|>",    "<|eot_id|>",      "[SEP]"};
 
 // Of a token's name, as a text or in an object; -1 of null.
 absl::StatusOr<int32_t> IdOf(JsonValue value, const AddedTokens& added, const Vocabulary& vocabulary) {
@@ -46,10 +47,10 @@ absl::StatusOr<SpecialSymbols> FindSpecialSymbols(const std::string& config, con
     if (token != nullptr && token->special) symbols.end = token->id;
   }
   if (symbols.end < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("has no token to end texts: eos_token in a tokenizer_config.json beside it names one, or an added token is one "
-                     "of ",
-                     absl::StrJoin(kEnds, ", ")));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "has no token to end texts: eos_token in a tokenizer_config.json beside it names one, or an added token is one "
+        "of ",
+        absl::StrJoin(kEnds, ", ")));
   }
   return symbols;
 }

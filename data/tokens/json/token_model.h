@@ -29,7 +29,8 @@ class TokenModel {
 
   // Appends the ids of `piece`, which is valid UTF-8 and not empty.
   virtual void Encode(std::string_view piece, std::vector<int32_t>* ids) const = 0;
-  // Calls give(word) for parts of a long piece whose ids put together are the piece's; for the piece itself where it has none.
+  // Calls give(word) for parts of a long piece whose ids put together are the piece's; for the piece itself where it
+  // has none.
   virtual void Cut(std::string_view piece, absl::FunctionRef<void(std::string_view)> give) const { give(piece); }
   virtual std::string name() const = 0;
   // The token for what the vocabulary cannot spell, -1 if there is none.

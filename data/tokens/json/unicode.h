@@ -3,9 +3,10 @@
 //   AppendNormalized(NormalForm::kNfc, "e\u0301", &out);   // "é"
 //   IsMark(0x301);                                         // true
 //
-// The `tokenizers` package has tables of several versions of Unicode, one in each library that it is built of; ICU's answers are
-// cut to the version there, so that ids are the same: 8 for punctuation, controls and nonspacing marks, 9 for normal forms and
-// marks. For the rest it has Unicode 17 and ICU 72 has 15: characters that are newer than 2022 may differ. Text is valid UTF-8.
+// The `tokenizers` package has tables of several versions of Unicode, one in each library that it is built of; ICU's
+// answers are cut to the version there, so that ids are the same: 8 for punctuation, controls and nonspacing marks, 9
+// for normal forms and marks. For the rest it has Unicode 17 and ICU 72 has 15: characters that are newer than 2022 may
+// differ. Text is valid UTF-8.
 //
 // Threads: any.
 #pragma once

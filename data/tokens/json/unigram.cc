@@ -38,7 +38,9 @@ class Trie {
   }
 
  private:
-  static uint64_t EdgeOf(uint32_t node, char c) { return static_cast<uint64_t>(node) << 8 | static_cast<unsigned char>(c); }
+  static uint64_t EdgeOf(uint32_t node, char c) {
+    return static_cast<uint64_t>(node) << 8 | static_cast<unsigned char>(c);
+  }
 
   absl::flat_hash_map<uint64_t, uint32_t> children_;
   std::vector<int32_t> ids_ = {-1};  // of each node
@@ -143,7 +145,8 @@ absl::StatusOr<std::unique_ptr<TokenModel>> ParseUnigram(const JsonValue& value)
   }
   TREFOIL_ASSIGN_OR_RETURN(const int64_t unknown, value.Get("unk_id").Integer());
   if (unknown < 0 || unknown >= vocabulary.size()) return value.Get("unk_id").Refuse("is not an id of model.vocab");
-  return std::make_unique<Unigram>(std::move(vocabulary), std::move(scores), static_cast<int32_t>(unknown), byte_fallback);
+  return std::make_unique<Unigram>(std::move(vocabulary), std::move(scores), static_cast<int32_t>(unknown),
+                                   byte_fallback);
 }
 
 }  // namespace trefoil

@@ -113,7 +113,8 @@ class WordCounter::Tables {
   Shards all_;
 };
 
-WordCounter::WordCounter(const Options& options) : options_(options), tables_(std::make_unique<Tables>(options.threads)) {}
+WordCounter::WordCounter(const Options& options)
+    : options_(options), tables_(std::make_unique<Tables>(options.threads)) {}
 WordCounter::~WordCounter() = default;
 
 void WordCounter::Add(std::string_view text) {

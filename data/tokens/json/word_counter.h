@@ -4,12 +4,13 @@
 //   for (...) counter.Add(text);
 //   WordCounts counts = counter.Take();   // {{"It", 2}, {" is", 7}, ...}
 //
-// Words are cut by Llama 3's pattern (kWordPattern): letters with one sign or space before them, up to three digits, signs with
-// the line ends after them, white space. Those of more than kLongestWord bytes are not counted. What is no UTF-8 is left out.
+// Words are cut by Llama 3's pattern (kWordPattern): letters with one sign or space before them, up to three digits,
+// signs with the line ends after them, white space. Those of more than kLongestWord bytes are not counted. What is no
+// UTF-8 is left out.
 //
-// When there are more than `most` words, those seen least are forgotten, down to half of that: as in lossy counting (Manku &
-// Motwani, VLDB 2002) a word that is frequent anywhere in the corpus stays. Texts are counted in batches that do not depend on
-// the threads, so that the counts do not either.
+// When there are more than `most` words, those seen least are forgotten, down to half of that: as in lossy counting
+// (Manku & Motwani, VLDB 2002) a word that is frequent anywhere in the corpus stays. Texts are counted in batches that
+// do not depend on the threads, so that the counts do not either.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,8 @@ class WordPiece : public TokenModel {
  public:
   WordPiece(Vocabulary vocabulary, int32_t unknown, std::string prefix, int64_t longest)
       : TokenModel(std::move(vocabulary)), unknown_(unknown), prefix_(std::move(prefix)), longest_word_(longest) {
-    for (int32_t id = 0; id < vocabulary_.size(); ++id) longest_token_ = std::max(longest_token_, vocabulary_.Token(id).size());
+    for (int32_t id = 0; id < vocabulary_.size(); ++id)
+      longest_token_ = std::max(longest_token_, vocabulary_.Token(id).size());
   }
 
   std::string name() const override { return "WordPiece"; }

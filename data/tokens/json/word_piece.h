@@ -1,8 +1,8 @@
-// WordPiece (Wu et al., 2016; BERT): a word is the longest token that begins it, then the longest "##..." of the rest, and so on.
-// A word that this cannot spell, or of more than max_input_chars_per_word characters, is the unknown token.
+// WordPiece (Wu et al., 2016; BERT): a word is the longest token that begins it, then the longest "##..." of the rest,
+// and so on. A word that this cannot spell, or of more than max_input_chars_per_word characters, is the unknown token.
 //
-//   "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
-//             "vocab": {"[UNK]": 0, "un": 1, "##able": 2}}
+//   "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+//             "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "un": 1, "##able": 2}}
 #pragma once
 
 #include <memory>

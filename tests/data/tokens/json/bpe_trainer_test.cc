@@ -138,10 +138,12 @@ TEST(BpeTrainer, CountsAreKeptUp) {
 TEST(BpeTrainer, ErrorsSayTheBound) {
   const auto small = TrainByteBpe(Counted({}), 257);
   ASSERT_FALSE(small.ok());
-  EXPECT_THAT(small.status().message(), testing::HasSubstr("vocabulary: 257: the 256 bytes and the end of text take 257; must be in [258"));
+  EXPECT_THAT(small.status().message(),
+              testing::HasSubstr("vocabulary: 257: the 256 bytes and the end of text take 257; must be in [258"));
   const auto large = TrainByteBpe({{"abab", 1}, {"ab", 1}}, 300);
   ASSERT_FALSE(large.ok());
-  EXPECT_THAT(large.status().message(), testing::HasSubstr("vocabulary: 300: the text supports no more than 258 pieces"));
+  EXPECT_THAT(large.status().message(),
+              testing::HasSubstr("vocabulary: 300: the text supports no more than 258 pieces"));
 }
 
 }  // namespace

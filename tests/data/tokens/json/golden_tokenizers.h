@@ -25,7 +25,8 @@ inline std::string GeneratedText(uint64_t number) {
   };
   const nlohmann::json& fragments = Golden().at("fragments");
   std::string text;
-  for (uint64_t left = 1 + next() % 24; left > 0; --left) text += fragments.at(next() % fragments.size()).get<std::string>();
+  for (uint64_t left = 1 + next() % 24; left > 0; --left)
+    text += fragments.at(next() % fragments.size()).get<std::string>();
   return text;
 }
 

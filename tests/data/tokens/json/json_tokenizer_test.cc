@@ -1,5 +1,5 @@
-// The ids and texts of tests/golden/tokenizers.json, which libraries of others have made: the `tokenizers` package for each
-// kind of tokenizer.json, sentencepiece for .model files. And files that are damaged.
+// The ids and texts of tests/golden/tokenizers.json, which libraries of others have made: the `tokenizers` package for
+// each kind of tokenizer.json, sentencepiece for .model files. And files that are damaged.
 #include "data/tokens/json/json_tokenizer.h"
 
 #include <absl/strings/escaping.h>
@@ -111,7 +111,8 @@ TEST(JsonTokenizer, BytesComeBack) {
       EXPECT_EQ(tokenizer.Decode(tokenizer.Encode(text)), text) << name;
     }
   }
-  for (const char* name : {"qwen", "roberta", "bert_uncased", "llama2", "unigram"}) EXPECT_FALSE(Opened(name).exact()) << name;
+  for (const char* name : {"qwen", "roberta", "bert_uncased", "llama2", "unigram"})
+    EXPECT_FALSE(Opened(name).exact()) << name;
 }
 
 TEST(JsonTokenizer, OddBytesAreSpelledWhereTheyCanBe) {
@@ -198,16 +199,21 @@ TEST(JsonTokenizer, WhatIsNotKnownIsNamedByItsPlace) {
     const Json& file;
     const char *place, *value, *message;
   } kBad[] = {
-      {bert, "/normalizer/type", R"("BertNormaliser")", R"(normalizer.type: "BertNormaliser": a normalizer that is not known)"},
+      {bert, "/normalizer/type", R"("BertNormaliser")",
+       R"(normalizer.type: "BertNormaliser": a normalizer that is not known)"},
       {bert, "/normalizer/shout", "true", "normalizer.shout: true: an option that is not known"},
       {bert, "/normalizer/lowercase", "3", "normalizer.lowercase: 3: must be true or false"},
-      {bert, "/pre_tokenizer", R"({"type": "UnicodeScripts"})", R"(pre_tokenizer.type: "UnicodeScripts": a pre-tokenizer that is not)"},
+      {bert, "/pre_tokenizer", R"({"type": "UnicodeScripts"})",
+       R"(pre_tokenizer.type: "UnicodeScripts": a pre-tokenizer that is not)"},
       {bert, "/pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "X"}]})",
        R"(pre_tokenizer.pretokenizers[1].type: "X": )"},
-      {bert, "/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": false})",
+      {bert, "/pre_tokenizer",
+       R"({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": false})",
        R"re(pre_tokenizer.pattern.Regex: "(": not a regular expression that is known here: )re"},
-      {bert, "/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "a{2,3}+"}, "behavior": "Isolated"})", "\"{2,3}+\" may mean"},
-      {bert, "/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "[a&&b]"}, "behavior": "Isolated"})", "\"&&\" may mean"},
+      {bert, "/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "a{2,3}+"}, "behavior": "Isolated"})",
+       "\"{2,3}+\" may mean"},
+      {bert, "/pre_tokenizer", R"({"type": "Split", "pattern": {"Regex": "[a&&b]"}, "behavior": "Isolated"})",
+       "\"&&\" may mean"},
       {bert, "/pre_tokenizer", R"({"type": "Split", "pattern": {"String": " "}, "behavior": "Glued"})",
        R"(pre_tokenizer.behavior: "Glued": must be Removed, )"},
       {bert, "/model/type", R"("Trigram")", R"(model.type: "Trigram": a model that is not known here)"},
@@ -218,7 +224,8 @@ TEST(JsonTokenizer, WhatIsNotKnownIsNamedByItsPlace) {
       {bert, "/model/vocab/of", "1", "another token has this id"},
       {bert, "/model/vocab/of", "1.5", "model.vocab.of: 1.5: must be a whole number"},
       {bert, "/decoder/type", R"("CTC")", R"(decoder.type: "CTC": a decoder that is not known here)"},
-      {bert, "/post_processor/special_tokens/[CLS]/ids", "[99999]", "post_processor.special_tokens.[CLS].ids[0]: 99999: must be an id"},
+      {bert, "/post_processor/special_tokens/[CLS]/ids", "[99999]",
+       "post_processor.special_tokens.[CLS].ids[0]: 99999: must be an id"},
       {bert, "/post_processor/single", "[]", "post_processor.single: an array of 0: has no place for the text"},
       {bert, "/added_tokens/0/id", "77", "added_tokens[0].id: 77: of [PAD] must be 0"},
       {bert, "/added_tokens/1/content", R"("[PAD]")", "added_tokens[1].content: \"[PAD]\": is there twice"},
@@ -226,11 +233,13 @@ TEST(JsonTokenizer, WhatIsNotKnownIsNamedByItsPlace) {
       {bert, "/version", R"("2.0")", R"(version: "2.0": must be "1.0")"},
       {bert, "/novelty", "1", "novelty: 1: an option that is not known here"},
       {gpt2, "/model/dropout", "0.1", "model.dropout: 0.1: makes the ids of a text random"},
-      {gpt2, "/model/merges/0", R"(["zz", "y"])", "model.merges[0]: an array of 2: both tokens and what they make together must be in"},
+      {gpt2, "/model/merges/0", R"(["zz", "y"])",
+       "model.merges[0]: an array of 2: both tokens and what they make together must be in"},
       {gpt2, "/model/merges/0", R"("a b c")", "model.merges[0]: \"a b c\": must be two tokens"},
       {gpt2, "/model/unk_token", "7", "model.unk_token: 7: must be a text"},
       {gpt2, "/model", "[1]", "model: an array of 1: must be an object"},
-      {gpt2, "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="})", "normalizer.precompiled_charsmap: "},
+      {gpt2, "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="})",
+       "normalizer.precompiled_charsmap: "},
   };
   for (const auto& bad : kBad) {
     Json file = bad.file;
@@ -265,7 +274,8 @@ TEST(JsonValue, NumbersAreThoseOfThePackage) {
 TEST(JsonTokenizer, TheConfigNamesTheSymbols) {
   Json entry = EntryOf("gpt2");
   for (const auto& [config, message] : std::vector<std::pair<std::string, std::string>>{
-           {R"({"eos_token": "<none>"})", R"(tokenizer_config.json beside it: eos_token: "<none>": is not a token of tokenizer.json)"},
+           {R"({"eos_token": "<none>"})",
+            R"(tokenizer_config.json beside it: eos_token: "<none>": is not a token of tokenizer.json)"},
            {R"({"eos_token": 5})", "eos_token: 5: must be a text"},
            {R"({"bos_token": {"content": "<none>"}})", "bos_token.content: \"<none>\": is not a token"},
            {"[]", "tokenizer_config.json beside it: the file: an array of 0: must be an object"},
@@ -301,7 +311,8 @@ TEST(JsonTokenizer, DamagedFilesEndInOneError) {
     tokenizer->Decode(ids);
     tokenizer->BeginsWord();
   };
-  const std::string parts[] = {"null", "[]", "{}", "\"\"", "-1", "1e308", "18446744073709551615", "true", "\"\\ud83d\\ude00\"", "\"a\""};
+  const std::string parts[] = {
+      "null", "[]", "{}", "\"\"", "-1", "1e308", "18446744073709551615", "true", "\"\\ud83d\\ude00\"", "\"a\""};
   for (const Json& entry : Golden().at("tokenizers")) {
     const Json file = Json::parse(entry.at("json").get<std::string>());
     for (int i = 0; i < 12; ++i) {
