@@ -1,5 +1,7 @@
 #include "model/block.h"
 
+#include <algorithm>
+
 namespace trefoil {
 namespace {
 
@@ -11,6 +13,7 @@ AttentionPlace SelfPlace(const BlockPlace& place) {
   return {.prefix = place.prefix + ".attention",
           .side = place.side,
           .causal = place.causal,
+          .window = place.window,
           .relative = place.relative};
 }
 
@@ -36,7 +39,9 @@ double Block::Flops(const ModelConfig& config, const BlockPlace& place, int64_t 
   Declare(config, place, &table);
   const double width = static_cast<double>(config.heads()) * config.head_dim();
   const double n = static_cast<double>(tokens), m = static_cast<double>(memory);
-  double flops = 6 * static_cast<double>(table.elements()) * n + (place.causal ? 6 : 12) * width * n * n;
+  const double outside = place.window == 0 ? 0 : std::max(0.0, n - static_cast<double>(place.window));
+  const double pairs = place.causal ? (n * n - outside * outside) / 2 : n * n;
+  double flops = 6 * static_cast<double>(table.elements()) * n + 12 * width * pairs;
   if (!place.cross) return flops;
   // Keys and values of the cross attention are made of the memory's tokens.
   const double of_memory = 2.0 * config.hidden() * config.kv_heads() * config.head_dim();

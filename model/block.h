@@ -26,6 +26,7 @@ struct BlockPlace {
   int module = 0;
   Side side = Side::kInput;
   bool causal = true;
+  int64_t window = 0;          // of keys that a query of causal attention sees; 0: there is none
   bool cross = false;          // it attends to memory, which it takes behind x
   bool passes_memory = false;  // and gives behind y, for the block behind it
   std::string relative = "";   // table of relative positions
@@ -44,7 +45,7 @@ class Block : public Module {
   // Adds PREFIX.*
   static void Declare(const ModelConfig& config, const BlockPlace& place, ParameterTable* table);
   // Training on a sample, whose side has `tokens`: 6 for each parameter and token, and 12 (H D) for each pair of a query and
-  // a key that it sees (6 T a token where causal). `memory`: tokens of the encoder's side.
+  // a key that it sees (half of T^2 where causal, less those outside the window). `memory`: tokens of the encoder's side.
   static double Flops(const ModelConfig& config, const BlockPlace& place, int64_t tokens, int64_t memory);
   Block(const ParameterStore& store, const ModelConfig& config, const BlockPlace& place);
 

@@ -70,6 +70,17 @@ void CheckByStructure(const ModelConfig& model, const Recipe& recipe, Rules& rul
   CheckUnused("model.channels", model.channels(), vision, model, rules);
   CheckUnused("model.stochastic_depth", model.stochastic_depth(), vision, model, rules);
   rules.Share("model.stochastic_depth", model.stochastic_depth(), false);
+  const bool decoder = recipe.structure == Recipe::Structure::kDecoder;
+  CheckUnused("model.sliding_window", model.sliding_window(), decoder, model, rules);
+  if (rules.Good("model.sliding_window", "model.first_window_layer", "model.layers") && model.first_window_layer() > 0) {
+    if (model.sliding_window() == 0) {
+      rules.Broken("model.first_window_layer: ", model.first_window_layer(),
+                   ", must be 0 without model.sliding_window; nearest legal: 0");
+    } else if (model.first_window_layer() >= model.layers()) {
+      rules.Broken("model.first_window_layer: ", model.first_window_layer(), ", must be below model.layers ",
+                   model.layers(), "; nearest legal: ", model.layers() - 1);
+    }
+  }
   CheckUnused("model.qk_norm", model.qk_norm(), !pair && !recurrent, model, rules);
   CheckUnused("model.attention_output_bias", model.attention_output_bias(), !recurrent, model, rules);
   CheckUnused("model.mlp_bias", model.mlp_bias(), !recurrent, model, rules);

@@ -100,15 +100,17 @@ class TokenRanges {
 };
 
 // H query heads, K key/value heads of D columns; query head h attends with key/value head h / (H / K). With `causal` a
-// query sees the keys at its position and before, else all of them; with `lengths`, of those the keys that exist; with
-// `starts`, of those the ones from its start on. As ranges ascend, the keys that a query sees follow each other in a
-// sample's keys, and without starts they are the first.
+// query sees the keys at its position and before, else all of them; with `window` those keys alone that are fewer than
+// `window` before it; with `lengths`, of those the keys that exist; with `starts`, of those the ones from its start on. As
+// ranges ascend, the keys that a query sees follow each other in a sample's keys, and without window and starts they are
+// the first.
 struct AttentionShape {
   int64_t batch = 0;   // B
   TokenRanges tokens;  // of each sample's queries; Tq in all
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   std::optional<TokenRanges> key_tokens = std::nullopt;  // Tk in all; left out: as the queries
   bool causal = true;
+  int64_t window = 0;  // of causal attention; 0: there is none
   // [B] int32 on the device, or not defined: of sample b only the keys at positions below lengths[b] exist, the others
   // are padding; positions of the sequence, whichever of them these keys are. A length may be 0, and above the keys.
   Tensor lengths = {};
@@ -127,6 +129,8 @@ struct AttentionShape {
   int64_t Seen(int64_t query) const {
     return causal ? keys().Before(tokens.Position(query) + 1) : keys().tokens();
   }
+  // And as far as its start lets it from row FirstSeen(query) on.
+  int64_t FirstSeen(int64_t query) const { return window == 0 ? 0 : keys().Before(tokens.Position(query) - window + 1); }
 };
 
 // Heads of D columns, side by side in the rows of a matrix, from column `first` on.

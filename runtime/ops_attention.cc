@@ -31,6 +31,8 @@ double CheckAttention(const AttentionHeads& in, const AttentionShape& s, const A
   CHECK_GT(s.kv_heads, 0);
   CHECK_GT(s.head_dim, 0);
   CHECK_EQ(s.heads % s.kv_heads, 0) << "query heads must be a multiple of key/value heads";
+  CHECK_GE(s.window, 0);
+  CHECK(s.causal || s.window == 0) << "a window of attention that is not causal";
   CheckProbability(dropout.probability);
   if (dropout.probability > 0) {
     CHECK_LE(dropout.first_head + s.heads, dropout.global_heads);
@@ -50,6 +52,12 @@ double CheckAttention(const AttentionHeads& in, const AttentionShape& s, const A
 // The area below the diagonal: of x in [0, size), y below x.
 double Triangle(int64_t size) { return size <= 0 ? 0 : 0.5 * static_cast<double>(size) * static_cast<double>(size); }
 
+// Pairs of a query and a key at its position or before, were the queries `later` positions later.
+double CausalPairs(const TokenRange& q, const TokenRange& k, int64_t later) {
+  const int64_t q_first = q.first + later, q_end = q_first + q.tokens, k_end = k.first + k.tokens;
+  return Triangle(q_end - k.first) - Triangle(q_end - k_end) - Triangle(q_first - k.first) + Triangle(q_first - k_end);
+}
+
 // Pairs of a query and a key that attend to each other; of a range with itself half of its square.
 double Pairs(const AttentionShape& s) {
   double pairs = 0;
@@ -57,10 +65,8 @@ double Pairs(const AttentionShape& s) {
     const TokenRange q = s.tokens[i];
     for (int j = 0; j < TokenRanges::kMost; ++j) {
       const TokenRange k = s.keys()[j];
-      const int64_t q_end = q.first + q.tokens, k_end = k.first + k.tokens;
-      pairs += s.causal ? Triangle(q_end - k.first) - Triangle(q_end - k_end) - Triangle(q.first - k.first) +
-                              Triangle(q.first - k_end)
-                        : static_cast<double>(q.tokens) * static_cast<double>(k.tokens);
+      pairs += s.causal ? CausalPairs(q, k, 0) : static_cast<double>(q.tokens) * static_cast<double>(k.tokens);
+      if (s.window > 0) pairs -= CausalPairs(q, k, -s.window);
     }
   }
   return pairs;

@@ -114,10 +114,11 @@ class Builder {
     const int layers = config_->layers(), first = next();
     for (int layer = 0; layer < layers; ++layer) {
       BlockPlace place = {.prefix = absl::StrCat("blocks.", layer), .module = next(), .causal = causal};
+      if (causal) place.window = WindowOf(*config_, layer);
       if (relative) place.relative = "encoder.relative.weight";
       if (layers > 1) place.around = config_->stochastic_depth() * static_cast<float>(layer) / static_cast<float>(layers - 1);
       AddBlock(absl::StrCat(separate_memory() ? "encoder layer " : "layer ", layer),
-               separate_memory() ? "encoder block" : "block", config_, place, config_->sequence_length(),
+               separate_memory() ? "encoder block" : place.window > 0 ? "block with a window" : "block", config_, place, config_->sequence_length(),
                {.reads_lengths = !causal && recipe_.structure != Structure::kVision});
     }
     if (relative) AddRelative("encoder.relative.weight", first);

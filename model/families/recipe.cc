@@ -56,6 +56,11 @@ Recipe RecipeOf(const ModelConfig& config) {
   return recipe;
 }
 
+int64_t WindowOf(const ModelConfig& config, int layer) {
+  const bool narrow = config.sliding_window() < config.sequence_length() && layer >= config.first_window_layer();
+  return narrow ? config.sliding_window() : 0;
+}
+
 ModelConfig::Activation ActivationName(const Recipe& recipe) {
   for (const auto& [name, activation] : kActivations) {
     if (recipe.activation == activation) return name;

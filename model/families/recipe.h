@@ -73,6 +73,9 @@ Recipe RecurrentRecipe();
 // Of a config whose family is set: the family's, with what the config says of it.
 Recipe RecipeOf(const ModelConfig& config);
 
+// The keys that a query of a decoder's layer sees, its own with them; 0: all before it.
+int64_t WindowOf(const ModelConfig& config, int layer);
+
 // As model.activation says it.
 ModelConfig::Activation ActivationName(const Recipe& recipe);
 

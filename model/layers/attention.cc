@@ -117,6 +117,7 @@ AttentionShape AttentionLayer::ShapeOf(const Context& context, const MicroBatch&
                           .head_dim = config_.head_dim()};
   if (place_.cross) shape.key_tokens = keys.tokens;
   shape.causal = place_.causal;
+  shape.window = place_.window;
   shape.lengths = keys.lengths;
   if (!place_.cross) shape.starts = keys.starts;
   if (!RecipeOf(config_).scaled_scores) shape.scale = 1;

@@ -29,6 +29,7 @@ struct AttentionPlace {
   std::string prefix;             // "blocks.3.attention"
   Side side = Side::kInput;       // of the queries; memory is of the input
   bool causal = true;
+  int64_t window = 0;             // of keys that a query sees, its own with them; 0: all before it
   bool cross = false;
   std::string relative = "";      // the table's name; empty: none
 };

@@ -73,6 +73,14 @@ AttentionShape ShapeOf(const RingPlace& place, int owner) {
   return shape;
 }
 
+// Whether any of the queries sees any of the keys: within a window those of some ranks may not.
+bool SeesAny(const AttentionShape& shape) {
+  for (int64_t query = 0; query < shape.tokens.tokens(); ++query) {
+    if (shape.FirstSeen(query) < shape.Seen(query)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void RingAttention(const Context& context, const RingPlace& place, const Tensor& qkv, const Tensor& out,
@@ -94,7 +102,7 @@ void RingAttention(const Context& context, const RingPlace& place, const Tensor&
         sum = context.NewFloat(out.shape());
         Cast(device, out, sum);
       }
-    } else {
+    } else if (SeesAny(shape)) {
       Attention(device, heads, shape, place.dropout, part, part_log_sum_exp);
       MergeAttention(device, sum, log_sum_exp, part, part_log_sum_exp);
     }
@@ -118,8 +126,10 @@ void RingAttentionBackward(const Context& context, const RingPlace& place, const
     if (step > 0) ring.Expect(others, kGradientsTag);
     const Tensor d_keys = context.NewFloat(of_keys);
     if (step > 0) Fill(device, d_keys, 0);
-    AttentionBackward(device, d_out, HeadsOf(shape, qkv, keys.here()), out, log_sum_exp, shape, place.dropout,
-                      SeparateHeads(d_queries, d_keys, shape), step == 0 ? Accumulate::kNo : Accumulate::kYes);
+    if (step == 0 || SeesAny(shape)) {
+      AttentionBackward(device, d_out, HeadsOf(shape, qkv, keys.here()), out, log_sum_exp, shape, place.dropout,
+                        SeparateHeads(d_queries, d_keys, shape), step == 0 ? Accumulate::kNo : Accumulate::kYes);
+    }
     if (step > 0) {
       ring.Receive(others, kGradientsTag);
       Add(device, d_keys, others, d_keys);

@@ -4,6 +4,9 @@
 //   step s = 0 .. c - 1:  keys and values of rank (r - s) mod c are here, and on their way to rank r + 1;
 //                         this rank's queries attend to them; parts are merged by their log-sum-exp in float32
 //
+// Where this rank's queries see none of the keys that came, all of them being behind or outside the window, there is
+// nothing to compute.
+//
 // The backward sends keys and values round once more. Their gradients, in float32, travel a step behind: each rank adds
 // its part and passes them on, and after c steps they come home. Every part's backward takes the log-sum-exp and the
 // output of all parts.

@@ -26,6 +26,7 @@ TEST(PresetsTest, HasThePromisedOnes) {
                                             "gpt3_350m", "gpt3_760m", "gpt3_1b3", "gpt3_2b7", "gpt3_6b7", "gpt3_13b",
                                             "gpt3_175b", "gpt_1t", "llama_60m", "llama_1b", "llama_7b", "llama_8b",
                                             "llama_70b", "llama_405b", "quickstart", "qwen25_1b5", "qwen25_7b",
+                                            "qwen3_0b6", "mistral_7b",
                                             "bert_base", "bert_large", "modernbert_base", "modernbert_large",
                                             "transformer_base", "transformer_big", "t5_small", "t5_base", "t5_large",
                                             "t5_3b", "t5_11b", "vit_ti16", "vit_s16", "vit_b16", "vit_l16", "vit_h14",
@@ -77,7 +78,7 @@ TEST(PresetsTest, HasThePublishedSizes) {
                    {"gpt3_2b7", 2.65},   {"gpt3_6b7", 6.66},   {"gpt3_13b", 12.85},  {"gpt3_175b", 174.6},
                    {"gpt_1t", 1008.0},   {"llama_60m", 0.058}, {"llama_1b", 1.236},  {"llama_7b", 6.738},
                    {"llama_8b", 8.03},   {"llama_70b", 70.6},  {"llama_405b", 405.9}, {"qwen25_1b5", 1.544},
-                   {"qwen25_7b", 7.61}};
+                   {"qwen25_7b", 7.61}, {"qwen3_0b6", 0.596}, {"mistral_7b", 7.24}};
   for (const auto& [name, billions] : published) {
     auto config = ReadConfig(FileSystem::Posix(), name, {});
     ASSERT_TRUE(config.ok()) << config.status();
@@ -113,6 +114,7 @@ TEST(PresetsTest, HasThePublishedModelsParameters) {
       {"gpt2_1558m", 1'557'611'200}, {"llama_1b", 1'235'814'400},   {"llama_7b", 6'738'415'616},
       {"llama_8b", 8'030'261'248},  {"llama_70b", 70'553'706'496}, {"llama_405b", 405'853'388'800},
       {"qwen25_1b5", 1'543'714'304}, {"qwen25_7b", 7'615'616'512},
+      {"qwen3_0b6", 596'049'920},   {"mistral_7b", 7'241'732'096},
       // The parameters of these, counted in transformers 4.48: ModernBertForMaskedLM, T5ForConditionalGeneration,
       // ViTForImageClassification with 1000 classes, ViTMAEForPreTraining, whose fixed positions are parameters too.
       {"modernbert_base", 149'655'232}, {"modernbert_large", 395'881'664},

@@ -72,6 +72,19 @@ TEST_P(ContextLayoutsTest, NormedQueriesAndKeysAndScaledPositions) {
     ExpectSameRun(Train(config, kSteps), reference, {.loss = 1e-5, .norm = 1e-4});
   }
 }
+// Narrower than a rank's tokens and wider.
+TEST_P(ContextLayoutsTest, SlidingWindows) {
+  for (const char* window : {"model { sliding_window: 2 } ", "model { sliding_window: 9 first_window_layer: 1 } "}) {
+    const std::string model = std::string(kModel) + window;
+    const Trace reference = Train(TinyRun(ModelConfig::LLAMA, model), kSteps);
+    for (const char* layout : {"parallel { context: 4 }", "parallel { context: 2 pipeline: 3 }"}) {
+      SCOPED_TRACE(testing::Message() << window << layout);
+      const RunConfig config =
+          TinyRun(ModelConfig::LLAMA, model + layout + " parallel { context_method: " + GetParam() + " }");
+      ExpectSameRun(Train(config, kSteps), reference, {.loss = 1e-5, .norm = 1e-4});
+    }
+  }
+}
 // Of embeddings, branches and attention's weights: by global token.
 TEST_P(ContextLayoutsTest, Dropout) { Expect(ModelConfig::GPT, "model { dropout: 0.2 } "); }
 TEST_P(ContextLayoutsTest, LlamaInBFloat16) {

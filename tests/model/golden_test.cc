@@ -17,7 +17,7 @@ class GoldenTest : public testing::TestWithParam<const char*> {
   const Fixture golden_{std::string("tests/golden/") + GetParam() + ".safetensors"};
 };
 
-INSTANTIATE_TEST_SUITE_P(Recipes, GoldenTest, testing::Values("gpt", "llama", "qwen3", "llama3"),
+INSTANTIATE_TEST_SUITE_P(Recipes, GoldenTest, testing::Values("gpt", "llama", "qwen3", "llama3", "mistral", "qwen2"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(GoldenTest, SameParametersAndInitialWeights) { ExpectSameInitialWeights(Config(), golden_); }

@@ -117,7 +117,8 @@ TEST_F(LayoutsTest, NormedQueriesAndKeysAndOtherOptions) {
       "mlp_bias: true rope_scaling { kind: LLAMA3 factor: 8 original_length: 16 } } ";
   for (const auto& [family, model] :
        {std::pair(ModelConfig::LLAMA, qwen3),
-        std::pair(ModelConfig::GPT, std::string("model { qk_norm: true activation: SILU gated: true } "))}) {
+        std::pair(ModelConfig::GPT, std::string("model { qk_norm: true activation: SILU gated: true sliding_window: 3 "
+                                                "first_window_layer: 2 } "))}) {
     const Trace reference = Train(TinyRun(family, model), kSteps);
     EXPECT_LT(reference.losses.back(), reference.losses.front());
     for (const char* layout : {"parallel { tensor: 4 pipeline: 2 schedule: ZB_H1 }",

@@ -132,6 +132,11 @@ TEST(ParametersTest, FlopsOfASample) {
   const double layer = 2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 256 + 2 * 128;
   EXPECT_DOUBLE_EQ(ModelFlops(ConfigOf(ModelConfig::LLAMA, llama)),
                    64 * (6 * (2 * layer + 128 + 5000 * 128) + 2 * 128 * 64 * 6.0));
+  // A window of 16 of the 64 tokens in the second layer leaves out half of 48^2 pairs, of 12 C each.
+  ModelConfig narrow = ConfigOf(ModelConfig::LLAMA, llama);
+  narrow.set_sliding_window(16);
+  narrow.set_first_window_layer(1);
+  EXPECT_DOUBLE_EQ(ModelFlops(ConfigOf(ModelConfig::LLAMA, llama)) - ModelFlops(narrow), 12 * 128 * 48 * 48 / 2.0);
 }
 
 TEST(ParametersTest, DeclarationsAreConsistent) {

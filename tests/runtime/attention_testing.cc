@@ -45,6 +45,7 @@ Reference NaiveAttention(const AttentionCase& c, const Operands& x) {
         double sum = 0;
         for (int64_t u = 0; u < tk; ++u) {
           if (s.causal && keys[u] > queries[t]) continue;
+          if (s.window > 0 && keys[u] <= queries[t] - s.window) continue;
           if (!c.lengths.empty() && keys[u] >= c.lengths[b]) continue;
           if (keys[u] < StartOf(c, b, queries[t])) continue;
           double score = c.distances > 0 ? x.bias[bias_at(u)] : 0;
@@ -101,7 +102,7 @@ std::string Text(const AttentionCase& c) {
   std::ostringstream text;
   text << "B " << s.batch << " Tq " << s.tokens.tokens() << " from " << s.tokens[0].first << " Tk "
        << s.keys().tokens() << " H " << s.heads << " K " << s.kv_heads << " D " << s.head_dim
-       << (s.causal ? " causal" : "") << " scale " << s.scale << " dropout " << c.dropout.probability << " lengths";
+       << (s.causal ? " causal" : "") << " window " << s.window << " scale " << s.scale << " dropout " << c.dropout.probability << " lengths";
   for (const int32_t length : c.lengths) text << " " << length;
   text << " documents";
   for (const int64_t begin : c.documents) text << " " << begin;

@@ -114,6 +114,8 @@ TEST(FillDefaultsTest, AttentionIsCudnnsWhereItCanBe) {
   EXPECT_EQ(attention("model { family: GPT dropout: 0.1 }"), RuntimeConfig::OWN);
   EXPECT_EQ(attention("model { head_dim: 20 }"), RuntimeConfig::OWN);
   EXPECT_EQ(attention("model { sequence_length: 1 }"), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("model { sliding_window: 4 }"), RuntimeConfig::OWN);
+  EXPECT_EQ(attention("model { sliding_window: 100000 }"), RuntimeConfig::CUDNN);
   EXPECT_EQ(attention("runtime { device: CPU }"), RuntimeConfig::ATTENTION_UNSET);
 }
 

@@ -74,6 +74,8 @@ constexpr Row kRows[] = {
     {"model.attention_output_bias", "", "model { attention_output_bias: true }", Shows::kPlan},
     {"model.mlp_bias", "", "model { mlp_bias: true }", Shows::kPlan},
     {"model.activation", "", "model { activation: RELU }", Shows::kNumbers},
+    {"model.sliding_window", "", "model { sliding_window: 4 }", Shows::kPlan},
+    {"model.first_window_layer", "model { sliding_window: 4 }", "model { first_window_layer: 1 }", Shows::kPlan},
     {"model.gated", "", "model { gated: false }", Shows::kPlan},
     {"model.head", "model { family: BERT }", "model { head: CLASSES }", Shows::kRules},
     {"model.classes",

@@ -177,6 +177,17 @@ TEST(ViolationsTest, ScalingOfRotaryPositions) {
                           "nearest legal: KIND_UNSET"));
 }
 
+TEST(ViolationsTest, WindowsAreOfDecoders) {
+  EXPECT_THAT(Check(Changed("model { sliding_window: 4 first_window_layer: 1 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("model { family: GPT sliding_window: 4096 }")), IsEmpty());
+  EXPECT_THAT(Check(Changed("model { family: T5 sliding_window: 4 }")),
+              ElementsAre("model.sliding_window: 4, must be 0 for T5, which has no use for it; nearest legal: 0"));
+  EXPECT_THAT(Check(Changed("model { first_window_layer: 1 }")),
+              ElementsAre("model.first_window_layer: 1, must be 0 without model.sliding_window; nearest legal: 0"));
+  EXPECT_THAT(Check(Changed("model { layers: 2 sliding_window: 4 first_window_layer: 2 }")),
+              ElementsAre("model.first_window_layer: 2, must be below model.layers 2; nearest legal: 1"));
+}
+
 TEST(ViolationsTest, OptionsOfBlocksAreOfNetworksThatHaveThem) {
   EXPECT_THAT(Check(Changed("model { qk_norm: true attention_output_bias: true mlp_bias: true activation: GELU gated: false }")),
               IsEmpty());

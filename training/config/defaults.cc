@@ -90,6 +90,9 @@ std::string WhyNoCudnn(const RunConfig& config) {
   if (model.dropout() > 0) return absl::StrCat("model.dropout ", model.dropout(), ", whose mask it does not have");
   if (model.family() == ModelConfig::T5) return "model.family T5, whose relative positions it does not have";
   if (config.data().mask_documents()) return "data.mask_documents, which it does not have";
+  if (model.sliding_window() > 0 && model.sliding_window() < model.sequence_length()) {
+    return absl::StrCat("model.sliding_window ", model.sliding_window(), ", which it is not told of");
+  }
   const ParallelConfig& parallel = config.parallel();
   if (parallel.context() > 1 && parallel.context_method() == ParallelConfig::RING) {
     return absl::StrCat("parallel.context ", parallel.context(),

@@ -50,7 +50,8 @@ AttentionWeights AttentionWeightsOf(Device& device, const std::string& name, con
       for (int64_t query = 0; query < weights.queries; ++query, ++sum, value += weights.keys) {
         const int64_t seen = std::min<int64_t>(shape.Seen(query), lengths[static_cast<size_t>(b)]);
         const float* x = q.Of(b * weights.queries + query, h);
-        for (int64_t key = starts[static_cast<size_t>(b * weights.queries + query)]; key < seen; ++key) {
+        const int64_t start = starts[static_cast<size_t>(b * weights.queries + query)];
+        for (int64_t key = std::max(start, shape.FirstSeen(query)); key < seen; ++key) {
           const float* y = k.Of(b * weights.keys + key, of_keys);
           double score = 0;
           for (int64_t d = 0; d < shape.head_dim; ++d) score += static_cast<double>(x[d]) * y[d];

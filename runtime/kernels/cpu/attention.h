@@ -50,7 +50,10 @@ struct SeenKeys {
   SeenKeys(const AttentionShape& s, int64_t existing, int64_t b, int64_t q0, int64_t rows)
       : most(s.Seen(q0 + rows - 1)) {
     const int32_t* starts = s.starts.defined() ? s.starts.data<int32_t>() + b * s.tokens.tokens() + q0 : nullptr;
-    for (int64_t r = 0; r < rows; ++r) from[r] = starts == nullptr ? 0 : s.keys().Before(starts[r]);
+    for (int64_t r = 0; r < rows; ++r) {
+      from[r] = starts == nullptr ? 0 : s.keys().Before(starts[r]);
+      if (s.window > 0) from[r] = std::max(from[r], s.FirstSeen(q0 + r));
+    }
     const int64_t first = s.Seen(q0), steps = s.tokens.EndOfRange(q0) >= q0 + rows ? most - first : -1;
     if (steps == 0 || steps == rows - 1) {  // one range of queries: each sees as many more as the one before
       for (int64_t r = 0; r < rows; ++r) of[r] = steps == 0 ? first : first + r;

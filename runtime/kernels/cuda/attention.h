@@ -31,6 +31,7 @@ struct AttentionGeometry {
   int sequences, tokens, key_tokens, heads, kv_heads, head_dim;
   TokenRanges queries, keys;
   bool causal;
+  int64_t window;          // 0: queries see keys however far before them
   const int32_t* lengths;  // null: all keys exist
   const int32_t* starts;   // null: queries see keys from the first on
   float scale;              // of q k^T
@@ -53,15 +54,19 @@ struct AttentionGeometry {
     if (key >= existing) return tokens;
     return causal ? static_cast<int>(queries.Before(keys.Position(key))) : 0;
   }
-  // With starts, a query row sees none of the keys before FirstSeen, which never falls either; so what sees a key are
-  // rows before EndSeeing, found by halving. Rows beyond the last are as above.
+  // With window or starts, a query row sees none of the keys before FirstSeen, which never falls either; so what sees a
+  // key are rows before EndSeeing, found by halving. Rows beyond the last are as above.
   __device__ int FirstSeen(int sequence, int query) const {
-    if (starts == nullptr) return 0;
-    return static_cast<int>(keys.Before(starts[static_cast<int64_t>(sequence) * tokens + min(query, tokens - 1)]));
+    if (starts == nullptr && window == 0) return 0;
+    const int row = min(query, tokens - 1);
+    int64_t first = window == 0 ? 0 : queries.Position(row) - window + 1;
+    if (starts != nullptr) first = max(first, static_cast<int64_t>(starts[static_cast<int64_t>(sequence) * tokens + row]));
+    return static_cast<int>(keys.Before(first));
   }
   __device__ int EndSeeing(int sequence, int key) const {
-    int begin = 0, end = tokens;
-    if (starts == nullptr || key >= key_tokens) return tokens;
+    if (key >= key_tokens) return tokens;
+    int begin = 0, end = window == 0 ? tokens : static_cast<int>(queries.Before(keys.Position(key) + window));
+    if (starts == nullptr) return end;
     const int32_t* const of_sequence = starts + static_cast<int64_t>(sequence) * tokens;
     const int64_t position = keys.Position(key);
     while (begin < end) {
@@ -124,6 +129,7 @@ inline AttentionGeometry GeometryOf(const AttentionShape& s, const AttentionDrop
           .queries = s.tokens,
           .keys = s.keys(),
           .causal = s.causal,
+          .window = s.window,
           .lengths = s.lengths.defined() ? s.lengths.data<int32_t>() : nullptr,
           .starts = s.starts.defined() ? s.starts.data<int32_t>() : nullptr,
           .scale = s.score_scale(),

@@ -61,9 +61,10 @@ const char* NameOf(AttentionPass pass) {
 bool OneRange(const TokenRanges& tokens) { return tokens[0].tokens == tokens.tokens(); }
 
 // cuDNN reaches rows in accesses of 16 bytes, its dropout is not a function of global indices, and its causal mask is
-// that of tokens with themselves; of lengths, starts, other scales and biases it is told nothing.
+// that of tokens with themselves; of windows, lengths, starts, other scales and biases it is told nothing.
 bool Takes(const AttentionShape& s, const AttentionDropout& dropout, std::initializer_list<HeadColumns> operands) {
   if (dropout.probability > 0 || s.lengths.defined() || s.starts.defined() || s.scale != 0) return false;
+  if (s.window > 0) return false;
   if (s.causal && !(OneRange(s.tokens) && s.keys() == s.tokens)) return false;
   for (const HeadColumns& x : operands) {
     if (x.rows.dtype() != DType::kBFloat16 || x.first % 8 != 0 || x.rows.dim(1) % 8 != 0) return false;

@@ -22,7 +22,7 @@ class KeptTextsTest : public testing::TestWithParam<const char*> {
   const Fixture golden_{std::string("tests/golden/") + GetParam() + ".safetensors"};
   const RunConfig config_ = GoldenConfig(golden_, "folder: '" + NewFolder() + "'");
 };
-INSTANTIATE_TEST_SUITE_P(Networks, KeptTextsTest, testing::Values("gpt", "llama"),
+INSTANTIATE_TEST_SUITE_P(Networks, KeptTextsTest, testing::Values("gpt", "llama", "qwen3", "mistral", "qwen2"),
                          [](const auto& info) { return std::string(info.param); });
 
 // Whatever pieces they come in, with whatever others.
