@@ -29,7 +29,8 @@ std::vector<AttentionCase> Cases(DType dtype) {
   std::vector<AttentionCase> cases;
   for (const bool causal : {false, true}) {
     for (AttentionShape s : {Ranged(3, 70, 2, 1, 20, std::nullopt, causal), Ranged(3, 21, 2, 2, 8, 90, causal),
-                             Ranged(3, 80, 4, 2, 40, 33, causal), Ranged(3, early, 2, 1, 16, late, causal)}) {
+                             Ranged(3, 80, 4, 2, 40, 33, causal), Ranged(3, early, 2, 1, 16, late, causal),
+                             Ranged(3, {{60, 1}}, 4, 2, 20, 75, causal)}) {
       for (const bool drops : {false, true}) {
         for (const std::vector<int32_t>& lengths : SomeLengths(s)) {
           s.scale = s.scale == 0 ? 0.1f : 0;
@@ -67,7 +68,8 @@ std::vector<AttentionCase> DocumentCases(DType dtype) {
   for (const bool causal : {true, false}) {
     for (const AttentionShape& s :
          {Ranged(2, 70, 2, 1, 20, std::nullopt, causal), Ranged(2, 300, 2, 2, 32, std::nullopt, causal),
-          Ranged(3, late, 4, 2, 16, early, causal), Ranged(2, early, 2, 1, 16, late, causal)}) {
+          Ranged(3, late, 4, 2, 16, early, causal), Ranged(2, early, 2, 1, 16, late, causal),
+          Ranged(3, {{140, 1}}, 4, 2, 24, 170, causal)}) {
       for (const std::vector<int64_t>& documents :
            {std::vector<int64_t>{0}, {5, 9, 64}, {1, 130, 131, 200, 250}, {63, 192}}) {
         AttentionCase c = {.dtype = dtype, .shape = s, .documents = documents, .tolerance = 4};

@@ -97,8 +97,10 @@ TEST_P(DTypes, MatmulDoesNotDependOnThreads) {
 TEST(Matmul, SliceOfTheProductIsTheProductOfTheSlicesToTheBit) {
   for (const auto& [m, n, k, threads] :
        {std::array<int64_t, 4>{130, 100, 700, 2}, {450, 300, 300, 1}, {1400, 1700, 300, 1}}) {
-    const std::unique_ptr<Device> device = NewCpuDevice(static_cast<int>(threads));
-    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const auto& [dtype, products] : {std::pair(DType::kFloat32, Bf16Products::kNative),
+                                          {DType::kBFloat16, Bf16Products::kNative},
+                                          {DType::kBFloat16, Bf16Products::kFloat32}}) {
+      const std::unique_ptr<Device> device = NewCpuDevice(static_cast<int>(threads), products);
       const Tensor a = Random(*device, dtype, {m, k}, 1), b = Random(*device, dtype, {n, k}, 2);
       const Tensor whole = Poisoned(*device, dtype, {m, n});
       Matmul(*device, a, Transpose::kNo, b, Transpose::kYes, whole);
@@ -106,6 +108,10 @@ TEST(Matmul, SliceOfTheProductIsTheProductOfTheSlicesToTheBit) {
       for (const auto& [row, rows, column, columns] : {std::array<int64_t, 4>{0, 65, 0, 100},
                                                        {65, 65, 50, 50},
                                                        {7, 1, 3, 1},
+                                                       {5, 1, 0, n},
+                                                       {11, 2, 1, n - 1},
+                                                       {20, 3, 9, 30},
+                                                       {31, 4, 2, 77},
                                                        {0, 9, n - 99, 99},
                                                        {m - 90, 90, 0, n}}) {
         const Tensor part = Poisoned(*device, dtype, {rows, columns});

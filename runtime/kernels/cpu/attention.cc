@@ -72,6 +72,9 @@ void Head(const GemmKernel& gemm, const AttentionHeads& in, const AttentionShape
 void Attention(const CpuContext& cpu, const AttentionHeads& in, const AttentionShape& shape,
                const AttentionDropout& dropout, const Tensor& out, const Tensor& log_sum_exp) {
   if (out.elements() == 0) return;
+  if (shape.tokens.tokens() == 1 && dropout.probability == 0) {
+    return AttentionOfOneQuery(cpu, in, shape, out, log_sum_exp);
+  }
   if (cpu.bf16 != nullptr && out.dtype() == DType::kBFloat16) {
     return AttentionBf16(cpu, in, shape, dropout, out, log_sum_exp);
   }

@@ -75,6 +75,10 @@ struct SeenKeys {
   int64_t from[kBlock], of[kBlock], most;
 };
 
+// As Attention, of one query of each sample (attention_one_query.cc).
+void AttentionOfOneQuery(const CpuContext& cpu, const AttentionHeads& in, const AttentionShape& shape,
+                         const Tensor& out, const Tensor& log_sum_exp);
+
 // to[r][0..padded) = scale * from[r][0..columns), padded with zeros.
 template <typename T>
 inline void LoadRows(const T* from, int64_t stride, int64_t rows, int64_t columns, float scale, float* to,

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "runtime/kernels/cpu/gemm.h"
+#include "runtime/kernels/cpu/transpose.h"
 #include "runtime/kernels/cpu/vector.h"
 
 namespace trefoil::cpu {
@@ -20,26 +21,6 @@ __m256 Load8(const float* x) { return _mm256_loadu_ps(x); }
 __m256 Load8(const BFloat16* x) {
   const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-}
-
-// Rows x[0..7] of 8 become columns. always_inline: a call would take them through memory.
-[[gnu::always_inline]] inline void Transpose8(__m256 (&x)[8]) {
-  __m256 y[8];
-  for (int i = 0; i < 4; ++i) {
-    y[2 * i] = _mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]);
-    y[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]);
-  }
-  __m256 z[8];
-  for (int i = 0; i < 2; ++i) {
-    for (int j = 0; j < 2; ++j) {
-      z[4 * i + 2 * j] = _mm256_shuffle_ps(y[4 * i + j], y[4 * i + 2 + j], 0x44);
-      z[4 * i + 2 * j + 1] = _mm256_shuffle_ps(y[4 * i + j], y[4 * i + 2 + j], 0xee);
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    x[i] = _mm256_permute2f128_ps(z[i], z[i + 4], 0x20);
-    x[i + 4] = _mm256_permute2f128_ps(z[i], z[i + 4], 0x31);
-  }
 }
 
 // Rows [kFirst, kFirst + 8) of a panel, of which `valid` are there: to[l][kFirst + i] = x[i * ld + l], l < depth.

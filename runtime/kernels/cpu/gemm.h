@@ -49,4 +49,11 @@ const GemmKernel& Avx512GemmKernel();
 void Gemm(const CpuContext& cpu, const GemmKernel& kernel, const Tensor& a, Transpose transpose_a, const Tensor& b,
           Transpose transpose_b, const Tensor& out, Accumulate accumulate, const Tensor& bias);
 
+// Rows of a up to which MultiplyFewRows is used.
+inline constexpr int64_t kFewRows = 4;
+// out = or += a b^T [+ bias] of at most so many rows, a and b as Gemm has them and with its result to the bit; made to
+// read b from memory as fast as that goes.
+void MultiplyFewRows(const CpuContext& cpu, const Tensor& a, const Tensor& b, const Tensor& out, Accumulate accumulate,
+                     const Tensor& bias);
+
 }  // namespace trefoil::cpu

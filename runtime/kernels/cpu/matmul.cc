@@ -141,6 +141,8 @@ void MatmulEngine::Matmul(const CpuContext& cpu, const Tensor& a, Transpose tran
   if (a.elements() == 0) return BiasOnly(cpu, out, accumulate, bias);
   if (a.dtype() == DType::kBFloat16 && cpu.bf16 != nullptr) {
     ByOneDnn(cpu, a, transpose_a, b, transpose_b, out, accumulate, bias);
+  } else if (out.dim(0) <= kFewRows && transpose_a == Transpose::kNo && transpose_b == Transpose::kYes) {
+    MultiplyFewRows(cpu, a, b, out, accumulate, bias);
   } else {
     Gemm(cpu, *cpu.gemm, a, transpose_a, b, transpose_b, out, accumulate, bias);
   }
