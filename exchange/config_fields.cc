@@ -21,11 +21,15 @@ ConfigFields& ConfigFields::operator=(ConfigFields&&) noexcept = default;
 ConfigFields::~ConfigFields() = default;
 
 absl::StatusOr<ConfigFields> ConfigFields::Parse(const std::string& text, const std::string& what) {
-  TREFOIL_ASSIGN_OR_RETURN(nlohmann::json json, ParseJson(text, what));
+  TREFOIL_ASSIGN_OR_RETURN(const nlohmann::json json, ParseJson(text, what));
   if (!json.is_object()) return absl::DataLossError(what + ": is no JSON object");
+  return Of(json, what);
+}
+
+ConfigFields ConfigFields::Of(const nlohmann::json& object, const std::string& what) {
   ConfigFields fields;
   fields.what_ = what;
-  fields.json_ = std::make_unique<Json>(Json{std::move(json)});
+  fields.json_ = std::make_unique<Json>(Json{object});
   return fields;
 }
 

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -23,6 +24,8 @@ class ConfigFields {
  public:
   // `what` names the file in messages.
   static absl::StatusOr<ConfigFields> Parse(const std::string& text, const std::string& what);
+  // `object` is one.
+  static ConfigFields Of(const nlohmann::json& object, const std::string& what);
   ConfigFields(ConfigFields&&) noexcept;
   ConfigFields& operator=(ConfigFields&&) noexcept;
   ~ConfigFields();

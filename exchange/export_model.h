@@ -1,6 +1,7 @@
 // A checkpoint here as a folder of others: config.json, safetensors in shards with an index.
 //
-//   TREFOIL_RETURN_IF_ERROR(ExportModel(fs, all, reader, {.model = model}, {.dtype = "BF16"}, folder, nullptr, &summary));
+//   TREFOIL_RETURN_IF_ERROR(ExportModel(fs, all, reader, {.model = model}, {.dtype = "BF16"}, folder, nullptr,
+//   &summary));
 //
 // Ranks share the shards; a rank holds 64 MiB of elements at a time, or a matrix that lies transposed there.
 //

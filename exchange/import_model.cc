@@ -3,11 +3,14 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "checkpoint/directory.h"
 #include "exchange/config_fields.h"
 #include "exchange/folder_file.h"
+#include "exchange/gguf.h"
+#include "exchange/gguf_tokenizer.h"
 #include "exchange/safetensors.h"
 #include "exchange/weights_in.h"
 
@@ -28,10 +31,44 @@ std::vector<WeightsIn::Piece> ShareOf(const std::vector<WeightsIn::Piece>& piece
   return mine;
 }
 
+absl::StatusOr<ImportSource> OpenGgufModel(FileSystem& fs, const std::string& path,
+                                           const std::vector<std::string>& ignored_fields) {
+  ImportSource source;
+  source.path = path;
+  nlohmann::json metadata;
+  TREFOIL_ASSIGN_OR_RETURN(source.tensors, OpenGguf(fs, path, &metadata));
+  const auto architecture = metadata.find("general.architecture");
+  const std::string name =
+      architecture != metadata.end() && architecture->is_string() ? architecture->get<std::string>() : "";
+  source.family = FindGgufFamily(name);
+  if (source.family == nullptr) {
+    return absl::UnimplementedError(
+        absl::StrCat(path, ": general.architecture: \"", name, "\", which is not known; legal: llama, qwen2, qwen3"));
+  }
+  nlohmann::json config = nlohmann::json::object();
+  for (const auto& [key, value] : metadata.items()) {
+    if (key.starts_with(name + ".")) config[key] = value;
+  }
+  // Older files leave it to the embedding's table.
+  if (const ForeignTensor* const table = source.tensors->Find("token_embd.weight");
+      table != nullptr && !table->shape.empty()) {
+    config.emplace(name + ".vocab_size", static_cast<uint64_t>(table->shape.front()));
+  }
+  ConfigFields fields = ConfigFields::Of(config, path);
+  source.family->read(fields, source.tensors->Find(source.family->tied_head) != nullptr, &source.foreign);
+  for (const std::string& field : ignored_fields) fields.Ignore(field);
+  TREFOIL_RETURN_IF_ERROR(fields.Finish());
+  TREFOIL_ASSIGN_OR_RETURN(GgufTokenizer tokenizer, TokenizerOfGguf(metadata, path));
+  source.tokenizer_json = std::move(tokenizer.json);
+  source.tokenizer_config = std::move(tokenizer.config);
+  return source;
+}
+
 }  // namespace
 
 absl::StatusOr<ImportSource> OpenImport(FileSystem& fs, const std::string& path,
                                         const std::vector<std::string>& ignored_fields) {
+  if (path.ends_with(".gguf")) return OpenGgufModel(fs, path, ignored_fields);
   ImportSource source;
   source.path = path;
   TREFOIL_ASSIGN_OR_RETURN(const std::string config, FileInFolder(path, "config.json"));

@@ -31,11 +31,13 @@ struct ImportSource {
   const ForeignFamily* family = nullptr;
   ForeignModel foreign;
   std::unique_ptr<ForeignTensors> tensors;
+  // Of a file that has its tokenizer in it (exchange/gguf_tokenizer.h); else empty, and it lies in the folder.
+  std::string tokenizer_json, tokenizer_config;
 };
 
-// Opens a folder with config.json and safetensors. Only headers are read. `ignored_fields`: of the config, that are not
-// to be asked about. Failure: what the readers say; a family that is not known; a config whose fields are wrong, or not
-// understood, all of them in one error.
+// Opens a folder with config.json and safetensors, or a file NAME.gguf. Only headers are read. `ignored_fields`: of the
+// config, that are not to be asked about. Failure: what the readers say; a family that is not known; a config whose
+// fields are wrong, or not understood, all of them in one error.
 absl::StatusOr<ImportSource> OpenImport(FileSystem& fs, const std::string& path,
                                         const std::vector<std::string>& ignored_fields);
 

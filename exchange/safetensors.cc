@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "exchange/block_file.h"
 #include "exchange/folder_file.h"
 #include "exchange/json.h"
 #include "exchange/number_formats.h"
@@ -18,9 +19,6 @@ namespace trefoil {
 namespace {
 
 constexpr int64_t kMostHeader = 100'000'000;
-
-// Reads elements through a buffer of this many bytes, of whole blocks.
-constexpr int64_t kBufferBytes = 1 << 20;
 
 class SafetensorsFiles : public ForeignTensors {
  public:
@@ -45,20 +43,7 @@ class SafetensorsFiles : public ForeignTensors {
   const std::string& PathOf(const ForeignTensor& tensor) const { return paths_[static_cast<size_t>(tensor.file)]; }
 
   absl::Status Read(const ForeignTensor& tensor, int64_t first, std::span<float> out) const override {
-    const NumberFormat& format = *FindNumberFormat(tensor.dtype);
-    CHECK_LE(first + static_cast<int64_t>(out.size()), tensor.elements()) << tensor.name;
-    std::vector<std::byte> buffer(
-        static_cast<size_t>(std::min<int64_t>(kBufferBytes, static_cast<int64_t>(out.size()) * format.block_bytes)));
-    const auto room = static_cast<int64_t>(buffer.size()) / format.block_bytes;
-    for (size_t done = 0; done < out.size();) {
-      const auto count = std::min<int64_t>(room, static_cast<int64_t>(out.size() - done));
-      const auto bytes = static_cast<size_t>(count * format.block_bytes);
-      const int64_t offset = tensor.begin + (first + static_cast<int64_t>(done)) * format.block_bytes;
-      TREFOIL_RETURN_IF_ERROR(files_[static_cast<size_t>(tensor.file)]->Read(offset, std::span(buffer).first(bytes)));
-      format.decode(buffer.data(), count, out.data() + done);
-      done += static_cast<size_t>(count);
-    }
-    return absl::OkStatus();
+    return ReadElements(*files_[static_cast<size_t>(tensor.file)], tensor, first, out);
   }
 
  private:

@@ -46,6 +46,11 @@ class SentencePieceTokenizer : public TokenizerKind {
   int64_t vocabulary() const override { return model_.size(); }
   int32_t end_of_text() const override { return model_.end_id(); }
   int32_t begin_of_text() const override { return model_.begin_id(); }
+  // The symbol that begins texts, as of Llama 2; without one, as of models trained here, a text begins behind the end of the
+  // one before.
+  std::vector<int32_t> before_text() const override {
+    return {begin_of_text() >= 0 ? begin_of_text() : end_of_text()};
+  }
   bool exact() const override { return exact_; }
   std::vector<int32_t> Encode(std::string_view text, std::string_view before) override;
   std::string Decode(std::span<const int32_t> ids) const override;

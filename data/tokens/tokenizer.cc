@@ -53,4 +53,12 @@ std::vector<bool> Tokenizer::BeginsWord() const {
 
 uint32_t Tokenizer::checksum() const { return Crc32c(files_.content); }
 
+std::vector<int32_t> Tokenizer::EncodeDocument(std::string_view text) {
+  std::vector<int32_t> ids = before_text();
+  const std::vector<int32_t> own = Encode(text);
+  ids.insert(ids.end(), own.begin(), own.end());
+  if (ids.empty()) ids.push_back(end_of_text());
+  return ids;
+}
+
 }  // namespace trefoil

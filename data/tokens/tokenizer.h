@@ -58,13 +58,17 @@ class Tokenizer {
   std::vector<int32_t> Encode(std::string_view text, std::string_view before = {}) {
     return kind_->Encode(text, before);
   }
+  // What a network that writes from left to right reads of a text that begins a document: before_text() and the text's own.
+  // Of nothing at all the end of text, behind which documents begin.
+  std::vector<int32_t> EncodeDocument(std::string_view text);
   // The bytes of `ids` put together; the end of text and other symbols give none. Cutting a token sequence anywhere and
   // decoding both halves gives the same bytes when exact(), though a character may be cut in two.
   // CHECKs that ids are in [0, vocabulary()).
   std::string Decode(std::span<const int32_t> ids) const { return kind_->Decode(ids); }
 
-  // Ids that the file says a whole text begins and ends with (the post-processor of a tokenizer.json): [CLS] and [SEP]
-  // of BERT's, the begin of text of Llama's, none of most. Encode gives the text's own only.
+  // Ids that a whole text begins and ends with. Of a tokenizer.json what its post-processor says: [CLS] and [SEP] of BERT's,
+  // the begin of text of Llama's, none of most. Of SentencePiece's files the symbol that begins texts, or else that which
+  // ends them, and none behind. Encode gives the text's own only.
   std::vector<int32_t> before_text() const { return kind_->before_text(); }
   std::vector<int32_t> after_text() const { return kind_->after_text(); }
 

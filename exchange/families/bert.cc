@@ -106,11 +106,9 @@ void Read(ConfigFields& fields, bool, ForeignModel* foreign) {
 
 absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
   const ModelConfig& model = foreign.model;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string activation, ActivationName(model));
-  if (model.kv_heads() != model.heads() || model.head_dim() * model.heads() != model.hidden()) {
-    return absl::UnimplementedError("model.kv_heads and model.head_dim: must be heads and hidden / heads in BERT");
-  }
-  if (!model.qkv_bias()) return absl::UnimplementedError("model.qkv_bias: must be true in BERT");
+  TREFOIL_RETURN_IF_ERROR(
+      CheckSays(model, "BERT",
+                {.qkv_bias = true, .output_bias = true, .mlp_bias = true, .gated = false, .heads_fill_hidden = true}));
   const auto head = std::find_if(std::begin(kHeads), std::end(kHeads), [&](const Head& one) {
     const bool of_tokens = std::string(one.task) == "TOKEN_CLASSES";
     return one.head == model.head() && (one.head != ModelConfig::CLASSES || of_tokens == (model.targets() != 1));
@@ -124,7 +122,7 @@ absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
                            {"max_position_embeddings", model.sequence_length()},
                            {"layer_norm_eps", ShortestDouble(model.norm_epsilon())},
                            {"tie_word_embeddings", model.tied()},
-                           {"hidden_act", activation},
+                           {"hidden_act", ActivationName(model)},
                            {"type_vocab_size", 2},
                            {"position_embedding_type", "absolute"},
                            {"hidden_dropout_prob", ShortestDouble(model.dropout())},

@@ -8,7 +8,7 @@ namespace trefoil {
 namespace {
 
 std::vector<const ForeignFamily*> All() {
-  return {&Gpt2Family(), &LlamaFamily(), &Qwen2Family(), &BertFamily(), &T5Family(), &VitFamily()};
+  return {&Gpt2Family(), &LlamaFamily(), &Qwen2Family(), &Qwen3Family(), &BertFamily(), &T5Family(), &VitFamily()};
 }
 
 // Of no network: where a config comes from, how it is stored, which tokens have which part, how text is drawn.
@@ -87,7 +87,8 @@ absl::StatusOr<const ForeignFamily*> ForeignFamilyOf(const ModelConfig& model) {
     case ModelConfig::GPT:
       return &Gpt2Family();
     case ModelConfig::LLAMA:
-      return model.qkv_bias() ? &Qwen2Family() : &LlamaFamily();
+      if (model.qk_norm()) return &Qwen3Family();
+      return model.qkv_bias() && !model.attention_output_bias() ? &Qwen2Family() : &LlamaFamily();
     case ModelConfig::BERT:
       return &BertFamily();
     case ModelConfig::T5:

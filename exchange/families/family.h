@@ -52,6 +52,9 @@ struct ForeignFamily {
 // Null if there is none.
 const ForeignFamily* FindForeignFamily(const std::string& model_type);
 std::vector<std::string> ForeignFamilyNames();
+// Of a GGUF file (exchange/gguf.h), by its general.architecture; its config are the entries whose names begin with
+// that. Such files are read only.
+const ForeignFamily* FindGgufFamily(const std::string& architecture);
 // The family in which others have a model like this one. Failure: there is none, with the reason.
 absl::StatusOr<const ForeignFamily*> ForeignFamilyOf(const ModelConfig& model);
 

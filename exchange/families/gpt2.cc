@@ -50,11 +50,9 @@ void Read(ConfigFields& fields, bool, ForeignModel* foreign) {
 
 absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
   const ModelConfig& model = foreign.model;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string activation, ActivationName(model));
-  if (model.kv_heads() != model.heads() || model.head_dim() * model.heads() != model.hidden()) {
-    return absl::UnimplementedError("model.kv_heads and model.head_dim: must be heads and hidden / heads in GPT-2");
-  }
-  if (!model.qkv_bias()) return absl::UnimplementedError("model.qkv_bias: must be true in GPT-2");
+  TREFOIL_RETURN_IF_ERROR(
+      CheckSays(model, "GPT-2",
+                {.qkv_bias = true, .output_bias = true, .mlp_bias = true, .gated = false, .heads_fill_hidden = true}));
   return nlohmann::json{{"architectures", {"GPT2LMHeadModel"}},
                         {"n_embd", model.hidden()},
                         {"n_layer", model.layers()},
@@ -65,7 +63,7 @@ absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
                         {"n_ctx", model.sequence_length()},
                         {"layer_norm_epsilon", ShortestDouble(model.norm_epsilon())},
                         {"tie_word_embeddings", model.tied()},
-                        {"activation_function", activation},
+                        {"activation_function", ActivationName(model)},
                         {"resid_pdrop", ShortestDouble(model.dropout())},
                         {"embd_pdrop", ShortestDouble(model.dropout())},
                         {"attn_pdrop", ShortestDouble(model.dropout())}};

@@ -58,24 +58,40 @@ void ReadSizes(ConfigFields& fields, const Defaults& defaults, ForeignModel* for
   fields.Ignore("pretraining_tp");  // how sums were split
 }
 
+void ReadAttentionBias(ConfigFields& fields, ModelConfig* model) {
+  const bool bias = fields.Bool("attention_bias", false);
+  model->set_qkv_bias(bias);
+  model->set_attention_output_bias(bias);
+}
+
 void ReadLlama(ConfigFields& fields, bool, ForeignModel* foreign) {
   ReadSizes(fields, {}, foreign);
-  fields.MustBe("attention_bias", false);
-  fields.MustBe("mlp_bias", false);
-  fields.Ignore("rope_interleaved");
-  fields.Ignore("is_llama_config");
+  ReadAttentionBias(fields, &foreign->model);
+  foreign->model.set_mlp_bias(fields.Bool("mlp_bias", false));
+  for (const char* name : {"rope_interleaved", "is_llama_config"}) fields.Ignore(name);  // of copies of other origin
+}
+
+// No layer has a window.
+void ReadWholeAttention(ConfigFields& fields) {
+  fields.MustBe("use_sliding_window", false);
+  for (const char* name : {"sliding_window", "max_window_layers", "layer_types"}) fields.Ignore(name);
 }
 
 void ReadQwen2(ConfigFields& fields, bool, ForeignModel* foreign) {
   ReadSizes(fields, {.length = 32768, .vocabulary = 151936}, foreign);
   foreign->model.set_qkv_bias(true);
-  fields.MustBe("use_sliding_window", false);
-  for (const char* name : {"sliding_window", "max_window_layers", "layer_types"}) fields.Ignore(name);
+  ReadWholeAttention(fields);
 }
 
-absl::StatusOr<nlohmann::json> WriteSizes(const ForeignModel& foreign, const char* architecture) {
+void ReadQwen3(ConfigFields& fields, bool, ForeignModel* foreign) {
+  ReadSizes(fields, {.head_dim = 128, .length = 32768, .vocabulary = 151936}, foreign);
+  foreign->model.set_qk_norm(true);
+  ReadAttentionBias(fields, &foreign->model);
+  ReadWholeAttention(fields);
+}
+
+nlohmann::json WriteSizes(const ForeignModel& foreign, const char* architecture) {
   const ModelConfig& model = foreign.model;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string activation, ActivationName(model));
   nlohmann::json config = {{"architectures", {architecture}},
                            {"hidden_size", model.hidden()},
                            {"num_hidden_layers", model.layers()},
@@ -87,21 +103,35 @@ absl::StatusOr<nlohmann::json> WriteSizes(const ForeignModel& foreign, const cha
                            {"max_position_embeddings", model.sequence_length()},
                            {"rms_norm_eps", ShortestDouble(model.norm_epsilon())},
                            {"tie_word_embeddings", model.tied()},
-                           {"hidden_act", activation},
+                           {"hidden_act", ActivationName(model)},
                            {"attention_dropout", 0.0}};
-  TREFOIL_RETURN_IF_ERROR(WriteRotary(model, &config));
+  WriteRotary(model, &config);
   return config;
 }
 
 absl::StatusOr<nlohmann::json> WriteLlama(const ForeignModel& foreign) {
-  TREFOIL_ASSIGN_OR_RETURN(nlohmann::json config, WriteSizes(foreign, "LlamaForCausalLM"));
-  config["attention_bias"] = false;
-  config["mlp_bias"] = false;
+  const bool bias = foreign.model.qkv_bias();
+  TREFOIL_RETURN_IF_ERROR(CheckSays(foreign.model, "Llama", {.output_bias = bias, .gated = true}));
+  nlohmann::json config = WriteSizes(foreign, "LlamaForCausalLM");
+  config["attention_bias"] = bias;
+  config["mlp_bias"] = foreign.model.mlp_bias();
   return config;
 }
 
 absl::StatusOr<nlohmann::json> WriteQwen2(const ForeignModel& foreign) {
-  TREFOIL_ASSIGN_OR_RETURN(nlohmann::json config, WriteSizes(foreign, "Qwen2ForCausalLM"));
+  TREFOIL_RETURN_IF_ERROR(
+      CheckSays(foreign.model, "Qwen2", {.qkv_bias = true, .output_bias = false, .mlp_bias = false, .gated = true}));
+  nlohmann::json config = WriteSizes(foreign, "Qwen2ForCausalLM");
+  config["use_sliding_window"] = false;
+  return config;
+}
+
+absl::StatusOr<nlohmann::json> WriteQwen3(const ForeignModel& foreign) {
+  const bool bias = foreign.model.qkv_bias();
+  TREFOIL_RETURN_IF_ERROR(
+      CheckSays(foreign.model, "Qwen3", {.output_bias = bias, .mlp_bias = false, .gated = true, .qk_norm = true}));
+  nlohmann::json config = WriteSizes(foreign, "Qwen3ForCausalLM");
+  config["attention_bias"] = bias;
   config["use_sliding_window"] = false;
   return config;
 }
@@ -123,6 +153,11 @@ const ForeignFamily* NewFamily(const char* model_type, Reader read, Writer write
 
 const ForeignFamily& LlamaFamily() {
   static const ForeignFamily& family = *NewFamily("llama", ReadLlama, WriteLlama);
+  return family;
+}
+
+const ForeignFamily& Qwen3Family() {
+  static const ForeignFamily& family = *NewFamily("qwen3", ReadQwen3, WriteQwen3);
   return family;
 }
 

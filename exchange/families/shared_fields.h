@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,20 @@
 
 namespace trefoil {
 
-// The activation function of the MLP, by transformers' names: gelu, gelu_new, relu, silu ...
+// The activation function of the MLP, by transformers' names: gelu, gelu_new, relu, silu ... `word` is what the field
+// `name` says.
+void SetActivation(ConfigFields& fields, const std::string& name, const std::string& word, ModelConfig* model);
 void ReadActivation(ConfigFields& fields, const std::string& name, const std::string& otherwise, ModelConfig* model);
-absl::StatusOr<std::string> ActivationName(const ModelConfig& model);
+// Of a filled model.
+std::string ActivationName(const ModelConfig& model);
+
+// What a family's networks have; left out: either.
+struct Says {
+  std::optional<bool> qkv_bias = {}, output_bias = {}, mlp_bias = {}, gated = {}, qk_norm = false;
+  bool heads_fill_hidden = false;  // no heads of another width, no fewer heads of keys and values
+};
+// An error that lists in what a model differs.
+absl::Status CheckSays(const ModelConfig& model, const char* family, const Says& says);
 
 // Probabilities of dropping, which must be one number; of attention and of the rest.
 void ReadDropout(ConfigFields& fields, const std::vector<std::string>& names, double otherwise, ModelConfig* model);
@@ -24,7 +36,7 @@ void ReadDropout(ConfigFields& fields, const std::vector<std::string>& names, do
 // rope_theta and rope_scaling of files before transformers 5, or rope_parameters since; the second counts.
 void ReadRotary(ConfigFields& fields, double theta, ModelConfig* model);
 // Both.
-absl::Status WriteRotary(const ModelConfig& model, nlohmann::json* config);
+void WriteRotary(const ModelConfig& model, nlohmann::json* config);
 
 // The classes of a head: id2label, and num_labels or 2.
 void ReadClasses(ConfigFields& fields, ForeignModel* model);

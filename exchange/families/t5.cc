@@ -1,4 +1,4 @@
-// T5 1.1 (Raffel et al. 2020; Shazeer 2020).
+// T5 1.0 (Raffel et al. 2020) and 1.1 (Shazeer 2020).
 #include <absl/strings/str_cat.h>
 
 #include <nlohmann/json.hpp>
@@ -10,6 +10,9 @@
 namespace trefoil {
 namespace {
 
+bool IsGated(const ModelConfig& model) { return model.gated(); }
+bool IsPlain(const ModelConfig& model) { return !model.gated(); }
+
 const NameRow kRows[] = {
     {"embedding.token.weight", "shared.weight"},
     {"encoder.relative.weight", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"},
@@ -20,7 +23,8 @@ const NameRow kRows[] = {
     {"blocks.#.attention.output.weight", "encoder.block.#.layer.0.SelfAttention.o.weight"},
     {"blocks.#.mlp_norm.weight", "encoder.block.#.layer.1.layer_norm.weight"},
     {"blocks.#.mlp.gate.weight", "encoder.block.#.layer.1.DenseReluDense.wi_0.weight"},
-    {"blocks.#.mlp.up.weight", "encoder.block.#.layer.1.DenseReluDense.wi_1.weight"},
+    {.ours = "blocks.#.mlp.up.weight", .theirs = "encoder.block.#.layer.1.DenseReluDense.wi_1.weight", .when = IsGated},
+    {.ours = "blocks.#.mlp.up.weight", .theirs = "encoder.block.#.layer.1.DenseReluDense.wi.weight", .when = IsPlain},
     {"blocks.#.mlp.down.weight", "encoder.block.#.layer.1.DenseReluDense.wo.weight"},
     {"encoder.norm.weight", "encoder.final_layer_norm.weight"},
     {"decoder.relative.weight", "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"},
@@ -36,7 +40,12 @@ const NameRow kRows[] = {
     {"decoder.blocks.#.cross.output.weight", "decoder.block.#.layer.1.EncDecAttention.o.weight"},
     {"decoder.blocks.#.mlp_norm.weight", "decoder.block.#.layer.2.layer_norm.weight"},
     {"decoder.blocks.#.mlp.gate.weight", "decoder.block.#.layer.2.DenseReluDense.wi_0.weight"},
-    {"decoder.blocks.#.mlp.up.weight", "decoder.block.#.layer.2.DenseReluDense.wi_1.weight"},
+    {.ours = "decoder.blocks.#.mlp.up.weight",
+     .theirs = "decoder.block.#.layer.2.DenseReluDense.wi_1.weight",
+     .when = IsGated},
+    {.ours = "decoder.blocks.#.mlp.up.weight",
+     .theirs = "decoder.block.#.layer.2.DenseReluDense.wi.weight",
+     .when = IsPlain},
     {"decoder.blocks.#.mlp.down.weight", "decoder.block.#.layer.2.DenseReluDense.wo.weight"},
     {"head.norm.weight", "decoder.final_layer_norm.weight"},
     {"head.output.weight", "lm_head.weight"},
@@ -66,14 +75,16 @@ void Read(ConfigFields& fields, bool own_head, ForeignModel* foreign) {
   const bool says_tied = fields.Bool("tie_word_embeddings", true);
   const bool scaled = fields.Bool("scale_decoder_outputs", says_tied);
   model.set_tied(!own_head);
-  if (scaled || !own_head) {
-    fields.Wrong(absl::StrCat(
-        "tie_word_embeddings: the head is the embedding's matrix, of which only the untied head of T5 1.1, "
-        "lm_head.weight, is implemented"));
+  if (scaled == own_head) {
+    fields.Wrong(absl::StrCat("tie_word_embeddings or scale_decoder_outputs: what goes into the head is ",
+                              scaled ? "" : "not ", "scaled, and there is ", own_head ? "a" : "no",
+                              " lm_head.weight; of the two T5 has one"));
   }
   const std::string mlp = fields.Word("feed_forward_proj", "relu");
-  if (mlp != "gated-gelu")
-    fields.Wrong("feed_forward_proj: \"" + mlp + "\", which is not implemented; must be \"gated-gelu\"");
+  const bool gated = mlp.starts_with("gated-");
+  model.set_gated(gated);
+  const std::string function = gated ? mlp.substr(6) : mlp;
+  SetActivation(fields, "feed_forward_proj", mlp == "gated-gelu" ? "gelu_new" : function, &model);
   for (const char* name : {"dense_act_fn", "is_gated_act"}) fields.Ignore(name);  // said by feed_forward_proj
   if (fields.Int("relative_attention_num_buckets", 32) != kRelativeBuckets) {
     fields.Wrong(absl::StrCat("relative_attention_num_buckets: must be ", kRelativeBuckets));
@@ -87,9 +98,13 @@ void Read(ConfigFields& fields, bool own_head, ForeignModel* foreign) {
 
 absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
   const ModelConfig& model = foreign.model;
+  TREFOIL_RETURN_IF_ERROR(CheckSays(model, "T5", {.qkv_bias = false, .output_bias = false, .mlp_bias = false}));
   if (model.kv_heads() != model.heads()) return absl::UnimplementedError("model.kv_heads: must be heads in T5");
-  if (model.qkv_bias()) return absl::UnimplementedError("model.qkv_bias: must be false in T5");
-  if (model.tied()) return absl::UnimplementedError("model.tied: must be false for T5 1.1");
+  const bool exact = model.activation() == ModelConfig::GELU;
+  if (model.gated() && exact)
+    return absl::UnimplementedError("model.activation: GELU, gated, which T5 has no word for");
+  const std::string function =
+      model.gated() && model.activation() == ModelConfig::GELU_TANH ? "gelu" : ActivationName(model);
   return nlohmann::json{{"architectures", {"T5ForConditionalGeneration"}},
                         {"d_model", model.hidden()},
                         {"num_layers", model.layers()},
@@ -101,11 +116,11 @@ absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
                         {"n_positions", model.sequence_length()},
                         {"layer_norm_epsilon", ShortestDouble(model.norm_epsilon())},
                         {"dropout_rate", ShortestDouble(model.dropout())},
-                        {"feed_forward_proj", "gated-gelu"},
+                        {"feed_forward_proj", (model.gated() ? "gated-" : "") + function},
                         {"relative_attention_num_buckets", kRelativeBuckets},
                         {"relative_attention_max_distance", kDistance},
-                        {"tie_word_embeddings", false},
-                        {"scale_decoder_outputs", false},
+                        {"tie_word_embeddings", model.tied()},
+                        {"scale_decoder_outputs", model.tied()},
                         {"is_encoder_decoder", true}};
 }
 

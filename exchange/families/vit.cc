@@ -79,10 +79,8 @@ void Read(ConfigFields& fields, bool, ForeignModel* foreign) {
 
 absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
   const ModelConfig& model = foreign.model;
-  TREFOIL_ASSIGN_OR_RETURN(const std::string activation, ActivationName(model));
-  if (model.kv_heads() != model.heads() || model.head_dim() * model.heads() != model.hidden()) {
-    return absl::UnimplementedError("model.kv_heads and model.head_dim: must be heads and hidden / heads in ViT");
-  }
+  TREFOIL_RETURN_IF_ERROR(
+      CheckSays(model, "ViT", {.output_bias = true, .mlp_bias = true, .gated = false, .heads_fill_hidden = true}));
   if (model.head() != ModelConfig::CLASSES || model.pooling() != ModelConfig::FIRST) {
     return absl::UnimplementedError("model.head and model.pooling: must be CLASSES of the FIRST in ViT");
   }
@@ -96,7 +94,7 @@ absl::StatusOr<nlohmann::json> Write(const ForeignModel& foreign) {
                            {"num_channels", model.channels()},
                            {"layer_norm_eps", ShortestDouble(model.norm_epsilon())},
                            {"qkv_bias", model.qkv_bias()},
-                           {"hidden_act", activation},
+                           {"hidden_act", ActivationName(model)},
                            {"hidden_dropout_prob", ShortestDouble(model.dropout())},
                            {"attention_probs_dropout_prob", ShortestDouble(model.dropout())}};
   WriteClasses(foreign, &config);

@@ -62,8 +62,10 @@ class Writer {
       return absl::InvalidArgumentError(example->place + ": \"" + record.text +
                                         "\" has no token; this tokenizer leaves out " + "all of it");
     }
-    // A model has seen each document begin after the end of the one before.
-    if (!translates_) ids.insert(ids.begin(), tokenizer_.end_of_text());
+    if (!translates_) {
+      const std::vector<int32_t> before = tokenizer_.before_text();
+      ids.insert(ids.begin(), before.begin(), before.end());
+    }
     return absl::OkStatus();
   }
 

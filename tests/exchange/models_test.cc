@@ -35,15 +35,16 @@ class ModelsTest : public testing::TestWithParam<const char*> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, ModelsTest,
-                         testing::Values("gpt2", "llama2", "qwen2", "smollm2", "bert_masked", "bert_classes",
-                                         "bert_tokens", "t5", "vit"),
+                         testing::Values("gpt2", "gpt2_gelu", "llama2", "llama3", "llama_bias", "qwen2", "qwen3",
+                                         "smollm2", "bert_masked", "bert_classes", "bert_tokens", "t5", "t5_tied",
+                                         "vit"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(ModelsTest, SaysWhatTransformersSays) {
   const ImportedRun run = Import(folder_, work_ + "/in", /*ranks=*/1);
   RunRanksAsThreads(1, [&](World& world) {
     const std::unique_ptr<Device> device = NewCpuDevice(1);
-    Predictor predictor(run.foreign.model, world, *device);
+    Predictor predictor(run.foreign.model, {}, world, *device);
     ASSERT_TRUE(predictor.Load(FileSystem::Posix(), run.checkpoint).ok());
     const auto compared = CompareWithGolden(FileSystem::Posix(), folder_ + "/" + kGoldenFile, predictor);
     ASSERT_TRUE(compared.ok()) << compared.status();
