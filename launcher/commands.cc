@@ -14,7 +14,7 @@ std::span<const Command> Commands() {
                    "  trefoil tokenize --input='wmt14/*.jsonl.gz' --output=wmt14 --records=pairs --vocabulary=32000\n"
                    "      # of lines {\"source\": \"Guten Tag.\", \"target\": \"Good day.\"}\n",
        .flag_files = {"launcher/commands/tokenize.cc", "launcher/corpus_flags.cc", "launcher/flags/input.cc",
-                      "launcher/flags/output.cc"},
+                      "launcher/flags/output.cc", "launcher/flags/overwrite.cc"},
        .main = TokenizeMain},
       {.name = "images",
        .summary = "Pack pictures and their classes into image files, at one size.",
@@ -27,7 +27,7 @@ std::span<const Command> Commands() {
                    "crops: 256 for 224. Writes FOLDER/NAME-00000.images ..., and FOLDER/held_out-00000.images ... of the share\n"
                    "of each class that is held out.\n",
        .flag_files = {"launcher/commands/images.cc", "launcher/corpus_flags.cc", "launcher/flags/input.cc",
-                      "launcher/flags/output.cc"},
+                      "launcher/flags/output.cc", "launcher/flags/overwrite.cc"},
        .main = ImagesMain},
       {.name = "launch",
        .summary = "Run a command on several ranks of this machine; Ctrl-C saves and stops.",
@@ -141,6 +141,28 @@ std::span<const Command> Commands() {
        .flag_files = {"launcher/commands/explain.cc", "launcher/flags/checkpoint.cc", "launcher/flags/output.cc",
                       "launcher/flags/samples.cc", "launcher/flags/text.cc", "launcher/trained_model.cc"},
        .main = ExplainMain},
+      {.name = "import",
+       .summary = "Make a run of a model that others have trained: a Hugging Face folder, or a GGUF file.",
+       .examples = "  trefoil import --from=SmolLM2-135M --to=runs/smollm2\n"
+                   "  trefoil import --from=SmolLM2-135M-Instruct.Q4_1.gguf --to=runs/instruct\n"
+                   "  trefoil launch -n 8 -- import --from=Llama-3.1-70B --to=runs/llama_70b\n"
+                   "  trefoil train --config=runs/smollm2/config.pbtxt --set folder=runs/law \\\n"
+                   "      --set training.checkpoint.initial_weights=runs/smollm2 --set 'data.train=law/train-*'\n"
+                   "Families: GPT-2; Llama 2 and 3, SmolLM2, Mistral, Qwen2, Qwen2.5, Qwen3; BERT; T5 1.1; ViT. Reads config.json,\n"
+                   "safetensors and the tokenizer's files; a GGUF file of Llama's kind (F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q4_K, Q6_K)\n"
+                   "has all of these in it. Writes weights as float32, without an optimizer's state, the tokenizer, and a config.pbtxt\n"
+                   "to train on from. Ranks share the work; each holds a piece of a tensor at a time.\n",
+       .flag_files = {"launcher/commands/import.cc", "launcher/flags/from_to.cc"},
+       .main = ImportMain},
+      {.name = "export",
+       .summary = "Write a trained model as a folder that Hugging Face's transformers opens.",
+       .examples = "  trefoil export --from=runs/a --to=a.hf\n"
+                   "  trefoil export --from=runs/a/checkpoints/step-00000500 --to=a.hf --dtype=bf16 --shard_gb=2\n"
+                   "  trefoil launch -n 8 -- export --from=runs/llama_70b --to=llama.hf --dtype=bf16\n"
+                   "Then in Python: AutoModelForCausalLM.from_pretrained('a.hf'), AutoTokenizer.from_pretrained('a.hf').\n"
+                   "Families: GPT, LLAMA (as Llama, Mistral, Qwen2 or Qwen3, by what it has), BERT, T5, VIT.\n",
+       .flag_files = {"launcher/commands/export.cc", "launcher/flags/from_to.cc", "launcher/flags/overwrite.cc"},
+       .main = ExportMain},
       {.name = "merge",
        .summary = "Add low-rank adapters to the matrices that they were trained beside.",
        .examples = "  trefoil merge --checkpoint=runs/lora --output=runs/lora_merged\n"

@@ -10,7 +10,6 @@ DEFINE_string(
     "those that occur. Of images, the IDX file of the labels of --images.");
 DEFINE_double(held_out, 0.05, "Share of the text, or records, or of each class's images, to hold out for evaluation.");
 DEFINE_uint64(split_seed, 1, "Another seed holds out other text or images.");
-DEFINE_bool(overwrite, false, "Replace the files of this kind that --output has.");
 
 namespace trefoil {
 

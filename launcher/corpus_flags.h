@@ -1,4 +1,4 @@
-// The flags that commands which make data have in common: --labels, --held_out, --split_seed, --overwrite.
+// The flags that commands which make data have in common: --labels, --held_out, --split_seed.
 #pragma once
 
 #include <gflags/gflags_declare.h>
@@ -8,7 +8,6 @@
 DECLARE_string(labels);
 DECLARE_double(held_out);
 DECLARE_uint64(split_seed);
-DECLARE_bool(overwrite);
 
 namespace trefoil {
 

@@ -36,6 +36,10 @@ int EvaluateMain(int argc, char** argv);
 // `trefoil explain`: what a trained model looks at, as numbers to draw.
 int ExplainMain(int argc, char** argv);
 
+// `trefoil import`: a model of others as a run here. `trefoil export`: a trained model as a folder of Hugging Face's.
+int ImportMain(int argc, char** argv);
+int ExportMain(int argc, char** argv);
+
 // `trefoil checkpoint`: looks after the checkpoints of a run (launcher/checkpoints).
 int CheckpointMain(int argc, char** argv);
 

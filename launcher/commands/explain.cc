@@ -159,7 +159,8 @@ absl::StatusOr<Json> RunOn(const std::string& text, const TaskConfig& task, Trai
   const auto pieces = [&](const std::vector<int32_t>& tokens) { return PiecesOf(tokenizer, special, tokens); };
   const Recipe::Structure structure = RecipeOf(trained.model()).structure;
   if (structure == Recipe::Structure::kDecoder) {
-    ids.insert(ids.begin(), tokenizer.end_of_text());
+    const std::vector<int32_t> before = tokenizer.before_text();
+    ids.insert(ids.begin(), before.begin(), before.end());
     TREFOIL_RETURN_IF_ERROR(check(0));
     const Prefix prefix = {.text = 0, .ids = ids};
     predictor.Next(std::span(&prefix, 1));

@@ -114,7 +114,7 @@ class Generation {
     const int64_t samples = std::max<int64_t>(1, FLAGS_samples);
     int64_t longest = 0;
     for (size_t i = 0; i < prompts.size(); ++i) {
-      const std::vector<int32_t> ids = Document(prompts[i].text);
+      const std::vector<int32_t> ids = tokenizer_.EncodeDocument(prompts[i].text);
       NoteLength(prompts[i], std::ssize(ids));
       longest = std::max(longest, std::ssize(ids));
       for (int64_t sample = 0; sample < samples; ++sample) {
@@ -146,7 +146,7 @@ class Generation {
   // Lines of rank 0's standard input, each behind all that has been said, until there are no more.
   absl::Status Converse(const Prompt& first) {
     OpenTexts texts(*writer_.predictor, 1, writer_.model().sequence_length());
-    std::vector<int32_t> ids = Document(first.text);
+    std::vector<int32_t> ids = tokenizer_.EncodeDocument(first.text);
     std::string text = first.text;
     out() << text << std::flush;
     WritingTimes all;
@@ -178,14 +178,6 @@ class Generation {
  private:
   // Rank 0's; those of others go nowhere.
   std::ostream& out() { return world_.rank() == 0 ? std::cout : nowhere_; }
-
-  // A model has seen each document begin after the end of the one before.
-  std::vector<int32_t> Document(const std::string& text) {
-    std::vector<int32_t> ids = {tokenizer_.end_of_text()};
-    const std::vector<int32_t> more = tokenizer_.Encode(text);
-    ids.insert(ids.end(), more.begin(), more.end());
-    return ids;
-  }
 
   TextToWrite Wanted(const std::vector<int32_t>& ids, uint64_t number) const {
     return {.prompt = ids,

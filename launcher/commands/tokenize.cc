@@ -20,6 +20,7 @@
 #include "launcher/corpus_flags.h"
 #include "launcher/flags/input.h"
 #include "launcher/flags/output.h"
+#include "launcher/flags/overwrite.h"
 #include "launcher/given_flags.h"
 #include "launcher/report/progress.h"
 #include "launcher/staged_output.h"
