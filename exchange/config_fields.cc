@@ -53,6 +53,8 @@ std::string Text(const nlohmann::json& json) {
 
 bool ConfigFields::Has(const std::string& name) { return ValueOf(json_->value, name) != nullptr; }
 
+bool ConfigFields::IsNull(const std::string& name) { return json_->value.contains(name) && !Has(name); }
+
 int32_t ConfigFields::Int(const std::string& name, std::optional<int32_t> otherwise) {
   read_.insert(name);
   const nlohmann::json* const value = ValueOf(json_->value, name);

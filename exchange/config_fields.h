@@ -32,6 +32,8 @@ class ConfigFields {
 
   // Present and not null.
   bool Has(const std::string& name);
+  // Present and null, where that is something else than absent.
+  bool IsNull(const std::string& name);
   // A size: an integer from 0 to 2^31 - 1. Without a default it must be there.
   int32_t Int(const std::string& name, std::optional<int32_t> otherwise = std::nullopt);
   double Number(const std::string& name, double otherwise);

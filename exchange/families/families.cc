@@ -8,7 +8,8 @@ namespace trefoil {
 namespace {
 
 std::vector<const ForeignFamily*> All() {
-  return {&Gpt2Family(), &LlamaFamily(), &Qwen2Family(), &Qwen3Family(), &BertFamily(), &T5Family(), &VitFamily()};
+  return {&Gpt2Family(),  &LlamaFamily(), &MistralFamily(), &Qwen2Family(),
+          &Qwen3Family(), &BertFamily(),  &T5Family(),      &VitFamily()};
 }
 
 // Of no network: where a config comes from, how it is stored, which tokens have which part, how text is drawn.
@@ -88,7 +89,8 @@ absl::StatusOr<const ForeignFamily*> ForeignFamilyOf(const ModelConfig& model) {
       return &Gpt2Family();
     case ModelConfig::LLAMA:
       if (model.qk_norm()) return &Qwen3Family();
-      return model.qkv_bias() && !model.attention_output_bias() ? &Qwen2Family() : &LlamaFamily();
+      if (model.qkv_bias() && !model.attention_output_bias()) return &Qwen2Family();
+      return model.sliding_window() > 0 ? &MistralFamily() : &LlamaFamily();
     case ModelConfig::BERT:
       return &BertFamily();
     case ModelConfig::T5:

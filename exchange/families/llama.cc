@@ -71,23 +71,41 @@ void ReadLlama(ConfigFields& fields, bool, ForeignModel* foreign) {
   for (const char* name : {"rope_interleaved", "is_llama_config"}) fields.Ignore(name);  // of copies of other origin
 }
 
-// No layer has a window.
-void ReadWholeAttention(ConfigFields& fields) {
-  fields.MustBe("use_sliding_window", false);
-  for (const char* name : {"sliding_window", "max_window_layers", "layer_types"}) fields.Ignore(name);
+// Where layers from max_window_layers on have a window, if any has.
+void ReadWindowOfSomeLayers(ConfigFields& fields, ModelConfig* model) {
+  const bool windows = fields.Bool("use_sliding_window", false);
+  const int32_t window = fields.Int("sliding_window", 4096), first = fields.Int("max_window_layers", 28);
+  const auto has_window = [&](int32_t layer) { return windows && layer >= first; };
+  if (has_window(model->layers() - 1)) {
+    model->set_sliding_window(window);
+    model->set_first_window_layer(first);
+  }
+  const std::vector<std::string> types = fields.Words("layer_types");
+  for (size_t i = 0; i < types.size(); ++i) {
+    const char* const type = has_window(static_cast<int32_t>(i)) ? "sliding_attention" : "full_attention";
+    if (types[i] == type) continue;
+    return fields.Wrong(absl::StrCat("layer_types: layer ", i, " is \"", types[i], "\", must be \"", type,
+                                     "\" as use_sliding_window and max_window_layers have it"));
+  }
+}
+
+void ReadMistral(ConfigFields& fields, bool, ForeignModel* foreign) {
+  ReadSizes(fields, {.kv_heads = 8, .length = 131072}, foreign);
+  const int32_t window = fields.Int("sliding_window", 4096);
+  foreign->model.set_sliding_window(fields.IsNull("sliding_window") ? 0 : window);
 }
 
 void ReadQwen2(ConfigFields& fields, bool, ForeignModel* foreign) {
   ReadSizes(fields, {.length = 32768, .vocabulary = 151936}, foreign);
   foreign->model.set_qkv_bias(true);
-  ReadWholeAttention(fields);
+  ReadWindowOfSomeLayers(fields, &foreign->model);
 }
 
 void ReadQwen3(ConfigFields& fields, bool, ForeignModel* foreign) {
   ReadSizes(fields, {.head_dim = 128, .length = 32768, .vocabulary = 151936}, foreign);
   foreign->model.set_qk_norm(true);
   ReadAttentionBias(fields, &foreign->model);
-  ReadWholeAttention(fields);
+  ReadWindowOfSomeLayers(fields, &foreign->model);
 }
 
 nlohmann::json WriteSizes(const ForeignModel& foreign, const char* architecture) {
@@ -109,6 +127,18 @@ nlohmann::json WriteSizes(const ForeignModel& foreign, const char* architecture)
   return config;
 }
 
+void WriteWindowOfSomeLayers(const ModelConfig& model, nlohmann::json* config) {
+  const bool windows = model.sliding_window() > 0;
+  nlohmann::json types = nlohmann::json::array();
+  for (int layer = 0; layer < model.layers(); ++layer) {
+    types.push_back(windows && layer >= model.first_window_layer() ? "sliding_attention" : "full_attention");
+  }
+  (*config)["use_sliding_window"] = windows;
+  (*config)["sliding_window"] = windows ? nlohmann::json(model.sliding_window()) : nlohmann::json(nullptr);
+  (*config)["max_window_layers"] = windows ? model.first_window_layer() : model.layers();
+  (*config)["layer_types"] = types;
+}
+
 absl::StatusOr<nlohmann::json> WriteLlama(const ForeignModel& foreign) {
   const bool bias = foreign.model.qkv_bias();
   TREFOIL_RETURN_IF_ERROR(CheckSays(foreign.model, "Llama", {.output_bias = bias, .gated = true}));
@@ -118,11 +148,22 @@ absl::StatusOr<nlohmann::json> WriteLlama(const ForeignModel& foreign) {
   return config;
 }
 
+absl::StatusOr<nlohmann::json> WriteMistral(const ForeignModel& foreign) {
+  TREFOIL_RETURN_IF_ERROR(
+      CheckSays(foreign.model, "Mistral", {.qkv_bias = false, .output_bias = false, .mlp_bias = false, .gated = true}));
+  if (foreign.model.first_window_layer() > 0) {
+    return absl::UnimplementedError("what Mistral cannot say: model.first_window_layer: must be 0");
+  }
+  nlohmann::json config = WriteSizes(foreign, "MistralForCausalLM");
+  config["sliding_window"] = foreign.model.sliding_window();
+  return config;
+}
+
 absl::StatusOr<nlohmann::json> WriteQwen2(const ForeignModel& foreign) {
   TREFOIL_RETURN_IF_ERROR(
       CheckSays(foreign.model, "Qwen2", {.qkv_bias = true, .output_bias = false, .mlp_bias = false, .gated = true}));
   nlohmann::json config = WriteSizes(foreign, "Qwen2ForCausalLM");
-  config["use_sliding_window"] = false;
+  WriteWindowOfSomeLayers(foreign.model, &config);
   return config;
 }
 
@@ -132,7 +173,7 @@ absl::StatusOr<nlohmann::json> WriteQwen3(const ForeignModel& foreign) {
       CheckSays(foreign.model, "Qwen3", {.output_bias = bias, .mlp_bias = false, .gated = true, .qk_norm = true}));
   nlohmann::json config = WriteSizes(foreign, "Qwen3ForCausalLM");
   config["attention_bias"] = bias;
-  config["use_sliding_window"] = false;
+  WriteWindowOfSomeLayers(foreign.model, &config);
   return config;
 }
 
@@ -153,6 +194,11 @@ const ForeignFamily* NewFamily(const char* model_type, Reader read, Writer write
 
 const ForeignFamily& LlamaFamily() {
   static const ForeignFamily& family = *NewFamily("llama", ReadLlama, WriteLlama);
+  return family;
+}
+
+const ForeignFamily& MistralFamily() {
+  static const ForeignFamily& family = *NewFamily("mistral", ReadMistral, WriteMistral);
   return family;
 }
 

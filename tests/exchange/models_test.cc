@@ -35,7 +35,7 @@ class ModelsTest : public testing::TestWithParam<const char*> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, ModelsTest,
-                         testing::Values("gpt2", "gpt2_gelu", "llama2", "llama3", "llama_bias", "qwen2", "qwen3",
+                         testing::Values("gpt2", "gpt2_gelu", "llama2", "llama3", "llama_bias", "mistral", "qwen2", "qwen2_window", "qwen3",
                                          "smollm2", "bert_masked", "bert_classes", "bert_tokens", "t5", "t5_tied",
                                          "vit"),
                          [](const auto& info) { return std::string(info.param); });

@@ -60,11 +60,18 @@ ForeignModel Llama(Draw& draw) {
   if (model.heads() > 1) model.set_kv_heads(draw.Of({1, model.heads() / 2, model.heads()}));
   model.set_head_dim(draw.Of({2, 4, 10}));
   model.set_rope_theta(draw.Coin() ? 5e5f : 1e4f);
-  const int32_t kind = draw.Of({0, 1, 2});  // Llama, Qwen2, Qwen3
+  const int32_t kind = draw.Of({0, 1, 2});  // Llama or Mistral, Qwen2, Qwen3
   model.set_qk_norm(kind == 2);
   model.set_qkv_bias(kind == 1 || draw.Coin());
   model.set_attention_output_bias(kind != 1 && model.qkv_bias());
   model.set_mlp_bias(kind == 0 && draw.Coin());
+  if (draw.Of({0, 0, 1}) == 1) {
+    if (kind == 0) model.clear_qkv_bias();
+    if (kind == 0) model.clear_attention_output_bias();
+    if (kind == 0) model.set_mlp_bias(false);
+    model.set_sliding_window(3);
+    if (kind != 0 && model.layers() > 1) model.set_first_window_layer(draw.Of({0, 1}));
+  }
   const auto scaling = static_cast<RopeScaling::Kind>(draw.Of({0, 0, 1, 2, 3}));
   if (scaling != RopeScaling::KIND_UNSET) {
     model.mutable_rope_scaling()->set_kind(scaling);
