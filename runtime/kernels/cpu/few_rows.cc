@@ -36,44 +36,55 @@ template <int kRows>
                  0.0f, sum);
 }
 
-// The sums over inner elements [begin, end) of eight rows, of which `ld` elements behind each other.
-template <int kRows, typename T>
-[[gnu::always_inline]] inline void Sums(const float* a, int64_t lda, const T* const (&rows)[kLanes8], int64_t next,
-                                        int64_t begin, int64_t end, int64_t k, __m256 (&sum)[kRows]) {
-  constexpr int64_t kAheadElements = kAhead / static_cast<int64_t>(sizeof(T));
-  for (int m = 0; m < kRows; ++m) sum[m] = _mm256_setzero_ps();
+// Sums that a thread adds to by turns: one waits four cycles for the addition before.
+constexpr int kSums = 4;
+
+// Groups of eight of the matrix's rows: sum[g][m] is of inner elements [begin, end), the row of lane i of group g is
+// rows[g][i]. `next`: how far behind each the rows are that are wanted then.
+template <int kRows, int kGroups, typename T>
+[[gnu::always_inline]] inline void Sums(const float* a, int64_t lda, const T* const (&rows)[kGroups][kLanes8], int64_t next,
+                                        int64_t begin, int64_t end, int64_t k, __m256 (&sum)[kGroups][kRows]) {
+  constexpr int64_t kAheadElements = kAhead / static_cast<int64_t>(sizeof(T)), kOfWord = kInner<T> / kLanes8;
+  for (auto& of_group : sum) {
+    for (__m256& one : of_group) one = _mm256_setzero_ps();
+  }
   int64_t l = begin;
   for (; l + kInner<T> <= end; l += kInner<T>) {
-    __m256 words[kLanes8];
-    if (l % (2 * kInner<T>) == 0) {
-      const int64_t ahead = l + kAheadElements < k ? l + kAheadElements : next + l + kAheadElements - k;
-      for (int64_t i = 0; i < kLanes8; ++i) _mm_prefetch(reinterpret_cast<const char*>(rows[i] + ahead), _MM_HINT_T0);
+    const bool asks = l % (2 * kInner<T>) == 0;
+    const int64_t ahead = l + kAheadElements < k ? l + kAheadElements : next + l + kAheadElements - k;
+    for (int g = 0; g < kGroups; ++g) {
+      __m256 words[kLanes8];
+      if (asks) {
+        for (const T* row : rows[g]) _mm_prefetch(reinterpret_cast<const char*>(row + ahead), _MM_HINT_T0);
+      }
+      for (int64_t i = 0; i < kLanes8; ++i) words[i] = Words(rows[g][i] + l);
+      Transpose8(words);
+      for (int64_t i = 0; i < kLanes8; ++i) AddWord<kRows>(a + l + i * kOfWord, lda, words[i], T(), sum[g]);
     }
-    for (int64_t i = 0; i < kLanes8; ++i) words[i] = Words(rows[i] + l);
-    Transpose8(words);
-    constexpr int64_t kOfWord = kInner<T> / kLanes8;
-    for (int64_t i = 0; i < kLanes8; ++i) AddWord<kRows>(a + l + i * kOfWord, lda, words[i], T(), sum);
   }
   for (; l < end; ++l) {
-    float column[kLanes8];
-    for (int64_t i = 0; i < kLanes8; ++i) column[i] = static_cast<float>(rows[i][l]);
-    AddWord<kRows>(a + l, lda, _mm256_loadu_ps(column), 0.0f, sum);
+    for (int g = 0; g < kGroups; ++g) {
+      float column[kLanes8];
+      for (int64_t i = 0; i < kLanes8; ++i) column[i] = static_cast<float>(rows[g][i][l]);
+      AddWord<kRows>(a + l, lda, _mm256_loadu_ps(column), 0.0f, sum[g]);
+    }
   }
 }
 
-// Columns [first, first + count) of the result, count <= 8.
-template <int kRows, typename T, typename Out>
+// Columns [first, first + count) of the result, count <= 8 kGroups.
+template <int kRows, int kGroups, typename T, typename Out>
 void Columns(const float* a, const T* b, int64_t k, int64_t first, int64_t count, bool accumulate, const T* bias,
              Out* out, int64_t ldc) {
-  const T* rows[kLanes8];
-  for (int64_t i = 0; i < kLanes8; ++i) rows[i] = b + (first + std::min(i, count - 1)) * k;
-  float result[kRows][kLanes8] = {};
+  constexpr int64_t kColumns = kGroups * kLanes8;
+  const T* rows[kGroups][kLanes8];
+  for (int64_t i = 0; i < kColumns; ++i) rows[i / kLanes8][i % kLanes8] = b + (first + std::min(i, count - 1)) * k;
+  float result[kRows][kColumns] = {};
   for (int64_t begin = 0; begin < k; begin += kGemmDepth) {
-    __m256 sum[kRows];
-    Sums<kRows>(a, k, rows, kLanes8 * k, begin, std::min(k, begin + kGemmDepth), k, sum);
+    __m256 sum[kGroups][kRows];
+    Sums<kRows, kGroups>(a, k, rows, kColumns * k, begin, std::min(k, begin + kGemmDepth), k, sum);
     for (int m = 0; m < kRows; ++m) {
-      float sums[kLanes8];
-      _mm256_storeu_ps(sums, sum[m]);
+      float sums[kColumns];
+      for (int g = 0; g < kGroups; ++g) _mm256_storeu_ps(sums + g * kLanes8, sum[g][m]);
       for (int64_t i = 0; i < count; ++i) {
         float& value = result[m][i];
         if (begin == 0) {
@@ -93,15 +104,17 @@ void Columns(const float* a, const T* b, int64_t k, int64_t first, int64_t count
 template <int kRows, typename T, typename Out>
 void Multiply(const CpuContext& cpu, const float* a, const Tensor& b, bool accumulate, const Tensor& bias,
               const Tensor& out) {
-  const int64_t n = out.dim(1), k = b.dim(1), groups = Blocks(n, kLanes8);
+  constexpr int kGroups = (kSums + kRows - 1) / kRows;
+  constexpr int64_t kColumns = kGroups * kLanes8;
+  const int64_t n = out.dim(1), k = b.dim(1), blocks = Blocks(n, kColumns);
   const T* of_bias = bias.defined() ? bias.data<T>() : nullptr;
   const T* matrix = b.data<T>();
   Out* to = out.data<Out>();
-  const int64_t runs = n * k < 64 * 64 * 4 ? 1 : std::min<int64_t>(cpu.threads, groups);
+  const int64_t runs = n * k < 64 * 64 * 4 ? 1 : std::min<int64_t>(cpu.threads, blocks);
   ParallelFor(cpu.threads, runs, [&](int64_t run) {
-    for (int64_t group = groups * run / runs; group < groups * (run + 1) / runs; ++group) {
-      const int64_t first = group * kLanes8;
-      Columns<kRows>(a, matrix, k, first, std::min(kLanes8, n - first), accumulate, of_bias, to, n);
+    for (int64_t block = blocks * run / runs; block < blocks * (run + 1) / runs; ++block) {
+      const int64_t first = block * kColumns;
+      Columns<kRows, kGroups>(a, matrix, k, first, std::min(kColumns, n - first), accumulate, of_bias, to, n);
     }
   });
 }
