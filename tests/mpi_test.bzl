@@ -1,6 +1,6 @@
 """mpi_test: a GoogleTest binary run on N MPI ranks as one Bazel test."""
 
-def mpi_test(name, ranks, srcs, deps = [], data = [], **kwargs):
+def mpi_test(name, ranks, srcs, deps = [], data = [], tags = [], **kwargs):
     """Builds srcs and runs them under mpirun; every rank runs every test, and any rank's failure fails the test.
 
     Args:
@@ -9,6 +9,7 @@ def mpi_test(name, ranks, srcs, deps = [], data = [], **kwargs):
       srcs: sources, without a main: tests/mpi_main.cc supplies it.
       deps: libraries.
       data: files that the test reads.
+      tags: besides that it takes two cores, so that it runs alone where there are no more.
       **kwargs: passed to sh_test (size, tags ...).
     """
     native.cc_binary(
@@ -23,5 +24,6 @@ def mpi_test(name, ranks, srcs, deps = [], data = [], **kwargs):
             srcs = ["//tests:mpi_run.sh"],
             args = [str(n), "$(rootpath :%s_binary)" % name],
             data = data + [":" + name + "_binary"],
+            tags = tags + ["cpu:2"],
             **kwargs
         )

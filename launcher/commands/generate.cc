@@ -5,6 +5,7 @@
 #include <gflags/gflags.h>
 
 #include <algorithm>
+#include <ctime>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "launcher/flags/json.h"
 #include "launcher/flags/samples.h"
 #include "launcher/flags/tokens.h"
+#include "launcher/generation/chat.h"
 #include "launcher/generation/printer.h"
 #include "launcher/generation/prompts.h"
 #include "launcher/generation/text_writer.h"
@@ -34,6 +36,8 @@ DEFINE_double(temperature, 0.8, "Divides the logits: lower is safer, 0 always ta
 DEFINE_int32(top_k, 0, "Choose among the k likeliest tokens only. 0: all.");
 DEFINE_double(top_p, 0.95, "Choose among the likeliest tokens that together have this probability. 1: all.");
 DEFINE_uint64(seed, 1, "The same seed gives the same text.");
+DEFINE_bool(chat, false, "Prompts are what a user says to the model, written as its chat template has it.");
+DEFINE_string(system, "", "With --chat: what the model is told before all else.");
 DEFINE_bool(interactive, false,
             "Read lines from standard input, and let the model go on behind each. What has been read and written is kept.");
 
@@ -75,6 +79,8 @@ absl::Status CheckFlags(const Asked& asked) {
   for (const char* flag : {"prompts", "samples", "batch", "json"}) {
     if (FLAGS_interactive && IsGiven(flag)) return Bad("--", flag, ": is of several texts, --interactive of one; leave one out");
   }
+  if (!FLAGS_chat && !FLAGS_system.empty()) return Bad("--system: is of a conversation; give --chat as well");
+  TREFOIL_RETURN_IF_ERROR(CheckText(FLAGS_system, "--system"));
   if (FLAGS_interactive && asked.prompts.size() > 1) return Bad("--prompt: given ", asked.prompts.size(), " times; --interactive begins with one text");
   return CheckSampling();
 }
@@ -108,13 +114,27 @@ class Generation {
         tokenizer_(*writer.tokenizer),
         options_({.ends = {tokenizer_.end_of_text()}, .stop = asked.stop}) {}
 
+  // Before all else: what of the run's folder it takes. Every rank makes the call.
+  absl::Status Prepare(FileSystem& fs) {
+    if (FLAGS_chat) {
+      const std::string now = world_.all().BroadcastString(absl::StrCat(std::time(nullptr)));
+      absl::StatusOr<Chat> chat = Chat::Of(tokenizer_, writer_.run, std::stoll(now));
+      TREFOIL_RETURN_IF_ERROR(world_.all().Agree(chat.status()));
+      chat_.emplace(*std::move(chat));
+    }
+    absl::StatusOr<std::vector<int32_t>> more = EndTokens(fs, writer_.run, tokenizer_.vocabulary());
+    TREFOIL_RETURN_IF_ERROR(world_.all().Agree(more.status()));
+    options_.ends.insert(options_.ends.end(), more->begin(), more->end());
+    return absl::OkStatus();
+  }
+
   absl::Status Run(const std::vector<Prompt>& prompts) {
     std::vector<TextToWrite> wanted;
     std::vector<std::string> titles;
     const int64_t samples = std::max<int64_t>(1, FLAGS_samples);
     int64_t longest = 0;
     for (size_t i = 0; i < prompts.size(); ++i) {
-      const std::vector<int32_t> ids = tokenizer_.EncodeDocument(prompts[i].text);
+      TREFOIL_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, IdsOf(prompts[i]));
       NoteLength(prompts[i], std::ssize(ids));
       longest = std::max(longest, std::ssize(ids));
       for (int64_t sample = 0; sample < samples; ++sample) {
@@ -130,7 +150,8 @@ class Generation {
     const auto prompt_of = [&](size_t text) -> const std::string& {
       return prompts[text / static_cast<size_t>(samples)].text;
     };
-    for (size_t text = 0; text < wanted.size(); ++text) printer.Begin(text, prompt_of(text));
+    // An answer stands for itself.
+    for (size_t text = 0; text < wanted.size() && !FLAGS_chat; ++text) printer.Begin(text, prompt_of(text));
     const WritingTimes times = WriteAsText(
         texts, tokenizer_, wanted, options_, [&](size_t text, const std::string& piece) { printer.Add(text, piece); },
         [&](size_t text, const WrittenText& written) {
@@ -148,19 +169,26 @@ class Generation {
     OpenTexts texts(*writer_.predictor, 1, writer_.model().sequence_length());
     std::vector<int32_t> ids = tokenizer_.EncodeDocument(first.text);
     std::string text = first.text;
-    out() << text << std::flush;
+    std::vector<Message> messages = Opening();
+    if (!FLAGS_chat) out() << text << std::flush;
     WritingTimes all;
     for (uint64_t turn = 0;; ++turn) {
       TREFOIL_ASSIGN_OR_RETURN(const std::optional<std::string> line, ReadLine());
       if (!line.has_value()) break;
-      const std::vector<int32_t> more = tokenizer_.Encode(*line + "\n", text);
-      ids.insert(ids.end(), more.begin(), more.end());
-      text += *line + "\n";
+      if (FLAGS_chat) {
+        messages.push_back({.role = "user", .content = *line});
+        TREFOIL_ASSIGN_OR_RETURN(ids, chat_->Ids(tokenizer_, messages));
+      } else {
+        const std::vector<int32_t> more = tokenizer_.Encode(*line + "\n", text);
+        ids.insert(ids.end(), more.begin(), more.end());
+        text += *line + "\n";
+      }
       const TextToWrite wanted = Wanted(ids, turn);
       const WritingTimes times = WriteAsText(
           texts, tokenizer_, std::span(&wanted, 1), options_,
           [&](size_t, const std::string& piece) { out() << piece << std::flush; },
           [&](size_t, const WrittenText& written) {
+            messages.push_back({.role = "assistant", .content = written.text});
             ids.insert(ids.end(), written.ids.begin(), written.ids.end());
             if (written.end == TextEnd::kEnd) ids.push_back(tokenizer_.end_of_text());
             text += written.text;
@@ -178,6 +206,21 @@ class Generation {
  private:
   // Rank 0's; those of others go nowhere.
   std::ostream& out() { return world_.rank() == 0 ? std::cout : nowhere_; }
+
+  // What precedes what a user says.
+  static std::vector<Message> Opening() {
+    if (FLAGS_system.empty()) return {};
+    return {{.role = "system", .content = FLAGS_system}};
+  }
+
+  absl::StatusOr<std::vector<int32_t>> IdsOf(const Prompt& prompt) {
+    if (!FLAGS_chat && prompt.messages.empty()) return tokenizer_.EncodeDocument(prompt.text);
+    if (!FLAGS_chat) return Bad(prompt.place, ": has messages, which take --chat");
+    std::vector<Message> messages = Opening();
+    messages.insert(messages.end(), prompt.messages.begin(), prompt.messages.end());
+    if (prompt.messages.empty()) messages.push_back({.role = "user", .content = prompt.text});
+    return chat_->Ids(tokenizer_, messages);
+  }
 
   TextToWrite Wanted(const std::vector<int32_t>& ids, uint64_t number) const {
     return {.prompt = ids,
@@ -219,7 +262,8 @@ class Generation {
   World& world_;
   TrainedModel& writer_;
   Tokenizer& tokenizer_;
-  const TextOptions options_;
+  TextOptions options_;
+  std::optional<Chat> chat_;
   std::ostream nowhere_{nullptr};
 };
 
@@ -239,6 +283,7 @@ absl::Status Generate(FileSystem& fs, const Asked& asked, World& world) {
   TREFOIL_ASSIGN_OR_RETURN(TrainedModel writer,
                            LoadTrainedModel(fs, "generate", CheckContinues, Copies::kNone, world, *device));
   Generation generation(asked, world, writer);
+  TREFOIL_RETURN_IF_ERROR(generation.Prepare(fs));
   return FLAGS_interactive ? generation.Converse(prompts.front()) : generation.Run(prompts);
 }
 

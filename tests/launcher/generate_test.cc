@@ -93,7 +93,6 @@ TEST_F(Generate, TheLikeliestTextIsTheSameHoweverItIsComputed) {
   std::vector<std::string> two_at_once = all;
   two_at_once.push_back("--batch=2");
   EXPECT_EQ(TextOf(two_at_once), together);
-  EXPECT_EQ(TextOf(all, 2), together);
   std::vector<std::string> on_four = all;
   on_four.insert(on_four.end(), {"--tensor=2", "--pipeline=2"});
   EXPECT_EQ(TextOf(on_four, 4), together);
@@ -103,7 +102,6 @@ TEST_F(Generate, TheLikeliestTextIsTheSameHoweverItIsComputed) {
   // Beyond the 48 tokens of the context each is computed of the last ones: the beginning is the same.
   const std::string longer = TextOf({"--prompt=" + prompts[0], "--temperature=0", "--tokens=80"});
   EXPECT_EQ(longer.find(alone[0].substr(0, alone[0].size() - 1)), 0u) << longer;
-  EXPECT_EQ(TextOf({"--prompt=" + prompts[0], "--temperature=0", "--tokens=80"}, 2), longer);
 }
 
 TEST_F(Generate, ASampleHangsOnItsSeedAlone) {
@@ -156,6 +154,40 @@ TEST_F(Generate, ConversesLineByLine) {
       TextOf({"--prompt=one, two\n" + said + "seven, eight\n", "--temperature=0", "--tokens=5"});
   EXPECT_EQ(talk, first + second.substr(9 + said.size() + 13)) << second;
   EXPECT_EQ(TextOf(options), "");
+}
+
+TEST_F(Generate, ChatsByTheTemplate) {
+  const std::vector<std::string> options = {"--chat", "--temperature=0", "--tokens=8"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), options.begin(), options.end());
+    return more;
+  };
+  const Said none = Ask(with({"--prompt=one"}));
+  EXPECT_EQ(none.status, 2);
+  EXPECT_EQ(none.err.find("trefoil generate: --chat: the tokenizer of " + Path("run") + " has no chat template; put one into"),
+            0u) << none.err;
+  WriteText(Path("run/chat_template.jinja"),
+            "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+            "{{ message.content }}, {% endfor %}");
+  const std::string said = TextOf(with({"--prompt=one, two"}));
+  EXPECT_GT(said.size(), 8u);
+  EXPECT_NE(TextOf(with({"--prompt=seven, eight"})), said);
+  WriteText(Path("chat.jsonl"), "{\"messages\": [{\"role\": \"user\", \"content\": \"one, two\"}]}\n");
+  EXPECT_EQ(TextOf(with({"--prompts=" + Path("chat.jsonl")})), said);
+  EXPECT_EQ(TextOf(with({"--interactive"}), 1, "one, two\n"), said);
+  const Said refused = Ask(with({"--system=be brief", "--prompt=one"}));
+  EXPECT_EQ(refused.err.find("trefoil generate: chat template, line 1: the template refuses this conversation: no system"), 0u)
+      << refused.err;
+  // A token of the file ends a text: here one that comes in it.
+  WriteText(Path("run/generation_config.json"), "{\"eos_token_id\": [1, 999999]}");
+  EXPECT_EQ(Ask({"--prompt=one"}).err, "trefoil generate: " + Path("run") +
+                                           "/generation_config.json: eos_token_id: 999999, must be a token below 300\n");
+  std::string all;
+  for (int id = 0; id < 300; ++id) all += (id > 0 ? "," : "") + std::to_string(id);
+  WriteText(Path("run/generation_config.json"), "{\"eos_token_id\": [" + all + "]}");
+  EXPECT_EQ(TextOf({"--prompt=one"}), "one\n");
+  std::filesystem::remove(Path("run/generation_config.json"));
+  std::filesystem::remove(Path("run/chat_template.jinja"));
 }
 
 TEST_F(Generate, RefusesWhatItCannotDo) {
