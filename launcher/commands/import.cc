@@ -102,6 +102,9 @@ absl::Status WriteBeside(FileSystem& fs, const ImportSource& source, RunConfig c
   if (const std::string drawing = source.path + "/generation_config.json"; fs.Exists(drawing)) {
     TREFOIL_ASSIGN_OR_RETURN(const std::string text, ReadFile(fs, drawing));
     TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, FLAGS_to + "/generation_config.json", text));
+  } else if (const std::vector<int32_t>& ends = source.foreign.end_of_text; !ends.empty()) {
+    const std::string text = absl::StrCat("{\"eos_token_id\": [", absl::StrJoin(ends, ", "), "]}\n");
+    TREFOIL_RETURN_IF_ERROR(WriteFileAtomically(fs, FLAGS_to + "/generation_config.json", text));
   }
   return WriteFileAtomically(fs, FLAGS_to + "/config.pbtxt",
                              "# A model that `trefoil import` has made of " + FLAGS_from + ".\n" + ConfigText(config));
