@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iostream>
+#include <iterator>
 #include <vector>
 
 #include "runtime/files/system_error.h"
@@ -181,6 +183,14 @@ absl::StatusOr<std::unique_ptr<ByteSource>> ByteSource::Open(const std::string& 
   CHECK(begin == 0 && end == info.st_size) << path << " is compressed: it is read whole";
   if (absl::EndsWith(path, ".gz")) return std::make_unique<GzipSource>(std::move(stored));
   return std::make_unique<ZstdSource>(std::move(stored));
+}
+
+absl::StatusOr<std::string> ReadDecompressed(const std::string& path) {
+  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> source, ByteSource::Open(path, 0, -1));
+  std::string content;
+  while (!source->ended()) TREFOIL_RETURN_IF_ERROR(source->Append(1 << 20, &content));
+  return content;
 }
 
 }  // namespace trefoil

@@ -35,4 +35,7 @@ class ByteSource {
   int64_t stored_bytes_ = 0;
 };
 
+// The whole content of a file, decompressed; of "-" standard input, as it is.
+absl::StatusOr<std::string> ReadDecompressed(const std::string& path);
+
 }  // namespace trefoil

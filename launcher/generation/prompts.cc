@@ -3,8 +3,6 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -21,14 +19,6 @@ using Json = nlohmann::json;
 template <typename... Parts>
 absl::Status Bad(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
-}
-
-absl::StatusOr<std::string> ReadAll(const std::string& path) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
-  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> source, ByteSource::Open(path, 0, -1));
-  std::string content;
-  while (!source->ended()) TREFOIL_RETURN_IF_ERROR(source->Append(1 << 20, &content));
-  return content;
 }
 
 absl::StatusOr<Prompt> PromptOfJson(const std::string& line, const std::string& place) {
@@ -66,7 +56,7 @@ absl::Status CheckText(const std::string& text, const std::string& place) {
 
 absl::StatusOr<std::vector<Prompt>> ReadPrompts(const std::string& path, Group& all) {
   absl::StatusOr<std::string> read = std::string();
-  if (all.rank() == 0) read = ReadAll(path);
+  if (all.rank() == 0) read = ReadDecompressed(path);
   TREFOIL_RETURN_IF_ERROR(all.Agree(read.status()));
   std::vector<std::string> lines = absl::StrSplit(all.BroadcastString(*read), '\n');
   if (lines.back().empty()) lines.pop_back();

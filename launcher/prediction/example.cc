@@ -3,8 +3,6 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 
-#include <iostream>
-#include <iterator>
 #include <utility>
 
 #include "data/records/record_set.h"
@@ -20,16 +18,8 @@ absl::Status Bad(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat(parts...));
 }
 
-absl::StatusOr<std::string> ReadAll(const std::string& path) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
-  TREFOIL_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> source, ByteSource::Open(path, 0, -1));
-  std::string content;
-  while (!source->ended()) TREFOIL_RETURN_IF_ERROR(source->Append(1 << 20, &content));
-  return content;
-}
-
 absl::Status AddLines(const std::string& path, std::vector<Example>* examples) {
-  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadAll(path));
+  TREFOIL_ASSIGN_OR_RETURN(const std::string content, ReadDecompressed(path));
   std::vector<std::string> lines = absl::StrSplit(content, '\n');
   if (lines.back().empty()) lines.pop_back();
   for (size_t i = 0; i < lines.size(); ++i) {
